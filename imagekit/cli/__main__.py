@@ -1,0 +1,5 @@
+"""`python -m imagekit.cli`."""
+
+from imagekit.cli.main import main
+
+main()

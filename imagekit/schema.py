@@ -1,0 +1,145 @@
+"""YAML and JSON documents at the border: read safely, keep the place of everything, check the shape.
+
+A `Source` is a loaded document that knows the line of each of its nodes, so that every later complaint can say
+`FILE:LINE: where.it.is: what came, what is allowed`. Shape is JSON Schema (draft 2020-12); meaning is checked by the
+constructor that turns the source into a value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from imagekit.errors import DocumentError
+
+Path = tuple[str | int, ...]
+
+MAX_DOCUMENT = 1 << 20
+MAX_DEPTH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A document's plain value (dict, list, str, int, float, bool, None) with the line of every node."""
+
+    name: str
+    value: Any
+    lines: dict[Path, int] = field(repr=False)
+
+    def where(self, path: Path) -> str:
+        """`FILE:LINE: a.b[2].c` for the node at `path`, or for its nearest parent that has a line."""
+        known = path
+        while known and known not in self.lines:
+            known = known[:-1]
+        line = self.lines.get(known, 1)
+        return f"{self.name}:{line}: {dotted(path)}"
+
+
+def dotted(path: Path) -> str:
+    """`volumes.pc.structure[2].size`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "document"
+
+
+class Problems:
+    """Collects all problems of one document, to be raised at once."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._lines: list[str] = []
+
+    def add(self, path: Path, text: str) -> None:
+        self._lines.append(f"{self._source.where(path)}: {text}")
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def raise_if_any(self) -> None:
+        """Raises: DocumentError: with the first problem as its message and all of them as details."""
+        if not self._lines:
+            return
+        count = len(self._lines)
+        message = self._lines[0] if count == 1 else f"cannot use {self._source.name}: {count} problems"
+        raise DocumentError(message, details=() if count == 1 else tuple(self._lines))
+
+
+def load_yaml(text: str | bytes, *, name: str) -> Source:
+    """Read one YAML document by the safe subset: no duplicate keys, no aliases, bounded size and depth.
+
+    Raises:
+        DocumentError: not UTF-8, not YAML, too large or deep, a key repeated, an anchor used.
+    """
+    raw = text.encode("utf-8") if isinstance(text, str) else text
+    if len(raw) > MAX_DOCUMENT:
+        raise DocumentError(f"cannot read {name}: {len(raw)} bytes, at most {MAX_DOCUMENT} are allowed")
+    try:
+        decoded = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"cannot read {name}: not UTF-8 at byte {error.start}") from error
+    loader = yaml.SafeLoader(decoded)
+    try:
+        _refuse_depth(decoded, name)
+        node = loader.get_single_node()
+        lines: dict[Path, int] = {(): 1}
+        if node is None:
+            return Source(name=name, value=None, lines=lines)
+        value = _build(loader, node, (), lines, name)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise DocumentError(f"{name}:{line}: not valid YAML: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise DocumentError(f"cannot read {name}: not valid YAML: {error}") from error
+    finally:
+        loader.dispose()
+    return Source(name=name, value=value, lines=lines)
+
+
+def _refuse_depth(text: str, name: str) -> None:
+    """Count nesting on the event stream, before anything recursive sees the document."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent):
+            raise DocumentError(f"{name}:{line}: aliases are not allowed here: write the value out")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise DocumentError(f"{name}:{line}: nested deeper than {MAX_DEPTH} levels")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _build(loader: yaml.SafeLoader, node: yaml.Node, path: Path, lines: dict[Path, int], name: str) -> Any:
+    lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(loader.construct_object(key_node))
+            if key in result:
+                raise DocumentError(f"{name}:{key_node.start_mark.line + 1}: {dotted((*path, key))}: key repeated")
+            result[key] = _build(loader, value_node, (*path, key), lines, name)
+            lines[(*path, key)] = key_node.start_mark.line + 1
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(loader, item, (*path, index), lines, name) for index, item in enumerate(node.value)]
+    return loader.construct_object(node)
+
+
+def check_shape(source: Source, schema: dict[str, Any]) -> None:
+    """Check a document against a JSON Schema.
+
+    Raises:
+        DocumentError: with every violation, each at its line.
+    """
+    from jsonschema import Draft202012Validator
+
+    problems = Problems(source)
+    errors = Draft202012Validator(schema).iter_errors(source.value)
+    for error in sorted(errors, key=lambda item: [str(part) for part in item.absolute_path]):
+        problems.add(tuple(error.absolute_path), error.message)
+    problems.raise_if_any()
