@@ -100,8 +100,12 @@ def test_extension_tells_what_a_slot_is_made_of() -> None:
 
 
 def test_model_of_uc20_refuses_a_gadget_without_a_seed() -> None:
-    with pytest.raises(DocumentError, match="needs a structure with the role system-seed"):
+    with pytest.raises(DocumentError) as caught:
         parse(TESTS / "data" / "gadgets" / "pc-gadget_16_gadget.yaml", era=Era.UC20)
+    assert caught.value.details == (
+        "gadget.yaml:1: volumes: a gadget for UC20+ needs a structure with the role system-seed",
+        "gadget.yaml:1: volumes: a gadget for UC20+ needs a structure with the role system-data",
+    )
 
 
 LEAVES = st.none() | st.booleans() | st.integers(-10, 1 << 40) | st.text(max_size=8) | st.sampled_from(
