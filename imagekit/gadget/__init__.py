@@ -1,0 +1,47 @@
+"""gadget.yaml: the board's disk layout and boot assets, parsed and held to the rules of the format."""
+
+from imagekit.gadget.parse import parse_gadget
+from imagekit.gadget.values import (
+    Bootloader,
+    Connection,
+    Content,
+    Era,
+    Extension,
+    FileContent,
+    Filesystem,
+    Gadget,
+    KernelCmdline,
+    OffsetWrite,
+    Part,
+    RawContent,
+    Role,
+    Schema,
+    SlotPart,
+    Structure,
+    StructureType,
+    Update,
+    Volume,
+)
+
+__all__ = [
+    "Bootloader",
+    "Connection",
+    "Content",
+    "Era",
+    "Extension",
+    "FileContent",
+    "Filesystem",
+    "Gadget",
+    "KernelCmdline",
+    "OffsetWrite",
+    "Part",
+    "RawContent",
+    "Role",
+    "Schema",
+    "SlotPart",
+    "Structure",
+    "StructureType",
+    "Update",
+    "Volume",
+    "parse_gadget",
+]

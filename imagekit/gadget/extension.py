@@ -1,0 +1,78 @@
+"""Our own key of gadget.yaml, `x-imagekit`: which bootloader backend, kernel arguments, and what a slot is made of.
+
+    x-imagekit:
+      bootloader: systemd-boot
+      cmdline: "console=ttyS0,115200"
+      structures:
+        slot-state: {part: state}
+        base-a: {slot: a, part: base}
+
+One top-level map, so that readers of the plain format see nothing unusual in the structures. Documented in
+docs/reference/gadget-yaml.md.
+"""
+
+from __future__ import annotations
+
+from imagekit.gadget.reader import Node
+from imagekit.gadget.values import Extension, Part, SlotPart, Volume
+
+BACKENDS = {name: name for name in ("systemd-boot", "u-boot", "piboot")}
+SLOTS = {"a": "a", "b": "b"}
+
+
+def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
+    """Read `x-imagekit`; here unknown keys are a mistake, since only we read them."""
+    node = top.map("x-imagekit")
+    node.only("bootloader", "cmdline", "structures", what="in x-imagekit")
+    bootloader: str | None = node.choice("bootloader", BACKENDS, "bootloader backend")
+    if bootloader is None and "bootloader" not in node:
+        node.problem(None, f"a bootloader is needed: {', '.join(BACKENDS)}")
+    cmdline = node.string("cmdline")
+    for argument in cmdline.split():
+        if argument.startswith("imagekit."):
+            node.problem("cmdline", f"{argument.partition('=')[0]!r} is set by imagekit for each slot")
+    if not cmdline.isascii() or not cmdline.isprintable():
+        node.problem("cmdline", "only printable ASCII is allowed")
+    structures = {name: parse_part(item) for name, item in node.maps("structures")}
+    check_parts(node.map("structures"), structures, volumes)
+    return Extension(bootloader=bootloader or "", cmdline=cmdline, structures=structures)
+
+
+def parse_part(node: Node) -> SlotPart:
+    """`{slot: a, part: base}`, or `{part: state}`."""
+    node.only("slot", "part", what="here")
+    part: Part | None = node.choice("part", {item.value: item for item in Part}, "part")
+    if part is None and "part" not in node:
+        node.problem(None, f"a part is needed: {', '.join(item.value for item in Part)}")
+    slot: str | None = node.choice("slot", SLOTS, "slot")
+    if part is Part.STATE and "slot" in node:
+        node.problem("slot", "the state belongs to no slot")
+    elif part not in (None, Part.STATE) and "slot" not in node:
+        node.problem(None, "a slot is needed: a or b")
+    return SlotPart(part=part or Part.STATE, slot=slot)
+
+
+def check_parts(node: Node, structures: dict[str, SlotPart], volumes: tuple[Volume, ...]) -> None:
+    """Every structure exists, no part is given twice, and both slots are equally equipped."""
+    if node.problems:
+        return  # parts that could not be read would be reported again as missing
+    known = {item.name: item for volume in volumes for item in volume.structures if item.name}
+    seen: dict[SlotPart, str] = {}
+    for name, part in structures.items():
+        if name not in known:
+            node.problem(name, f"no structure is called {name!r}")
+        if part in seen:
+            node.problem(name, f"structure {seen[part]!r} already is that")
+        seen.setdefault(part, name)
+    if not any(part.part is Part.STATE for part in seen):
+        node.problem(None, "a structure with part state is needed")
+    for kind in (Part.BASE, Part.KERNEL, Part.BOOT):
+        names = [seen.get(SlotPart(part=kind, slot=slot)) for slot in SLOTS]
+        if kind is Part.BOOT and names == [None, None]:
+            continue
+        for slot, held in zip(SLOTS, names, strict=True):
+            if held is None:
+                node.problem(None, f"a structure with part {kind.value} of slot {slot} is needed")
+        one, two = (known.get(name or "") for name in names)
+        if one and two and one.size != two.size:
+            node.problem(two.name, f"{two.size} bytes, but {one.name!r} has {one.size}: slots are equal")

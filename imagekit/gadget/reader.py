@@ -1,0 +1,127 @@
+"""Typed access to the nodes of a YAML document that notes every problem and goes on.
+
+The parser of gadget.yaml asks a `Node` for its fields; a value of the wrong type is noted with file, line and path,
+and the caller gets the default, so that one run tells all that is wrong. (A JSON Schema would stop between shape and
+meaning, and costs more start-up time than the whole parse.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from imagekit.errors import DocumentError
+from imagekit.schema import Path, Problems
+from imagekit.units import parse_size
+
+
+class Node:
+    """A mapping of the document, its path, and the list where its problems go."""
+
+    def __init__(self, problems: Problems, path: Path, value: Any) -> None:
+        self.problems = problems
+        self.path = path
+        self._value: dict[str, Any] = value if isinstance(value, dict) else {}
+        self.readable = isinstance(value, dict) or value is None
+        if not self.readable:
+            problems.add(path, f"a map is needed, not {kind(value)}")
+
+    def __contains__(self, key: str) -> bool:
+        return self._value.get(key) is not None
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._value)
+
+    def raw(self, key: str) -> Any:
+        return self._value.get(key)
+
+    def problem(self, key: str | None, text: str) -> None:
+        """Note a problem of the field `key`, or of the map itself."""
+        self.problems.add((*self.path, key) if key is not None and key in self._value else self.path, text)
+
+    def map(self, key: str) -> Node:
+        """The map under `key`; an empty one if it is absent."""
+        return Node(self.problems, (*self.path, key), self._value.get(key))
+
+    def maps(self, key: str) -> Iterator[tuple[str, Node]]:
+        """Every entry of the map of maps under `key`."""
+        outer = self.map(key)
+        for name in outer.names():
+            yield name, outer.map(name)
+
+    def items(self, key: str) -> list[Any]:
+        """The items of the list under `key`."""
+        value = self._value.get(key)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self.problem(key, f"a list is needed, not {kind(value)}")
+            return []
+        return value
+
+    def nodes(self, key: str) -> list[Node]:
+        """The items of a list of maps."""
+        return [Node(self.problems, (*self.path, key, index), item) for index, item in enumerate(self.items(key))]
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        """A list of strings; numbers count as the text they were written as."""
+        result = []
+        for index, item in enumerate(self.items(key)):
+            if isinstance(item, str | int | float) and not isinstance(item, bool):
+                result.append(str(item))
+            else:
+                self.problems.add((*self.path, key, index), f"a string is needed, not {kind(item)}")
+        return tuple(result)
+
+    def string(self, key: str, default: str = "") -> str:
+        value = self._value.get(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            self.problem(key, f"a string is needed, not {kind(value)}")
+            return default
+        return str(value)
+
+    def boolean(self, key: str) -> bool:
+        value = self._value.get(key, False)
+        if not isinstance(value, bool):
+            self.problem(key, f"true or false is needed, not {kind(value)}")
+            return False
+        return value
+
+    def size(self, key: str) -> int | None:
+        """A size or offset in bytes."""
+        value = self._value.get(key)
+        if value is None:
+            return None
+        try:
+            return parse_size(value if isinstance(value, str | int) else repr(value), where=key)
+        except DocumentError as error:
+            self.problem(key, error.message.removeprefix(f"{key}: "))
+            return None
+
+    def choice(self, key: str, allowed: dict[str, Any], what: str) -> Any:
+        """The value that `allowed` has for the text under `key`; None if it is absent or noted as wrong."""
+        if key not in self:
+            return None
+        text = self.string(key)
+        if not text and self.raw(key) != "":
+            return None
+        if text not in allowed:
+            self.problem(key, f"{text!r} is not a {what}: allowed are {', '.join(allowed)}")
+            return None
+        return allowed[text]
+
+    def only(self, *allowed: str, what: str) -> None:
+        """Note every field that is present but not among `allowed`."""
+        for key in self._value:
+            if key not in allowed:
+                self.problem(key, f"not allowed {what}")
+
+
+def kind(value: object) -> str:
+    """The YAML name of a value's type."""
+    if isinstance(value, bool):
+        return "a boolean"
+    names: dict[type, str] = {dict: "a map", list: "a list", str: "a string", int: "an integer", float: "a number"}
+    return names.get(type(value), "nothing" if value is None else f"a {type(value).__name__}")

@@ -1,0 +1,125 @@
+"""gadget.yaml: every rule has a document that breaks it, with the exact words of the refusal beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagekit.errors import DocumentError, ExitCode
+from imagekit.gadget import Era, FileContent, Filesystem, OffsetWrite, Part, Role, Schema, SlotPart, parse_gadget
+from imagekit.gadget.values import Gadget
+from imagekit.schema import Source, load_yaml
+from imagekit.units import MIB
+
+TESTS = Path(__file__).parent.parent.parent
+INVALID = sorted((TESTS / "documents" / "invalid").glob("gadget-*"))
+VALID = sorted((TESTS / "documents" / "valid").glob("gadget-*"))
+REAL = sorted((TESTS / "data" / "gadgets").glob("*.yaml"))
+
+
+def parse(path: Path, *, era: Era | None = None) -> Gadget:
+    return parse_gadget(load_yaml(path.read_bytes(), name="gadget.yaml"), era=era)
+
+
+@pytest.mark.parametrize("case", INVALID, ids=lambda case: case.name)
+def test_invalid_document_is_refused_with_all_its_problems(case: Path) -> None:
+    with pytest.raises(DocumentError) as caught:
+        parse(case / "gadget.yaml")
+    error = caught.value
+    assert "\n".join((error.message, *error.details)) + "\n" == (case / "error.txt").read_text()
+    assert error.exit_code == ExitCode.DOCUMENT
+
+
+@pytest.mark.parametrize("case", VALID, ids=lambda case: case.name)
+def test_valid_document_is_accepted(case: Path) -> None:
+    assert parse(case / "gadget.yaml").volumes
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.name)
+def test_published_gadget_is_accepted(path: Path) -> None:
+    gadget = parse(path)
+    assert gadget.era is (Era.UC16 if "_16_" in path.name or "_18_" in path.name else Era.UC20)
+    assert gadget.extension is None
+
+
+def test_there_are_cases_at_all() -> None:
+    assert len(INVALID) > 60
+    assert len(VALID) >= 8
+    assert len(REAL) == 7
+
+
+def test_published_pc_gadget_has_the_values_of_its_document() -> None:
+    gadget = parse(TESTS / "data" / "gadgets" / "pc-gadget_24_gadget_gadget-amd64.yaml")
+    volume = gadget.boot_volume
+    assert (volume.name, volume.schema) == ("pc", Schema.GPT)
+    assert [item.name for item in volume.structures] == [
+        "mbr", "BIOS Boot", "ubuntu-seed", "ubuntu-boot", "ubuntu-save", "ubuntu-data"]
+    mbr, _, seed, _, save, data = volume.structures
+    assert (mbr.role, mbr.type.in_table, mbr.update.edition) == (Role.MBR, False, 1)
+    assert seed.filesystem is Filesystem.VFAT32
+    assert seed.content[0] == FileContent(source="grubx64.efi", target="EFI/boot/grubx64.efi")
+    assert (save.min_size, save.size) == (16 * MIB, 32 * MIB)
+    assert (data.label, data.offset, data.size) == ("ubuntu-data", None, 1024 * MIB)
+
+
+def test_offset_write_names_the_first_structure() -> None:
+    gadget = parse(TESTS / "data" / "gadgets" / "pc-gadget_16_gadget.yaml")
+    assert gadget.boot_volume.structures[1].offset_write == OffsetWrite(relative_to="mbr", offset=92)
+
+
+def test_label_system_boot_implies_the_role_before_uc20() -> None:
+    gadget = parse(TESTS / "data" / "gadgets" / "dragonboard-gadget_18_gadget.yaml")
+    assert gadget.boot_volume.structures[-1].role is Role.BOOT
+
+
+def test_defaults_are_kept_as_they_are() -> None:
+    gadget = parse(TESTS / "data" / "gadgets" / "imx-gadget_20_imx8mm-evk_gadget.yaml")
+    assert gadget.defaults == {"system": {"refresh": {"retain": 2}}}
+
+
+def test_structures_come_in_the_order_of_the_disk() -> None:
+    gadget = parse(TESTS / "documents" / "valid" / "gadget-out-of-order" / "gadget.yaml")
+    assert [item.title for item in gadget.boot_volume.structures] == ["raw", "ubuntu-seed", "ubuntu-data"]
+
+
+def test_type_that_yaml_reads_as_a_number_keeps_its_digits() -> None:
+    gadget = parse(TESTS / "documents" / "valid" / "gadget-octal-looking-type" / "gadget.yaml")
+    assert [item.type.mbr for item in gadget.boot_volume.structures] == [0x06, 0x83]
+
+
+def test_extension_tells_what_a_slot_is_made_of() -> None:
+    extension = parse(TESTS / "documents" / "valid" / "gadget-slots" / "gadget.yaml").extension
+    assert extension is not None
+    assert extension.bootloader == "systemd-boot"
+    assert extension.structures["bb"] == SlotPart(part=Part.BASE, slot="b")
+    assert extension.named(Part.STATE, None) == "slot-state"
+    assert extension.named(Part.BOOT, "a") is None
+
+
+def test_model_of_uc20_refuses_a_gadget_without_a_seed() -> None:
+    with pytest.raises(DocumentError) as caught:
+        parse(TESTS / "data" / "gadgets" / "pc-gadget_16_gadget.yaml", era=Era.UC20)
+    assert caught.value.details == (
+        "gadget.yaml:1: volumes: a gadget for UC20+ needs a structure with the role system-seed",
+        "gadget.yaml:1: volumes: a gadget for UC20+ needs a structure with the role system-data",
+    )
+
+
+LEAVES = st.none() | st.booleans() | st.integers(-10, 1 << 40) | st.text(max_size=8) | st.sampled_from(
+    ["bare", "gpt", "vfat", "system-seed", "1M", "0C", "grub", "a", "base"])
+KEYS = st.sampled_from(["name", "type", "role", "size", "offset", "offset-write", "filesystem", "content", "update",
+                        "min-size", "structure", "bootloader", "partial", "schema", "id", "edition", "preserve"])
+TREES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6))
+
+
+@settings(max_examples=300, deadline=None)
+@given(TREES, TREES)
+def test_any_tree_is_parsed_or_refused_but_never_crashes(volume: object, extension: object) -> None:
+    value = {"volumes": {"pc": volume}, "x-imagekit": extension, "connections": volume, "kernel-cmdline": extension}
+    try:
+        parse_gadget(Source(name="any", value=value, lines={}))
+    except DocumentError as error:
+        assert error.message
