@@ -45,20 +45,21 @@ def run(argv: Sequence[str], *, prog_name: str) -> int:
     with contextlib.suppress(ValueError):  # not the main thread: a test runner's business
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        result = program.main(args=list(argv), prog_name=prog_name, standalone_mode=False, obj=talk)
+        if "_IMAGEKIT_COMPLETE" in os.environ:
+            program.main(args=list(argv), prog_name=prog_name)
+        with program.make_context(prog_name, list(argv), obj=talk) as ctx:
+            program.invoke(ctx)
         sys.stdout.flush()
-        return result if isinstance(result, int) else ExitCode.DONE
+        return ExitCode.DONE
+    except click.exceptions.Exit as asked:
+        return asked.exit_code
     except ImagekitError as error:
         return tell(error, talk=talk, as_json=as_json)
     except click.ClickException as error:
         return tell(usage_error(error), talk=talk, as_json=as_json)
     except BrokenPipeError:
         return _pipe_closed()
-    except SystemExit as error:
-        if isinstance(error.__context__, BrokenPipeError):  # click has met it first
-            return _pipe_closed()
-        raise
-    except (click.Abort, KeyboardInterrupt) as error:
+    except (click.Abort, EOFError, KeyboardInterrupt) as error:
         return _interrupted(error)
     except Exception as error:
         return tell(unexpected(error), talk=talk, as_json=as_json)
