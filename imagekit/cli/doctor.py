@@ -1,0 +1,206 @@
+"""`imagekit doctor`: what this machine has, what it lacks, and the one line that installs it.
+
+Told apart: there, missing, and there but denied. Only what the main job needs decides the exit code; what merely tests
+use is listed too. Looking is all that happens here: nothing is started, fetched or written.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from imagekit.cli.options import json_option
+from imagekit.cli.output import emit_json, say, table, write
+from imagekit.errors import HostError
+from imagekit.units import GIB, iec
+
+SPACE_NEEDED = 3 * GIB  # packages, image and overlay of the demo, with room for a second build
+PYTHON_NEEDED = (3, 11)
+
+# program -> Debian package, of the main job and of the tests
+NEEDED = {
+    "qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mmdebstrap": "mmdebstrap", "apt-get": "apt",
+    "mke2fs": "e2fsprogs", "xz": "xz-utils", "zstd": "zstd",
+}
+FOR_TESTS = {
+    "mcopy": "mtools", "fsck.vfat": "dosfstools", "sfdisk": "fdisk", "sgdisk": "gdisk", "veritysetup": "cryptsetup-bin",
+    "bmaptool": "bmap-tools", "fsck.erofs": "erofs-utils", "shellcheck": "shellcheck", "busybox": "busybox",
+}
+FIRMWARE = ("usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd")
+ARCHIVE_KEYS = "usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing looked at. `state` is ok, missing, denied, low or none (the machine has none, and needs none)."""
+
+    name: str
+    state: str
+    found: str
+    needed: bool
+    package: str | None = None
+    remedy: str | None = None
+
+    @property
+    def fatal(self) -> bool:
+        return self.needed and self.state not in {"ok", "none"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Where to look: a root folder and an environment, so that tests can hand in a machine of their own."""
+
+    root: Path
+    environ: Mapping[str, str]
+    uid: int
+    python: tuple[int, int]
+    access: Callable[[Path, int], bool] = os.access
+
+    def find(self, program: str) -> str | None:
+        """The program on PATH, or where Debian puts what only root has on its PATH."""
+        return shutil.which(program, path=f"{self.environ.get('PATH', '')}:{self.root}/usr/sbin:{self.root}/sbin")
+
+    def at(self, path: str) -> Path:
+        return self.root / path
+
+
+def this_machine() -> Machine:
+    return Machine(root=Path("/"), environ=os.environ, uid=os.geteuid(), python=sys.version_info[:2])
+
+
+def examine(machine: Machine, *, cache: Path, here: Path) -> list[Check]:
+    """All checks, what is needed first."""
+    return [
+        _python(machine),
+        *_programs(machine, NEEDED, needed=True),
+        *(_file(machine, path, package="ovmf") for path in FIRMWARE),
+        _file(machine, ARCHIVE_KEYS, package="debian-archive-keyring"),
+        *_rootless(machine),
+        _apt_sources(machine),
+        _kvm(machine),
+        _cache(cache),
+        _space("free space for the cache", cache),
+        _space("free space here", here),
+        *_programs(machine, FOR_TESTS, needed=False),
+    ]
+
+
+def install_line(checks: Iterable[Check], *, uid: int) -> str | None:
+    """The one apt line that brings every missing package; None when none is missing."""
+    packages = sorted({check.package for check in checks if check.state == "missing" and check.package})
+    if not packages:
+        return None
+    return ("" if uid == 0 else "sudo ") + shlex.join(["apt-get", "install", "--no-install-recommends", *packages])
+
+
+def _python(machine: Machine) -> Check:
+    ok = machine.python >= PYTHON_NEEDED
+    return Check(name="python", state="ok" if ok else "missing", found=".".join(map(str, machine.python)), needed=True,
+                 remedy=None if ok else "use Python 3.11 or newer: PYTHON=/path/to/python3 ./bootstrap")
+
+
+def _programs(machine: Machine, programs: Mapping[str, str], *, needed: bool) -> Iterator[Check]:
+    for program, package in programs.items():
+        found = machine.find(program)
+        yield Check(name=program, state="ok" if found else "missing", found=found or "", needed=needed, package=package)
+
+
+def _file(machine: Machine, path: str, *, package: str) -> Check:
+    there = machine.at(path).is_file()
+    return Check(name=Path(path).name, state="ok" if there else "missing", found=f"/{path}" if there else "",
+                 needed=True, package=package)
+
+
+def _rootless(machine: Machine) -> Iterator[Check]:
+    """Making a base without root needs a user namespace with ranges of ids (newuidmap, /etc/subuid)."""
+    if machine.uid == 0:
+        return
+    found = machine.find("newuidmap")
+    yield Check(name="newuidmap", state="ok" if found else "missing", found=found or "", needed=True, package="uidmap")
+    switch = machine.at("proc/sys/kernel/unprivileged_userns_clone")
+    if switch.is_file() and switch.read_text().strip() == "0":
+        yield Check(name="user namespaces", state="denied", found="unprivileged_userns_clone is 0", needed=True,
+                    remedy="as root: sysctl kernel.unprivileged_userns_clone=1, or pack the base as root")
+
+
+def _apt_sources(machine: Machine) -> Check:
+    count = sum(_sources_in(path) for path in
+                (machine.at("etc/apt/sources.list"), *sorted(machine.at("etc/apt/sources.list.d").glob("*"))))
+    return Check(name="apt sources", state="ok" if count else "missing", found=f"{count} entries", needed=True,
+                 remedy=None if count else "name a Debian mirror in /etc/apt/sources.list.d")
+
+
+def _sources_in(path: Path) -> int:
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return 0
+    start = {".list": "deb ", ".sources": "URIs:"}.get(path.suffix)
+    return sum(line.lstrip().startswith(start) for line in lines) if start else 0
+
+
+def _kvm(machine: Machine) -> Check:
+    device = machine.at("dev/kvm")
+    if not device.exists():
+        return Check(name="kvm", state="none", found="no /dev/kvm: QEMU emulates the processor", needed=False)
+    if not machine.access(device, os.R_OK | os.W_OK):
+        return Check(name="kvm", state="denied", found="/dev/kvm may not be opened: QEMU emulates the processor",
+                     needed=False, remedy="join the group kvm for faster boots")
+    return Check(name="kvm", state="ok", found="/dev/kvm; imagekit boot proves it with a tiny guest before it is used",
+                 needed=False)
+
+
+def _cache(cache: Path) -> Check:
+    size = sum(entry.stat().st_size for entry in cache.rglob("*") if entry.is_file() and not entry.is_symlink())
+    return Check(name="cache", state="ok", found=f"{cache}, {iec(size)}", needed=False)
+
+
+def _space(name: str, folder: Path) -> Check:
+    known = folder
+    while not known.exists():
+        known = known.parent
+    free = shutil.disk_usage(known).free
+    low = free < SPACE_NEEDED
+    return Check(name=name, state="low" if low else "ok", found=f"{iec(free)} at {known}", needed=True,
+                 remedy=f"make room: {iec(SPACE_NEEDED)} are needed" if low else None)
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """`$IMAGEKIT_CACHE`, else `$XDG_CACHE_HOME/imagekit`, else `~/.cache/imagekit`."""
+    if environ.get("IMAGEKIT_CACHE"):
+        return Path(environ["IMAGEKIT_CACHE"])
+    base = environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path(environ.get("HOME", "/")) / ".cache") / "imagekit"
+
+
+@click.command()
+@json_option
+@click.option("--install-line", "line_only", is_flag=True, help="Print only the apt line that brings what is missing.")
+def doctor(as_json: bool, line_only: bool) -> None:
+    """Check that this machine has what imagekit needs; exit 6 if something is missing."""
+    machine = this_machine()
+    checks = examine(machine, cache=cache_folder(machine.environ), here=Path.cwd())
+    line = install_line(checks, uid=machine.uid)
+    fatal = [check for check in checks if check.fatal]
+    if as_json:
+        shown = [{"name": check.name, "state": check.state, "found": check.found, "needed": check.needed,
+                  "package": check.package, "remedy": check.remedy} for check in checks]
+        emit_json({"version": 1, "ok": not fatal, "checks": shown, "install": line})
+    elif line_only:
+        if line:
+            write(line)
+    else:
+        table(("check", "state", "found"), [(check.name, check.state + ("" if check.needed or check.state == "ok"
+              else " (not needed)"), check.remedy or check.found) for check in checks])
+        if line:
+            say(f"to install what is missing: {line}")
+    if fatal:
+        raise HostError(f"cannot do the main job on this machine: {', '.join(check.name for check in fatal)}",
+                        hint=line or fatal[0].remedy)

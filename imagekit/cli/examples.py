@@ -1,0 +1,55 @@
+"""Examples at the end of each command's help. A test parses every one of them with the command's own parser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Example = tuple[str, str]  # the command line, and what it does
+
+EXAMPLES: dict[str, tuple[Example, ...]] = {
+    "key": (
+        ("imagekit key create acme", "a new key for the brand acme"),
+        ("imagekit key list", "the keys you have"),
+    ),
+    "sign": (
+        ("imagekit sign models/pc-demo.yaml -k acme -o pc-demo.model", "a model"),
+        ("imagekit sign packages-out/debian-13_1.snap -k acme", "a package: writes debian-13_1.assert beside it"),
+    ),
+    "verify": (
+        ("imagekit verify pc-demo.model", "against your own roots of trust"),
+        ("imagekit verify pc-demo.model --trust roots --json", "against the roots in another folder too"),
+    ),
+    "lock": (
+        ("imagekit lock", "compare the lock with what the mirrors offer"),
+        ("imagekit lock --update", "write the newest versions into the lock"),
+    ),
+    "pack": (
+        ("imagekit pack packages/pc-kernel.yaml -o packages-out", "one package"),
+        ("imagekit pack packages/debian-13.yaml -o packages-out --locked --offline", "nothing but what the lock says"),
+    ),
+    "plan": (
+        ("imagekit plan pc-demo.model --packages packages-out", "a table, and a bar of the disk"),
+        ("imagekit plan pc-demo.model --packages packages-out --json", "the same for programs"),
+    ),
+    "build": (
+        ("imagekit build pc-demo.model --packages packages-out -o out", "out/pc-demo.img, and what belongs to it"),
+        ("imagekit build pc-demo.model --packages packages-out -o out --twice", "proves that the bytes are the same"),
+    ),
+    "boot": (
+        ("imagekit boot out/pc-demo.img", "exit 0 only if the guest itself says that it is healthy"),
+        ("imagekit boot out/pc-demo.img --console", "and watch its console"),
+    ),
+    "doctor": (
+        ("imagekit doctor", "what is there, what is missing, and the one line that installs it"),
+        ("imagekit doctor --json", "the same for programs"),
+    ),
+    "completion": (
+        ("imagekit completion bash > ~/.local/share/bash-completion/completions/imagekit", "for bash"),
+        ("imagekit completion fish > ~/.config/fish/completions/imagekit.fish", "for fish"),
+    ),
+}
+
+
+def epilog(examples: Sequence[Example]) -> str:
+    """The examples as click wants them: one paragraph that is not wrapped again."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}\n      {what}" for line, what in examples)

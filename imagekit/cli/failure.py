@@ -1,0 +1,134 @@
+"""One place where errors become messages and exit codes.
+
+A user's mistake gets `imagekit: cannot ...`, its details, a hint and the path of the log, on stderr, and never a stack
+trace; a bug of ours gets its trace in the log. With `--json` the same stands as an object under `error` on stdout,
+unless the command had already printed its document. The codes are `imagekit.errors.ExitCode`; a reader who closes the
+pipe early gives 141 and SIGTERM gives 143, as shells count them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from imagekit.cli.log import close_log
+from imagekit.cli.output import Talk, colors_wanted, emit_json, suggest
+from imagekit.errors import ExitCode, HostError, ImagekitError, UsageError
+
+LOG = logging.getLogger("imagekit.cli")
+
+PIPE_CLOSED = 128 + signal.SIGPIPE
+TERMINATED = 128 + signal.SIGTERM
+MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, taken like Ctrl-C so that the same clean-up runs."""
+
+
+def run(argv: Sequence[str], *, prog_name: str) -> int:
+    """Run one command line; the exit code."""
+    from imagekit.cli.group import program
+
+    talk = Talk(argv=tuple(argv))
+    as_json = "--json" in argv
+    logging.getLogger("imagekit").addHandler(logging.NullHandler())  # or Python prints what no log takes
+    with contextlib.suppress(ValueError):  # not the main thread: a test runner's business
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        if "_IMAGEKIT_COMPLETE" in os.environ:
+            program.main(args=list(argv), prog_name=prog_name)
+        with program.make_context(prog_name, list(argv), obj=talk) as ctx:
+            program.invoke(ctx)
+        sys.stdout.flush()
+        return ExitCode.DONE
+    except click.exceptions.Exit as asked:
+        return asked.exit_code
+    except ImagekitError as error:
+        return tell(error, talk=talk, as_json=as_json)
+    except click.ClickException as error:
+        return tell(usage_error(error), talk=talk, as_json=as_json)
+    except BrokenPipeError:
+        return _pipe_closed()
+    except (click.Abort, EOFError, KeyboardInterrupt) as error:
+        return _interrupted(error)
+    except Exception as error:
+        return tell(unexpected(error), talk=talk, as_json=as_json)
+    finally:
+        close_log()
+
+
+def tell(error: ImagekitError, *, talk: Talk, as_json: bool) -> int:
+    """Print a failure for people on stderr, with `as_json` also for programs on stdout; its exit code."""
+    log_path = None if error.exit_code == ExitCode.USAGE else talk.log_path
+    LOG.error("%s", error.message, exc_info=error if error.exit_code != ExitCode.USAGE else None)
+    bold, plain = ("\x1b[1;31m", "\x1b[0m") if colors_wanted(sys.stderr, talk=talk) else ("", "")
+    lines = [f"{bold}imagekit:{plain} {error.message}", *(f"  {line}" for line in error.details)]
+    lines += [f"hint: {error.hint}"] if error.hint else []
+    lines += [f"log: {log_path}"] if log_path else []
+    sys.stdout.flush()
+    click.echo("\n".join(lines), err=True, color=bool(bold) or None)
+    if as_json and not talk.emitted:
+        emit_json({"error": {"exit_code": int(error.exit_code), "kind": error.exit_code.name.lower(),
+                             "message": error.message, "details": list(error.details), "hint": error.hint,
+                             "log": log_path}})
+    return int(error.exit_code)
+
+
+def usage_error(error: click.ClickException) -> ImagekitError:
+    """A complaint of click's in our words."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    text = text[:1].lower() + text[1:]
+    if isinstance(error, click.FileError):
+        return HostError(f"cannot read the file named on the command line: {text}")
+    hint = None
+    command = "imagekit"
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        command = error.ctx.command_path
+    if isinstance(error, click.NoSuchOption):
+        text = f"no such option {error.option_name!r}"
+        if error.ctx is not None:
+            known = {name for param in error.ctx.command.get_params(error.ctx) for name in param.opts}
+            near = suggest(error.option_name, {name for name in known if name.startswith("--")})
+            hint = near if near and near.startswith("did you") else None
+    hint = f"{hint} ({command} --help lists all)" if hint else f"{command} --help"
+    return UsageError(f"cannot read the command line: {text}", hint=hint)
+
+
+def unexpected(error: Exception) -> ImagekitError:
+    """The machine's faults that nobody foresaw are the machine's; all else is a bug of ours, with its trace logged."""
+    if isinstance(error, OSError) and error.errno in MACHINE_FAULTS:
+        about = f"cannot use {error.filename}" if error.filename else "cannot go on"
+        told = HostError(f"{about}: {(error.strerror or str(error)).lower()}")
+        told.__cause__ = error
+        return told
+    bug = ImagekitError(f"cannot go on: a mistake in imagekit itself: {type(error).__name__}: {error}",
+                        hint="report it with the log, which has the whole trace")
+    bug.__cause__ = error
+    return bug
+
+
+def _interrupted(error: BaseException) -> int:
+    terminated = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
+    LOG.error("terminated" if terminated else "interrupted")
+    click.echo("imagekit: terminated" if terminated else "imagekit: interrupted", err=True)
+    return TERMINATED if terminated else ExitCode.INTERRUPTED
+
+
+def _pipe_closed() -> int:
+    """Nobody reads any more. Point stdout elsewhere, or the interpreter complains while it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return PIPE_CLOSED
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated

@@ -1,0 +1,78 @@
+"""The full log of every run, kept in the user's state folder so that nobody has to run again with more talk.
+
+One file for each run, the newest fifty kept. A log that cannot be written never stops the work. Values of options that
+carry secrets are left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from imagekit import __version__
+
+KEPT = 50
+SECRET_WORDS = ("pass", "secret", "token", "pin")
+
+
+def log_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """`$XDG_STATE_HOME/imagekit/logs`; a relative XDG path does not count (XDG Base Directory 0.8)."""
+    state = environ.get("XDG_STATE_HOME", "")
+    base = Path(state) if state.startswith("/") else Path(environ.get("HOME", "/")) / ".local/state"
+    return base / "imagekit" / "logs"
+
+
+def without_secrets(argv: Sequence[str]) -> str:
+    """The command line as one would type it, with the values of secret options replaced by dots."""
+    shown: list[str] = []
+    hide_next = False
+    for word in argv:
+        name, equals, _ = word.partition("=")
+        secret = name.startswith("--") and any(part in name for part in SECRET_WORDS)
+        shown.append("..." if hide_next else f"{name}=..." if secret and equals else word)
+        hide_next = secret and not equals
+    return shlex.join(shown)
+
+
+def open_log(argv: Sequence[str], *, command: str, path: Path | None = None) -> Path | None:
+    """Begin the log of this run; None when it cannot be written."""
+    chosen = path or log_folder() / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{command}-{os.getpid()}.log"
+    try:
+        chosen.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(chosen, encoding="utf-8", delay=False)
+    except OSError:
+        return None
+    if path is None:
+        _keep_newest(chosen.parent)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("imagekit")
+    root.setLevel(logging.DEBUG)
+    root.addHandler(handler)
+    root.info("imagekit %s, Python %s, %s", __version__, platform.python_version(), platform.platform())
+    root.info("run: imagekit %s", without_secrets(argv))
+    root.info("in: %s", Path.cwd())
+    root.debug("by: %s", sys.executable)
+    return chosen
+
+
+def close_log() -> None:
+    """End the log; a later run in the same process begins its own."""
+    root = logging.getLogger("imagekit")
+    for handler in list(root.handlers):
+        if isinstance(handler, logging.FileHandler):
+            root.removeHandler(handler)
+            handler.close()
+
+
+def _keep_newest(folder: Path) -> None:
+    """Names begin with the time, so their order is their age."""
+    for old in sorted(folder.glob("*.log"))[:-KEPT]:
+        with contextlib.suppress(OSError):
+            old.unlink()

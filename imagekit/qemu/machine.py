@@ -1,0 +1,186 @@
+"""A virtual machine as a value, and the QEMU command line it becomes.
+
+A machine is a YAML file (`qemu/*.yaml`, keys in docs/reference/qemu-machines.md). It says what the hardware is; how it
+is watched is the same for all and decided here: no network, no display, one serial line, one virtio-serial port named
+`org.imagekit.health`, and QMP, each over a socket that the caller made and QEMU inherits by number. No path is bound,
+nobody else can connect, and the 108 bytes of a socket path are no limit.
+
+Option syntax: QEMU's "Invocation" manual page; values with commas are doubled there ("Block device options").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from imagekit.errors import DocumentError, HostError, UsageError
+from imagekit.schema import Problems, Source, check_shape, load_yaml
+from imagekit.units import MIB, parse_size
+
+HEALTH_PORT = "org.imagekit.health"  # /dev/virtio-ports/… in the guest
+FORBIDDEN = ("-nic", "-netdev", "-net", "-display", "-vnc", "-monitor", "-qmp", "-serial", "-drive", "-blockdev")
+
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"\A[^\x00-\x1f\x7f]+\Z"}
+_TEXTS = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 16}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "summary", "architecture", "emulator", "machine", "firmware", "cpu", "cpus", "memory", "disk"],
+    "properties": {
+        "name": {"type": "string", "pattern": r"\A[a-z0-9](-?[a-z0-9])*\Z", "maxLength": 40},
+        "summary": _TEXT,
+        "architecture": {"enum": ["amd64", "arm64", "armhf"]},
+        "emulator": {"type": "string", "pattern": r"\Aqemu-system-[a-z0-9_]+\Z"},
+        "machine": _TEXT,
+        "firmware": {
+            "type": "object", "additionalProperties": False, "required": ["code", "variables", "package"],
+            "properties": {"code": _TEXTS, "variables": _TEXTS, "package": _TEXT},
+        },
+        "cpu": {"type": "object", "additionalProperties": False, "required": ["tcg"],
+                "properties": {"tcg": _TEXT, "kvm": _TEXT}},
+        "cpus": {"type": "integer", "minimum": 1, "maximum": 64},
+        "memory": {"type": ["integer", "string"]},
+        "disk": _TEXT,
+        "devices": {"type": "array", "items": _TEXT, "maxItems": 32},
+        "options": {"type": "array", "maxItems": 32,
+                    "items": {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 2}},
+    },
+}
+
+
+class Accelerator(StrEnum):
+    """What runs the guest's instructions."""
+
+    TCG = "tcg"
+    KVM = "kvm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firmware:
+    """Candidates for the two flash chips, first found wins; the variables are copied for each run."""
+
+    code: tuple[Path, ...]
+    variables: tuple[Path, ...]
+    package: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the hardware is. `disk` is a `-device` text that gets `,drive=disk` added."""
+
+    name: str
+    summary: str
+    architecture: str
+    emulator: str
+    machine: str
+    firmware: Firmware
+    cpu_tcg: str
+    cpu_kvm: str | None
+    cpus: int
+    memory: int
+    disk: str
+    devices: tuple[str, ...]
+    options: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """What one run connects to a machine: files, and inherited socket numbers."""
+
+    disk: Path
+    disk_format: str
+    firmware_code: Path
+    firmware_variables: Path  # this run's own copy
+    qmp_fd: int
+    serial_fd: int
+    health_fd: int
+
+
+def parse_machine(source: Source) -> Machine:
+    """Raises: DocumentError: with everything that is wrong at once."""
+    check_shape(source, SCHEMA)
+    value = source.value
+    problems = Problems(source)
+    try:
+        memory = parse_size(value["memory"], where=source.where(("memory",)))
+    except DocumentError as error:
+        problems.add(("memory",), error.message)
+        memory = 64 * MIB
+    if not 64 * MIB <= memory <= 65536 * MIB:
+        problems.add(("memory",), f"{value['memory']} is outside 64M to 64G")
+    for index, option in enumerate(value.get("options", [])):
+        if option[0] in FORBIDDEN:
+            problems.add(("options", index), f"{option[0]} is not a machine's to say: imagekit wires it itself")
+    problems.raise_if_any()
+    firmware = value["firmware"]
+    return Machine(
+        name=value["name"], summary=value["summary"], architecture=value["architecture"], emulator=value["emulator"],
+        machine=value["machine"], cpu_tcg=value["cpu"]["tcg"], cpu_kvm=value["cpu"].get("kvm"), cpus=value["cpus"],
+        memory=memory, disk=value["disk"], devices=tuple(value.get("devices", [])),
+        options=tuple(tuple(option) for option in value.get("options", [])),
+        firmware=Firmware(code=tuple(map(Path, firmware["code"])), variables=tuple(map(Path, firmware["variables"])),
+                          package=firmware["package"]),
+    )
+
+
+def load_machine(name: str, folders: Sequence[Path]) -> Machine:
+    """The machine called `name` in the first of `folders` that has it; `name` may also be the path of a YAML file.
+
+    Raises:
+        UsageError: there is none, with the names there are.
+        DocumentError: its file is wrong.
+    """
+    paths = [Path(name)] if name.endswith(".yaml") else [folder / f"{name}.yaml" for folder in folders]
+    for path in paths:
+        if path.is_file():
+            return parse_machine(load_yaml(path.read_bytes(), name=str(path)))
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    raise UsageError(f"cannot use machine {name!r}: there is no such machine",
+                     hint=f"machines: {', '.join(known) or 'none found'}; or give the path of a .yaml file")
+
+
+def find_firmware(machine: Machine) -> tuple[Path, Path]:
+    """The code and variables files of this host. Raises: HostError: with the package that brings them."""
+    found = []
+    for kind, candidates in (("code", machine.firmware.code), ("variables", machine.firmware.variables)):
+        path = next((path for path in candidates if path.is_file()), None)
+        if path is None:
+            raise HostError(f"cannot start machine {machine.name!r}: no firmware {kind} at {candidates[0]}",
+                            hint=f"sudo apt-get install --no-install-recommends {machine.firmware.package}")
+        found.append(path)
+    return found[0], found[1]
+
+
+def _value(path: Path) -> str:
+    """A path inside a QEMU option: commas are doubled."""
+    return str(path).replace(",", ",,")
+
+
+def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> tuple[str, ...]:
+    """The arguments after the emulator's name. QEMU starts paused, so that no byte is lost before we listen."""
+    kvm = accelerator is Accelerator.KVM
+    cpu = machine.cpu_kvm if kvm and machine.cpu_kvm else machine.cpu_tcg
+    argv = [
+        "-nodefaults", "-no-user-config", "-S", "-name", f"imagekit-{machine.name}",
+        "-machine", machine.machine, "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", cpu,
+        "-smp", str(machine.cpus), "-m", f"{machine.memory // MIB}M",
+        "-nic", "none", "-display", "none",
+        "-chardev", f"socket,id=qmp,fd={wiring.qmp_fd}", "-mon", "chardev=qmp,mode=control",
+        "-chardev", f"socket,id=console,fd={wiring.serial_fd}", "-serial", "chardev:console",
+        "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_value(wiring.firmware_code)}",
+        "-drive", f"if=pflash,unit=1,format=raw,file={_value(wiring.firmware_variables)}",
+        "-blockdev", f"driver=file,node-name=disk-file,filename={_value(wiring.disk)},cache.no-flush=on",
+        "-blockdev", f"driver={wiring.disk_format},node-name=disk,file=disk-file,cache.no-flush=on,discard=unmap",
+        "-device", f"{machine.disk},drive=disk",
+        "-device", "virtio-serial-pci,max_ports=2",
+        "-chardev", f"socket,id=health,fd={wiring.health_fd}",
+        "-device", f"virtserialport,chardev=health,name={HEALTH_PORT}",
+    ]
+    for device in machine.devices:
+        argv += ["-device", device]
+    for option in machine.options:
+        argv += option
+    return tuple(argv)

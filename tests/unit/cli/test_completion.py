@@ -1,0 +1,66 @@
+"""Completion: the scripts load in their shells, and the answers come from the table."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imagekit.cli.completion import SHELLS, script
+
+
+def answer(*words: str) -> list[str]:
+    env = {**os.environ, "_IMAGEKIT_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(("imagekit", *words)),
+           "COMP_CWORD": str(len(words))}
+    result = subprocess.run([sys.executable, "-c", "from imagekit.cli.main import main; main()"], env=env,
+                            capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+    return [line.partition(",")[2] for line in result.stdout.splitlines()]
+
+
+def test_commands_complete_from_their_first_letters() -> None:
+    assert answer("bo") == ["boot"]
+    assert "doctor" in answer("")
+
+
+def test_options_of_a_command_complete() -> None:
+    assert "--install-line" in answer("doctor", "--in")
+
+
+def test_arguments_with_choices_complete() -> None:
+    assert answer("completion", "f") == ["fish"]
+
+
+def test_completion_of_command_names_imports_no_command() -> None:
+    env = {**os.environ, "_IMAGEKIT_COMPLETE": "bash_complete", "COMP_WORDS": "imagekit ", "COMP_CWORD": "1"}
+    result = subprocess.run([sys.executable, "-X", "importtime", "-c",
+                             "from imagekit.cli.main import main; main.main([])"],
+                            env=env, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "imagekit.cli.group" in imported
+    assert not imported & {"imagekit.cli.doctor", "imagekit.cli.completion", "rich", "yaml"}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_script_names_the_program_and_its_variable(shell: str) -> None:
+    text = script(shell)
+    assert "imagekit" in text and f"_IMAGEKIT_COMPLETE={shell}_complete" in text
+
+
+def test_bash_accepts_the_script_and_offers_commands(tmp_path: Path) -> None:
+    bash = shutil.which("bash")
+    assert bash, "bash is part of Debian"
+    program = tmp_path / "imagekit"
+    program.write_text(f"#!{sys.executable}\nfrom imagekit.cli.main import main\nmain()\n")
+    program.chmod(0o755)
+    (tmp_path / "script").write_text(script("bash"))
+    ask = (f". {tmp_path / 'script'}; COMP_WORDS=(imagekit bo); COMP_CWORD=1; "
+           "_imagekit_completion imagekit; echo ${COMPREPLY[@]}")
+    repository = str(Path(__file__).parents[3])
+    result = subprocess.run([bash, "--norc", "-c", ask], capture_output=True, text=True, check=True,
+                            env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": repository})
+    assert result.stdout.split() == ["boot"]

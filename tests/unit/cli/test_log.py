@@ -1,0 +1,45 @@
+"""The log of every run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from imagekit.cli.log import KEPT, close_log, log_folder, open_log, without_secrets
+
+
+def test_folder_follows_xdg_and_ignores_a_relative_one() -> None:
+    assert log_folder({"XDG_STATE_HOME": "/s"}) == Path("/s/imagekit/logs")
+    assert log_folder({"XDG_STATE_HOME": "s", "HOME": "/h"}) == Path("/h/.local/state/imagekit/logs")
+    assert log_folder({"HOME": "/h"}) == Path("/h/.local/state/imagekit/logs")
+
+
+def test_values_of_secret_options_are_left_out() -> None:
+    assert without_secrets(["key", "create", "--passphrase", "open sesame", "-o", "a b", "--pin=1234"]) == \
+        "key create --passphrase ... -o 'a b' --pin=..."
+
+
+def test_only_the_newest_logs_are_kept() -> None:
+    folder = log_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(KEPT + 5):
+        (folder / f"20000101T0000{number:02}Z-old-1.log").touch()
+    new = open_log(["doctor"], command="doctor")
+    close_log()
+    kept = sorted(folder.glob("*.log"))
+    assert new in kept and len(kept) == KEPT
+    assert not (folder / "20000101T000000Z-old-1.log").exists()
+
+
+def test_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert open_log([], command="x", path=tmp_path / "file" / "log") is None
+
+
+def test_second_run_in_one_process_has_its_own_log(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        open_log([], command="x", path=tmp_path / name)
+        logging.getLogger("imagekit.any").debug("message of %s", name)
+        close_log()
+    assert "message of b" in (tmp_path / "b").read_text()
+    assert "message of b" not in (tmp_path / "a").read_text()

@@ -1,0 +1,88 @@
+"""Machines: what a YAML file may say, and the command line it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imagekit.errors import DocumentError, HostError, UsageError
+from imagekit.qemu.machine import Accelerator, Wiring, command_line, find_firmware, load_machine, parse_machine
+from imagekit.schema import load_yaml
+
+FOLDER = Path(__file__).parents[3] / "qemu"
+WIRING = Wiring(disk=Path("/tmp/a,b/disk.qcow2"), disk_format="qcow2", firmware_code=Path("/f/code.fd"),
+                firmware_variables=Path("/tmp/vars.fd"), qmp_fd=10, serial_fd=11, health_fd=12)
+
+
+@pytest.mark.parametrize("name", ["pc", "pc-ahci", "pc-nvme"])
+def test_our_machines_parse_and_differ_in_their_disk_only(name: str) -> None:
+    machine = load_machine(name, [FOLDER])
+    reference = load_machine("pc", [FOLDER])
+    assert machine.name == name
+    assert replace(machine, name="", summary="", disk="") == replace(reference, name="", summary="", disk="")
+
+
+def test_command_line_has_no_network_no_display_and_starts_paused() -> None:
+    argv = command_line(load_machine("pc", [FOLDER]), WIRING, Accelerator.TCG)
+    text = " ".join(argv)
+    assert "-nic none" in text
+    assert "-display none" in text
+    assert "-S" in argv
+    assert "-accel tcg,thread=multi -cpu max" in text
+
+
+def test_command_line_uses_the_host_cpu_only_under_kvm() -> None:
+    argv = command_line(load_machine("pc", [FOLDER]), WIRING, Accelerator.KVM)
+    assert argv[argv.index("-accel") + 1] == "kvm"
+    assert argv[argv.index("-cpu") + 1] == "host"
+
+
+def test_comma_in_a_path_does_not_become_an_option() -> None:
+    argv = command_line(load_machine("pc", [FOLDER]), WIRING, Accelerator.TCG)
+    assert any("filename=/tmp/a,,b/disk.qcow2," in arg for arg in argv)
+
+
+def test_health_port_and_console_are_inherited_sockets() -> None:
+    text = " ".join(command_line(load_machine("pc", [FOLDER]), WIRING, Accelerator.TCG))
+    assert "socket,id=qmp,fd=10" in text
+    assert "socket,id=console,fd=11" in text
+    assert "socket,id=health,fd=12" in text
+    assert "virtserialport,chardev=health,name=org.imagekit.health" in text
+
+
+def test_unknown_machine_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(UsageError) as caught:
+        load_machine("px", [FOLDER])
+    assert "pc, pc-ahci, pc-nvme" in (caught.value.hint or "")
+
+
+def test_machine_by_path_of_a_yaml_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text((FOLDER / "pc.yaml").read_text().replace("name: pc\n", "name: mine\n"))
+    assert load_machine(str(path), [FOLDER]).name == "mine"
+
+
+@pytest.mark.parametrize(("old", "new", "complaint"), [
+    ("memory: 1024M", "memory: 1024K", "memory"),
+    ("memory: 1024M", "memory: 16M", "outside 64M to 64G"),
+    ("cpus: 2", "cpus: 0", "cpus"),
+    ("name: pc\n", "name: ../pc\n", "name"),
+    ('["-action", "watchdog=reset"]', '["-nic", "user"]', "-nic is not a machine's to say"),
+    ("emulator: qemu-system-x86_64", "emulator: /bin/sh", "emulator"),
+    ("cpus: 2", "cpus: 2\nshell: yes", "shell"),
+])
+def test_wrong_machine_is_refused_naming_the_key(old: str, new: str, complaint: str) -> None:
+    text = (FOLDER / "pc.yaml").read_text()
+    assert old in text
+    with pytest.raises(DocumentError, match=complaint):
+        parse_machine(load_yaml(text.replace(old, new), name="pc.yaml"))
+
+
+def test_missing_firmware_names_the_package(tmp_path: Path) -> None:
+    machine = load_machine("pc", [FOLDER])
+    machine = replace(machine, firmware=replace(machine.firmware, code=(tmp_path / "none.fd",)))
+    with pytest.raises(HostError) as caught:
+        find_firmware(machine)
+    assert "ovmf" in (caught.value.hint or "")
