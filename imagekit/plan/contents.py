@@ -1,0 +1,285 @@
+"""What goes into each structure of an image: the boot files, the seed, the slots, the record, the gadget's own files.
+
+One function for each kind of structure: out of a `Contents`, what is known of the packages' insides, come the writes,
+ascending. What a slot and the ESP hold is decided in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from imagekit.assertions import Assertion
+from imagekit.assertions.wire import encode_stream
+from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, encode_entry, entry_name, kernel_path
+from imagekit.boot.slotstate import FACTORY, Slot, encode_partition
+from imagekit.digests import derived_uuid
+from imagekit.disk.fat_write import FatFile, FatPlan, plan_fat
+from imagekit.disk.verity import tree_size
+from imagekit.errors import PlanError
+from imagekit.gadget import FileContent, Filesystem, Gadget, Part, RawContent, Role
+from imagekit.plan.layout import Placement, VolumeLayout
+from imagekit.plan.resolve import Resolution, ResolvedPackage
+from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageMember, PackageWrite, SeedFile, Write, Zeros
+from imagekit.units import iec
+
+KERNEL_IMAGE = "kernel.efi"
+KERNEL_SOURCE = "$kernel:"
+FIRST_VERSION = 1  # of the loader entries: the generation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Insides:
+    """What somebody who opened the packages found in them; `files` are the gadget's, by path."""
+
+    gadget: Gadget
+    files: Mapping[str, bytes]
+    kernel_image_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """Everything the structures are filled from."""
+
+    resolution: Resolution
+    insides: Insides
+    layout: VolumeLayout
+    model_digest: str
+    timestamp: datetime
+
+    @property
+    def base(self) -> ResolvedPackage:
+        return self.resolution.of(self.resolution.model.base_snap)
+
+    @property
+    def kernel(self) -> ResolvedPackage:
+        return self.resolution.of(self.resolution.model.kernel)
+
+    def uuid(self, *parts: str) -> UUID:
+        """The identifier of a thing in this image."""
+        return derived_uuid(self.model_digest, *parts)
+
+    def partition_uuid(self, name: str) -> UUID:
+        """The unique GUID of the partition called `name`."""
+        declared = self.layout.named(name).structure.id
+        return UUID(declared) if declared else self.uuid(name)
+
+
+def fill(contents: Contents, placement: Placement) -> tuple[Write, ...]:
+    """The writes of one structure; none for a slot that is left empty.
+
+    Raises:
+        PlanError: the content does not fit, is missing, or is of a kind that images do not have yet.
+    """
+    structure = placement.structure
+    extension = contents.insides.gadget.extension
+    held = extension.structures.get(structure.name) if extension else None
+    if held is not None:
+        if structure.content:
+            raise PlanError(f"cannot fill structure {structure.title!r}: x-imagekit makes it {held.part.value}, so it"
+                            " has no content of its own")
+        if held.part is Part.STATE:
+            return state(placement)
+        if held.part is Part.BOOT:
+            raise PlanError(f"cannot fill structure {structure.title!r}: part boot belongs to the u-boot backend",
+                            hint="images are built with systemd-boot, whose boot files lie on the ESP")
+        if held.slot == Slot.B.value:
+            return ()
+        return slot(placement, contents.base if held.part is Part.BASE else contents.kernel)
+    if structure.filesystem in (Filesystem.VFAT16, Filesystem.VFAT32):
+        return fat(contents, placement)
+    if structure.filesystem is Filesystem.EXT4:
+        return ext4(contents, placement)
+    return raw(contents, placement)
+
+
+def state(placement: Placement) -> tuple[Write, ...]:
+    """The slot-state record of a fresh device."""
+    content = encode_partition(FACTORY)
+    _must_fit(placement, len(content), "the slot-state record")
+    return (Literal(offset=placement.start, content=content, what="slot-state record"),)
+
+
+def slot(placement: Placement, package: ResolvedPackage) -> tuple[Write, ...]:
+    """A package and its hash tree."""
+    root = signed_root(package)
+    tree = tree_size(package.file.size)
+    _must_fit(placement, package.file.size + tree,
+              f"{package.file_name} ({iec(package.file.size)} and a hash tree of {iec(tree)})")
+    return (PackageWrite(offset=placement.start, package=package.file_name, size=package.file.size, tree_size=tree,
+                         root_hash=root),)
+
+
+def signed_root(package: ResolvedPackage) -> str:
+    """The root hash of the package's signed revision."""
+    root = package.revision.verity_root
+    if root is None:
+        raise PlanError(f"cannot place {package.file_name}: its signed revision has no verity-root",
+                        hint=f"sign it again: imagekit sign {package.file.path} -k <key>")
+    return root
+
+
+def fat(contents: Contents, placement: Placement) -> tuple[Write, ...]:
+    """A FAT file system: the gadget's files, and what its role adds."""
+    structure = placement.structure
+    files = dict(gadget_files(contents, placement))
+    extra: dict[str, bytes | PackageMember | SeedFile] = {}
+    if structure.role is Role.BOOT:
+        extra = boot_files(contents)
+    elif structure.role is Role.SEED:
+        extra = seed_files(contents)
+    taken = {path.lower(): path for path in files}
+    for path in extra:
+        if path.lower() in taken:
+            raise PlanError(f"cannot fill structure {structure.title!r}: the gadget's {taken[path.lower()]!r} lies"
+                            f" where imagekit writes {path!r}")
+    plan = plan_fat(
+        placement.size, structure.label or "", int.from_bytes(contents.uuid("volume-id", structure.name).bytes[:4]),
+        [FatFile(path=path, source=source) for path, source in sorted({**files, **extra}.items())],
+        time=contents.timestamp,
+    )
+    return tuple(_fat_writes(placement, plan))
+
+
+def _fat_writes(placement: Placement, plan: FatPlan) -> Iterator[Write]:
+    """The plan's extents, and between them the zeros that a reader relies on: free FAT entries, ends of directories."""
+    what = f"FAT of {placement.structure.title}"
+    geometry = plan.geometry
+    written = 0
+    for offset, source in plan.extents:
+        if written < min(offset, geometry.data_start):
+            end = min(offset, geometry.data_start)
+            yield Zeros(offset=placement.start + written, length=end - written, what=what)
+        start = placement.start + offset
+        if isinstance(source, bytes):
+            yield Literal(offset=start, content=source, what=what)
+            written = offset + len(source)
+        else:
+            assert isinstance(source, PackageMember | SeedFile)
+            yield Copy(offset=start, source=source, skip=0, length=source.size)
+            written = offset + source.size
+        tail = -(offset + len(source) - geometry.data_start) % geometry.cluster if isinstance(source, bytes) else 0
+        if offset >= geometry.data_start and tail:
+            yield Zeros(offset=placement.start + written, length=tail, what=what)
+            written += tail
+    if written < geometry.data_start:
+        yield Zeros(offset=placement.start + written, length=geometry.data_start - written, what=what)
+
+
+def boot_files(contents: Contents) -> dict[str, bytes | PackageMember | SeedFile]:
+    """The first slot's loader entry and kernel; the loader itself is the gadget's content."""
+    extension = contents.insides.gadget.extension
+    assert extension is not None
+    state_name = extension.named(Part.STATE, None)
+    assert state_name is not None
+    entry = LoaderEntry(
+        slot=Slot.A, version=FIRST_VERSION, base_root=signed_root(contents.base),
+        kernel_root=signed_root(contents.kernel), state_partuuid=str(contents.partition_uuid(state_name)),
+        cmdline=extension.cmdline,
+    )
+    return {
+        f"{ENTRY_FOLDER}/{entry_name(Slot.A)}": encode_entry(entry),
+        kernel_path(Slot.A): PackageMember(package=contents.kernel.file_name, path=KERNEL_IMAGE,
+                                           size=contents.insides.kernel_image_size),
+    }
+
+
+def seed_files(contents: Contents) -> dict[str, bytes | PackageMember | SeedFile]:
+    """The model with its chain, and every package with its own; UC20 layout."""
+    resolution = contents.resolution
+    system = f"systems/{resolution.model.timestamp:%Y%m%d}"
+    chain = [link.assertion for link in resolution.chain.links] + [*resolution.chain.accounts]
+    proofs = [item for proof in resolution.proofs
+              for item in (*(link.assertion for link in proof.links), *proof.accounts)]
+    files: dict[str, bytes | PackageMember | SeedFile] = {
+        f"{system}/model": resolution.model.assertion.encode(),
+        f"{system}/assertions/model-etc": encode_stream(_ordered(chain, without=resolution.model.assertion)),
+        f"{system}/assertions/snaps": encode_stream(_ordered(proofs)),
+    }
+    for package in resolution.packages:
+        if package.file.seed_size is None:
+            raise PlanError(f"cannot put {package.file_name} into the seed: {package.file.seed_path} is missing",
+                            hint="pack it again; imagekit pack writes both")
+        files[f"snaps/{package.file_name}.zst"] = SeedFile(package=package.file_name, size=package.file.seed_size)
+    return files
+
+
+def _ordered(assertions: Iterable[Assertion], *, without: Assertion | None = None) -> list[Assertion]:
+    """Each assertion once, by type and primary key."""
+    unique = {(item.type, item.primary_key): item for item in assertions if item != without}
+    return [unique[key] for key in sorted(unique)]
+
+
+def gadget_files(contents: Contents, placement: Placement) -> Iterable[tuple[str, bytes]]:
+    """The files that gadget.yaml puts into a file system, by their path in it."""
+    title = placement.structure.title
+    for content in placement.structure.content:
+        assert isinstance(content, FileContent)
+        if content.source.startswith(KERNEL_SOURCE) or content.unpack:
+            what = "assets of the kernel" if content.source.startswith(KERNEL_SOURCE) else "archives to unpack"
+            raise PlanError(f"cannot fill structure {title!r}: {content.source}: {what} are not supported yet")
+        target = content.target.lstrip("/")
+        if content.is_directory:
+            inside = {path: raw for path, raw in contents.insides.files.items() if path.startswith(content.source)}
+            if not inside:
+                raise PlanError(f"cannot fill structure {title!r}: the gadget has no files in {content.source}")
+            for path, raw in sorted(inside.items()):
+                yield _joined(target, path.removeprefix(content.source)), raw
+        else:
+            name = content.source.rpartition("/")[2]
+            path = _joined(target, name) if not target or target.endswith("/") else target
+            yield path, _gadget_file(contents, content.source, title)
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}".lstrip("/")
+
+
+def _gadget_file(contents: Contents, path: str, title: str) -> bytes:
+    raw = contents.insides.files.get(path)
+    if raw is None:
+        raise PlanError(f"cannot fill structure {title!r}: the gadget has no file {path}",
+                        hint="gadget.yaml names it as content; correct the name, or add the file to the gadget")
+    return raw
+
+
+def ext4(contents: Contents, placement: Placement) -> tuple[Write, ...]:
+    """An empty ext4 file system."""
+    structure = placement.structure
+    if structure.content:
+        raise PlanError(f"cannot fill structure {structure.title!r}: content in ext4 is not supported yet",
+                        hint="use vfat, or leave the content out")
+    return (MakeExt4(offset=placement.start, length=placement.size, label=structure.label or "",
+                     uuid=contents.uuid("filesystem", structure.title),
+                     hash_seed=contents.uuid("hash-seed", structure.title)),)
+
+
+def raw(contents: Contents, placement: Placement) -> tuple[Write, ...]:
+    """The images of a structure without a file system, each behind the one before unless it has an offset."""
+    writes: list[Literal] = []
+    taken = 0
+    for content in placement.structure.content:
+        assert isinstance(content, RawContent)
+        title = placement.structure.title
+        image = _gadget_file(contents, content.image, title)
+        start = taken if content.offset is None else content.offset
+        if content.unpack:
+            raise PlanError(f"cannot fill structure {title!r}: {content.image}: archives to unpack are not supported")
+        if content.size is not None and len(image) > content.size:
+            raise PlanError(f"cannot fill structure {title!r}: {content.image} has {len(image)} bytes, its declared"
+                            f" size is {content.size}")
+        if start < taken:
+            raise PlanError(f"cannot fill structure {title!r}: {content.image} at {start} overlaps the image before it")
+        taken = start + (content.size or len(image))
+        _must_fit(placement, taken, content.image)
+        writes.append(Literal(offset=placement.start + start, content=image, what=content.image))
+    return tuple(writes)
+
+
+def _must_fit(placement: Placement, needed: int, what: str) -> None:
+    if needed > placement.size:
+        raise PlanError(
+            f"cannot fill structure {placement.structure.title!r}: {what} needs {needed} bytes ({iec(needed)}), it has"
+            f" {placement.size} ({iec(placement.size)})", hint="raise the size of the structure in gadget.yaml")

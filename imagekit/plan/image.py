@@ -1,0 +1,204 @@
+"""Plan a whole image: the partition table, and every write, from a resolution and the insides of its packages.
+
+Pure: equal input gives an equal `ImagePlan`, which leaves nothing to decide and has a form in JSON
+(docs/reference/manifest.md lists the fields that it shares with the manifest).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from imagekit.assertions import Model
+from imagekit.digests import b64url
+from imagekit.disk.gpt import Partition, Table, encode
+from imagekit.errors import PlanError
+from imagekit.gadget import Part, Role, Schema, SlotPart
+from imagekit.plan.contents import Contents, Insides, fill
+from imagekit.plan.layout import Placement, VolumeLayout, lay_out
+from imagekit.plan.resolve import Resolution
+from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageWrite, SeedFile, Write, Zeros
+from imagekit.units import SECTOR
+
+BACKEND = "systemd-boot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One structure: where it lies, its entry in the table if it has one, and what is written into it."""
+
+    placement: Placement
+    partition: Partition | None
+    held: SlotPart | None
+    writes: tuple[Write, ...]
+
+    @property
+    def content(self) -> str:
+        """What it holds, in a few words."""
+        if self.held is not None and self.held.part is Part.STATE:
+            return "slot-state record"
+        packages = [write.package for write in self.writes if isinstance(write, PackageWrite)]
+        if packages:
+            return f"{packages[0]} + hash tree"
+        if self.held is not None:
+            return f"empty, for slot {self.held.slot}"
+        copies = [write for write in self.writes if isinstance(write, Copy)]
+        seeds = sum(1 for write in copies if isinstance(write.source, SeedFile))
+        if seeds:
+            return f"model, assertions, {seeds} packages"
+        if copies or self.placement.structure.role is Role.BOOT:
+            return "boot files of slot a"
+        if any(isinstance(write, MakeExt4) for write in self.writes):
+            return "empty ext4"
+        return "files" if self.writes and self.placement.structure.filesystem else "raw" if self.writes else "empty"
+
+    @property
+    def used(self) -> int | None:
+        """Bytes written into it; None where only a tool knows (ext4)."""
+        if any(isinstance(write, MakeExt4) for write in self.writes):
+            return None
+        return sum(write.length for write in self.writes if not isinstance(write, Zeros))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePlan:
+    """All of an image. `writes` has the partition tables and the structures' writes, ascending."""
+
+    resolution: Resolution
+    layout: VolumeLayout
+    table: Table
+    structures: tuple[Planned, ...]
+    writes: tuple[Write, ...]
+    model_digest: str
+    timestamp: datetime
+
+    @property
+    def model(self) -> Model:
+        return self.resolution.model
+
+    @property
+    def disk_size(self) -> int:
+        return self.layout.disk_size
+
+
+def model_digest(model: Model) -> str:
+    """What the image's identifiers derive from: SHA3-384 of the model's signed bytes, without the signature."""
+    return b64url(hashlib.sha3_384(model.assertion.content).digest())
+
+
+def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime) -> ImagePlan:
+    """Plan the image of a resolved model; `timestamp` is the time of everything in it.
+
+    Raises:
+        PlanError: the gadget asks for what is not built, or something does not fit.
+    """
+    volume = insides.gadget.boot_volume
+    extension = insides.gadget.extension
+    if extension is None or extension.bootloader != BACKEND:
+        found = "no x-imagekit" if extension is None else f"bootloader {extension.bootloader!r} in x-imagekit"
+        raise PlanError(f"cannot plan an image of gadget {resolution.model.gadget.name!r}: it has {found}",
+                        hint=f"images are built with {BACKEND}: see docs/reference/gadget-yaml.md")
+    if volume.schema is not Schema.GPT:
+        raise PlanError(f"cannot plan volume {volume.name!r}: schema {volume.schema.value if volume.schema else 'none'}"
+                        " is not built yet", hint="use schema gpt")
+    layout = lay_out(volume)
+    for role in (Role.BOOT, Role.SEED, Role.DATA):
+        layout.holding(role)
+    digest = model_digest(resolution.model)
+    contents = Contents(resolution=resolution, insides=insides, layout=layout, model_digest=digest,
+                        timestamp=timestamp)
+    table = _table(contents)
+    entries = {partition.start: partition for partition in table.partitions}
+    structures = tuple(
+        Planned(placement=item, partition=entries.get(item.start), held=extension.structures.get(item.structure.name),
+                writes=fill(contents, item))
+        for item in layout.placements)
+    tables = [Literal(offset=offset, content=raw, what="partition table") for offset, raw in encode(table)]
+    own = [write for item in structures for write in item.writes]
+    writes = _with_boot_code([*tables, *own, *_offset_writes(layout)])
+    return ImagePlan(resolution=resolution, layout=layout, table=table, structures=structures, writes=writes,
+                     model_digest=digest, timestamp=timestamp)
+
+
+def _table(contents: Contents) -> Table:
+    volume = contents.layout.volume
+    partitions: list[Partition] = []
+    for item in contents.layout.placements:
+        if item.structure.type.guid is not None:
+            partitions.append(Partition(
+                index=len(partitions) + 1, name=item.structure.name, type_guid=item.structure.type.guid,
+                unique_guid=contents.partition_uuid(item.structure.name), start=item.start, end=item.end))
+    disk = contents.uuid("disk", volume.name)
+    return Table(disk_guid=disk, partitions=tuple(partitions), disk_size=contents.layout.disk_size)
+
+
+def _offset_writes(layout: VolumeLayout) -> list[Literal]:
+    """The 4 bytes that tell boot code where a structure starts, in sectors (`offset-write`)."""
+    result = []
+    for item in layout.placements:
+        write = item.structure.offset_write
+        if write is not None:
+            base = layout.named(write.relative_to).start if write.relative_to else 0
+            result.append(Literal(offset=base + write.offset, content=(item.start // SECTOR).to_bytes(4, "little"),
+                                  what=f"start of {item.structure.title}"))
+    return result
+
+
+def _with_boot_code(writes: list[Write]) -> tuple[Write, ...]:
+    """The writes, ascending, those within another one's literal merged into it: boot code into the first sector."""
+    ordered: list[Write] = []
+    for write in sorted(writes, key=lambda item: (item.offset, -item.length)):
+        last = ordered[-1] if ordered else None
+        if last is not None and write.offset < last.offset + last.length:
+            if not (isinstance(last, Literal) and isinstance(write, Literal)
+                    and write.offset + write.length <= last.offset + last.length):
+                raise PlanError(f"cannot write {write.what} at {write.offset}: {last.what} lies there")
+            at = write.offset - last.offset
+            merged = last.content[:at] + write.content + last.content[at + write.length:]
+            ordered[-1] = Literal(offset=last.offset, content=merged, what=last.what)
+        else:
+            ordered.append(write)
+    return tuple(ordered)
+
+
+def as_json(plan: ImagePlan) -> dict[str, Any]:
+    """The plan for programs; literal bytes by their digest."""
+    model = plan.model
+    return {
+        "model": {"brand": model.brand_id, "model": model.model, "revision": model.revision, "grade": model.grade,
+                  "architecture": model.architecture, "digest": plan.model_digest},
+        "timestamp": plan.timestamp.isoformat(),
+        "packages": [{
+            "name": item.name, "revision": item.number, "type": item.snap.type, "snap-id": item.snap.snap_id,
+            "sha3-384": item.revision.snap_sha3_384, "size": item.file.size, "seed-size": item.file.seed_size,
+            "verity-root": item.revision.verity_root, "file": item.file.path,
+        } for item in plan.resolution.packages],
+        "disk": {"size": plan.disk_size, "sector": plan.table.sector, "guid": str(plan.table.disk_guid)},
+        "structures": [_structure_json(item) for item in plan.structures],
+        "writes": [_write_json(write) for write in plan.writes],
+    }
+
+
+def _structure_json(item: Planned) -> dict[str, Any]:
+    structure, partition = item.placement.structure, item.partition
+    return {
+        "name": structure.name, "start": item.placement.start, "size": item.placement.size,
+        "role": structure.role.value if structure.role else None,
+        "filesystem": structure.filesystem.value if structure.filesystem else None, "label": structure.label,
+        "slot": item.held.slot if item.held else None, "part": item.held.part.value if item.held else None,
+        "partition": partition.index if partition else None,
+        "type": str(partition.type_guid) if partition else None,
+        "guid": str(partition.unique_guid) if partition else None,
+        "content": item.content, "used": item.used,
+    }
+
+
+def _write_json(write: Write) -> dict[str, Any]:
+    result: dict[str, Any] = {"offset": write.offset, "length": write.length, "what": write.what}
+    if isinstance(write, Literal):
+        result["sha256"] = hashlib.sha256(write.content).hexdigest()
+    elif isinstance(write, PackageWrite):
+        result["verity-root"] = write.root_hash
+    return result
