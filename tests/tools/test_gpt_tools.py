@@ -1,0 +1,86 @@
+"""Our partition tables as gdisk and util-linux see them, and theirs as we do."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imagekit.disk import gpt
+from imagekit.units import MIB
+
+pytestmark = pytest.mark.tools
+
+DISK = uuid.UUID("3dc9bd04-b55c-5e3c-b6c6-1f6c1be8cd2f")
+SIZE = 64 * MIB
+NAMES = ("esp", "slot-state", "base-a", "n" * 36, "ünïcøde")
+PARTITIONS = tuple(
+    gpt.Partition(index=index, name=name, type_guid=gpt.ESP if index == 1 else uuid.uuid5(DISK, "type"),
+                  unique_guid=uuid.uuid5(DISK, name), start=index * 8 * MIB, end=(index + 1) * 8 * MIB,
+                  attributes=gpt.REQUIRED if index == 1 else gpt.NO_AUTO)
+    for index, name in enumerate(NAMES, 1))
+
+
+def written(path: Path, sector: int) -> gpt.Table:
+    table = gpt.Table(disk_guid=DISK, partitions=PARTITIONS, disk_size=SIZE, sector=sector)
+    with path.open("wb") as stream:
+        stream.truncate(SIZE)
+        for offset, piece in gpt.encode(table):
+            stream.seek(offset)
+            stream.write(piece)
+    return table
+
+
+def test_gdisk_finds_nothing_wrong(run_tool: Callable[..., str], tmp_path: Path) -> None:
+    table = written(tmp_path / "disk", 512)
+    said = run_tool("sgdisk", "-v", tmp_path / "disk")
+    assert "No problems found" in said
+    assert "Caution" not in said
+    for partition in table.partitions:
+        told = run_tool("sgdisk", f"-i{partition.index}", tmp_path / "disk")
+        assert f"Partition unique GUID: {str(partition.unique_guid).upper()}" in told
+        assert f"Partition GUID code: {str(partition.type_guid).upper()}" in told
+        assert f"First sector: {partition.start // 512} " in told
+        assert f"Last sector: {partition.end // 512 - 1} " in told
+        assert f"Attribute flags: {partition.attributes:016X}" in told
+        assert f"Partition name: '{partition.name}'" in told
+
+
+def test_sfdisk_reads_what_was_planned(run_tool: Callable[..., str], tmp_path: Path) -> None:
+    table = written(tmp_path / "disk", 512)
+    said = run_tool("sfdisk", "--verify", tmp_path / "disk")
+    assert "No errors detected" in said
+    assert "warning" not in said.lower()
+    told = json.loads(run_tool("sfdisk", "--json", tmp_path / "disk"))["partitiontable"]
+    assert uuid.UUID(told["id"]) == DISK
+    assert [(item["name"], uuid.UUID(item["type"]), uuid.UUID(item["uuid"]), item["start"] * 512,
+             (item["start"] + item["size"]) * 512) for item in told["partitions"]] == [
+        (item.name, item.type_guid, item.unique_guid, item.start, item.end) for item in table.partitions]
+
+
+def test_fdisk_reads_a_disk_of_large_sectors(run_tool: Callable[..., str], tmp_path: Path) -> None:
+    table = written(tmp_path / "disk", 4096)
+    said = run_tool("fdisk", "-b", "4096", "-l", "-o", "Start,End,UUID,Name", tmp_path / "disk")
+    assert not re.search("corrupt|warning|error|overlap|mismatch", said, re.IGNORECASE)
+    rows = [line.split(maxsplit=3) for line in said.splitlines() if re.match(r"\s*\d+ +\d+ [0-9A-F]{8}-", line)]
+    assert [(int(start) * 4096, (int(end) + 1) * 4096, uuid.UUID(guid), name) for start, end, guid, name in rows] == [
+        (item.start, item.end, item.unique_guid, item.name) for item in table.partitions]
+
+
+def test_table_made_by_gdisk_is_read(run_tool: Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    with path.open("wb") as stream:
+        stream.truncate(SIZE)
+    run_tool("sgdisk", "-U", str(DISK), "-n", "1:2048:+8M", "-t", "1:ef00", "-c", "1:boot", "-A", "1:set:2",
+             "-n", "3:0:0", "-c", "3:rest", path)
+    with path.open("rb") as stream:
+        found = gpt.decode(stream)
+    assert found.problems == ()
+    assert found.disk_guid == DISK
+    assert [(item.index, item.name, item.start, item.attributes) for item in found.partitions] == [
+        (1, "boot", MIB, gpt.LEGACY_BOOT), (3, "rest", 9 * MIB, 0)]
+    assert found.partitions[0].type_guid == gpt.ESP

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import io
+import struct
+import uuid
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagekit.disk import gpt
+from imagekit.errors import DocumentError, PlanError
+
+MIB = 1 << 20
+DISK = uuid.UUID("3dc9bd04-b55c-5e3c-b6c6-1f6c1be8cd2f")
+
+
+def partition(index: int, start: int, end: int, name: str = "", attributes: int = 0) -> gpt.Partition:
+    return gpt.Partition(index=index, name=name or f"part-{index}", type_guid=gpt.LINUX_DATA,
+                         unique_guid=uuid.uuid5(DISK, str(index)), start=start, end=end, attributes=attributes)
+
+
+def table(*partitions: gpt.Partition, disk_size: int = 8 * MIB, sector: int = 512) -> gpt.Table:
+    return gpt.Table(disk_guid=DISK, partitions=partitions, disk_size=disk_size, sector=sector)
+
+
+USUAL = table(partition(1, MIB, 2 * MIB, "esp", gpt.REQUIRED), partition(2, 2 * MIB, 7 * MIB, "base-a", gpt.NO_AUTO),
+              partition(5, 7 * MIB, 7 * MIB + 4096, "ünïcøde 🙂"))
+
+
+def disk(of: gpt.Table) -> bytearray:
+    raw = bytearray(of.disk_size)
+    for offset, piece in gpt.encode(of):
+        raw[offset:offset + len(piece)] = piece
+    return raw
+
+
+def decoded(raw: bytes | bytearray, sector: int | None = None) -> gpt.Table:
+    return gpt.decode(io.BytesIO(raw), sector=sector)
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_table_comes_back_as_it_was(sector: int) -> None:
+    made = table(*USUAL.partitions, sector=sector)
+    found = decoded(disk(made))
+    assert found == made
+    assert found.problems == ()
+    assert found.find("base-a") == made.partitions[1]
+    assert found.find("nothing") is None
+
+
+@pytest.mark.parametrize(("sector", "first"), [(512, 34 * 512), (4096, 6 * 4096)])
+def test_usable_space_is_what_the_tables_leave(sector: int, first: int) -> None:
+    low, high = gpt.usable_extent(8 * MIB, sector)
+    assert (low, 8 * MIB - high) == (first, first - sector)
+    whole = table(partition(1, low, high), sector=sector)
+    assert decoded(disk(whole)) == whole
+
+
+def test_pieces_ascend_and_leave_the_space_between_alone() -> None:
+    pieces = gpt.encode(USUAL)
+    assert [(offset, len(piece)) for offset, piece in pieces] == [
+        (0, 512), (512, 33 * 512), (8 * MIB - 33 * 512, 33 * 512)]
+
+
+def test_protective_mbr_covers_the_disk() -> None:
+    raw = disk(USUAL)
+    assert struct.unpack_from("<B3xB3xII", raw, 446) == (0, 0xEE, 1, 8 * MIB // 512 - 1)
+    assert raw[510:512] == b"\x55\xaa"
+
+
+def test_protective_mbr_of_a_huge_disk_saturates() -> None:
+    huge = table(disk_size=1 << 50)
+    assert struct.unpack_from("<I", gpt.encode(huge)[0][1], 458) == (0xFFFFFFFF,)
+
+
+def test_name_of_36_units_fits_and_37_do_not() -> None:
+    made = table(partition(1, MIB, 2 * MIB, "n" * 36))
+    assert decoded(disk(made)) == made
+    with pytest.raises(PlanError, match="36 UTF-16 units"):
+        gpt.encode(table(partition(1, MIB, 2 * MIB, "🙂" * 18 + "n")))
+
+
+@pytest.mark.parametrize(("partitions", "why"), [
+    ((partition(1, MIB, 3 * MIB), partition(2, 2 * MIB, 4 * MIB)), "before 'part-1' ends"),
+    ((partition(1, 512, MIB),), "usable is 17408"),
+    ((partition(1, MIB, 8 * MIB),), "usable is 17408"),
+    ((partition(1, MIB, MIB),), "usable is 17408"),
+    ((partition(1, MIB + 1, 2 * MIB),), "multiples of 512"),
+    ((partition(0, MIB, 2 * MIB),), "numbers 1 to 128"),
+    ((partition(129, MIB, 2 * MIB),), "numbers 1 to 128"),
+    ((partition(1, MIB, 2 * MIB), partition(1, 2 * MIB, 3 * MIB)), "same number"),
+])
+def test_impossible_plan_is_refused(partitions: tuple[gpt.Partition, ...], why: str) -> None:
+    with pytest.raises(PlanError, match=why):
+        gpt.encode(table(*partitions))
+
+
+def test_all_problems_of_a_plan_come_at_once() -> None:
+    with pytest.raises(PlanError) as caught:
+        gpt.encode(table(partition(1, 512, MIB), partition(200, MIB + 1, 2 * MIB)))
+    assert len(caught.value.details) == 2
+
+
+@pytest.mark.parametrize(("size", "sector"), [(17 * 1024, 512), (8 * MIB + 1, 512), (8 * MIB, 1024)])
+def test_disk_that_cannot_hold_a_table_is_refused(size: int, sector: int) -> None:
+    with pytest.raises(PlanError, match="cannot hold one"):
+        gpt.encode(table(disk_size=size, sector=sector))
+
+
+@pytest.mark.parametrize("offset", [512 + 60, 1024 + 16, 512], ids=["header", "entries", "magic"])
+def test_damaged_primary_is_made_good_by_the_backup(offset: int) -> None:
+    raw = disk(USUAL)
+    raw[offset] ^= 1
+    found = decoded(raw)
+    assert found == USUAL
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("primary table: ")
+
+
+@pytest.mark.parametrize("offset", [-512 + 60, -33 * 512 + 16, -512], ids=["header", "entries", "magic"])
+def test_damaged_backup_is_reported(offset: int) -> None:
+    raw = disk(USUAL)
+    raw[offset] ^= 1
+    found = decoded(raw)
+    assert found == USUAL
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("backup table: ")
+
+
+def test_both_copies_damaged_is_refused_with_the_reasons() -> None:
+    raw = disk(USUAL)
+    raw[512 + 60] ^= 1
+    raw[-33 * 512] ^= 1
+    with pytest.raises(DocumentError, match="neither") as caught:
+        decoded(raw)
+    assert "512-byte sectors: primary table: its header has the wrong checksum" in caught.value.details
+    assert "512-byte sectors: backup table: its entries have the wrong checksum" in caught.value.details
+
+
+def test_disk_larger_than_its_table_is_reported() -> None:
+    found = decoded(disk(USUAL) + bytes(MIB))
+    assert found == USUAL
+    assert found.problems == (f"the table is for a disk of {8 * MIB} bytes, this one has {9 * MIB}",)
+
+
+def test_cut_behind_the_last_partition_is_reported() -> None:
+    found = decoded(disk(USUAL)[:-512])
+    assert found == USUAL
+    assert len(found.problems) == 2
+
+
+def test_cut_inside_a_partition_is_refused() -> None:
+    with pytest.raises(DocumentError, match="the disk has 6291456") as caught:
+        decoded(disk(USUAL)[:6 * MIB])
+    assert "cut short" in (caught.value.hint or "")
+
+
+def test_wiped_protective_mbr_is_reported() -> None:
+    raw = disk(USUAL)
+    raw[:512] = bytes(512)
+    assert decoded(raw).problems == ("protective MBR: there is none",)
+    raw[510:512] = b"\x55\xaa"
+    assert decoded(raw).problems == ("protective MBR: it has no partition of type 0xee",)
+
+
+def test_copies_that_disagree_are_reported() -> None:
+    raw = disk(USUAL)
+    other = table(*USUAL.partitions[:1])
+    offset, piece = gpt.encode(other)[2]
+    raw[offset:offset + len(piece)] = piece
+    assert decoded(raw).problems == ("backup table: it differs from the primary",)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\0", bytes(511), bytes(512), bytes(4096), bytes(MIB), b"\x55\xaa" * 4096])
+def test_what_is_no_table_is_refused(raw: bytes) -> None:
+    with pytest.raises(DocumentError, match="cannot read partition table"):
+        decoded(raw)
+
+
+def forged(offset: int, value: bytes) -> bytearray:
+    """A disk with only a primary table, changed at `offset` of header (0..91) or entries (512..), checksums right."""
+    raw = disk(USUAL)
+    raw[-33 * 512:] = bytes(33 * 512)
+    raw[512 + offset:512 + offset + len(value)] = value
+    struct.pack_into("<I", raw, 512 + 88, zlib.crc32(raw[1024:1024 + 128 * 128]))
+    struct.pack_into("<I", raw, 512 + 16, 0)
+    struct.pack_into("<I", raw, 512 + 16, zlib.crc32(raw[512:512 + 92]))
+    return raw
+
+
+@pytest.mark.parametrize(("offset", "value"), [
+    (72, b"\xff" * 8), (80, b"\xff" * 4), (80, bytes(4)), (84, b"\x7f"), (84, bytes(4)), (8, b"\0\0\2\0"), (24, b"\2"),
+], ids=["entries far away", "count huge", "count zero", "entry odd", "entry zero", "revision", "elsewhere"])
+def test_header_that_makes_no_sense_is_refused(offset: int, value: bytes) -> None:
+    with pytest.raises(DocumentError, match="neither"):
+        decoded(forged(offset, value))
+
+
+@pytest.mark.parametrize(("offset", "value", "why"), [
+    (512 + 32, struct.pack("<QQ", 4000, 3999), "sectors 4000 to 3999"),
+    (512 + 32, struct.pack("<QQ", 1, 4000), "usable are"),
+    (512 + 40, b"\xff" * 8, "usable are"),
+    (512 + 40, struct.pack("<Q", 5000), "partitions 1 and 2 overlap"),
+])
+def test_entry_that_makes_no_sense_is_refused(offset: int, value: bytes, why: str) -> None:
+    with pytest.raises(DocumentError, match=why):
+        decoded(forged(offset, value))
+
+
+@given(st.lists(st.tuples(st.sampled_from([*range(1536), *range(-33 * 512, 0)]), st.integers(0, 255)), max_size=6),
+       st.integers(0, 8 * MIB))
+@settings(max_examples=150, deadline=None)
+def test_flipped_and_cut_disks_give_an_answer_or_a_document_error(flips: list[tuple[int, int]], length: int) -> None:
+    raw = disk(USUAL)
+    for offset, value in flips:
+        raw[offset] = value
+    for candidate in (raw, raw[:length]):
+        try:
+            found = decoded(candidate)
+        except DocumentError:
+            continue
+        assert all(item.end <= len(candidate) for item in found.partitions)
