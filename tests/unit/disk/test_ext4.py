@@ -1,0 +1,77 @@
+"""Superblocks that are none, and the names of fields. What mke2fs really writes is in tests/tools."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagekit.disk.ext4 import MAGIC, decode_superblock, field_at, used_ranges
+from imagekit.errors import DocumentError
+
+
+def superblock(*, blocks: int = 64, per_group: int = 32768, log_size: int = 2) -> bytearray:
+    raw = bytearray(1024)
+    struct.pack_into("<I", raw, 4, blocks)
+    struct.pack_into("<II", raw, 20, 0, log_size)
+    struct.pack_into("<I", raw, 32, per_group)
+    struct.pack_into("<H", raw, 56, MAGIC)
+    return raw
+
+
+def test_block_bitmap_becomes_ranges() -> None:
+    image = bytearray(64 * 4096)
+    image[1024:2048] = superblock()
+    struct.pack_into("<I", image, 4096, 2)
+    image[2 * 4096:2 * 4096 + 8] = bytes([0b00001111, 0, 0, 0, 0, 0, 0b1, 0b1000_0000])
+    assert used_ranges(io.BytesIO(image), 0) == ((0, 4 * 4096), (48 * 4096, 49 * 4096), (63 * 4096, 64 * 4096))
+
+
+def test_wrong_magic_is_refused() -> None:
+    with pytest.raises(DocumentError, match="magic"):
+        decode_superblock(bytes(1024))
+
+
+@pytest.mark.parametrize("raw", [superblock(blocks=0), superblock(per_group=0), superblock(log_size=30)])
+def test_geometry_that_makes_no_sense_is_refused(raw: bytearray) -> None:
+    with pytest.raises(DocumentError, match="make no sense"):
+        decode_superblock(bytes(raw))
+
+
+def test_bitmap_outside_is_refused() -> None:
+    image = bytearray(64 * 4096)
+    image[1024:2048] = superblock()
+    struct.pack_into("<I", image, 4096, 1 << 30)
+    with pytest.raises(DocumentError, match="lies outside"):
+        used_ranges(io.BytesIO(image), 0)
+
+
+@given(st.integers(0, 64 * 4096 - 1))
+def test_cut_short_is_refused_or_read(length: int) -> None:
+    image = bytearray(64 * 4096)
+    image[1024:2048] = superblock()
+    struct.pack_into("<I", image, 4096, 2)
+    try:
+        used_ranges(io.BytesIO(bytes(image[:length])), 0)
+    except DocumentError:
+        assert length < 3 * 4096
+
+
+@given(st.binary(min_size=1024, max_size=1024))
+def test_noise_behind_a_magic_never_crashes(noise: bytes) -> None:
+    raw = bytearray(noise)
+    struct.pack_into("<H", raw, 56, MAGIC)
+    image = bytes(1024) + bytes(raw) + noise * 8
+    try:
+        used_ranges(io.BytesIO(image), 0)
+    except DocumentError as error:
+        assert "ext4" in error.message
+
+
+def test_fields_have_names() -> None:
+    assert field_at(104) == "uuid"
+    assert field_at(251) == "hash_seed"
+    assert field_at(700) is None
