@@ -1,0 +1,116 @@
+"""The things that are looked at before a boot counts as healthy. Each returns a `Check` and raises nothing."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import subprocess
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from imagekit.boot.health import Check
+from imagekit.device.verity import VerityDevice, scrub
+from imagekit.errors import TargetError
+
+OPTIONAL_UNITS = Path("/usr/lib/imagekit/optional-units")
+HOOK_FOLDERS = (Path("/usr/lib/imagekit/health.d"), Path("/etc/imagekit/health.d"))
+HOOK_TIMEOUT_S = 60
+_LIST_FAILED = ("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager", "--full")
+
+
+def check_units(*, optional: Path = OPTIONAL_UNITS, command: Sequence[str] = _LIST_FAILED) -> Check:
+    """No unit has failed, but for those that may."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        patterns = _lines(optional)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check(name="units", ok=False, detail=f"cannot list the failed units: {error}")
+    failed = [words[0] for line in done.stdout.splitlines() if (words := line.split())]
+    wrong = [unit for unit in failed if not any(fnmatch.fnmatchcase(unit, pattern) for pattern in patterns)]
+    return Check(name="units", ok=not wrong, detail="failed: " + " ".join(wrong) if wrong else "none failed")
+
+
+def check_root(name: str, device: VerityDevice | TargetError, expected: str) -> Check:
+    """What is mounted is verity, with the root that the loader entry names, and stops at the first wrong block."""
+    if isinstance(device, TargetError):
+        return Check(name=name, ok=False, detail=device.message)
+    if device.root != expected:
+        return Check(name=name, ok=False, detail=f"root {device.root} is mounted, the loader entry says {expected}")
+    if not device.restarts:
+        return Check(name=name, ok=False, detail="a wrong block would not restart the device")
+    return Check(name=name, ok=True, detail=device.root)
+
+
+class Scrub:
+    """Reads devices in the background, one thread each, while the other checks run."""
+
+    def __init__(self, devices: Sequence[tuple[Path, int]]) -> None:
+        self._problems: list[str] = []
+        self._total = 0
+        self._threads = [threading.Thread(target=self._read, args=item, daemon=True) for item in devices]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self, device: Path, size: int) -> None:
+        try:
+            total = scrub(device)
+            self._total += total
+            if total != size:
+                self._problems.append(f"{device} ends at byte {total} of {size}")
+        except TargetError as error:
+            self._problems.append(error.message)
+
+    def check(self) -> Check:
+        """Wait for the end."""
+        for thread in self._threads:
+            thread.join()
+        if self._problems or not self._threads:
+            return Check(name="scrub", ok=False, detail="; ".join(self._problems) or "there is nothing to read")
+        return Check(name="scrub", ok=True, detail=f"{self._total} bytes read")
+
+
+def check_var(*, var: Path = Path("/var"), degraded: Path = Path("/run/imagekit/degraded")) -> tuple[Check, bool]:
+    """Whether /var takes a file, and whether the device is degraded: it lives on without, so never unhealthy."""
+    if degraded.exists():
+        return Check(name="var", ok=True, detail="degraded: " + "; ".join(_lines(degraded))), True
+    probe = var / "lib/imagekit/probe"
+    try:
+        handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(handle, b"imagekit\n")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+            probe.unlink()
+    except OSError as error:
+        return Check(name="var", ok=True, detail=f"degraded: cannot write {probe}: {error.strerror}"), True
+    return Check(name="var", ok=True, detail="writable"), False
+
+
+def check_hooks(*, folders: Sequence[Path] = HOOK_FOLDERS, timeout_s: float = HOOK_TIMEOUT_S) -> Check:
+    """Every program in the hook folders ends with status 0, in time; they run in the order of their names."""
+    hooks = sorted(
+        (path for folder in folders if folder.is_dir() for path in folder.iterdir() if os.access(path, os.X_OK)),
+        key=lambda path: (path.name, path),
+    )
+    wrong = [problem for hook in hooks if (problem := _run_hook(hook, timeout_s))]
+    return Check(name="hooks", ok=not wrong, detail="; ".join(wrong) or f"{len(hooks)} passed")
+
+
+def _run_hook(hook: Path, timeout_s: float) -> str:
+    try:
+        done = subprocess.run([hook], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+                              check=False, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        return f"{hook} took longer than {timeout_s:g} s"
+    except OSError as error:
+        return f"{hook} cannot be run: {error.strerror}"
+    if not done.returncode:
+        return ""
+    said = (done.stderr or done.stdout).strip().splitlines()
+    return f"{hook} ended with status {done.returncode}" + (f": {said[-1][:200]}" if said else "")
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line and not line.startswith("#")]

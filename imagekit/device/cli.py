@@ -1,0 +1,62 @@
+"""`imagekit-device`: the words a device knows. Plain, because every import costs its boot some time.
+
+health   judge this boot (the health service runs it; a person may look with `status`)
+status   slot, roots, slot-state record and verdict; `--json` for programs
+grow     give the data partition the rest of the disk
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from imagekit.errors import ExitCode, ImagekitError
+
+USAGE = """\
+Usage: imagekit-device COMMAND
+
+  health          judge this boot, confirm the slot when it is well
+  status [--json] print the running slot, its roots, the slot-state record and the verdict
+  grow            give the data partition the rest of the disk
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command; the exit status."""
+    try:
+        return _run(tuple(words))
+    except ImagekitError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        for detail in error.details:
+            sys.stderr.write(f"  {detail}\n")
+        if error.hint:
+            sys.stderr.write(f"hint: {error.hint}\n")
+        return error.exit_code
+
+
+def _run(words: tuple[str, ...]) -> int:
+    if words in (("-h",), ("--help",)):
+        sys.stdout.write(USAGE)
+    elif words == ("health",):
+        from imagekit.device.health import judge, process_environment
+
+        process_environment()
+        return ExitCode.DONE if judge(_say).healthy else ExitCode.TARGET
+    elif words in (("status",), ("status", "--json")):
+        from imagekit.device.status import as_json, as_text, collect
+
+        found = collect()
+        sys.stdout.write(as_json(found) if "--json" in words else as_text(found))
+    elif words == ("grow",):
+        from imagekit.device.grow import grow
+
+        grow(_say)
+    else:
+        sys.stderr.write(USAGE)
+        return ExitCode.USAGE
+    return ExitCode.DONE
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"imagekit: {line}\n")
+    sys.stdout.flush()

@@ -1,0 +1,170 @@
+"""Judge this boot, make a good one permanent, and tell whoever watches.
+
+Decides: healthy or not, and what follows. Healthy: first the loader's entry is blessed, then the slot-state record is
+cleared, then the verdict is sent. In that order a power cut between any two leaves a slot that is either still on trial
+or blessed with a count that the next healthy boot clears; a record that says "confirmed" beside an entry that the
+loader would give up cannot arise. Unhealthy: the record stays as the initrd left it, and the device reboots where that
+helps, which is where the other slot has once been healthy. A device without a way back stays up: its updater is the
+only help there is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from imagekit.boot.health import CHALLENGE_TIMEOUT_S, Check, Hello, Verdict
+from imagekit.boot.slotstate import mark_healthy
+from imagekit.device import checks
+from imagekit.device.esp import bless
+from imagekit.device.port import HealthPort, open_port
+from imagekit.device.report import RUN, BootReport, load_report
+from imagekit.device.state import StatePartition
+from imagekit.device.verity import VerityDevice, mounted_verity
+from imagekit.errors import ImagekitError, TargetError
+
+BASE = Path("/")
+KERNEL = Path("/usr/lib/modules")
+LOADER_TIMES = Path("/sys/firmware/efi/efivars")
+_LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+_SEND_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """All checks of one boot, and the devices they found."""
+
+    checks: tuple[Check, ...]
+    base_root: str
+    kernel_root: str
+    degraded: bool
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        return tuple(f"{check.name}: {check.detail}" for check in self.checks if not check.ok)
+
+
+def judge(say: Callable[[str], None]) -> Verdict:
+    """Run the whole: checks, blessing, record, verdict, reboot. `say` takes one line for the console."""
+    started = _uptime_s()
+    report = load_report()
+    port = open_port()
+    say("phase health")
+    if port:
+        port.send(Hello(boot_id=_boot_id()), timeout_s=_SEND_TIMEOUT_S)
+    findings = inspect(report)
+    reasons = findings.reasons
+    confirmed = False
+    if not reasons:
+        try:
+            confirm(report)
+            confirmed = True
+        except ImagekitError as error:
+            reasons = (f"confirm: {error.message}",)
+    verdict = Verdict(
+        nonce=port.challenge(timeout_s=CHALLENGE_TIMEOUT_S) if port else "", healthy=not reasons,
+        slot=report.slot.value, base_root=findings.base_root, kernel_root=findings.kernel_root, confirmed=confirmed,
+        reasons=reasons, checks=findings.checks, phases=phases(report, started), degraded=findings.degraded,
+    )
+    publish(verdict, port)
+    state = "healthy" if verdict.healthy else "NOT healthy"
+    say(f"slot {verdict.slot} is {state}" + "".join(f"; {reason}" for reason in reasons))
+    if reasons and can_fall_back(report):
+        say("rebooting: the other slot has once been healthy")
+        subprocess.run(["systemctl", "--no-block", "reboot"], check=False)
+    return verdict
+
+
+def inspect(report: BootReport) -> Findings:
+    """Run every check; the long read goes on beside the others."""
+    base, kernel = _verity(BASE), _verity(KERNEL)
+    reading = checks.Scrub([(item.path, item.size) for item in (base, kernel) if isinstance(item, VerityDevice)])
+    var, degraded = checks.check_var()
+    done = (
+        checks.check_root("base", base, report.base_root), checks.check_root("kernel", kernel, report.kernel_root),
+        checks.check_units(), var, checks.check_hooks(), reading.check(),
+    )
+    return Findings(
+        checks=done, degraded=degraded, base_root=base.root if isinstance(base, VerityDevice) else "",
+        kernel_root=kernel.root if isinstance(kernel, VerityDevice) else "",
+    )
+
+
+def _verity(mount_point: Path) -> VerityDevice | TargetError:
+    try:
+        return mounted_verity(mount_point)
+    except TargetError as error:
+        return error
+
+
+def confirm(report: BootReport) -> None:
+    """Make the running slot a good one: the entry first, the record second.
+
+    Raises:
+        TargetError: either could not be written.
+    """
+    bless(report.slot)
+    partition = StatePartition(device=report.state_device)
+    state = partition.load()
+    if state is None or state.slot is not report.slot:
+        raise TargetError(f"cannot confirm slot {report.slot.value}: the slot-state record names another or is lost")
+    partition.store(mark_healthy(state))
+
+
+def can_fall_back(report: BootReport) -> bool:
+    """Whether a reboot leads anywhere: by the record as it is now, else by what the initrd read."""
+    with suppress(TargetError):
+        state = StatePartition(device=report.state_device).load()
+        if state is not None:
+            return state.other_good
+    return report.fallback
+
+
+def publish(verdict: Verdict, port: HealthPort | None) -> None:
+    """Leave the verdict for `imagekit-device status`, and send it to the host."""
+    path = RUN / "health.json"
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(asdict(verdict)) + "\n")
+    fresh.rename(path)
+    if port:
+        port.send(verdict, timeout_s=_SEND_TIMEOUT_S)
+        port.close()
+
+
+def phases(report: BootReport, started: float) -> dict[str, float]:
+    """Seconds of each phase, in order; firmware and loader where systemd-boot could tell the time."""
+    found: dict[str, float] = {}
+    begin, end = _loader_time("Init"), _loader_time("Exec")
+    if begin is not None and end is not None and end >= begin:
+        found |= {"firmware": round(begin, 2), "loader": round(end - begin, 2)}
+    return found | {
+        "kernel": round(report.initrd_s, 2), "initrd": round(report.switch_s - report.initrd_s, 2),
+        "systemd": round(started - report.switch_s, 2), "health": round(_uptime_s() - started, 2),
+    }
+
+
+def _loader_time(name: str) -> float | None:
+    """One of systemd-boot's times: an EFI variable of 4 bytes of attributes and microseconds as UTF-16 text."""
+    with suppress(OSError, ValueError):
+        raw = (LOADER_TIMES / f"LoaderTime{name}USec-{_LOADER_GUID}").read_bytes()
+        return int(raw[4:].decode("utf-16-le").rstrip("\0")) / 1e6
+    return None
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _uptime_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def process_environment() -> None:
+    """What the programs that are called see, however this one was started."""
+    os.environ.update(LC_ALL="C.UTF-8", PATH="/usr/sbin:/usr/bin:/sbin:/bin")

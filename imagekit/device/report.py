@@ -1,0 +1,59 @@
+"""What the initrd left behind about this boot (`/run/imagekit/boot.json`), parsed once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imagekit.boot.slotstate import Slot
+from imagekit.errors import TargetError
+
+RUN = Path("/run/imagekit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootReport:
+    """One boot as the initrd saw it. Roots are those it was told to use; `fallback`: the other slot was once healthy.
+
+    `initrd_s`, `verity_s` and `switch_s` are seconds since the kernel started.
+    """
+
+    slot: Slot
+    base_root: str
+    kernel_root: str
+    state_device: Path
+    disk: Path
+    fallback: bool
+    degraded: bool
+    initrd_s: float
+    verity_s: float
+    switch_s: float
+
+
+def load_report(run: Path = RUN) -> BootReport:
+    """Read the report.
+
+    Raises:
+        TargetError: there is none, or it is not one: this system was not started by our initrd.
+    """
+    path = run / "boot.json"
+    try:
+        return _report(json.loads(path.read_text()))
+    except OSError as error:
+        raise TargetError(f"cannot read {path}: {error.strerror}", hint="this works on a booted device only") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise TargetError(f"cannot read {path}: not a boot report: {error}") from error
+
+
+def _report(fields: dict[str, Any]) -> BootReport:
+    if fields["imagekit"] != 1:
+        raise ValueError(f"version {fields['imagekit']!r}")
+    uptime = fields["uptime"]
+    return BootReport(
+        slot=Slot(fields["slot"]), base_root=str(fields["base_root"]), kernel_root=str(fields["kernel_root"]),
+        state_device=Path(fields["state_device"]), disk=Path(fields["disk"]), fallback=bool(fields["fallback"]),
+        degraded=bool(fields["degraded"]), initrd_s=float(uptime["initrd"]), verity_s=float(uptime["verity"]),
+        switch_s=float(uptime["switch"]),
+    )

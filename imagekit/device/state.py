@@ -1,0 +1,45 @@
+"""The slot-state record on its partition: read the newest copy, write over the other one and wait for the disk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagekit.boot.slotstate import COPY_OFFSETS, RECORD_SIZE, SlotState, encode_record, newest
+from imagekit.errors import TargetError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatePartition:
+    """The partition, or a file that stands for it."""
+
+    device: Path
+
+    def load(self) -> SlotState | None:
+        """The record that counts, None when no copy is valid. Raises: TargetError: the device cannot be read."""
+        return self._copies("read")[0]
+
+    def store(self, state: SlotState) -> None:
+        """Write `state` over the older copy; it is on the disk when this returns. Raises: TargetError."""
+        _, copy = self._copies("write")
+        try:
+            handle = os.open(self.device, os.O_WRONLY)
+            try:
+                os.pwrite(handle, encode_record(state), COPY_OFFSETS[copy])
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise self._failure("write", error) from error
+
+    def _copies(self, verb: str) -> tuple[SlotState | None, int]:
+        try:
+            with self.device.open("rb", buffering=0) as stream:
+                first, second = (os.pread(stream.fileno(), RECORD_SIZE, offset) for offset in COPY_OFFSETS)
+        except OSError as error:
+            raise self._failure(verb, error) from error
+        return newest((first, second))
+
+    def _failure(self, verb: str, error: OSError) -> TargetError:
+        return TargetError(f"cannot {verb} the slot-state record on {self.device}: {error.strerror}")

@@ -1,0 +1,82 @@
+"""The state of this device, for a person or a program: what runs, what the record says, what the verdict was."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from imagekit.device.esp import ESP, tries_left
+from imagekit.device.health import BASE, KERNEL
+from imagekit.device.report import RUN, BootReport, load_report
+from imagekit.device.state import StatePartition
+from imagekit.device.verity import mounted_verity
+from imagekit.errors import TargetError
+
+SCHEMA = 1
+
+
+def collect(*, run: Path = RUN, base: Path = BASE, kernel: Path = KERNEL, esp: Path = ESP) -> dict[str, Any]:
+    """The JSON document of `status --json` (docs/reference/slot-state.md). Raises: TargetError: not a device."""
+    report = load_report(run)
+    return {
+        "imagekit": SCHEMA,
+        "slot": report.slot.value,
+        "base_root": _root(base),
+        "kernel_root": _root(kernel),
+        "tries_left": tries_left(report.slot, esp=esp),
+        "record": _record(report),
+        "degraded": report.degraded,
+        "health": _health(run),
+    }
+
+
+def _root(mount_point: Path) -> str | None:
+    with suppress(TargetError, OSError):
+        return mounted_verity(mount_point).root
+    return None
+
+
+def _record(report: BootReport) -> dict[str, Any] | None:
+    with suppress(TargetError):
+        state = StatePartition(device=report.state_device).load()
+        if state is not None:
+            return {
+                "generation": state.generation, "slot": state.slot.value, "tries": state.tries,
+                "confirmed": state.confirmed, "unhealthy": state.unhealthy, "other_good": state.other_good,
+            }
+    return None
+
+
+def _health(run: Path) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError, KeyError):
+        verdict = json.loads((run / "health.json").read_text())
+        return {key: verdict[key] for key in ("healthy", "confirmed", "degraded", "reasons", "checks", "phases")}
+    return None
+
+
+def as_json(found: dict[str, Any]) -> str:
+    return json.dumps(found, indent=2) + "\n"
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """A few aligned lines."""
+    record, health = found["record"], found["health"]
+    tries = found["tries_left"]
+    verdict = "not judged yet"
+    if health:
+        verdict = "healthy" if health["healthy"] else "NOT healthy: " + "; ".join(health["reasons"])
+    lines = {
+        "slot": f"{found['slot']} ({'confirmed' if tries is None else f'on trial, {tries} more boots'})",
+        "base": found["base_root"] or "not on verity",
+        "kernel": found["kernel_root"] or "not on verity",
+        "record": "lost" if record is None else ", ".join(f"{key} {_word(value)}" for key, value in record.items()),
+        "data": "degraded" if found["degraded"] or (health and health["degraded"]) else "in use",
+        "health": verdict,
+    }
+    return "".join(f"{name + ':':8}{text}\n" for name, text in lines.items())
+
+
+def _word(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

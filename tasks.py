@@ -1,0 +1,269 @@
+"""What one does with this project: `./bootstrap TASK`, or `.venv/bin/invoke TASK` once .venv is there.
+
+Every task prints the command lines that it runs, so that they can be run by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from invoke import Context, Exit, task
+
+ROOT = Path(__file__).parent
+BUILD = ROOT / "build"
+BIN = Path(sys.executable).parent
+SCRIPTS = ("bootstrap", ".ci/run")
+
+DEMO = BUILD / "demo"
+DEMO_RECIPES = ("packages/pc-kernel.yaml", "packages/debian-13.yaml", "gadgets/pc/recipe.yaml")
+DEMO_SECTIONS = ("tools", "initrd", "pc-kernel", "debian-13", "pc")
+DEMO_MODEL = "models/pc-demo.yaml"
+GUESS_S = {"parts": 30, "base": 150, "rest": 90}  # two cores, measured; the last run's own times are used once known
+GUESS_BYTES_PER_S = 5_000_000
+
+SUITES = {"bookworm": "12", "trixie": "13"}
+
+
+def show(*argv: str | Path) -> list[str]:
+    """Print a command line the way one would type it here, and give it back as words."""
+    words = [str(word) for word in argv]
+    near = [os.path.relpath(word, ROOT) if word.startswith(f"{ROOT}/") else word for word in words]
+    print(f"\n$ {shlex.join(near)}", flush=True)
+    return words
+
+
+def words_after_dashes() -> list[str]:
+    """What stands after `--` on the command line; invoke's own copy of it has lost the quoting."""
+    return sys.argv[sys.argv.index("--") + 1:] if "--" in sys.argv else []
+
+
+def call(*argv: str | Path, env: Mapping[str, str] | None = None, capture: bool = False) -> str:
+    """Run a program in the project's folder; end the task with its exit code when it fails."""
+    done = subprocess.run(show(*argv), cwd=ROOT, env={**os.environ, **(env or {})}, check=False, text=True,
+                          stdout=subprocess.PIPE if capture else None)
+    if done.returncode:
+        print(done.stdout or "", end="")
+        raise Exit(f"{Path(argv[0]).name} ended with {done.returncode}", code=done.returncode)
+    return done.stdout or ""
+
+
+# ---- the demo
+
+def brand_of(model: Path) -> str:
+    import yaml
+
+    return str(yaml.safe_load(model.read_text())["brand-id"])
+
+
+def missing_parts() -> tuple[int, int]:
+    """How many parts of the demo are not in the cache yet, and their bytes."""
+    from imagekit.host.cache import Cache, default_cache_folder
+    from imagekit.packages.lockfile import parse_lock
+
+    path = ROOT / "packages/parts.lock"
+    lock = parse_lock(path.read_bytes(), name=str(path))
+    cache = Cache(default_cache_folder(os.environ))
+    parts = {part.sha256: part.size for name in DEMO_SECTIONS if name in lock.sections
+             for part in lock.sections[name].parts}
+    sizes = [size for sha256, size in parts.items() if not cache.has(sha256)]
+    return len(sizes), sum(sizes)
+
+
+def announce() -> None:
+    """The first line: how long, how much."""
+    from imagekit.units import iec
+
+    count, size = missing_parts()
+    last = DEMO / "times.json"
+    if count:
+        seconds = sum(GUESS_S.values()) + size / GUESS_BYTES_PER_S
+        what = f"downloads {iec(size)} ({count} Debian packages)"
+    else:
+        known = json.loads(last.read_text()) if last.exists() else {}
+        seconds = float(known.get("cached_s", GUESS_S["rest"] + GUESS_S["base"]))
+        what = "downloads nothing (all parts are in the cache)"
+    shown = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    print(f"This takes about {shown} on two cores, {what} and uses 3 GiB of disk.", flush=True)
+
+
+def demo_steps(brand: str, *, program: Path, env: Mapping[str, str]) -> Iterator[tuple[str, list[list[str | Path]]]]:
+    """The demo as a user would type it: the name of each phase and its command lines."""
+    packages, out, model = DEMO / "packages", DEMO / "out", DEMO / "pc-demo.model"
+    keys = json.loads(call(program, "key", "list", "--json", env=env, capture=True))
+    if not any(key["name"] == brand for key in keys["keys"]):
+        yield "key", [[program, "key", "create", brand]]
+    yield "packages", [[program, "pack", *DEMO_RECIPES, "-o", packages]]
+    yield "signatures", [[program, "sign", *sorted(packages.glob("*.snap")), "-k", brand],
+                         [program, "sign", DEMO_MODEL, "-k", brand, "-o", model]]
+    yield "image", [[program, "build", model, "--packages", packages, "-o", out]]
+
+
+@task
+def demo(c: Context) -> None:
+    """Make, sign, build and boot an image, from nothing to a verdict."""
+    announce()
+    had_all = missing_parts()[0] == 0
+    env = {"XDG_DATA_HOME": str(DEMO / "data")}  # a key of its own: your keyring stays as it is
+    program, image = BIN / "imagekit", DEMO / "out" / "pc-demo.img"
+    DEMO.mkdir(parents=True, exist_ok=True)
+    print(f"The demo has a key of its own: XDG_DATA_HOME={env['XDG_DATA_HOME']} for each command line below.")
+    began = time.monotonic()
+    took: dict[str, float] = {}
+    for phase, lines in demo_steps(brand_of(ROOT / DEMO_MODEL), program=program, env=env):
+        start = time.monotonic()
+        for line in lines:
+            call(*line, env=env)
+        took[phase] = time.monotonic() - start
+    start = time.monotonic()
+    verdict = json.loads(call(program, "boot", image, "--json", env=env, capture=True))
+    took["boot"] = time.monotonic() - start
+    if verdict.get("healthy") is not True:
+        raise Exit("no verdict that says healthy", code=7)
+    total = time.monotonic() - began
+    if had_all:
+        (DEMO / "times.json").write_text(json.dumps({"cached_s": round(total, 1)}) + "\n")
+    report(verdict, took, total, image)
+
+
+def report(verdict: Mapping[str, Any], took: Mapping[str, float], total: float, image: Path) -> None:
+    """The end of the demo: verdict, slot, times, path, what to try next."""
+    print(f"\nVerdict: healthy, slot {verdict['slot']}, after {total:.0f} s")
+    print("  " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in took.items()))
+    phases = verdict.get("phases") or {}
+    print("  of the boot: " + ", ".join(f"{name} {float(seconds):.1f} s" for name, seconds in phases.items()))
+    here = os.path.relpath(image, ROOT)
+    print(f"  image: {here}\n\nTry next:")
+    for line in (f".venv/bin/imagekit boot {here} --trust build/demo/data/imagekit/trust --console",
+                 "xdg-open build/demo/out/layout.svg",
+                 ".venv/bin/imagekit plan build/demo/pc-demo.model --packages build/demo/packages"
+                 " --trust build/demo/data/imagekit/trust"):
+        print(f"  {line}")
+
+
+# ---- checks
+
+@task
+def test(c: Context) -> None:
+    """Run all tests; words after `--` go to pytest: ./bootstrap test -- -k gpt"""
+    call(BIN / "python", "-m", "pytest", *words_after_dashes())
+
+
+@task
+def lint(c: Context) -> None:
+    """Style, types and shell scripts."""
+    call(BIN / "ruff", "check", ".")
+    call(BIN / "mypy")
+    shell = [name for name in SCRIPTS if (ROOT / name).exists()]
+    shell += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "imagekit").rglob("*"))
+              if path.is_file() and path.suffix != ".py" and path.read_bytes()[:10].startswith(b"#!/bin/sh")]
+    if shutil.which("shellcheck"):
+        call("shellcheck", *shell)
+    elif os.environ.get("CI"):
+        raise Exit("shellcheck is missing: apt-get install shellcheck", code=6)
+
+
+@task
+def faults(c: Context) -> None:
+    """All faults of the fallback tests, among them twenty seeded bit errors (the plain test draws three)."""
+    call(BIN / "python", "-m", "pytest", "-m", "boot", "-k", "fault", *words_after_dashes(),
+         env={"IMAGEKIT_FAULTS": "all"})
+
+
+@task(help={"rounds": "how often each way is measured", "write": "also write docs/benchmarks.md"})
+def bench(c: Context, rounds: int = 5, write: bool = False) -> None:
+    """Measure building against doing it by hand and against genimage, and boot."""
+    call(BIN / "python", "-m", "tests.bench.measure", f"--rounds={rounds}")
+    if write:
+        call(BIN / "python", "-m", "tests.bench.table", "--write")
+
+
+# ---- housekeeping
+
+@task(help={"everything": "also .venv; the folders outside the project are named, not removed"})
+def clean(c: Context, everything: bool = False) -> None:
+    """Remove what was made here."""
+    for name in ("build", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"):
+        shutil.rmtree(ROOT / name, ignore_errors=True)
+    if everything:
+        shutil.rmtree(ROOT / ".venv", ignore_errors=True)
+        print("Outside the project there may be ~/.cache/imagekit (parts), ~/.local/state/imagekit (logs) and"
+              " ~/.local/share/imagekit (your keys: keep them).")
+
+
+@task(help={"upgrade": "take the newest versions, not only what pyproject.toml now asks for"})
+def relock(c: Context, upgrade: bool = False) -> None:
+    """Write requirements.lock anew from pyproject.toml, for Python 3.11 and later on amd64 and arm64."""
+    uv = BUILD / "uv"
+    if not (uv / "bin/uv").exists():
+        call(sys.executable, "-m", "venv", uv)
+        call(uv / "bin/pip", "install", "-q", "uv")
+    call(uv / "bin/uv", "pip", "compile", "-q", "--universal", "--generate-hashes", "--python-version", "3.11",
+         "--all-extras", "--no-annotate", "--custom-compile-command", "invoke relock",
+         *(["--upgrade"] if upgrade else []), "pyproject.toml", "-o", "requirements.lock")
+
+
+# ---- a machine with nothing on it
+
+CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
+
+
+@contextmanager
+def bare_root(suite: str, folder: Path) -> Iterator[list[str]]:
+    """A bare Debian root with git, python3 and a clone of HEAD; gives the words that enter it. Removed afterwards."""
+    root, tar = folder / "root", folder / f"{suite}.tar"
+    enter = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    if os.geteuid():
+        enter += ["--user", "--map-auto", "--map-root-user"]
+    folder.mkdir(parents=True, exist_ok=True)
+    if not tar.exists():
+        call("mmdebstrap", "--variant=minbase", "--include=git,python3", suite, f"{tar}.new")
+        Path(f"{tar}.new").rename(tar)
+    if root.exists():
+        call(*enter, "rm", "-rf", "--one-file-system", root)
+    call(*enter, "sh", "-ec", f"mkdir -p {root} && tar -C {root} --exclude='./dev/*' -xf {tar}")
+    call("git", "clone", "-q", "--no-hardlinks", ROOT, folder / "clone")
+    bundle = next((os.environ[name] for name in CA_VARIABLES if os.environ.get(name)), "")
+    try:
+        call(*enter, "sh", "-ec", f"""
+            cp -rL {folder}/clone {root}/root/imagekit
+            cp -L /etc/resolv.conf /etc/hosts {root}/etc/
+            [ -z "{bundle}" ] || cp -L {bundle or "/dev/null"} {root}/etc/host-ca.crt""")
+        shutil.rmtree(folder / "clone")
+        inner = (f"mount --rbind /dev {root}/dev; mount --rbind /sys {root}/sys; mount -t proc proc {root}/proc;"
+                 f' mount -t tmpfs tmp {root}/tmp; exec chroot {root} env -i "$@"')
+        settings = ["HOME=/root", "TERM=dumb", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CI=true"]
+        settings += [f"{name}=/etc/host-ca.crt" for name in CA_VARIABLES if bundle]
+        yield [*enter, "sh", "-ec", inner, "fresh", *settings]
+    finally:
+        call(*enter, "rm", "-rf", "--one-file-system", root)
+
+
+@task(iterable=["suite"], help={"suite": "bookworm or trixie; both without it", "keep": "keep the bare roots' tars",
+                                "words": "what to run, instead of demo, demo and test"})
+def fresh(c: Context, suite: list[str], words: str = "demo demo test", keep: bool = True) -> None:
+    """Run the README's commands inside bare Debian 12 and 13 roots that have only git and python3."""
+    records = []
+    for name in suite or list(SUITES):
+        with bare_root(name, BUILD / "fresh" / name) as enter:
+            for word in words.split():
+                began = time.monotonic()
+                call(*enter, "sh", "-c", f"cd /root/imagekit && exec ./bootstrap {word}")
+                records.append({"debian": SUITES[name], "command": f"./bootstrap {word}",
+                                "seconds": round(time.monotonic() - began, 1)})
+        if not keep:
+            (BUILD / "fresh" / name / f"{name}.tar").unlink()
+    commit = call("git", "rev-parse", "HEAD", capture=True).strip()
+    (BUILD / "fresh/result.json").write_text(json.dumps({"commit": commit, "runs": records}, indent=2) + "\n")
+    print(f"\nFresh machines, commit {commit[:12]}:")
+    for record in records:
+        print(f"  Debian {record['debian']}: {record['command']}: {record['seconds']} s")

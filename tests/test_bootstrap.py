@@ -1,0 +1,135 @@
+"""The way in, on machines that lack something: what it says, and that it changes nothing then."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from imagekit.cli.doctor import FOR_TESTS, NEEDED
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = [line for raw in (ROOT / "packages/host.txt").read_text().splitlines()
+            if (line := raw.partition("#")[0].strip())]
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """A copy of what bootstrap reads, and a folder `bin` of programs that answer as a machine would."""
+    (tmp_path / "packages").mkdir()
+    for name in ("bootstrap", "requirements.lock", "pyproject.toml", "packages/host.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    listed = "\\n".join(f"installed {name.partition('|')[0]}" for name in PACKAGES)
+    program(tools, "dpkg-query", f"printf '{listed}\\nconfig-files gone\\n'")
+    program(tools, "id", "echo 1000")
+    program(tools, "apt-get", "echo apt-get was called >&2; exit 99")
+    program(tools, "apt-cache", '[ "$2" = second ]')
+    program(tools, "python3", "echo nothing shall be made >&2; exit 1")
+    return tmp_path
+
+
+def run(machine: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([machine / "bootstrap", *words], capture_output=True, text=True, check=False, timeout=60,
+                          env={**os.environ, "PATH": f"{machine}/bin:{os.environ['PATH']}", **env})
+
+
+def want(machine: Path, *lines: str) -> None:
+    with (machine / "packages/host.txt").open("a") as stream:
+        stream.write("\n".join(lines) + "\n")
+
+
+def test_without_words_it_prints_its_usage_and_does_nothing(machine: Path) -> None:
+    result = run(machine)
+    assert result.returncode == 2 and result.stderr.startswith("usage: ./bootstrap TASK")
+    assert not (machine / ".venv").exists()
+
+
+def test_missing_packages_for_a_user_give_the_one_line_and_exit_6(machine: Path) -> None:
+    want(machine, "absent  # why", "gone")
+    result = run(machine, "demo")
+    assert result.returncode == 6
+    assert "  sudo apt-get install --no-install-recommends absent gone\n" in result.stderr
+    assert "was called" not in result.stderr and not (machine / ".venv").exists()
+
+
+def test_alternative_that_is_installed_is_enough(machine: Path) -> None:
+    want(machine, f"absent|{PACKAGES[0]}", "absent|second")
+    result = run(machine, "demo")
+    assert "install --no-install-recommends second\n" in result.stderr
+
+
+def test_root_installs_and_a_failure_of_apt_exits_6_with_the_line(machine: Path) -> None:
+    want(machine, "absent")
+    program(machine / "bin", "id", "echo 0")
+    result = run(machine, "demo")
+    assert result.returncode == 6
+    assert "apt-get was called" in result.stderr
+    assert "by hand: apt-get install --no-install-recommends absent" in result.stderr
+
+
+def test_package_list_that_is_complete_needs_no_apt(machine: Path) -> None:
+    result = run(machine, "--list", PYTHON=str(machine / "bin/python3"))
+    assert "was called" not in result.stderr and "packages are missing" not in result.stderr
+
+
+def test_interpreter_that_was_named_and_does_not_fit_is_not_replaced(machine: Path) -> None:
+    result = run(machine, "--list", PYTHON=str(machine / "bin/python3"))
+    assert result.returncode == 6 and "Python 3.11 or newer" in result.stderr
+    assert not (machine / ".venv").exists()
+
+
+def test_system_without_dpkg_is_told_so(machine: Path) -> None:
+    (machine / "bin/dpkg-query").unlink()
+    result = run(machine, "demo", PATH=f"{machine}/bin:{folder_of_basics(machine)}")
+    assert result.returncode == 6 and "not a Debian system" in result.stderr
+
+
+def folder_of_basics(machine: Path) -> Path:
+    basics = machine / "basics"
+    basics.mkdir()
+    for name in ("dirname", "sh"):
+        found = shutil.which(name)
+        assert found
+        (basics / name).symlink_to(found)
+    return basics
+
+
+def test_list_names_each_package_once_and_what_the_doctor_looks_for() -> None:
+    assert len(PACKAGES) == len(set(PACKAGES))
+    assert set(NEEDED.values()) | set(FOR_TESTS.values()) | {"ovmf", "uidmap"} <= set(PACKAGES)
+
+
+def test_every_requirement_is_pinned_with_digests() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    names = re.findall(r"^([a-z0-9-]+)==[^ ]+ .*\\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
+    lines = [line for line in text.splitlines() if line and line[0] not in " #"]
+    assert len(names) == len(lines) > 20
+    assert "setuptools" in names, "the project itself is installed without an isolated build"
+    assert "://" not in text
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("script", ["bootstrap", ".ci/run"])
+def test_shellcheck_has_no_complaint(script: str) -> None:
+    checker = shutil.which("shellcheck")
+    if checker is None:
+        assert not os.environ.get("CI"), "shellcheck is missing"
+        pytest.skip("shellcheck is missing")
+    subprocess.run([checker, ROOT / script], check=True)
+
+
+def test_bootstrap_keeps_to_posix_sh() -> None:
+    dash = shutil.which("dash")
+    assert dash, "dash is Debian's sh"
+    subprocess.run([dash, "-n", ROOT / "bootstrap"], check=True)
