@@ -81,6 +81,7 @@ class PrivateKey:
 
         Raises:
             TrustError: the key is too short to sign.
+            DocumentError: a time that the packet cannot hold.
         """
         from cryptography.hazmat.primitives.asymmetric import padding, utils
         from cryptography.hazmat.primitives.hashes import SHA512
@@ -88,7 +89,10 @@ class PrivateKey:
         if self.rsa.key_size < SIGNING_BITS:
             raise TrustError(f"cannot sign: the key has {self.rsa.key_size} bits, at least {SIGNING_BITS} are required",
                              hint="make a key with `imagekit key create NAME`")
-        hashed = bytes((5, _CREATION_TIME)) + int(created.timestamp()).to_bytes(4, "big")
+        seconds = int(created.timestamp())
+        if not 0 <= seconds < 1 << 32:
+            raise DocumentError(f"cannot sign at {created}: a signature's time lies between 1970 and 2106")
+        hashed = bytes((5, _CREATION_TIME)) + seconds.to_bytes(4, "big")
         head = bytes((_PACKET_VERSION, _BINARY, _RSA, _SHA512)) + len(hashed).to_bytes(2, "big") + hashed
         digest = _digest(content, head)
         number = int.from_bytes(self.rsa.sign(digest, padding.PKCS1v15(), utils.Prehashed(SHA512())), "big")

@@ -1,0 +1,101 @@
+"""Making assertions: headers and a key in, one signed assertion out.
+
+What is signed has been held to the rules of its type before the key is used, and is verified after. Time comes in as a
+parameter; with equal arguments the bytes are equal. Whether anybody will believe the key is not asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from imagekit.assertions.fields import format_time
+from imagekit.assertions.headers import Header
+from imagekit.assertions.model import parse_model
+from imagekit.assertions.types import (
+    SERIES,
+    parse_account,
+    parse_account_key,
+    parse_snap_declaration,
+    parse_snap_revision,
+    snap_id,
+)
+from imagekit.assertions.wire import Assertion, armor, decode_one, encode_content
+from imagekit.errors import DocumentError
+from imagekit.keys import PrivateKey, PublicKey, verify_signature
+
+PARSERS: Mapping[str, Callable[[Assertion], Any]] = MappingProxyType({
+    "account": parse_account,
+    "account-key": parse_account_key,
+    "model": parse_model,
+    "snap-declaration": parse_snap_declaration,
+    "snap-revision": parse_snap_revision,
+})
+_PLACE = armor(b"\x01 stands where the signature will be")
+
+
+def draft(headers: Mapping[str, Header], *, key: PublicKey, body: bytes = b"") -> Assertion:
+    """The assertion that `key` would sign, held to all rules, its signature a mere stand-in.
+
+    Raises:
+        DocumentError: it breaks the rules of its type, or the type has none here.
+    """
+    content = encode_content({**headers, "sign-key-sha3-384": key.key_id}, body)
+    kind = str(headers.get("type"))
+    assertion = decode_one(content + b"\n\n" + _PLACE + b"\n", name=kind)
+    if kind not in PARSERS:
+        raise DocumentError(f"cannot sign {kind}: its rules are not known, only those of {', '.join(PARSERS)}")
+    PARSERS[kind](assertion)
+    return assertion
+
+
+def sign(headers: Mapping[str, Header], *, key: PrivateKey, created: datetime, body: bytes = b"") -> Assertion:
+    """Sign headers and body; `sign-key-sha3-384` and `body-length` are set here.
+
+    Raises:
+        DocumentError: as `draft`.
+        TrustError: the key is too short to sign.
+    """
+    content = draft(headers, key=key.public, body=body).content
+    signature = key.sign(content, created=created)
+    verify_signature(key.public, content, signature)
+    return decode_one(content + b"\n\n" + armor(signature) + b"\n", name=str(headers["type"]))
+
+
+def sign_account(account_id: str, *, authority_id: str, key: PrivateKey, timestamp: datetime,
+                 display_name: str | None = None) -> Assertion:
+    return sign({"type": "account", "authority-id": authority_id, "account-id": account_id,
+                 "display-name": display_name or account_id, "validation": "unproven",
+                 "timestamp": format_time(timestamp)}, key=key, created=timestamp)
+
+
+def sign_account_key(public: PublicKey, *, account_id: str, authority_id: str, name: str, since: datetime,
+                     key: PrivateKey, until: datetime | None = None, revision: int = 0) -> Assertion:
+    """Say that `public` belongs to `account_id`. Signed by its own private part it is a root of trust."""
+    headers: dict[str, Header] = {
+        "type": "account-key", "authority-id": authority_id, "revision": str(revision),
+        "public-key-sha3-384": public.key_id, "account-id": account_id, "name": name, "since": format_time(since)}
+    if until is not None:
+        headers["until"] = format_time(until)
+    return sign(headers, key=key, created=since, body=armor(public.encode()))
+
+
+def sign_declaration(brand: str, name: str, *, key: PrivateKey, timestamp: datetime) -> Assertion:
+    """Say that the brand's own snap-id of `name` is its package of that name."""
+    return sign({"type": "snap-declaration", "authority-id": brand, "series": SERIES, "snap-id": snap_id(brand, name),
+                 "snap-name": name, "publisher-id": brand, "timestamp": format_time(timestamp)},
+                key=key, created=timestamp)
+
+
+def sign_revision(brand: str, name: str, revision: int, *, sha3_384: str, size: int, key: PrivateKey,
+                  timestamp: datetime, verity_root: str | None = None) -> Assertion:
+    """Say that the file with this digest and size is this revision of the brand's package."""
+    headers: dict[str, Header] = {
+        "type": "snap-revision", "authority-id": brand, "snap-sha3-384": sha3_384, "snap-id": snap_id(brand, name),
+        "snap-revision": str(revision), "snap-size": str(size), "developer-id": brand,
+        "timestamp": format_time(timestamp)}
+    if verity_root is not None:
+        headers["verity-root"] = verity_root
+    return sign(headers, key=key, created=timestamp)
