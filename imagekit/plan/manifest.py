@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from imagekit.errors import DocumentError
 from imagekit.units import BLOCK
 
+MANIFEST = "manifest.json"
 FORMAT = "imagekit-manifest"
 VERSION = 1
 
