@@ -13,6 +13,7 @@ from pathlib import Path
 from imagekit.build.inputs import snap_info
 from imagekit.build.sbom import DebianPackage, SbomPackage, SbomSubject, parse_packages
 from imagekit.build.write import ImageFile
+from imagekit.disk.bmap import MappedRange
 from imagekit.gadget import Role
 from imagekit.packages.erofs import Erofs
 from imagekit.plan.image import ImagePlan, Planned
@@ -23,7 +24,6 @@ from imagekit.plan.manifest import (
     ManifestModel,
     ManifestPackage,
     ManifestStructure,
-    MappedRange,
     ranges_digest,
 )
 from imagekit.plan.resolve import ResolvedPackage
@@ -48,8 +48,7 @@ def ask_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile) -> 
     """Read a package's own words: out of the image where it lies in a slot, else out of its file."""
     slot = next((write for write in plan.writes if isinstance(write, PackageWrite)
                  and write.package == package.file_name), None)
-    stream = Path(package.file.path).open("rb") if slot is None else image.stream()
-    with stream:
+    with Path(package.file.path).open("rb") if slot is None else image.stream() as stream:
         inside = Erofs(stream, name=package.file_name, offset=0 if slot is None else slot.offset)
         contents = None
         if inside.find(PACKAGE_LIST) is not None:

@@ -186,7 +186,7 @@ def read_gadget(package: ResolvedPackage) -> tuple[Gadget, dict[str, bytes]]:
     found = b64url(hashlib.sha3_384(raw).digest())
     if found != package.revision.snap_sha3_384:
         raise TrustError(f"cannot use {path}: its SHA3-384 is {found}, signed as revision {package.number} is"
-                         f" {package.revision.snap_sha3_384}", hint="the file changed after it was signed: pack it again")
+                         f" {package.revision.snap_sha3_384}", hint="it changed after it was signed: pack it again")
     inside = Erofs(io.BytesIO(raw), name=package.file_name)
     source = load_yaml(inside.read("meta/gadget.yaml", limit=MIB), name=f"{package.file_name} meta/gadget.yaml")
     gadget = parse_gadget(source, era=Era.UC20)
