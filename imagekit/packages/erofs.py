@@ -25,6 +25,7 @@ from enum import IntEnum
 from typing import BinaryIO
 from uuid import UUID
 
+from imagekit.disk.extents import Extent, ExtentReader, join
 from imagekit.errors import DocumentError
 from imagekit.units import MIB, align_up, iec
 
@@ -88,14 +89,6 @@ class Entry:
 
     path: str
     inode: Inode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extent:
-    """A run of a file's bytes: where in the stream it lies; `start` None is a hole, which reads as zeros."""
-
-    start: int | None
-    length: int
 
 
 class Erofs:
@@ -280,16 +273,12 @@ class Erofs:
 
     def extents(self, path: str) -> tuple[Extent, ...]:
         """Where a regular file lies, as positions in the stream, neighbours joined: to copy it, or to damage it."""
-        joined: list[Extent] = []
-        for extent in self._extents(self._file(path)):
-            start = None if extent.start is None else self._offset + extent.start
-            last = joined[-1] if joined else None
-            follows = last and (start == (None if last.start is None else last.start + last.length))
-            if last and follows:
-                joined[-1] = Extent(start=last.start, length=last.length + extent.length)
-            else:
-                joined.append(Extent(start=start, length=extent.length))
-        return tuple(joined)
+        return join(extent if extent.start is None else Extent(start=self._offset + extent.start, length=extent.length)
+                    for extent in self._extents(self._file(path)))
+
+    def open(self, path: str) -> BinaryIO:
+        """A regular file as a stream, for those too large to `read`."""
+        return io.BufferedReader(ExtentReader(self._stream, self.extents(path)), MIB)
 
     def readlink(self, path: str) -> str:
         """Where a symbolic link points, unjudged. Raises: DocumentError: see `stat`; no link."""

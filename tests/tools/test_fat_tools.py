@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.disk.fat_read import read_fat
 from imagekit.disk.fat_write import FatFile, FatPlan, plan_fat
 from imagekit.units import MIB
 
@@ -98,3 +99,22 @@ def test_mtools_can_write_on(run_tool: Callable[..., str], tmp_path: Path) -> No
     run_tool("mcopy", "-i", path, tmp_path / "more", "::/EFI/more")
     run_tool("mdel", "-i", path, "::/EFI/BOOT/BOOTX64.EFI")
     run_tool("fsck.vfat", "-n", path)
+
+
+@pytest.mark.parametrize(("size", "bits"), [(2 * MIB, 12), (64 * MIB, 16), (64 * MIB, 32)])
+def test_volume_of_mkfs_and_mcopy_is_read(run_tool: Callable[..., str], tmp_path: Path, size: int, bits: int) -> None:
+    path = tmp_path / "volume"
+    with path.open("wb") as stream:
+        stream.truncate(size)
+    run_tool("mkfs.vfat", "-F", str(bits), "-n", "THEIRS", path)
+    expected = {name: content for name, content in FILES.items() if name.isascii()}
+    source = tmp_path / "source"
+    for name, content in expected.items():
+        source.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
+        source.joinpath(name).write_bytes(content)
+    run_tool("mcopy", "-s", "-Q", "-i", path, *sorted(source.iterdir()), "::/")
+    with path.open("rb") as stream:
+        volume = read_fat(stream)
+        assert volume.geometry.bits == bits
+        assert volume.label == "THEIRS"
+        assert {entry.path: volume.read(entry.path) for entry in volume.walk() if not entry.is_dir} == expected

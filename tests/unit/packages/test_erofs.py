@@ -76,6 +76,12 @@ def test_extents_point_at_the_bytes_of_the_file(raw: bytes) -> None:
     assert len(image.extents("files/whole")) == 1
 
 
+def test_open_file_reads_as_the_whole() -> None:
+    for raw in (FLAT, CHUNKED):
+        with opened(raw).open("files/tail") as stream:
+            assert stream.read() == MAKER.CONTENT["files/tail"]
+
+
 def test_stat_tells_owner_mode_and_time() -> None:
     inode = opened(FLAT).stat("files/tail")
     assert (inode.uid, inode.gid, inode.mode, inode.size) == (70_000, 70_000, stat.S_IFREG | 0o640, 4196)
