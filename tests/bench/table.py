@@ -1,0 +1,78 @@
+"""docs/benchmarks.md from the JSON records in docs/benchmarks/: `python tests/bench/table.py [--check]`.
+
+A record is one run of `invoke bench`: commit, image digest, machine, commands, and every round as it was measured.
+The page holds no figure that is not computed here.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+TOP = Path(__file__).parents[2]
+RECORDS = TOP / "docs" / "benchmarks"
+PAGE = TOP / "docs" / "benchmarks.md"
+MIB = 1 << 20
+
+HEAD = """# Benchmarks
+
+This page is generated: `python tests/bench/table.py` writes it from the records in [benchmarks/](benchmarks/), and a
+test runs that again. `invoke bench` makes a new record. All rows of a table come from one run, interleaved, and make an
+image of the same content; read the ratios, the seconds belong to one machine.
+"""
+
+
+def main() -> int:
+    text = page([json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))])
+    if "--check" in sys.argv:
+        return 0 if PAGE.read_text() == text else 1
+    PAGE.write_text(text)
+    return 0
+
+
+def page(records: list[dict[str, Any]]) -> str:
+    return "\n".join([HEAD, *(section(record) for record in records)])
+
+
+def section(record: dict[str, Any]) -> str:
+    lines = [f"## {record['title']}", "",
+             f"{record['date']}, commit `{record['commit']}`, image `{record['image_sha256'][:16]}`,"
+             f" {record['machine']}. Repeat: `{record['command']}`.", ""]
+    return "\n".join([*lines, *(speed(record) if record["kind"] == "build" else boot(record)), ""])
+
+
+def speed(record: dict[str, Any]) -> list[str]:
+    floor = record["rows"]["floor"]["rounds"]
+    lines = [f"{len(floor)} rounds, median (minimum); × is the ratio of medians to the floor.", "",
+             "| way | wall s | CPU s | × | written MiB | × | peak memory MiB |", "|---|---|---|---|---|---|---|"]
+    for row in record["rows"].values():
+        rounds = row["rounds"]
+        lines.append(f"| {row['label']} | {both(rounds, 'wall_s')} | {both(rounds, 'cpu_s')}"
+                     f" | {median(rounds, 'cpu_s') / median(floor, 'cpu_s'):.2f}"
+                     f" | {median(rounds, 'written') / MIB:.0f}"
+                     f" | {median(rounds, 'written') / median(floor, 'written'):.2f}"
+                     f" | {max(one['peak'] for one in rounds) / MIB:.0f} |")
+    return lines
+
+
+def boot(record: dict[str, Any]) -> list[str]:
+    rounds = record["rounds"]
+    names = [name for name in rounds[0] if name != "wall_s"]
+    return [f"{len(rounds)} boots, median (minimum), seconds from the start of QEMU.", "",
+            "| " + " | ".join(["verdict", *names]) + " |", "|" + "---|" * (len(names) + 1),
+            "| " + " | ".join([both(rounds, "wall_s"), *(both(rounds, name) for name in names)]) + " |"]
+
+
+def median(rounds: list[dict[str, float]], key: str) -> float:
+    return statistics.median(one[key] for one in rounds)
+
+
+def both(rounds: list[dict[str, float]], key: str) -> str:
+    return f"{median(rounds, key):.2f} ({min(one[key] for one in rounds):.2f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
