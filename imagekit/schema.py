@@ -136,6 +136,10 @@ def check_shape(source: Source, schema: dict[str, Any]) -> None:
     Raises:
         DocumentError: with every violation, each at its line.
     """
+    import sys
+
+    # A checker of IRIs, which no schema of ours asks for, would cost jsonschema's import a second where it is there.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None means: this import fails
     from jsonschema import Draft202012Validator
 
     problems = Problems(source)

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagekit.build.imagefile import ImageFile
 from imagekit.build.inputs import snap_info
 from imagekit.build.sbom import DebianPackage, SbomPackage, SbomSubject, parse_packages
-from imagekit.build.write import ImageFile
+from imagekit.build.write import slot_of
 from imagekit.disk.bmap import MappedRange
 from imagekit.gadget import Role
 from imagekit.packages.erofs import Erofs
@@ -46,8 +47,7 @@ class Told:
 
 def ask_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile) -> Told:
     """Read a package's own words: out of the image where it lies in a slot, else out of its file."""
-    slot = next((write for write in plan.writes if isinstance(write, PackageWrite)
-                 and write.package == package.file_name), None)
+    slot = slot_of(plan, package)
     with Path(package.file.path).open("rb") if slot is None else image.stream() as stream:
         inside = Erofs(stream, name=package.file_name, offset=0 if slot is None else slot.offset)
         contents = None

@@ -16,10 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagekit.build.describe import ask_package, describe, picture, sbom_input
+from imagekit.build.imagefile import ImageFile, full_disk
 from imagekit.build.sbom import encode_sbom
-from imagekit.build.write import ImageFile, full_disk, write_image
+from imagekit.build.write import write_image
 from imagekit.disk.bmap import encode_bmap
 from imagekit.errors import DocumentError, UsageError
+from imagekit.host.cache import Cache
 from imagekit.host.files import LOCK_NAME, FolderLock, require_space
 from imagekit.host.ports import Progress, Tools
 from imagekit.plan.image import ImagePlan
@@ -52,7 +54,7 @@ def names_for(model: str) -> Names:
     return Names(image=f"{model}.img", bmap=f"{model}.img.bmap", sbom=f"{model}.cdx.json")
 
 
-def build_into(folder: Path, plan: ImagePlan, *, tools: Callable[[], Tools], progress: Progress,
+def build_into(folder: Path, plan: ImagePlan, *, tools: Callable[[], Tools], cache: Cache, progress: Progress,
                note: Callable[[Manifest], tuple[str, bytes] | None]) -> Manifest:
     """Build the planned image into `folder`; `tools` is asked once the folder is ours.
 
@@ -68,7 +70,7 @@ def build_into(folder: Path, plan: ImagePlan, *, tools: Callable[[], Tools], pro
         needed = sum(write.length for write in plan.writes if not isinstance(write, Zeros)) + 32 * MIB
         require_space(folder, needed, what="build an image")
         try:
-            manifest = make_all(work, plan, tools=tools(), progress=progress)
+            manifest = make_all(work, plan, tools=tools(), cache=cache, progress=progress)
             if before is not None and before.image.digest == manifest.image.digest:
                 manifest = replace(manifest, booted=before.booted)  # the same bytes: that they booted stays true
             (work / MANIFEST).write_bytes(encode_manifest(manifest))
@@ -125,12 +127,12 @@ def working_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def make_all(work: Path, plan: ImagePlan, *, tools: Tools, progress: Progress) -> Manifest:
+def make_all(work: Path, plan: ImagePlan, *, tools: Tools, cache: Cache, progress: Progress) -> Manifest:
     """Make the image and what goes with it in the empty folder `work`; the manifest is returned, not written."""
     names = names_for(plan.model.model)
     image = ImageFile(work / names.image, plan.disk_size)
     with contextlib.closing(image):
-        ranges = write_image(plan, image, tools=tools, progress=progress)
+        ranges = write_image(plan, image, tools=tools, cache=cache, progress=progress)
         progress.step("describe the image")
         told = {item.name: ask_package(plan, item, image) for item in plan.resolution.packages}
         image.flush()

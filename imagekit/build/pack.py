@@ -20,7 +20,7 @@ import imagekit
 from imagekit.build import pack_base
 from imagekit.build.pack_gadget import gadget_tree
 from imagekit.build.pack_kernel import kernel_tree
-from imagekit.build.parts import Parts, digest_of, make_root, unpack
+from imagekit.build.parts import Parts, make_root, unpack
 from imagekit.build.recipes import RecipeFile, load_recipe
 from imagekit.build.tree import Tree, file, write_tar
 from imagekit.digests import chunks, derived_uuid
@@ -28,7 +28,7 @@ from imagekit.errors import PlanError
 from imagekit.host.cache import Cache
 from imagekit.host.files import FolderLock, atomic_file, require_space
 from imagekit.host.ports import Progress, Tools
-from imagekit.packages.lockfile import Part, Section
+from imagekit.packages.lockfile import Part, Section, digest_of
 from imagekit.packages.recipe import BASE, KERNEL, PARTS, Recipe
 from imagekit.packages.snapyaml import SnapInfo, encode_snap_yaml, file_name
 from imagekit.units import GIB

@@ -21,7 +21,7 @@ from pathlib import Path
 import zstandard
 
 import imagekit
-from imagekit.build.parts import Parts, digest_of, make_root, unpack
+from imagekit.build.parts import Parts, make_root, unpack
 from imagekit.build.tree import FILE, Tree, content_of, file, folder, read_tar, symlink
 from imagekit.errors import HostError, PlanError
 from imagekit.host.cache import Cache
@@ -29,7 +29,7 @@ from imagekit.host.files import atomic_file, scratch_folder
 from imagekit.host.ports import Progress, Tools
 from imagekit.host.tools import LOADERS
 from imagekit.packages.debmeta import Deb
-from imagekit.packages.lockfile import Part, Section
+from imagekit.packages.lockfile import Part, Section, digest_of
 from imagekit.packages.recipe import Recipe
 from imagekit.schema import check_shape, load_yaml
 

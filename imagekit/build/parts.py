@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import file_digest, sha256
+from hashlib import file_digest
 from pathlib import Path
 
 from imagekit.errors import DocumentError, HostError, PlanError
@@ -20,7 +20,7 @@ from imagekit.host.files import no_space, require_space, write_atomic
 from imagekit.host.ports import Progress
 from imagekit.host.tools import LocalTools
 from imagekit.packages.debmeta import Deb
-from imagekit.packages.lockfile import EMPTY, Lock, Part, Section, encode_lock, parse_lock
+from imagekit.packages.lockfile import EMPTY, Lock, Part, Section, digest_of, encode_lock, parse_lock
 from imagekit.packages.recipe import Recipe
 
 UPDATE_HINT = "imagekit lock --update"
@@ -157,12 +157,6 @@ class Parts:
                         self._progress.advance(1)
                     self._cache.adopt(root, "tools", target.name)
         return LocalTools(target)
-
-
-def digest_of(section: Section) -> str:
-    """What identifies the parts of a section: their digests, in order."""
-    text = "\n".join(f"{part.name} {part.version} {part.sha256}" for part in section.parts)
-    return sha256(text.encode()).hexdigest()
 
 
 def make_root(root: Path) -> None:

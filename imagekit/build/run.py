@@ -17,6 +17,7 @@ from imagekit.build.unchanged import NOTE, Watched, encode_note, identities, is_
 
 if TYPE_CHECKING:
     from imagekit.build.inputs import Inputs
+    from imagekit.host.cache import Cache
     from imagekit.host.ports import Progress, Tools
     from imagekit.plan.image import ImagePlan
     from imagekit.plan.manifest import Manifest
@@ -67,7 +68,7 @@ def plan(request: Request) -> ImagePlan:
     return make_plan(load_inputs(request))
 
 
-def build(request: Request, folder: Path, *, tools: Callable[[], Tools], progress: Progress) -> Manifest:
+def build(request: Request, folder: Path, *, tools: Callable[[], Tools], cache: Cache, progress: Progress) -> Manifest:
     """Build into `folder`, whatever is there already.
 
     Raises:
@@ -86,7 +87,7 @@ def build(request: Request, folder: Path, *, tools: Callable[[], Tools], progres
             return NOTE, b"{}\n"
         return NOTE, encode_note(before, request.watched, outputs, manifest=manifest, valid_until=valid_until(planned))
 
-    return build_into(folder, planned, tools=tools, progress=progress, note=note)
+    return build_into(folder, planned, tools=tools, cache=cache, progress=progress, note=note)
 
 
 def valid_until(planned: ImagePlan) -> str | None:

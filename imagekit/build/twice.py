@@ -1,3 +1,5 @@
 """placeholder"""
 from typing import Any
+
+
 def prove(*a: Any, **k: Any) -> None: ...

@@ -1,102 +1,50 @@
 """Carry out the writes of an image plan: every package read once, hashed over the very bytes that land on the disk.
 
-Decides nothing: offsets, sources, digests and roots are the plan's. The image is a sparse file; whatever is not
-written reads as zeros. Of a package, SHA3-384 and the hash tree are made while it is copied, and its compressed form is
-unpacked beside it and compared, so that the seed holds the same package. What is copied out of a package afterwards
-(the kernel for the ESP) is read back from the image, from bytes that have been proved.
+Decides nothing: offsets, sources, digests and roots are the plan's. Of a package, SHA3-384 and the hash tree are made
+while it is copied; its compressed form is `imagekit.build.seed`'s. What is copied out of a package afterwards (the
+kernel for the ESP) is read back from the image, from bytes that have been proved.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import io
-import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, cast
 
-from imagekit.digests import CHUNK, b64url
+from imagekit.build.imagefile import ImageFile, pieces
+from imagekit.build.seed import write_seed
+from imagekit.digests import b64url
 from imagekit.disk.bmap import MappedRange, block_ranges
 from imagekit.disk.ext4 import used_ranges
 from imagekit.disk.verity import TreeBuilder, salt_for, uuid_for
-from imagekit.errors import DocumentError, HostError, TrustError
+from imagekit.errors import TrustError
+from imagekit.host.cache import Cache
 from imagekit.host.ports import Progress, Tools
 from imagekit.packages.erofs import Erofs
 from imagekit.plan.image import ImagePlan
 from imagekit.plan.resolve import ResolvedPackage
 from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageMember, PackageWrite, SeedFile
-from imagekit.units import BLOCK, iec
-
-MAX_WINDOW = 1 << 27  # of a compressed package: 128 MiB is the most that zstd makes without being asked
-AGAIN = "the file changed after it was signed: fetch or pack it again"
+from imagekit.units import BLOCK
 
 
-class ImageFile:
-    """The image while it is written: a file descriptor and the plan's size."""
-
-    def __init__(self, path: Path, size: int) -> None:
-        self.path = path
-        self.size = size
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        os.fchmod(self._descriptor, 0o644)
-        os.ftruncate(self._descriptor, size)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    def write(self, offset: int, content: bytes | memoryview) -> None:
-        """All of `content` at `offset`."""
-        view = memoryview(content)
-        while view:
-            done = os.pwrite(self._descriptor, view, offset)
-            view, offset = view[done:], offset + done
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes at `offset`."""
-        return os.pread(self._descriptor, length, offset)
-
-    def chunks(self, start: int, end: int) -> Iterator[bytes]:
-        """The bytes from `start` to `end`."""
-        while start < end:
-            chunk = self.read(start, min(CHUNK, end - start))
-            if not chunk:
-                raise DocumentError(f"cannot read {self.path}: it ends at byte {start}")
-            yield chunk
-            start += len(chunk)
-
-    def stream(self) -> BinaryIO:
-        """A reader over the whole image; closing it leaves the image open."""
-        return open(self._descriptor, "rb", closefd=False)
-
-    def flush(self) -> None:
-        """Wait until the bytes are on the disk."""
-        os.fdatasync(self._descriptor)
-
-
-def full_disk(error: OSError, path: Path, needed: int) -> HostError:
-    """What a failed write means to a user."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        why = {errno.EFBIG: "the file would be larger than allowed", errno.EDQUOT: "the quota is used up"}
-        return HostError(f"cannot write {path}: {why.get(error.errno or 0, 'no space left on the disk')}",
-                         hint=f"the image needs {iec(needed)}; make room, or name another folder with -o")
-    return HostError(f"cannot write {path}: {error.strerror}")
-
-
-def write_image(plan: ImagePlan, image: ImageFile, *, tools: Tools, progress: Progress) -> tuple[MappedRange, ...]:
+def write_image(plan: ImagePlan, image: ImageFile, *, tools: Tools, cache: Cache,
+                progress: Progress) -> tuple[MappedRange, ...]:
     """Write everything of the plan, and tell what is mapped.
 
     Raises:
         TrustError: a package is not the signed one, or its hash tree has another root than was signed.
-        DocumentError: a compressed package holds something else than the package.
+        DocumentError: a compressed package is none.
         HostError: a tool is missing or fails.
         OSError: the disk is full, or another failure of the system.
     """
     for package in plan.resolution.packages:
         progress.step(f"write {package.file_name}", total=package.file.size)
-        PackagePass(plan, package, image).run(progress)
+        write_package(plan, package, image, progress=progress)
+        seed = seed_of(plan, package)
+        if seed is not None:
+            write_seed(image, seed, package, cache=cache)
     progress.step("write boot files, seed and tables")
     for write in plan.writes:
         if isinstance(write, Literal):
@@ -108,112 +56,46 @@ def write_image(plan: ImagePlan, image: ImageFile, *, tools: Tools, progress: Pr
     return map_ranges(plan, image, progress=progress)
 
 
-class PackagePass:
-    """One reading of one package file: into its slot if it has one, its compressed form into the seed."""
-
-    def __init__(self, plan: ImagePlan, package: ResolvedPackage, image: ImageFile) -> None:
-        self._package = package
-        self._image = image
-        self._slot = next((write for write in plan.writes if isinstance(write, PackageWrite)
-                           and write.package == package.file_name), None)
-        self._seed = next((write for write in plan.writes if isinstance(write, Copy)
-                           and isinstance(write.source, SeedFile) and write.source.package == package.file_name), None)
-
-    def run(self, progress: Progress) -> None:
-        """Read, write, and prove. Raises: see `write_image`."""
-        path, signed = Path(self._package.file.path), self._package.revision
-        digest = hashlib.sha3_384()
-        tree = TreeBuilder(salt=salt_for(signed.snap_sha3_384), uuid=uuid_for(signed.snap_sha3_384))
-        position = 0
-        differs: int | None = None
-        with path.open("rb", buffering=0) as stream, _Unpacked(self._package, self._seed, self._image) as unpacked:
-            while chunk := stream.read(CHUNK):
-                digest.update(chunk)
-                if self._slot is not None:
-                    if position + len(chunk) > self._slot.size:
-                        break
-                    self._image.write(self._slot.offset + position, chunk)
-                    tree.update(chunk)
-                if differs is None and not unpacked.same(chunk):
-                    differs = position
-                position += len(chunk)
-                progress.advance(len(chunk))
-            ended = unpacked.ended()
-        found = b64url(digest.digest())
-        if position != signed.snap_size or found != signed.snap_sha3_384:
-            raise TrustError(
-                f"cannot use {path}: it has {position} bytes with SHA3-384 {found}, signed as revision"
-                f" {signed.snap_revision} are {signed.snap_size} with {signed.snap_sha3_384}", hint=AGAIN)
-        if differs is not None or not ended:
-            raise DocumentError(f"cannot use {self._package.file.seed_path}: it does not unpack to {path.name}"
-                                + (f", first in the MiB at byte {differs}" if differs is not None else ""),
-                                hint="pack it again; imagekit pack writes both")
-        if self._slot is not None:
-            self._finish_slot(self._slot, tree)
-
-    def _finish_slot(self, slot: PackageWrite, tree: TreeBuilder) -> None:
+def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *, progress: Progress) -> None:
+    """Read a package once: into its slot, if it has one, and through the hashes. Raises: see `write_image`."""
+    path, signed = Path(package.file.path), package.revision
+    slot = slot_of(plan, package)
+    digest = hashlib.sha3_384()
+    tree = TreeBuilder(salt=salt_for(signed.snap_sha3_384), uuid=uuid_for(signed.snap_sha3_384))
+    position = 0
+    with path.open("rb", buffering=0) as stream:
+        for chunk in pieces(stream, signed.snap_size + 1):
+            digest.update(chunk)
+            if slot is not None and position + len(chunk) <= slot.size:
+                image.write(slot.offset + position, chunk)
+                tree.update(chunk)
+            position += len(chunk)
+            progress.advance(len(chunk))
+    found = b64url(digest.digest())
+    if position != signed.snap_size or found != signed.snap_sha3_384:
+        raise TrustError(
+            f"cannot use {path}: it has {min(position, package.file.size)} bytes with SHA3-384 {found}, signed as"
+            f" revision {signed.snap_revision} are {signed.snap_size} with {signed.snap_sha3_384}",
+            hint="the file changed after it was signed: fetch or pack it again")
+    if slot is not None:
         made = tree.finish()
         if made.root_hash != slot.root_hash:
             raise TrustError(
-                f"cannot use {self._package.file.path}: its hash tree has the root {made.root_hash}, signed is"
-                f" {slot.root_hash}", hint="its snap-revision states a wrong verity-root: sign the package again")
-        self._image.write(slot.offset + slot.size, made.tree)
+                f"cannot use {path}: its hash tree has the root {made.root_hash}, signed is {slot.root_hash}",
+                hint="its snap-revision states a wrong verity-root: sign the package again")
+        image.write(slot.offset + slot.size, made.tree)
 
 
-class _Unpacked:
-    """The compressed form of a package: copied into the image as it is read, and unpacked to be compared."""
+def slot_of(plan: ImagePlan, package: ResolvedPackage) -> PackageWrite | None:
+    """Where a package lies whole on the disk."""
+    return next((write for write in plan.writes if isinstance(write, PackageWrite)
+                 and write.package == package.file_name), None)
 
-    def __init__(self, package: ResolvedPackage, seed: Copy | None, image: ImageFile) -> None:
-        self._path = package.file.seed_path
-        self._seed = seed
-        self._image = image
-        self._position = 0
-        self._stream: io.FileIO | None = None
-        self._reader: BinaryIO | None = None
 
-    def __enter__(self) -> _Unpacked:
-        if self._seed is not None:
-            import zstandard
-
-            self._stream = io.FileIO(self._path)
-            decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
-            self._reader = cast(BinaryIO, decompressor.stream_reader(
-                cast(BinaryIO, self), read_size=CHUNK // 4, read_across_frames=True, closefd=False))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._stream is not None:
-            self._stream.close()
-
-    def read(self, size: int) -> bytes:
-        """What the decompressor asks for; on its way the bytes land in the image."""
-        assert self._stream is not None and self._seed is not None
-        chunk = self._stream.read(min(size, self._seed.length - self._position + 1)) or b""
-        if self._position + len(chunk) > self._seed.length:
-            raise DocumentError(f"cannot use {self._path}: it grew while it was read", hint=AGAIN)
-        self._image.write(self._seed.offset + self._position, chunk)
-        self._position += len(chunk)
-        return chunk
-
-    def same(self, chunk: bytes) -> bool:
-        """Whether the next bytes unpack to `chunk`. Raises: DocumentError: it is no zstd."""
-        return self._reader is None or self._unpack(len(chunk)) == chunk
-
-    def ended(self) -> bool:
-        """Whether everything has been unpacked and copied."""
-        if self._reader is None or self._seed is None:
-            return True
-        return self._unpack(1) == b"" and self._position == self._seed.length
-
-    def _unpack(self, length: int) -> bytes:
-        import zstandard
-
-        assert self._reader is not None
-        try:
-            return self._reader.read(length)
-        except zstandard.ZstdError as error:
-            raise DocumentError(f"cannot use {self._path}: not valid zstd: {error}",
-                                hint="pack it again; imagekit pack writes both") from error
+def seed_of(plan: ImagePlan, package: ResolvedPackage) -> Copy | None:
+    """Where its compressed form lies."""
+    return next((write for write in plan.writes if isinstance(write, Copy)
+                 and isinstance(write.source, SeedFile) and write.source.package == package.file_name), None)
 
 
 def copy_member(plan: ImagePlan, image: ImageFile, write: Copy, source: PackageMember) -> None:
@@ -270,8 +152,8 @@ def mapped_blocks(plan: ImagePlan, image: ImageFile) -> list[tuple[int, int]]:
     for start, end in _pieces(plan, image):
         groups.setdefault(bisect_right(borders, start), []).append((start, end))
     ranges: list[tuple[int, int]] = []
-    for _, pieces in sorted(groups.items()):
-        for start, end in block_ranges(pieces, plan.disk_size):
+    for _, group in sorted(groups.items()):
+        for start, end in block_ranges(group, plan.disk_size):
             first = max(start, ranges[-1][1]) if ranges else start  # structures may share a block at their border
             if first < end:
                 ranges.append((first, end))

@@ -1,4 +1,4 @@
-"""One line that shows a disk: a cell for each share of it, in the colours of layout.svg; plain letters off a terminal."""
+"""One line that shows a disk: a cell for each share, in the colours of layout.svg; plain letters off a terminal."""
 
 from __future__ import annotations
 

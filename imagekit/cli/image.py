@@ -17,6 +17,7 @@ from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import emit_json, say, table, write
 from imagekit.cli.progress import progress
 from imagekit.errors import UsageError
+from imagekit.host.cache import Cache, default_cache_folder
 from imagekit.host.clock import SystemClock
 from imagekit.units import iec
 
@@ -61,14 +62,19 @@ def source_date_epoch(text: str | None) -> int | None:
     return int(text)
 
 
-def locked_tools(told: Progress) -> Tools:
-    """The locked tool parts, fetched if the cache has none."""
-    from imagekit.build.parts import Parts, Policy
+def locked_tools(told: Progress, cache: Cache) -> Tools:
+    """The locked tool parts: as they lie unpacked in the cache, else fetched and unpacked."""
     from imagekit.build.recipes import load_lock, load_recipe
-    from imagekit.host.cache import Cache, default_cache_folder
+    from imagekit.host.tools import LocalTools
+    from imagekit.packages.lockfile import digest_of
 
-    parts = Parts(Cache(default_cache_folder(os.environ)), load_lock(), policy=Policy(), environment=os.environ,
-                  progress=told)
+    lock = load_lock()
+    ready = cache.entry("tools", digest_of(lock.sections["tools"])[:32]) if "tools" in lock.sections else None
+    if ready is not None and ready.is_dir():
+        return LocalTools(ready)
+    from imagekit.build.parts import Parts, Policy
+
+    parts = Parts(cache, lock, policy=Policy(), environment=os.environ, progress=told)
     return parts.tools(load_recipe("tools").recipe)
 
 
@@ -108,8 +114,9 @@ def build(model: Path, output: Path | None, packages: tuple[Path, ...], trust: t
         raise UsageError("cannot build: no folder for the image is named", hint=f"imagekit build {model} -o out")
     done = up_to_date(request, output)
     if done is None:
+        cache = Cache(default_cache_folder(os.environ))
         with progress() as told, ended_by_sigterm():
-            done = make_image(request, output, tools=lambda: locked_tools(told), progress=told)
+            done = make_image(request, output, tools=lambda: locked_tools(told, cache), cache=cache, progress=told)
     else:
         say(f"{output / done.image.file} is up to date")
     if twice:

@@ -13,8 +13,8 @@ docs/reference/gadget-yaml.md.
 
 from __future__ import annotations
 
-from imagekit.gadget.reader import Node
 from imagekit.gadget.values import Extension, Part, SlotPart, Volume
+from imagekit.nodes import Node
 
 BACKENDS = {name: name for name in ("systemd-boot", "u-boot", "piboot")}
 SLOTS = {"a": "a", "b": "b"}

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 
 from imagekit.gadget.extension import parse_extension
-from imagekit.gadget.reader import Node
 from imagekit.gadget.rules import check_gadget, check_volume, disk_order, implied
 from imagekit.gadget.structure import parse_emmc_structure, parse_structure
 from imagekit.gadget.values import Bootloader, Connection, Era, Gadget, KernelCmdline, Role, Schema, Structure, Volume
+from imagekit.nodes import Node
 from imagekit.schema import Problems, Source
 
 PARTIAL = ("size", "filesystem", "schema", "structure")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import uuid
 
-from imagekit.gadget.reader import Node
 from imagekit.gadget.values import (
     Content,
     FileContent,
@@ -18,6 +17,7 @@ from imagekit.gadget.values import (
     StructureType,
     Update,
 )
+from imagekit.nodes import Node
 from imagekit.units import GIB, MIB
 
 MBR_CODE_SIZE = 446  # bytes of the first sector before its partition table

@@ -11,6 +11,7 @@ The file is JSON, one part to a line, so that a version change is a one-line dif
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -157,3 +158,9 @@ def _part(value: Any, where: str, problems: list[str]) -> Part | None:
     if type(value["size"]) is not int or not 0 < value["size"] < 1 << 40:
         problems.append(f"{where}.size: {value['size']!r} is not a size in bytes")
     return Part(**value) if len(problems) == before else None
+
+
+def digest_of(section: Section) -> str:
+    """What identifies the parts of a section: their digests, in order."""
+    text = "\n".join(f"{part.name} {part.version} {part.sha256}" for part in section.parts)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -11,25 +11,14 @@ import re
 from dataclasses import dataclass
 
 from imagekit.errors import DocumentError
-from imagekit.schema import Source, check_shape
+from imagekit.nodes import Node
+from imagekit.schema import Problems, Source
 
 TYPES = ("app", "base", "gadget", "kernel", "snapd")
 NAME_PATTERN = r"^(?=.{2,40}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*$"
 VERSION_PATTERN = r"^[a-zA-Z0-9](?:[a-zA-Z0-9:.+~-]{0,30}[a-zA-Z0-9+~])?$"
 
-SCHEMA = {
-    "type": "object",
-    "required": ["name", "version"],
-    "properties": {
-        "name": {"type": "string", "pattern": NAME_PATTERN},
-        "version": {"type": ["string", "number"]},
-        "type": {"enum": list(TYPES)},
-        "architectures": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-        "base": {"type": "string"},
-        "summary": {"type": "string", "maxLength": 128},
-        "description": {"type": "string"},
-    },
-}
+SUMMARY_LIMIT = 128
 
 _FILE = re.compile(r"(?P<name>[a-z0-9]+(?:-[a-z0-9]+)*)_(?P<revision>[1-9][0-9]{0,9})\.snap\Z")
 
@@ -53,15 +42,23 @@ def parse_snap_yaml(source: Source) -> SnapInfo:
     Raises:
         DocumentError: with every problem, each at its line.
     """
-    check_shape(source, SCHEMA)
-    value = source.value
-    version = str(value["version"])
+    problems = Problems(source)
+    top = Node(problems, (), source.value)
+    name, version = top.string("name"), top.string("version")
+    if not re.match(NAME_PATTERN, name):
+        top.problem("name", f"{name!r} is not a name: 2 to 40 of a-z, 0-9 and single inner hyphens, with a letter")
     if not re.match(VERSION_PATTERN, version):
-        raise DocumentError(f"{source.where(('version',))}: {version!r} is not a version: "
-                            "at most 32 letters, digits and . : + ~ - are allowed")
-    return SnapInfo(name=value["name"], version=version, type=value.get("type", "app"),
-                    architectures=tuple(value.get("architectures", ("all",))), base=value.get("base"),
-                    summary=value.get("summary", ""), description=value.get("description", ""))
+        top.problem("version", f"{version!r} is not a version: "
+                    "at most 32 letters, digits and . : + ~ - are allowed")
+    kind: str | None = top.choice("type", {item: item for item in TYPES}, "type")
+    summary = top.string("summary")
+    if len(summary) > SUMMARY_LIMIT:
+        top.problem("summary", f"{len(summary)} characters, at most {SUMMARY_LIMIT} are allowed")
+    info = SnapInfo(name=name, version=version, type=kind or "app",
+                    architectures=top.strings("architectures") or ("all",), base=top.string("base") or None,
+                    summary=summary, description=top.string("description"))
+    problems.raise_if_any()
+    return info
 
 
 def encode_snap_yaml(info: SnapInfo) -> bytes:

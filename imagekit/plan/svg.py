@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
 
 from imagekit.units import iec
 
@@ -116,6 +115,11 @@ def _structure(item: Drawn, left: float, width: float, scale: float) -> list[str
     label = "empty" if not item.used else f"{100 * share:.0f} % · {iec(item.used)}" if share >= 0.01 else iec(item.used)
     lines += [_text("share", left + 8, below + 18, label), "</g>"]
     return lines
+
+
+def escape(text: str) -> str:
+    """Text as XML takes it between tags."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _text(style: str, x: float, y: float, text: str) -> str:

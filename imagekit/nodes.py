@@ -1,8 +1,9 @@
 """Typed access to the nodes of a YAML document that notes every problem and goes on.
 
-The parser of gadget.yaml asks a `Node` for its fields; a value of the wrong type is noted with file, line and path,
-and the caller gets the default, so that one run tells all that is wrong. (A JSON Schema would stop between shape and
-meaning, and costs more start-up time than the whole parse.)
+A parser asks a `Node` for its fields; a value of the wrong type is noted with file, line and path, and the caller gets
+the default, so that one run tells all that is wrong. (A JSON Schema would stop between shape and meaning, and importing
+its validator costs more than a whole build of an image does besides hashing: up to a second where its format checkers
+are installed.)
 """
 
 from __future__ import annotations

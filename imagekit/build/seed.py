@@ -1,0 +1,88 @@
+"""The compressed form of a package, copied into the seed and proved to unpack to the signed package.
+
+Unpacking costs as much as hashing the package again, so what was once found is remembered in the cache: the SHA-256 of
+a compressed file stands for the SHA3-384 of what it unpacks to. What is hashed is what was written. A device checks
+again when it uses the seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from imagekit.build.imagefile import ImageFile, pieces
+from imagekit.digests import CHUNK, b64url
+from imagekit.errors import DocumentError, TrustError
+from imagekit.host.cache import Cache
+from imagekit.host.files import write_atomic
+from imagekit.plan.resolve import ResolvedPackage
+from imagekit.plan.writes import Copy
+
+SEEDS = "seeds"  # folder of the cache
+MAX_WINDOW = 1 << 27  # 128 MiB is the most that zstd makes without being asked
+AGAIN = "pack it again; imagekit pack writes both"
+
+
+def write_seed(image: ImageFile, write: Copy, package: ResolvedPackage, *, cache: Cache) -> None:
+    """Copy the compressed package to its place, and prove it.
+
+    Raises:
+        TrustError: it unpacks to something else than the signed package.
+        DocumentError: it is not zstd, or not as long as when it was planned.
+    """
+    path = Path(package.file.seed_path)
+    digest = hashlib.sha256()
+    position = 0
+    with path.open("rb", buffering=0) as stream:
+        for chunk in pieces(stream, write.length + 1):
+            position += len(chunk)
+            if position > write.length:
+                break
+            digest.update(chunk)
+            image.write(write.offset + position - len(chunk), chunk)
+    if position != write.length:
+        raise DocumentError(f"cannot use {path}: it changed while it was read", hint="build again")
+    known = cache.entry(SEEDS, digest.hexdigest())
+    signed = package.revision.snap_sha3_384
+    if known.is_file() and known.read_text() == signed:
+        return
+    found = unpacked_digest(image, write, path)
+    if found != signed:
+        raise TrustError(f"cannot use {path}: what it unpacks to has the SHA3-384 {found}, signed as revision"
+                         f" {package.number} is {signed}", hint=AGAIN)
+    write_atomic(known, signed.encode())
+
+
+def unpacked_digest(image: ImageFile, write: Copy, path: Path) -> str:
+    """SHA3-384 of what the bytes in the image unpack to."""
+    import zstandard
+
+    digest = hashlib.sha3_384()
+    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
+    source = _Region(image, write.offset, write.length)
+    try:
+        with decompressor.stream_reader(cast(BinaryIO, source), read_across_frames=True, closefd=False) as reader:
+            while chunk := reader.read(CHUNK):
+                digest.update(chunk)
+    except zstandard.ZstdError as error:
+        raise DocumentError(f"cannot use {path}: not valid zstd: {error}", hint=AGAIN) from error
+    return b64url(digest.digest())
+
+
+class _Region(io.RawIOBase):
+    """Bytes of the image as a stream."""
+
+    def __init__(self, image: ImageFile, start: int, length: int) -> None:
+        super().__init__()
+        self._image, self._position, self._end = image, start, start + length
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        left = self._end - self._position
+        chunk = self._image.read(self._position, left if size < 0 else min(size, left))
+        self._position += len(chunk)
+        return chunk
