@@ -1,0 +1,30 @@
+"""Gadget packages: files from beside the recipe and out of Debian parts, nothing made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagekit.build.tree import Tree, file
+from imagekit.errors import PlanError
+from imagekit.packages.recipe import Recipe
+
+
+def gadget_tree(recipe: Recipe, *, folder: Path, roots: dict[str, Path]) -> Tree:
+    """The content of the package; `roots` part name -> its unpacked tree.
+
+    Raises:
+        PlanError: a file that the recipe names does not exist.
+    """
+    tree = Tree()
+    for wanted in recipe.files:
+        if wanted.part is not None and wanted.part not in roots:
+            raise PlanError(f"cannot pack {recipe.name}: {wanted.target} comes from {wanted.part}, which is none of "
+                            "its parts")
+        source = (roots[wanted.part] if wanted.part is not None else folder) / wanted.source
+        if not source.is_file():
+            where = f"part {wanted.part}" if wanted.part is not None else str(folder)
+            raise PlanError(f"cannot pack {recipe.name}: {where} has no file {wanted.source}")
+        tree.add(file(wanted.target, source.read_bytes()))
+    if tree.get("meta/gadget.yaml") is None:
+        raise PlanError(f"cannot pack {recipe.name}: a gadget needs meta/gadget.yaml, no file of the recipe fills it")
+    return tree

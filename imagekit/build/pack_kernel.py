@@ -1,0 +1,129 @@
+"""Kernel packages: a unified kernel image and the modules that belong to it.
+
+Decides the content of a package of type `kernel`: `kernel.efi` (vmlinuz, initrd, `.osrel`, `.uname`, and no command
+line: root hashes and options come from the slot's loader entry), `modules/<uname>/` with every module decompressed, or
+an update of a few of them could not be small, and `firmware/`. The initrd is `imagekit.build.initrd`'s. A recipe with a
+list of modules gets those, by name or by path under `kernel/`, and all that they need.
+"""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import zstandard
+
+from imagekit.build import initrd
+from imagekit.build.tree import Tree, file, folder
+from imagekit.errors import DocumentError, PlanError
+from imagekit.host.ports import Tools
+from imagekit.packages.recipe import Recipe
+from imagekit.packages.uki import decode_uki
+
+STUB = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+KEPT = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
+
+
+def kernel_tree(recipe: Recipe, *, version: str, root: Path, boot_root: Path, scratch: Path, tools: Tools) -> Tree:
+    """The content of the package from its unpacked parts: `root` the kernel's, `boot_root` those of the initrd."""
+    release, image = _find_kernel(recipe, root)
+    source = root / "usr/lib/modules" / release
+    target = scratch / "modules-root" / "usr/lib/modules" / release
+    _decompress(source, target)
+    _depmod(tools, scratch, release)
+    builtin = (target / "modules.builtin").read_text().split()
+    if recipe.modules is not None:
+        _reduce(recipe, target, builtin)
+        _depmod(tools, scratch, release)
+    dependencies = initrd.parse_dependencies((target / "modules.dep").read_text())
+    listed = initrd.HERE / "modules.txt"
+    groups = initrd.parse_module_list(listed.read_text(), name=str(listed))
+    plan = initrd.plan_loading(groups, dependencies, builtin)
+    ramdisk = initrd.encode_initrd(boot_root, target, plan, init=(initrd.HERE / "init").read_bytes())
+    tree = Tree([folder("firmware"), file("kernel.efi", _uki(recipe, version, release, image, ramdisk, boot_root,
+                                                            scratch, tools))])
+    for path in sorted(target.rglob("*")):
+        if path.is_file():
+            tree.add(file(f"modules/{release}/{path.relative_to(target)}", path))
+    return tree
+
+
+def _find_kernel(recipe: Recipe, root: Path) -> tuple[str, Path]:
+    images = sorted((root / "boot").glob("vmlinuz-*")) if (root / "boot").is_dir() else []
+    if len(images) != 1:
+        raise PlanError(f"cannot pack {recipe.name}: its parts hold {len(images)} kernels, one is needed")
+    release = images[0].name.removeprefix("vmlinuz-")
+    if not (root / "usr/lib/modules" / release).is_dir():
+        raise PlanError(f"cannot pack {recipe.name}: its parts have no modules for {release}")
+    return release, images[0]
+
+
+def _decompress(source: Path, target: Path) -> None:
+    """Every module of `source` without its compression, and the lists that depmod reads."""
+    for path in sorted(source.rglob("*")):
+        name = str(path.relative_to(source))
+        if not path.is_file() or not (name in KEPT or ".ko" in path.name):
+            continue
+        content = path.read_bytes()
+        try:
+            if name.endswith(".xz"):
+                content = lzma.decompress(content)
+            elif name.endswith(".zst"):
+                content = zstandard.ZstdDecompressor().decompressobj().decompress(content)
+        except (lzma.LZMAError, zstandard.ZstdError) as error:
+            raise DocumentError(f"cannot unpack module {name}: {error}") from error
+        out = target / name.removesuffix(".xz").removesuffix(".zst")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(content)
+
+
+def _depmod(tools: Tools, scratch: Path, release: str) -> None:
+    """Write the modules' index files anew, by nothing but the modules (no configuration of the host's)."""
+    base, empty = scratch / "modules-root", scratch / "no-configuration"
+    empty.mkdir(exist_ok=True)
+    if not (base / "lib").exists():
+        (base / "lib").symlink_to("usr/lib")
+    tools.run("depmod", "-b", base, "-C", empty, release)
+
+
+def _reduce(recipe: Recipe, target: Path, builtin: Sequence[str]) -> None:
+    """Delete the modules that the recipe does not name and that no named one needs."""
+    assert recipe.modules is not None
+    dependencies = initrd.parse_dependencies((target / "modules.dep").read_text())
+    keep: set[str] = set()
+    unused = []
+    for pattern in recipe.modules:
+        hits = [path for path in dependencies if _names(pattern, path)]
+        if not hits and not any(_names(pattern, path) for path in builtin):
+            unused.append(pattern)
+        for path in hits:
+            keep |= {path, *dependencies[path]}
+    if unused:
+        raise PlanError(f"cannot pack {recipe.name}: the kernel has no module {unused[0]}",
+                        details=tuple(unused[1:]))
+    for path in dependencies:
+        if path not in keep:
+            (target / path).unlink()
+
+
+def _names(pattern: str, path: str) -> bool:
+    if "/" in pattern:
+        return fnmatchcase(path.removeprefix("kernel/"), pattern)
+    return fnmatchcase(initrd.module_name(path), initrd.normal(pattern))
+
+
+def _uki(recipe: Recipe, version: str, release: str, image: Path, ramdisk: bytes, boot_root: Path, scratch: Path,
+         tools: Tools) -> bytes:
+    """Put the unified kernel image together with the locked ukify, then read it back."""
+    ramdisk_file, out, osrel = scratch / "initrd", scratch / "kernel.efi", scratch / "osrel"
+    ramdisk_file.write_bytes(ramdisk)
+    osrel.write_text(f'ID=imagekit\nNAME="imagekit"\nPRETTY_NAME="{recipe.name} {version}"\nVERSION_ID="{version}"\n')
+    tools.run("ukify", "build", "--linux", image, "--initrd", ramdisk_file, "--os-release", f"@{osrel}",
+              "--uname", release, "--stub", boot_root / STUB, "--output", out)
+    content = out.read_bytes()
+    uki = decode_uki(content, name="kernel.efi")
+    if uki.section(".initrd") != ramdisk or uki.section(".linux") != image.read_bytes() or ".cmdline" in uki.names:
+        raise PlanError(f"cannot pack {recipe.name}: ukify made another kernel image than it was asked for")
+    return content

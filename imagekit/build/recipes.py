@@ -1,0 +1,72 @@
+"""Recipes and the lock as files: where they lie and how a word on the command line becomes one.
+
+A recipe is named by its file, by the folder that holds its `recipe.yaml`, or by its bare name, which is looked for in
+`packages/` of the project. The lock lies beside the recipes of the project.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagekit
+from imagekit.errors import DocumentError, HostError
+from imagekit.host.files import reason
+from imagekit.packages.lockfile import EMPTY, Lock, parse_lock
+from imagekit.packages.recipe import Recipe, parse_recipe
+from imagekit.schema import load_yaml
+
+PROJECT = Path(imagekit.__file__).parent.parent
+RECIPES = PROJECT / "packages"
+GADGETS = PROJECT / "gadgets"
+LOCK = RECIPES / "parts.lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeFile:
+    """A recipe and where it came from; its files lie in `folder`."""
+
+    path: Path
+    content: bytes
+    recipe: Recipe
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
+
+def load_recipe(word: str) -> RecipeFile:
+    """The recipe that `word` names.
+
+    Raises:
+        DocumentError: there is none, or it is wrong.
+    """
+    path = Path(word)
+    candidates = [path / "recipe.yaml", path, RECIPES / f"{word}.yaml", GADGETS / word / "recipe.yaml"]
+    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if found is None:
+        known = ", ".join(source.path.stem for source in project_recipes() if source.path.parent == RECIPES)
+        raise DocumentError(f"cannot find recipe {word}: no such file, folder or name",
+                            hint=f"the recipes of the project are {known}")
+    try:
+        content = found.read_bytes()
+    except OSError as error:
+        raise HostError(f"cannot read {found}: {reason(error)}") from error
+    return RecipeFile(path=found, content=content, recipe=parse_recipe(load_yaml(content, name=str(found))))
+
+
+def project_recipes() -> tuple[RecipeFile, ...]:
+    """All recipes of the project, by path."""
+    paths = [*sorted(RECIPES.glob("*.yaml")), *sorted(GADGETS.glob("*/recipe.yaml"))]
+    return tuple(load_recipe(str(path)) for path in paths)
+
+
+def load_lock(path: Path = LOCK) -> Lock:
+    """The lock; an empty one when there is no file yet."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return EMPTY
+    except OSError as error:
+        raise HostError(f"cannot read {path}: {reason(error)}") from error
+    return parse_lock(content, name=str(path))

@@ -1,0 +1,102 @@
+"""`imagekit lock` and `imagekit pack`: Debian parts pinned, packages made from them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imagekit.build.pack import Packed
+from imagekit.build.pack import pack as make_package
+from imagekit.build.parts import Parts, Policy
+from imagekit.build.recipes import LOCK, RecipeFile, load_lock, load_recipe, project_recipes
+from imagekit.cli.options import json_option, output_option
+from imagekit.cli.output import emit_json, say, table
+from imagekit.cli.progress import progress
+from imagekit.errors import UsageError
+from imagekit.host.cache import Cache, default_cache_folder
+from imagekit.host.files import write_atomic
+from imagekit.host.ports import Progress
+from imagekit.packages.lockfile import Lock, encode_lock
+from imagekit.units import iec
+
+OFFLINE = click.option("--offline", is_flag=True, help="Use the cache only, no network.")
+
+
+def _parts(told: Progress, *, locked: bool = False, offline: bool = False) -> tuple[Parts, Cache]:
+    cache = Cache(default_cache_folder(os.environ))
+    return Parts(cache, load_lock(), policy=Policy(locked=locked, offline=offline), environment=os.environ,
+                 progress=told), cache
+
+
+@click.command()
+@click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
+@click.option("--update", is_flag=True, help="Write what the mirror offers into the lock.")
+@json_option
+def lock(recipes: tuple[str, ...], update: bool, as_json: bool) -> None:
+    """Compare the lock with what the mirror offers today, or write that into it.
+
+    The lock (packages/parts.lock) says for each RECIPE, all of them when none is named, exactly which Debian packages
+    it is made of.
+    """
+    sources = [load_recipe(word) for word in recipes] or project_recipes()
+    old = new = load_lock()
+    with progress() as told:
+        parts, _ = _parts(told)
+        for source in sources:
+            recipe = source.recipe
+            new = new.with_section(recipe.name, parts.resolve(recipe) if update else parts.offered(recipe))
+    rows = _differences(old, new, sources)
+    if update:
+        write_atomic(LOCK, encode_lock(new))
+    if as_json:
+        emit_json({"lock": str(LOCK), "updated": update, "changes": rows})
+        return
+    if rows:
+        table(("recipe", "package", "locked", "offered"),
+              [(row["recipe"], row["package"], row["locked"] or "-", row["offered"] or "-") for row in rows])
+    say(f"{len(rows)} differences" + (f", written to {LOCK}" if update else "" if not rows else
+                                      "; write them into the lock: imagekit lock --update"))
+
+
+def _differences(old: Lock, new: Lock, sources: list[RecipeFile] | tuple[RecipeFile, ...]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for name in sorted(source.recipe.name for source in sources):
+        before = {part.name: part.version for part in old.sections[name].parts} if name in old.sections else {}
+        after = {part.name: part.version for part in new.sections[name].parts}
+        rows += [{"recipe": name, "package": package, "locked": before.get(package), "offered": after.get(package)}
+                 for package in sorted({*before, *after}) if before.get(package) != after.get(package)]
+    return rows
+
+
+@click.command()
+@click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...")
+@output_option
+@click.option("--locked", is_flag=True, help="Take the parts of the lock and no others, even if one has vanished.")
+@OFFLINE
+@json_option
+def pack(recipes: tuple[str, ...], output: Path | None, locked: bool, offline: bool, as_json: bool) -> None:
+    """Make packages: NAME_REVISION.snap and its compressed twin for the seed.
+
+    A RECIPE is a file, a folder with a recipe.yaml, or the name of one in packages/ or gadgets/.
+    """
+    if output is None:
+        raise UsageError("cannot pack: no folder for the packages is named",
+                         hint=f"imagekit pack {' '.join(recipes)} -o packages-out")
+    sources = [load_recipe(word) for word in recipes]
+    with progress() as told:
+        parts, cache = _parts(told, locked=locked, offline=offline)
+        made = [make_package(source, parts=parts, cache=cache, out=output, progress=told) for source in sources]
+    if as_json:
+        emit_json({"packages": [asdict(item) for item in made]})
+    else:
+        table(("package", "version", "size", "compressed", "parts", ""), [_row(item) for item in made],
+              right=("size", "compressed", "parts"))
+
+
+def _row(item: Packed) -> tuple[str, ...]:
+    return (str(item.path), item.version, iec(item.size), iec(item.compressed_size), str(item.parts),
+            "from the cache" if item.cached else "made")

@@ -1,0 +1,64 @@
+"""What an ELF program needs to start: its loader and its libraries.
+
+Decodes the few tables that say so, of 64-bit little-endian files, and nothing else. Source: System V ABI, chapters 4
+(object files) and 5 (program loading): program headers PT_LOAD, PT_DYNAMIC, PT_INTERP; entries DT_NEEDED, DT_STRTAB.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from imagekit.errors import DocumentError
+
+_HEADER = struct.Struct("<4sBBB9xHHIQQQIHHHHHH")
+_PROGRAM = struct.Struct("<IIQQQQQQ")
+_DYNAMIC = struct.Struct("<qQ")
+PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
+DT_NULL, DT_NEEDED, DT_STRTAB = 0, 1, 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """The loader's path (None for a static program or a library) and the names of the libraries, in order."""
+
+    interpreter: str | None
+    libraries: tuple[str, ...]
+
+
+def decode_needs(content: bytes, *, name: str) -> Needs:
+    """Raises: DocumentError: not an ELF file of this kind, or its tables lead outside of it."""
+    try:
+        return _decode(content, name)
+    except (struct.error, IndexError, ValueError) as error:
+        raise DocumentError(f"cannot read {name}: broken ELF file: {error}") from error
+
+
+def _decode(content: bytes, name: str) -> Needs:
+    if content[:4] != b"\x7fELF" or content[4:6] != b"\x02\x01":
+        raise DocumentError(f"cannot read {name}: not a 64-bit little-endian ELF file")
+    header = _HEADER.unpack_from(content)
+    offset, size, count = header[8], header[12], header[13]
+    programs = [_PROGRAM.unpack_from(content, offset + number * size) for number in range(count)]
+    loads = [(item[3], item[2], item[5]) for item in programs if item[0] == PT_LOAD]
+    interpreter, libraries = None, []
+    for kind, _, start, _, _, length, _, _ in programs:
+        if kind == PT_INTERP:
+            interpreter = content[start:start + length].rstrip(b"\0").decode()
+        elif kind == PT_DYNAMIC:
+            entries = [_DYNAMIC.unpack_from(content, at) for at in range(start, start + length, _DYNAMIC.size)]
+            strings = next((_file_offset(value, loads) for tag, value in entries if tag == DT_STRTAB), 0)
+            for tag, value in entries:
+                if tag == DT_NULL:
+                    break
+                if tag == DT_NEEDED:
+                    at = strings + value
+                    libraries.append(content[at:content.index(b"\0", at)].decode())
+    return Needs(interpreter=interpreter, libraries=tuple(libraries))
+
+
+def _file_offset(address: int, loads: list[tuple[int, int, int]]) -> int:
+    for virtual, offset, length in loads:
+        if virtual <= address < virtual + length:
+            return address - virtual + offset
+    raise ValueError(f"address {address:#x} is in no segment")

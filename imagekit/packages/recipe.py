@@ -1,0 +1,132 @@
+"""Recipes: what a package is made of, in YAML (docs/reference/recipes.md).
+
+Decides what a recipe may say and turns it into a value. A recipe names Debian packages and a suite; which versions
+those are is the lock's (`imagekit.packages.lockfile`), and making the package is `imagekit.build.pack`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from imagekit.packages.snapyaml import NAME_PATTERN, VERSION_PATTERN
+from imagekit.schema import Problems, Source, check_shape
+
+KERNEL, BASE, GADGET, PARTS = "kernel", "base", "gadget", "parts"
+MAX_REVISION = 1 << 31
+
+_PATH = r"^(?!/)(?!.*(^|/)\.\.?(/|$))[^\x00-\x1f]+$"
+_NAMES = {"type": "array", "items": {"type": "string", "pattern": r"^[a-z0-9?][a-z0-9+.-]+$"}, "uniqueItems": True}
+_GLOBS = {"type": "array", "items": {"type": "string", "pattern": r"^[^/\x00-\x1f][^\x00-\x1f]*$"}, "uniqueItems": True}
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "type", "suite", "architecture"],
+    "properties": {
+        "name": {"type": "string", "pattern": NAME_PATTERN},
+        "type": {"enum": [KERNEL, BASE, GADGET, PARTS]},
+        "summary": {"type": "string", "maxLength": 128},
+        "description": {"type": "string"},
+        "suite": {"type": "string", "pattern": r"^[a-z]+$"},
+        "architecture": {"enum": ["amd64", "arm64", "armhf"]},
+        "version": {"type": "string", "pattern": VERSION_PATTERN},
+        "version-of": {"type": "string"},
+        "revision": {"type": "integer", "minimum": 1, "exclusiveMaximum": MAX_REVISION},
+        "parts": _NAMES,
+        "alone": _NAMES,
+        "keep": _GLOBS,
+        "modules": {"oneOf": [{"const": "all"}, {**_GLOBS, "minItems": 1}]},
+        "drop": _GLOBS,
+        "files": {"type": "array", "items": {
+            "type": "object", "additionalProperties": False, "required": ["from", "to"],
+            "properties": {"from": {"type": "string", "pattern": _PATH}, "to": {"type": "string", "pattern": _PATH},
+                           "part": {"type": "string"}}}},
+    },
+}
+
+ONLY_IN = {"modules": KERNEL, "drop": BASE, "files": GADGET}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedFile:
+    """One file of a gadget: from beside the recipe, or out of a part."""
+
+    source: str
+    target: str
+    part: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a package is made of. `modules` is None where all of them are carried."""
+
+    name: str
+    type: str
+    summary: str
+    description: str
+    suite: str
+    architecture: str
+    version: str | None
+    version_of: str | None
+    revision: int
+    parts: tuple[str, ...]  # with all that they depend on
+    alone: tuple[str, ...]  # without
+    keep: tuple[str, ...]  # which of the packages found are wanted; empty: all
+    modules: tuple[str, ...] | None
+    drop: tuple[str, ...]
+    files: tuple[CopiedFile, ...]
+
+    @property
+    def wants(self) -> tuple[str, ...]:
+        """What the lock has to answer; a changed answer is needed when this changes."""
+        return tuple(sorted([*self.parts, *(f"{name} alone" for name in self.alone),
+                             *(f"keep {glob}" for glob in self.keep)]))
+
+
+def parse_recipe(source: Source) -> Recipe:
+    """Turn a recipe document into a value.
+
+    Raises:
+        DocumentError: with every problem, each at its line.
+    """
+    check_shape(source, SCHEMA)
+    value = source.value
+    problems = Problems(source)
+    _check_meaning(value, problems)
+    problems.raise_if_any()
+    modules = value.get("modules", "all")
+    return Recipe(
+        name=value["name"], type=value["type"], summary=value.get("summary", ""),
+        description=value.get("description", ""), suite=value["suite"], architecture=value["architecture"],
+        version=value.get("version"), version_of=value.get("version-of"), revision=value.get("revision", 0),
+        parts=tuple(value.get("parts", ())), alone=tuple(value.get("alone", ())), keep=tuple(value.get("keep", ())),
+        modules=None if modules == "all" else tuple(modules),
+        drop=tuple(value.get("drop", ())),
+        files=tuple(CopiedFile(source=item["from"], target=item["to"], part=item.get("part"))
+                    for item in value.get("files", ())))
+
+
+def _check_meaning(value: dict[str, Any], problems: Problems) -> None:
+    for key, kind in ONLY_IN.items():
+        if key in value and value["type"] != kind:
+            problems.add((key,), f"only a {kind} has this, the type here is {value['type']}")
+    if value["type"] == PARTS:
+        for key in ("version", "version-of", "revision"):
+            if key in value:
+                problems.add((key,), "a list of parts is not a package and has none")
+    else:
+        if "revision" not in value:
+            problems.add(("revision",), "missing: state the package's revision, an integer from 1")
+        if ("version" in value) == ("version-of" in value):
+            problems.add(("version",), "exactly one of version and version-of is needed")
+    for glob in (*value.get("drop", ()), *value.get("keep", ())):
+        if re.search(r"(^!?|/)\.\.(/|$)", glob):
+            problems.add(("drop",), f"{glob!r} leaves the tree")
+    targets = [item["to"] for item in value.get("files", ())]
+    for number, target in enumerate(targets):
+        if target in targets[:number]:
+            problems.add(("files", number, "to"), f"{target} is filled twice")
+        if target in ("meta/snap.yaml", "meta/packages.json"):
+            problems.add(("files", number, "to"), f"{target} is made by pack")

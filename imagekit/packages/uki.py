@@ -1,0 +1,64 @@
+"""Unified kernel images: read the sections that the boot stub looks for.
+
+Decodes only; images are put together by the locked `ukify`. Sources: PE format (Microsoft, "PE Format", sections "COFF
+File Header" and "Section Table"); UAPI.5 Unified Kernel Image.
+
+    DOS header, at 0x3c the offset of "PE\\0\\0"; COFF header[20]; optional header; section header[40] *
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from imagekit.errors import DocumentError
+
+_COFF = struct.Struct("<HHIIIHH")
+_SECTION = struct.Struct("<8sIIIIIIHHI")
+MAX_SECTIONS = 96
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uki:
+    """Section name -> content, cut to its virtual size as the stub sees it, in file order."""
+
+    sections: tuple[tuple[str, bytes], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.sections)
+
+    def section(self, name: str) -> bytes:
+        """Raises: DocumentError: there is no such section."""
+        for known, content in self.sections:
+            if known == name:
+                return content
+        raise DocumentError(f"cannot read the kernel image: it has no section {name}")
+
+
+def decode_uki(content: bytes, *, name: str) -> Uki:
+    """Raises: DocumentError: not a PE image, cut short, or without a kernel."""
+    try:
+        if content[:2] != b"MZ":
+            raise DocumentError(f"cannot read {name}: not a PE image")
+        start = struct.unpack_from("<I", content, 0x3C)[0]
+        if content[start:start + 4] != b"PE\0\0":
+            raise DocumentError(f"cannot read {name}: not a PE image")
+        coff = _COFF.unpack_from(content, start + 4)
+        table = start + 4 + _COFF.size + coff[5]
+        if coff[1] > MAX_SECTIONS:
+            raise DocumentError(f"cannot read {name}: {coff[1]} sections, at most {MAX_SECTIONS} are allowed")
+        headers = [_SECTION.unpack_from(content, table + number * _SECTION.size) for number in range(coff[1])]
+    except struct.error as error:
+        raise DocumentError(f"cannot read {name}: cut short in its headers") from error
+    sections = []
+    for raw_name, virtual_size, _, raw_size, offset, *_ in headers:
+        label = raw_name.rstrip(b"\0").decode("ascii", "replace")
+        if offset + raw_size > len(content):
+            raise DocumentError(f"cannot read {name}: cut short: section {label} reaches byte {offset + raw_size}, "
+                                f"the file has {len(content)}")
+        sections.append((label, content[offset:offset + min(virtual_size, raw_size)]))
+    uki = Uki(sections=tuple(sections))
+    if ".linux" not in uki.names:
+        raise DocumentError(f"cannot read {name}: no unified kernel image: it has no section .linux")
+    return uki
