@@ -46,7 +46,7 @@ class SbomPackage:
     revision: int
     type: str
     sha3_384: str
-    contents: tuple[DebianPackage, ...]
+    contents: tuple[DebianPackage, ...] | None  # None: it does not say
 
     @property
     def ref(self) -> str:
@@ -99,7 +99,8 @@ def purl(package: DebianPackage, *, distro: str | None) -> str:
 def encode_sbom(subject: SbomSubject, packages: Sequence[SbomPackage]) -> bytes:
     """The document, with every list in a fixed order."""
     ordered = sorted(packages, key=lambda item: item.ref)
-    debian = {purl(item, distro=subject.distro): item for package in ordered for item in package.contents}
+    debian = {purl(item, distro=subject.distro): item for package in ordered
+              for item in package.contents or ()}
     document: dict[str, Any] = {
         "$schema": SCHEMA,
         "bomFormat": "CycloneDX",
@@ -118,7 +119,9 @@ def encode_sbom(subject: SbomSubject, packages: Sequence[SbomPackage]) -> bytes:
         "components": [*(_package(item) for item in ordered),
                        *(_debian(ref, item) for ref, item in sorted(debian.items()))],
         "dependencies": _dependencies(ordered, sorted(debian), subject.distro),
-        "compositions": [{"aggregate": "complete", "assemblies": ["image", *(item.ref for item in ordered)]}],
+        "compositions": [{"aggregate": kind, "assemblies": refs} for kind, refs in (
+            ("complete", ["image", *(item.ref for item in ordered if item.contents is not None)]),
+            ("unknown", [item.ref for item in ordered if item.contents is None])) if refs],
     }
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
@@ -148,5 +151,5 @@ def _dependencies(packages: Iterable[SbomPackage], debian: Iterable[str], distro
     result: list[dict[str, Any]] = [{"ref": "image", "dependsOn": [item.ref for item in packages]}]
     for package in packages:
         result.append({"ref": package.ref,
-                       "dependsOn": sorted({purl(item, distro=distro) for item in package.contents})})
+                       "dependsOn": sorted({purl(item, distro=distro) for item in package.contents or ()})})
     return [*result, *({"ref": ref} for ref in debian)]

@@ -1,9 +1,9 @@
 """Carry out the writes of an image plan: every package read once, hashed over the very bytes that land on the disk.
 
-Decides nothing: offsets, sources, digests and roots are the plan's. The image is a sparse file; whatever is not written
-reads as zeros. Of a package, SHA3-384 and the hash tree are made while it is copied, and its compressed form is unpacked
-beside it and compared, so that the seed holds the same package. What is copied out of a package afterwards (the kernel
-for the ESP) is read back from the image, from bytes that have been proved.
+Decides nothing: offsets, sources, digests and roots are the plan's. The image is a sparse file; whatever is not
+written reads as zeros. Of a package, SHA3-384 and the hash tree are made while it is copied, and its compressed form is
+unpacked beside it and compared, so that the seed holds the same package. What is copied out of a package afterwards
+(the kernel for the ESP) is read back from the image, from bytes that have been proved.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ import errno
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from imagekit.digests import CHUNK, b64url
+from imagekit.disk.bmap import MappedRange, block_ranges
 from imagekit.disk.ext4 import used_ranges
 from imagekit.disk.verity import TreeBuilder, salt_for, uuid_for
 from imagekit.errors import DocumentError, HostError, TrustError
 from imagekit.host.ports import Progress, Tools
 from imagekit.packages.erofs import Erofs
 from imagekit.plan.image import ImagePlan
-from imagekit.plan.manifest import MappedRange
 from imagekit.plan.resolve import ResolvedPackage
-from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageMember, PackageWrite, SeedFile, Zeros
-from imagekit.units import BLOCK, align_up
+from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageMember, PackageWrite, SeedFile
+from imagekit.units import BLOCK, iec
 
 MAX_WINDOW = 1 << 27  # of a compressed package: 128 MiB is the most that zstd makes without being asked
 AGAIN = "the file changed after it was signed: fetch or pack it again"
@@ -68,7 +69,7 @@ class ImageFile:
 
     def stream(self) -> BinaryIO:
         """A reader over the whole image; closing it leaves the image open."""
-        return open(self._descriptor, "rb", closefd=False)  # noqa: SIM115  # the caller closes it
+        return open(self._descriptor, "rb", closefd=False)
 
     def flush(self) -> None:
         """Wait until the bytes are on the disk."""
@@ -80,7 +81,7 @@ def full_disk(error: OSError, path: Path, needed: int) -> HostError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         why = {errno.EFBIG: "the file would be larger than allowed", errno.EDQUOT: "the quota is used up"}
         return HostError(f"cannot write {path}: {why.get(error.errno or 0, 'no space left on the disk')}",
-                         hint=f"the image needs {needed // (1 << 20) + 1} MiB; make room, or name another folder with -o")
+                         hint=f"the image needs {iec(needed)}; make room, or name another folder with -o")
     return HostError(f"cannot write {path}: {error.strerror}")
 
 
@@ -236,8 +237,8 @@ def copy_member(plan: ImagePlan, image: ImageFile, write: Copy, source: PackageM
 def make_ext4(image: ImageFile, write: MakeExt4, timestamp: datetime, *, tools: Tools) -> None:
     """Make an empty ext4 in place, by mke2fs: ids, seed and times given, nothing of the host in it.
 
-    What mke2fs leaves unwritten here is zeros in the sparse file. The inode ratio is that of a large disk, since the file
-    system grows on the device.
+    What mke2fs leaves unwritten here is zeros in the sparse file. The inode ratio is that of a large disk, since the
+    file system grows on the device.
     """
     seconds = str(int(timestamp.timestamp()))
     extended = (f"offset={write.offset},hash_seed={write.hash_seed},root_owner=0:0,lazy_itable_init=1,"
@@ -249,7 +250,7 @@ def make_ext4(image: ImageFile, write: MakeExt4, timestamp: datetime, *, tools: 
 
 def map_ranges(plan: ImagePlan, image: ImageFile, *, progress: Progress) -> tuple[MappedRange, ...]:
     """Every block that means something, joined within its structure, with the SHA-256 of what the file now holds."""
-    ranges = list(mapped_blocks(plan, image))
+    ranges = mapped_blocks(plan, image)
     progress.step("hash what is mapped", total=sum(end - start for start, end in ranges))
     result = []
     for start, end in ranges:
@@ -261,30 +262,27 @@ def map_ranges(plan: ImagePlan, image: ImageFile, *, progress: Progress) -> tupl
     return tuple(result)
 
 
-def mapped_blocks(plan: ImagePlan, image: ImageFile) -> Iterator[tuple[int, int]]:
+def mapped_blocks(plan: ImagePlan, image: ImageFile) -> list[tuple[int, int]]:
     """The mapped ranges in whole blocks, ascending, from what the plan wrote and from what ext4 says that it uses."""
-    borders = {item.placement.start for item in plan.structures}
-    last: tuple[int, int] | None = None
-    for start, end in sorted(_pieces(plan, image)):
-        first, beyond = start // BLOCK * BLOCK, min(align_up(end, BLOCK), plan.disk_size)
-        if last is None:
-            last = (first, beyond)
-        elif first <= last[1] and first not in borders:
-            last = (last[0], max(beyond, last[1]))
-        else:
-            yield last
-            last = (max(first, last[1]), beyond)
-    if last is not None:
-        yield last
+    borders = sorted({0, *(item.placement.start for item in plan.structures),
+                      *(item.placement.end for item in plan.structures)})
+    groups: dict[int, list[tuple[int, int]]] = {}
+    for start, end in _pieces(plan, image):
+        groups.setdefault(bisect_right(borders, start), []).append((start, end))
+    ranges: list[tuple[int, int]] = []
+    for _, pieces in sorted(groups.items()):
+        for start, end in block_ranges(pieces, plan.disk_size):
+            first = max(start, ranges[-1][1]) if ranges else start  # structures may share a block at their border
+            if first < end:
+                ranges.append((first, end))
+    return ranges
 
 
-def _pieces(plan: ImagePlan, image: ImageFile) -> Iterable[tuple[int, int]]:
+def _pieces(plan: ImagePlan, image: ImageFile) -> Iterator[tuple[int, int]]:
     for write in plan.writes:
         if isinstance(write, MakeExt4):
             with image.stream() as stream:
                 for start, end in used_ranges(stream, write.offset):
                     yield write.offset + start, write.offset + end
-        elif isinstance(write, Literal | PackageWrite | Copy | Zeros) and write.length:
+        else:
             yield write.offset, write.offset + write.length
-
-

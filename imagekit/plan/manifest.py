@@ -18,22 +18,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from imagekit.disk.bmap import MappedRange
 from imagekit.errors import DocumentError
 from imagekit.units import BLOCK
 
+MANIFEST = "manifest.json"
 FORMAT = "imagekit-manifest"
 VERSION = 1
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MappedRange:
-    """Bytes of the disk that matter, in whole blocks, and their SHA-256."""
-
-    start: int
-    end: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,194 @@
+"""Gather what an image is planned from: the model, the packages' assertions and files, and a look into the packages.
+
+Decides where things are looked for (docs: `imagekit plan --help`): packages in the folders given, else beside the model
+and in `packages` beside it. Whether any of it may be believed is for `imagekit.plan.resolve`. Only the gadget is read
+whole here, and its digest proved, since its files steer the plan; the kernel and base are looked into, and proved when
+they are written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imagekit.assertions import Assertion, Database, Model, decode_stream, parse_model
+from imagekit.digests import b64url
+from imagekit.errors import DocumentError, HostError, PlanError, TrustError, UsageError
+from imagekit.gadget import Era, Gadget, parse_gadget
+from imagekit.host.files import reason
+from imagekit.packages.erofs import Erofs
+from imagekit.packages.snapyaml import SnapInfo, parse_file_name, parse_snap_yaml
+from imagekit.plan.contents import KERNEL_IMAGE, Insides
+from imagekit.plan.image import ImagePlan, plan_image
+from imagekit.plan.resolve import SEED_SUFFIX, PackageFile, Resolution, ResolvedPackage, resolve
+from imagekit.schema import load_yaml
+from imagekit.units import MIB, iec
+
+GADGET_LIMIT = 64 * MIB  # a gadget is held in memory
+MODEL_LIMIT = 1 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Where a build takes everything from."""
+
+    model: Path
+    packages: tuple[Path, ...]
+    trusted: tuple[Assertion, ...]
+    now: datetime
+    epoch: int | None  # SOURCE_DATE_EPOCH
+
+
+def package_folders(model: Path, given: Sequence[Path]) -> tuple[Path, ...]:
+    """The folders where packages are looked for, first come first served."""
+    if given:
+        return tuple(given)
+    return tuple(folder for folder in (model.parent, model.parent / "packages") if folder.is_dir())
+
+
+def source_date_epoch(text: str | None) -> int | None:
+    """The value of SOURCE_DATE_EPOCH. Raises: UsageError: it is no count of seconds."""
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) > 4_354_819_198:  # 2107-12-31, the last day that FAT knows
+        raise UsageError(f"cannot use SOURCE_DATE_EPOCH {text!r}: it is a count of seconds since 1970, before 2108")
+    return int(text)
+
+
+def make_plan(inputs: Inputs) -> ImagePlan:
+    """Read, resolve and plan.
+
+    Raises:
+        DocumentError, TrustError, PlanError: whatever is wrong with the model, a package or the gadget.
+        HostError: a file cannot be read.
+    """
+    raw = read_file(inputs.model, limit=MODEL_LIMIT)
+    refuse_unsigned(raw, inputs.model)
+    stream = decode_stream(raw, name=str(inputs.model))
+    model = parse_model(the_model(stream, inputs.model))
+    database = Database(inputs.trusted)
+    for assertion in stream:
+        database.add(assertion)
+    names = {snap.name for snap in model.snaps}
+    available = find_packages(inputs.packages, names)
+    for path in assertion_files(inputs.packages, names):
+        for assertion in decode_stream(read_file(path, limit=MODEL_LIMIT), name=str(path)):
+            database.add(assertion)
+    resolution = resolve(model, database, available, now=inputs.now)
+    insides = look_inside(resolution)
+    timestamp = model.timestamp if inputs.epoch is None else datetime.fromtimestamp(inputs.epoch, tz=UTC)
+    return plan_image(resolution, insides, timestamp=timestamp.astimezone(UTC))
+
+
+def read_file(path: Path, *, limit: int) -> bytes:
+    """A file's bytes. Raises: HostError: it cannot be read. DocumentError: it is above `limit`."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(limit + 1)
+    except OSError as error:
+        raise HostError(f"cannot read {path}: {reason(error)}") from error
+    if len(raw) > limit:
+        raise DocumentError(f"cannot read {path}: it is larger than {iec(limit)}")
+    return raw
+
+
+def refuse_unsigned(raw: bytes, path: Path) -> None:
+    """Raises: TrustError: a model in YAML or JSON, which nobody signed, with the command that signs it."""
+    if not raw.startswith(b"type: ") or b"\n\n" not in raw.rstrip(b"\n"):
+        raise TrustError(f"cannot use model {path}: it is not signed",
+                         hint=f"imagekit sign {path} -k <key>, then use {path.with_suffix('.model')}")
+
+
+def the_model(stream: Iterable[Assertion], path: Path) -> Assertion:
+    """The one model of a file. Raises: DocumentError: none, or several."""
+    models = [assertion for assertion in stream if assertion.type == "model"]
+    if len(models) != 1:
+        raise DocumentError(f"cannot use {path}: it holds {len(models)} models, one is needed")
+    return models[0]
+
+
+def find_packages(folders: Sequence[Path], names: set[str]) -> dict[tuple[str, int], PackageFile]:
+    """The package files of these names, the first folder's where several have one."""
+    found: dict[tuple[str, int], PackageFile] = {}
+    for folder in folders:
+        for path in listing(folder):
+            if path.suffix != ".snap":
+                continue
+            try:
+                name, revision = parse_file_name(path.name)
+            except DocumentError:
+                continue  # other people's files may lie there too
+            if name in names and (name, revision) not in found:
+                seed = path.with_name(path.name + SEED_SUFFIX)
+                found[name, revision] = PackageFile(path=str(path), size=path.stat().st_size,
+                                                    seed_size=seed.stat().st_size if seed.is_file() else None)
+    return found
+
+
+def assertion_files(folders: Sequence[Path], names: set[str]) -> list[Path]:
+    """The `NAME_REVISION.assert` files of these names."""
+    return [path for folder in folders for path in listing(folder)
+            if path.suffix == ".assert" and path.name.rpartition("_")[0] in names]
+
+
+def listing(folder: Path) -> list[Path]:
+    """The files of a folder, sorted. Raises: HostError: it cannot be read."""
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_file())
+    except OSError as error:
+        raise HostError(f"cannot read folder {folder}: {reason(error)}", hint="name another with --packages") from error
+
+
+def look_inside(resolution: Resolution) -> Insides:
+    """What the plan must know of the packages' insides.
+
+    Raises:
+        DocumentError: a package is no EROFS, lacks a file, or says something wrong of itself.
+        TrustError: the gadget is not the signed one.
+        PlanError: a package is not what the model takes it for.
+    """
+    model = resolution.model
+    for package in resolution.packages:
+        with Path(package.file.path).open("rb") as stream:
+            check_identity(package, snap_info(Erofs(stream, name=package.file_name), package.file_name), model)
+    gadget, files = read_gadget(resolution.of(model.gadget))
+    kernel = resolution.of(model.kernel)
+    with Path(kernel.file.path).open("rb") as stream:
+        size = Erofs(stream, name=kernel.file_name).stat(KERNEL_IMAGE).size
+    return Insides(gadget=gadget, files=files, kernel_image_size=size)
+
+
+def snap_info(package: Erofs, name: str) -> SnapInfo:
+    """The package's own `meta/snap.yaml`."""
+    return parse_snap_yaml(load_yaml(package.read("meta/snap.yaml", limit=MIB), name=f"{name} meta/snap.yaml"))
+
+
+def check_identity(package: ResolvedPackage, info: SnapInfo, model: Model) -> None:
+    """Raises: PlanError: name, type or architecture are not the model's."""
+    for what, found, wanted in (("name", info.name, package.name), ("type", info.type, package.snap.type.value)):
+        if found != wanted:
+            raise PlanError(f"cannot use {package.file.path}: its snap.yaml says {what} {found!r}, the model says"
+                            f" {wanted!r}")
+    if not {"all", model.architecture} & set(info.architectures):
+        raise PlanError(f"cannot use {package.file.path}: it is for {', '.join(info.architectures)}, the model for"
+                        f" {model.architecture}")
+
+
+def read_gadget(package: ResolvedPackage) -> tuple[Gadget, dict[str, bytes]]:
+    """The gadget and its files, out of bytes whose digest is the signed one."""
+    path = Path(package.file.path)
+    raw = read_file(path, limit=GADGET_LIMIT)
+    found = b64url(hashlib.sha3_384(raw).digest())
+    if found != package.revision.snap_sha3_384:
+        raise TrustError(f"cannot use {path}: its SHA3-384 is {found}, signed as revision {package.number} is"
+                         f" {package.revision.snap_sha3_384}", hint="it changed after it was signed: pack it again")
+    inside = Erofs(io.BytesIO(raw), name=package.file_name)
+    source = load_yaml(inside.read("meta/gadget.yaml", limit=MIB), name=f"{package.file_name} meta/gadget.yaml")
+    gadget = parse_gadget(source, era=Era.UC20)
+    files = {entry.path: inside.read(entry.path, limit=GADGET_LIMIT) for entry in inside.walk() if entry.inode.is_file}
+    return gadget, files

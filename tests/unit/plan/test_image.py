@@ -1,0 +1,237 @@
+"""A whole image, planned without a single file: reviewed as text in `tests/golden/image-pc.txt`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from imagekit.assertions import Database, Model, parse_model
+from imagekit.boot.entries import parse_entry
+from imagekit.disk.gpt import encode
+from imagekit.errors import PlanError, TrustError
+from imagekit.gadget import Era, parse_gadget
+from imagekit.plan.contents import Insides
+from imagekit.plan.image import ImagePlan, as_json, plan_image
+from imagekit.plan.resolve import PackageFile, Resolution, resolve
+from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageWrite, Zeros
+from imagekit.schema import load_yaml
+from imagekit.testing.documents import NOW, Brand
+from imagekit.testing.images import BOOT_ASSETS, GADGET
+from imagekit.units import MIB, iec
+
+TESTS = Path(__file__).parent.parent.parent
+SIZES = {"pc": 40960, "pc-kernel": 2 * MIB, "debian-13": 4 * MIB}
+ROOTS = {"pc-kernel": "ab" * 32, "debian-13": "cd" * 32}
+
+
+def digest(name: str, number: int) -> str:
+    """A digest in the spelling of assertions."""
+    return (name + str(number)).replace("-", "_").ljust(64, "x")
+
+
+def brand_with(*revisions: tuple[str, int]) -> Brand:
+    brand = Brand("acme")
+    for name, number in revisions or [(name, 1) for name in SIZES]:
+        brand.revision(name, number, sha3=digest(name, number), size=SIZES[name], verity_root=ROOTS.get(name))
+    return brand
+
+
+def available(*packages: tuple[str, int]) -> dict[tuple[str, int], PackageFile]:
+    return {(name, number): PackageFile(path=f"packages/{name}_{number}.snap", size=SIZES[name], seed_size=SIZES[name] // 3)
+            for name, number in packages or [(name, 1) for name in SIZES]}
+
+
+def parsed(brand: Brand) -> tuple[Model, Database]:
+    model = parse_model(brand.model())
+    return model, brand.database()
+
+
+def resolved() -> Resolution:
+    model, database = parsed(brand_with())
+    return resolve(model, database, available(), now=NOW)
+
+
+def insides(gadget: str = GADGET, *, kernel: int = MIB) -> Insides:
+    return Insides(gadget=parse_gadget(load_yaml(gadget, name="gadget.yaml"), era=Era.UC20), files=BOOT_ASSETS,
+                   kernel_image_size=kernel)
+
+
+def planned(gadget: str = GADGET, *, kernel: int = MIB) -> ImagePlan:
+    resolution = resolved()
+    return plan_image(resolution, insides(gadget, kernel=kernel), timestamp=resolution.model.timestamp)
+
+
+def as_text(plan: ImagePlan) -> str:
+    """The plan for a reviewer: structures, then writes."""
+    lines = [f"image of {plan.model.brand_id}/{plan.model.model}, {iec(plan.disk_size)}, disk {plan.table.disk_guid}", ""]
+    for item in plan.structures:
+        assert item.partition
+        lines.append(f"{item.partition.index} {item.placement.structure.name:<11} {iec(item.placement.size):>7}"
+                     f"  {item.partition.unique_guid}  {item.content}")
+    lines.append("")
+    for write in plan.writes:
+        lines.append(f"{write.offset:>10} {write.length:>8}  {type(write).__name__:<12} {write.what}")
+    return "\n".join(lines) + "\n"
+
+
+def test_image_of_the_pc_model_is_planned_as_reviewed() -> None:
+    assert as_text(planned()) == (TESTS / "golden" / "image-pc.txt").read_text()
+
+
+def test_equal_input_gives_an_equal_plan() -> None:
+    assert planned() == planned()
+    assert json.dumps(as_json(planned())) == json.dumps(as_json(planned()))
+
+
+def test_writes_ascend_and_never_overlap() -> None:
+    plan = planned()
+    for one, two in zip(plan.writes, plan.writes[1:], strict=False):
+        assert one.offset + one.length <= two.offset
+    assert plan.writes[-1].offset + plan.writes[-1].length == plan.disk_size
+
+
+def test_every_kind_of_write_stays_in_its_structure() -> None:
+    for item in planned().structures:
+        for write in item.writes:
+            assert item.placement.start <= write.offset
+            assert write.offset + write.length <= item.placement.end
+
+
+def test_second_slot_gets_nothing() -> None:
+    empty = [item.placement.structure.name for item in planned().structures if not item.writes]
+    assert empty == ["base-b", "kernel-b"]
+
+
+def test_loader_entry_has_the_signed_roots_and_the_partition_of_the_state() -> None:
+    plan = planned()
+    state = plan.table.find("slot-state")
+    assert state
+    raw = next(write.content for write in plan.writes if isinstance(write, Literal) and b"title imagekit" in write.content)
+    entry = parse_entry(raw[:1024], name="imagekit-a.conf")
+    assert (entry.base_root, entry.kernel_root) == (ROOTS["debian-13"], ROOTS["pc-kernel"])
+    assert entry.state_partuuid == str(state.unique_guid)
+    assert entry.cmdline == "console=ttyS0,115200 panic=10"
+
+
+def test_identifiers_follow_the_model_and_nothing_else() -> None:
+    brand = brand_with()
+    model = parse_model(brand.model(model="other"))
+    other = plan_image(resolve(model, brand.database(), available(), now=NOW), insides(), timestamp=model.timestamp)
+    plan = planned()
+    assert plan.table.disk_guid != other.table.disk_guid
+    ours = {partition.unique_guid for partition in plan.table.partitions}
+    assert not ours & {partition.unique_guid for partition in other.table.partitions}
+
+
+def test_timestamp_changes_times_but_no_identifier() -> None:
+    later = plan_image(resolved(), insides(), timestamp=datetime(2030, 1, 1, tzinfo=UTC))
+    assert later.table == planned().table
+    assert later.writes != planned().writes
+
+
+def test_free_entries_of_a_fat_are_mapped_though_they_are_zeros() -> None:
+    esp = planned().structures[0]
+    mapped = sum(write.length for write in esp.writes if isinstance(write, Zeros))
+    assert mapped > 10_000
+
+
+def test_partition_tables_are_among_the_writes() -> None:
+    plan = planned()
+    literals = {write.offset: write.content for write in plan.writes if isinstance(write, Literal)}
+    for offset, content in encode(plan.table):
+        assert literals[offset] == content
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (("base-a, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M", "base-a, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1,"
+      " size: 4M"), "cannot fill structure 'base-a': debian-13_1.snap (4 MiB and a hash tree of 40 KiB) needs 4235264 bytes"
+     " (4 MiB), it has 4194304 (4 MiB)"),
+    (("size: 64M", "size: 2M"), "cannot place 'snaps/debian-13_1.snap.zst' on FAT: it takes 1.3 MiB, of the volume of 2 MiB"
+     " 1.9 MiB are free"),
+    (("source: loader.conf", "source: missing.conf"), "cannot fill structure 'esp': the gadget has no file missing.conf"),
+    (("startup.nsh, target: /", "startup.nsh, target: loader/entries/IMAGEKIT-A.conf"), "cannot fill structure 'esp': the"
+     " gadget's 'loader/entries/IMAGEKIT-A.conf' lies where imagekit writes 'loader/entries/imagekit-a.conf'"),
+    (("source: startup.nsh", "source: $kernel:dtbs/x.dtb"), "cannot fill structure 'esp': $kernel:dtbs/x.dtb: assets of the"
+     " kernel are not supported yet"),
+    (("bootloader: systemd-boot", "bootloader: u-boot"), "cannot plan an image of gadget 'pc': it has bootloader 'u-boot' in"
+     " x-imagekit"),
+])
+def test_what_does_not_fit_is_refused(change: tuple[str, str], message: str) -> None:
+    gadget = GADGET.replace(*[part.replace("base-b", "base-b") for part in change])
+    if "base-a" in change[0]:
+        gadget = gadget.replace("base-b, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M",
+                                "base-b, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 4M")
+    with pytest.raises(PlanError) as caught:
+        planned(gadget)
+    assert caught.value.message == message
+
+
+def test_gadget_without_our_key_is_refused() -> None:
+    with pytest.raises(PlanError, match="it has no x-imagekit"):
+        planned(GADGET.partition("x-imagekit")[0])
+
+
+def test_package_that_was_not_compressed_is_refused() -> None:
+    model, database = parsed(brand_with())
+    files = available()
+    files["pc", 1] = replace(files["pc", 1], seed_size=None)
+    with pytest.raises(PlanError, match=r"packages/pc_1.snap.zst is missing"):
+        plan_image(resolve(model, database, files, now=NOW), insides(), timestamp=model.timestamp)
+
+
+def test_base_signed_without_a_root_hash_is_refused() -> None:
+    brand = Brand("acme")
+    for name in SIZES:
+        brand.revision(name, 1, sha3=digest(name, 1), size=SIZES[name])
+    model, database = parsed(brand)
+    with pytest.raises(PlanError, match="its signed revision has no verity-root"):
+        plan_image(resolve(model, database, available(), now=NOW), insides(), timestamp=model.timestamp)
+
+
+def test_highest_revision_that_is_signed_and_at_hand_wins() -> None:
+    model, database = parsed(brand_with(("pc", 1), ("pc", 3), ("pc", 12), ("pc-kernel", 1), ("debian-13", 1)))
+    files = available(("pc", 1), ("pc", 3), ("pc", 20), ("pc-kernel", 1), ("debian-13", 1))
+    assert resolve(model, database, files, now=NOW).of(model.gadget).number == 3
+
+
+def test_file_that_nobody_signed_is_refused_with_the_command_that_signs_it() -> None:
+    model, database = parsed(brand_with(("pc", 1), ("pc-kernel", 1)))
+    with pytest.raises(TrustError) as caught:
+        resolve(model, database, available(), now=NOW)
+    assert str(caught.value) == ("cannot resolve model 'pc': debian-13: files of revision 1, none of them signed")
+    assert caught.value.hint == "sign it: imagekit sign packages/debian-13_1.snap -k <key>"
+
+
+def test_missing_packages_are_all_told() -> None:
+    model, database = parsed(brand_with(("pc", 1), ("pc-kernel", 1)))
+    with pytest.raises(PlanError) as caught:
+        resolve(model, database, available(("pc", 1)), now=NOW)
+    assert caught.value.details == (
+        "pc-kernel: signed is revision 1, no file of it",
+        "debian-13: neither a file debian-13_<revision>.snap nor a signed revision")
+
+
+def test_package_cut_short_is_refused_with_both_sizes() -> None:
+    model, database = parsed(brand_with())
+    files = available()
+    files["pc-kernel", 1] = replace(files["pc-kernel", 1], size=2 * MIB - 1)
+    with pytest.raises(TrustError, match="it has 2097151 bytes, the signed revision 1 has 2097152"):
+        resolve(model, database, files, now=NOW)
+
+
+def test_revision_signed_by_a_stranger_is_refused() -> None:
+    brand, stranger = brand_with(("pc", 1), ("pc-kernel", 1)), Brand("stranger")
+    stranger.revision("debian-13", 1, sha3="d" * 64, size=SIZES["debian-13"], verity_root=ROOTS["debian-13"])
+    model = parse_model(brand.model())
+    database = brand.database(*stranger.signed, *stranger.roots)
+    with pytest.raises(TrustError):
+        resolve(model, database, available(), now=NOW)
+
+
+def test_kinds_of_writes_are_all_there() -> None:
+    kinds = {type(write) for write in planned().writes}
+    assert kinds == {Literal, PackageWrite, Copy, MakeExt4, Zeros}
