@@ -226,7 +226,7 @@ def bare_root(suite: str, folder: Path) -> Iterator[list[str]]:
         enter += ["--user", "--map-auto", "--map-root-user"]
     folder.mkdir(parents=True, exist_ok=True)
     if not tar.exists():
-        call("mmdebstrap", "--variant=minbase", "--include=git,python3", suite, f"{tar}.new")
+        call("mmdebstrap", "--variant=minbase", "--format=tar", "--include=git,python3", suite, f"{tar}.new")
         Path(f"{tar}.new").rename(tar)
     if root.exists():
         call(*enter, "rm", "-rf", "--one-file-system", root)
@@ -240,7 +240,7 @@ def bare_root(suite: str, folder: Path) -> Iterator[list[str]]:
             [ -z "{bundle}" ] || cp -L {bundle or "/dev/null"} {root}/etc/host-ca.crt""")
         shutil.rmtree(folder / "clone")
         inner = (f"mount --rbind /dev {root}/dev; mount --rbind /sys {root}/sys; mount -t proc proc {root}/proc;"
-                 f' mount -t tmpfs tmp {root}/tmp; exec chroot {root} env -i "$@"')
+                 f' exec chroot {root} env -i "$@"')
         settings = ["HOME=/root", "TERM=dumb", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CI=true"]
         settings += [f"{name}=/etc/host-ca.crt" for name in CA_VARIABLES if bundle]
         yield [*enter, "sh", "-ec", inner, "fresh", *settings]
