@@ -178,12 +178,10 @@ def faults(c: Context) -> None:
          env={"IMAGEKIT_FAULTS": "all"})
 
 
-@task(help={"rounds": "how often each way is measured", "write": "also write docs/benchmarks.md"})
-def bench(c: Context, rounds: int = 5, write: bool = False) -> None:
-    """Measure building against doing it by hand and against genimage, and boot."""
-    call(BIN / "python", "-m", "tests.bench.measure", f"--rounds={rounds}")
-    if write:
-        call(BIN / "python", "-m", "tests.bench.table", "--write")
+@task(help={"rounds": "how often each way of building is measured", "boots": "how often the image is booted"})
+def bench(c: Context, rounds: int = 5, boots: int = 5) -> None:
+    """Measure building against doing it by hand and against genimage, and boot; writes docs/benchmarks.md."""
+    call(BIN / "python", ROOT / "tests/bench/run.py", f"--rounds={rounds}", f"--boots={boots}")
 
 
 # ---- housekeeping
