@@ -18,7 +18,7 @@ from pathlib import Path
 
 from imagekit.assertions import Assertion, Database, Model, decode_stream, parse_model
 from imagekit.digests import b64url
-from imagekit.errors import DocumentError, HostError, PlanError, TrustError, UsageError
+from imagekit.errors import DocumentError, HostError, PlanError, TrustError
 from imagekit.gadget import Era, Gadget, parse_gadget
 from imagekit.host.files import reason
 from imagekit.packages.erofs import Erofs
@@ -42,22 +42,6 @@ class Inputs:
     trusted: tuple[Assertion, ...]
     now: datetime
     epoch: int | None  # SOURCE_DATE_EPOCH
-
-
-def package_folders(model: Path, given: Sequence[Path]) -> tuple[Path, ...]:
-    """The folders where packages are looked for, first come first served."""
-    if given:
-        return tuple(given)
-    return tuple(folder for folder in (model.parent, model.parent / "packages") if folder.is_dir())
-
-
-def source_date_epoch(text: str | None) -> int | None:
-    """The value of SOURCE_DATE_EPOCH. Raises: UsageError: it is no count of seconds."""
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) > 4_354_819_198:  # 2107-12-31, the last day that FAT knows
-        raise UsageError(f"cannot use SOURCE_DATE_EPOCH {text!r}: it is a count of seconds since 1970, before 2108")
-    return int(text)
 
 
 def make_plan(inputs: Inputs) -> ImagePlan:

@@ -42,7 +42,7 @@ def identities(watched: Watched) -> Identities:
     for folder in watched.folders:
         try:
             paths.update(Path(entry.path) for entry in os.scandir(folder)
-                         if not entry.name.startswith(".") and not entry.name.endswith(MADE))
+                         if entry.is_file() and not entry.name.startswith(".") and not entry.name.endswith(MADE))
         except OSError:
             continue
     code = Path(__file__).parent.parent

@@ -1,0 +1,63 @@
+"""One line that shows a disk: a cell for each share of it, in the colours of layout.svg; plain letters off a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from imagekit.cli.output import colors_wanted, console, drawn, talk_of, write
+
+if TYPE_CHECKING:
+    from imagekit.plan.image import ImagePlan, Planned
+
+WIDTH = 76
+COLORS = {"boot": "#0072b2", "state": "#d55e00", "a": "#009e73", "b": "#56b4e9", "seed": "#cc79a7", "data": "#e69f00"}
+ROLES = {"system-boot": "boot", "system-seed": "seed", "system-data": "data"}
+
+
+def cells(sizes: list[int], width: int) -> list[int]:
+    """How many of `width` cells each size gets: one at least, the rest by share, all used."""
+    total = sum(sizes)
+    result = [max(1, size * width // total) for size in sizes]
+    while sum(result) > width and max(result) > 1:
+        result[result.index(max(result))] -= 1
+    remainders = sorted(range(len(sizes)), key=lambda index: -(sizes[index] * width % total))
+    for index in remainders[:max(width - sum(result), 0)]:
+        result[index] += 1
+    return result
+
+
+def style(item: Planned) -> str:
+    """What a structure is, as a key of `COLORS`; empty for anything else."""
+    if item.held is not None:
+        return item.held.slot or "state"
+    role = item.placement.structure.role
+    return ROLES.get(role.value if role else "", "")
+
+
+def draw_bar(plan: ImagePlan) -> None:
+    """The bar and, where there are colours, which is which."""
+    counts = cells([item.placement.size for item in plan.structures], WIDTH)
+    if not (drawn(sys.stdout) and colors_wanted(sys.stdout, talk=talk_of())):
+        write("".join(cell(item, index, count) for index, (item, count)
+                      in enumerate(zip(plan.structures, counts, strict=True), 1)))
+        return
+    from rich.text import Text
+
+    bar, legend = Text(), Text()
+    for index, (item, count) in enumerate(zip(plan.structures, counts, strict=True), 1):
+        color = COLORS.get(style(item), "#8c959f")
+        used = min(count, -(-(item.used or 0) * count // item.placement.size))
+        bar.append("█" * used + "░" * (count - used), style=color)
+        legend.append(f" {index} ", style=f"bold #ffffff on {color}").append(f" {item.placement.structure.title}  ")
+    screen = console()
+    screen.print(bar, soft_wrap=True)
+    screen.print(legend)
+
+
+def cell(item: Planned, index: int, count: int) -> str:
+    """The structure's number and, in its width, `#` for what is used and `.` for the rest; `|` begins it."""
+    label = f"|{index}"
+    used = min(count, -(-(item.used or 0) * count // item.placement.size))
+    body = "#" * used + "." * (count - used)
+    return (label + body[len(label):])[:max(count, 1)]

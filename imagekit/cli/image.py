@@ -1,0 +1,200 @@
+"""`imagekit plan` and `imagekit build`: a signed model becomes a plan, and the plan an image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imagekit.build.run import Request, up_to_date
+from imagekit.build.run import build as make_image
+from imagekit.build.run import plan as make_plan
+from imagekit.cli.options import json_option, output_option, trust_option
+from imagekit.cli.output import emit_json, say, table, write
+from imagekit.cli.progress import progress
+from imagekit.errors import UsageError
+from imagekit.host.clock import SystemClock
+from imagekit.units import iec
+
+if TYPE_CHECKING:
+    from imagekit.host.ports import Progress, Tools
+    from imagekit.plan.image import ImagePlan
+    from imagekit.plan.manifest import Manifest
+
+PACKAGES = click.option(
+    "--packages", metavar="DIR", multiple=True, envvar="IMAGEKIT_PACKAGES", show_envvar=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with packages and their assertions; without it the model's folder, and 'packages' in that.")
+MODEL = click.argument("model", metavar="MODEL", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+
+
+def request_for(model: Path, packages: tuple[Path, ...], trust: tuple[Path, ...]) -> Request:
+    """The command line and the environment as a request."""
+    from imagekit.build.recipes import LOCK, RECIPES
+
+    return Request(model=model, packages=package_folders(model, packages), trust=(trust_home(), *trust),
+                   epoch=source_date_epoch(os.environ.get("SOURCE_DATE_EPOCH")), now=SystemClock().now(),
+                   files=(LOCK, RECIPES / "tools.yaml"))
+
+
+def package_folders(model: Path, given: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The folders where packages are looked for, first come first served."""
+    return given or tuple(folder for folder in (model.parent, model.parent / "packages") if folder.is_dir())
+
+
+def trust_home() -> Path:
+    """One's own roots of trust, as `imagekit.host.trust` finds them, without what that imports."""
+    base = Path(os.environ.get("XDG_DATA_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".local" / "share") / "imagekit" / "trust"
+
+
+def source_date_epoch(text: str | None) -> int | None:
+    """SOURCE_DATE_EPOCH. Raises: UsageError: it is no count of seconds that FAT can hold."""
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) > 4_354_819_198:  # the last second of 2107
+        raise UsageError(f"cannot use SOURCE_DATE_EPOCH {text!r}: it is a count of seconds since 1970, before 2108")
+    return int(text)
+
+
+def locked_tools(told: Progress) -> Tools:
+    """The locked tool parts, fetched if the cache has none."""
+    from imagekit.build.parts import Parts, Policy
+    from imagekit.build.recipes import load_lock, load_recipe
+    from imagekit.host.cache import Cache, default_cache_folder
+
+    parts = Parts(Cache(default_cache_folder(os.environ)), load_lock(), policy=Policy(), environment=os.environ,
+                  progress=told)
+    return parts.tools(load_recipe("tools").recipe)
+
+
+@click.command()
+@MODEL
+@PACKAGES
+@trust_option
+@json_option
+def plan(model: Path, packages: tuple[Path, ...], trust: tuple[Path, ...], as_json: bool) -> None:
+    """Show what a signed MODEL becomes: exact packages, and where everything lies on the disk.
+
+    Writes nothing. Package digests are checked when the image is built; here sizes and signatures are.
+    """
+    show_plan(make_plan(request_for(model, packages, trust)), as_json=as_json)
+
+
+@click.command()
+@MODEL
+@output_option
+@PACKAGES
+@trust_option
+@click.option("--twice", is_flag=True, help="Build again elsewhere, compare, and explain the first difference.")
+@click.option("--dry-run", is_flag=True, help="Show the plan, write nothing.")
+@json_option
+def build(model: Path, output: Path | None, packages: tuple[Path, ...], trust: tuple[Path, ...], twice: bool,
+          dry_run: bool, as_json: bool) -> None:
+    """Make a flashable disk image from a signed MODEL.
+
+    Into the folder of -o come MODEL.img, its block map MODEL.img.bmap, the bill of materials MODEL.cdx.json,
+    manifest.json and layout.svg. A build with nothing changed since the last one is over at once.
+    """
+    request = request_for(model, packages, trust)
+    if dry_run:
+        show_plan(make_plan(request), as_json=as_json)
+        return
+    if output is None:
+        raise UsageError("cannot build: no folder for the image is named", hint=f"imagekit build {model} -o out")
+    done = up_to_date(request, output)
+    if done is None:
+        with progress() as told, ended_by_sigterm():
+            done = make_image(request, output, tools=lambda: locked_tools(told), progress=told)
+    else:
+        say(f"{output / done.image.file} is up to date")
+    if twice:
+        build_again(request, output, done)
+    show_image(output, done, as_json=as_json, proved=twice)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that what was begun is cleared away, and then exit with 143."""
+    import signal
+
+    ended = False
+
+    def end(*_: Any) -> None:
+        nonlocal ended
+        ended = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if ended:
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def build_again(request: Request, output: Path, first: Manifest) -> None:
+    """Prove that the same bytes come out elsewhere. Raises: TargetError: they do not, with the first difference."""
+    from imagekit.build.twice import prove
+
+    with progress() as told:
+        prove(request, output, first, progress=told)
+
+
+def show_plan(made: ImagePlan, *, as_json: bool) -> None:
+    """Tables of packages and structures and a bar of the disk, or JSON."""
+    if as_json:
+        from imagekit.plan.image import as_json as plain
+
+        emit_json(plain(made))
+        return
+    from imagekit.cli.disk_bar import draw_bar
+
+    model = made.model
+    write(f"{model.brand_id}/{model.model}, revision {model.revision}, for {model.architecture}:"
+          f" a disk of {iec(made.disk_size)}\n")
+    table(("package", "revision", "type", "size", "compressed", "in"), [
+        (item.name, item.number, item.snap.type.value, iec(item.file.size), iec(item.file.seed_size or 0),
+         ", ".join(held_in(made, item.file_name)))
+        for item in made.resolution.packages], right=("revision", "size", "compressed"))
+    write("")
+    table(("#", "structure", "offset", "size", "role", "used", "content"), [
+        (item.partition.index if item.partition else "-", item.placement.structure.title, iec(item.placement.start),
+         iec(item.placement.size), item.placement.structure.role.value if item.placement.structure.role else "-",
+         "?" if item.used is None else iec(item.used) if item.used else "-", item.content)
+        for item in made.structures], right=("#", "offset", "size", "used"))
+    write("")
+    draw_bar(made)
+
+
+def held_in(made: ImagePlan, file_name: str) -> list[str]:
+    """The structures that hold bytes of a package."""
+    from imagekit.plan.writes import Copy, PackageWrite
+
+    return [item.placement.structure.title for item in made.structures if any(
+        (isinstance(found, PackageWrite) and found.package == file_name)
+        or (isinstance(found, Copy) and found.source.package == file_name) for found in item.writes)]
+
+
+def show_image(output: Path, done: Manifest, *, as_json: bool, proved: bool) -> None:
+    """Where the image is and what it is, or the manifest."""
+    image = output / done.image.file
+    if as_json:
+        import json
+
+        from imagekit.plan.manifest import encode_manifest
+
+        emit_json({"image": str(image), "manifest": json.loads(encode_manifest(done)),
+                   "twice": True if proved else None})
+        return
+    packages = ", ".join(f"{item.name} {item.revision}" for item in done.packages)
+    write(str(image))
+    say(f"{iec(done.image.size)}, of which {iec(done.image.mapped)} are to be written; {packages}")
+    say(f"image digest {done.image.digest}" + ("; a second build elsewhere gave the same bytes" if proved else ""))
