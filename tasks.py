@@ -28,6 +28,7 @@ DEMO = BUILD / "demo"
 DEMO_RECIPES = ("packages/pc-kernel.yaml", "packages/debian-13.yaml", "gadgets/pc/recipe.yaml")
 DEMO_SECTIONS = ("tools", "initrd", "pc-kernel", "debian-13", "pc")
 DEMO_MODEL = "models/pc-demo.yaml"
+DEMO_BRAND = "demo"
 GUESS_S = {"parts": 30, "base": 150, "rest": 90}  # two cores, measured; the last run's own times are used once known
 GUESS_BYTES_PER_S = 5_000_000
 
@@ -58,12 +59,6 @@ def call(*argv: str | Path, env: Mapping[str, str] | None = None, capture: bool 
 
 
 # ---- the demo
-
-def brand_of(model: Path) -> str:
-    import yaml
-
-    return str(yaml.safe_load(model.read_text())["brand-id"])
-
 
 def missing_parts() -> tuple[int, int]:
     """How many parts of the demo are not in the cache yet, and their bytes."""
@@ -96,14 +91,14 @@ def announce() -> None:
     print(f"This takes about {shown} on two cores, {what} and uses 3 GiB of disk.", flush=True)
 
 
-def demo_steps(brand: str, *, program: Path) -> Iterator[tuple[str, list[list[str | Path]]]]:
+def demo_steps(program: Path) -> Iterator[tuple[str, list[list[str | Path]]]]:
     """The demo as a user would type it: the name of each phase and its command lines."""
     packages, out, model = DEMO / "packages", DEMO / "out", DEMO / "pc-demo.model"
     if not any((DEMO / "data/imagekit/keys").glob("*")):
-        yield "key", [[program, "key", "create", brand]]
+        yield "key", [[program, "key", "create", DEMO_BRAND]]
     yield "packages", [[program, "pack", *DEMO_RECIPES, "-o", packages]]
-    yield "signatures", [[program, "sign", *sorted(packages.glob("*.snap")), "-k", brand],
-                         [program, "sign", DEMO_MODEL, "-k", brand, "-o", model]]
+    yield "signatures", [[program, "sign", *sorted(packages.glob("*.snap")), "-k", DEMO_BRAND],
+                         [program, "sign", DEMO_MODEL, "-k", DEMO_BRAND, "-o", model]]
     yield "image", [[program, "build", model, "--packages", packages, "-o", out]]
 
 
@@ -118,7 +113,7 @@ def demo(c: Context) -> None:
     print(f"The demo has a key of its own: XDG_DATA_HOME={env['XDG_DATA_HOME']} for each command line below.")
     began = time.monotonic()
     took: dict[str, float] = {}
-    for phase, lines in demo_steps(brand_of(ROOT / DEMO_MODEL), program=program):
+    for phase, lines in demo_steps(program):
         start = time.monotonic()
         for line in lines:
             call(*line, env=env)

@@ -25,7 +25,6 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(module, "DEMO", tmp_path / "demo")
     monkeypatch.setattr(module, "BIN", tmp_path)
     monkeypatch.setattr(module, "missing_parts", lambda: (0, 0))
-    monkeypatch.setattr(module, "brand_of", lambda model: "demo")
     return module
 
 
