@@ -176,7 +176,7 @@ def faults(c: Context) -> None:
 @task(help={"rounds": "how often each way of building is measured", "boots": "how often the image is booted"})
 def bench(c: Context, rounds: int = 5, boots: int = 5) -> None:
     """Measure building against doing it by hand and against genimage, and boot; writes docs/benchmarks.md."""
-    call(BIN / "python", ROOT / "tests/bench/run.py", f"--rounds={rounds}", f"--boots={boots}")
+    call(BIN / "python", "tests/bench/run.py", f"--rounds={rounds}", f"--boots={boots}")
 
 
 # ---- housekeeping
