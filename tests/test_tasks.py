@@ -24,8 +24,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "DEMO", tmp_path / "demo")
     monkeypatch.setattr(module, "BIN", tmp_path)
-    monkeypatch.setattr(module, "missing_parts", lambda: (0, 0))
-    monkeypatch.setattr(module, "brand_of", lambda model: "demo")
+    monkeypatch.setattr(module, "missing_parts", lambda: (0, 0, True))
     return module
 
 
@@ -96,12 +95,12 @@ def test_step_that_fails_stops_the_demo_with_its_code(tasks) -> None:
 
 
 def test_announcement_names_what_is_missing(tasks, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(tasks, "missing_parts", lambda: (120, 90 << 20))
+    monkeypatch.setattr(tasks, "missing_parts", lambda: (120, 90 << 20, False))
     tasks.announce()
     assert "downloads 90 MiB (120 Debian packages)" in capsys.readouterr().out
     (tasks.DEMO).mkdir(parents=True)
     (tasks.DEMO / "times.json").write_text(json.dumps({"cached_s": 84.0}))
-    monkeypatch.setattr(tasks, "missing_parts", lambda: (0, 0))
+    monkeypatch.setattr(tasks, "missing_parts", lambda: (0, 0, True))
     tasks.announce()
     assert "about 84 seconds" in capsys.readouterr().out
 
