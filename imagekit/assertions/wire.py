@@ -77,11 +77,16 @@ class Assertion:
         """`model 16/acme/pc`: the type and primary key, for messages."""
         key = (str(self.headers.get(name, kind_of(self.type).defaults.get(name, "")))
                for name in kind_of(self.type).primary_key)
-        return f"{self.type} {'/'.join(key)}"
+        return printable(f"{self.type} {'/'.join(key)}")
 
     def encode(self) -> bytes:
         """The blob this was read from."""
         return self.content + b"\n\n" + self.signature + b"\n"
+
+
+def printable(text: str) -> str:
+    """`text` with a question mark for everything that could move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def encode_stream(assertions: Iterable[Assertion]) -> bytes:

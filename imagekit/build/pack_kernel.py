@@ -95,8 +95,8 @@ def _reduce(recipe: Recipe, target: Path, builtin: Sequence[str]) -> None:
     keep: set[str] = set()
     unused = []
     for pattern in recipe.modules:
-        hits = [path for path in dependencies if _names(pattern, path)]
-        if not hits and not any(_names(pattern, path) for path in builtin):
+        hits = [path for path in dependencies if names_module(pattern, path)]
+        if not hits and not any(names_module(pattern, path) for path in builtin):
             unused.append(pattern)
         for path in hits:
             keep |= {path, *dependencies[path]}
@@ -108,10 +108,18 @@ def _reduce(recipe: Recipe, target: Path, builtin: Sequence[str]) -> None:
             (target / path).unlink()
 
 
-def _names(pattern: str, path: str) -> bool:
-    if "/" in pattern:
-        return fnmatchcase(path.removeprefix("kernel/"), pattern)
-    return fnmatchcase(initrd.module_name(path), initrd.normal(pattern))
+def names_module(pattern: str, path: str) -> bool:
+    """Whether a recipe's `pattern` means the module at `path`: a name, a path below `kernel/`, or a folder there.
+
+    `*` stays within a name; a folder ends with a slash and means everything below it.
+    """
+    inside = path.removeprefix("kernel/")
+    if pattern.endswith("/"):
+        return inside.startswith(pattern)
+    if "/" not in pattern:
+        return fnmatchcase(initrd.module_name(path), initrd.normal(pattern))
+    wanted, parts = pattern.split("/"), inside.split("/")
+    return len(wanted) == len(parts) and all(map(fnmatchcase, parts, wanted))
 
 
 def _uki(recipe: Recipe, version: str, release: str, image: Path, ramdisk: bytes, boot_root: Path, scratch: Path,

@@ -1,7 +1,7 @@
 """`imagekit doctor`: what this machine has, what it lacks, and the one line that installs it.
 
 Told apart: there, missing, and there but denied. Only what the main job needs decides the exit code; what merely tests
-use is listed too. Looking is all that happens here: nothing is started, fetched or written.
+use is listed too. Nothing is fetched; what is started is the tiny guest that tells whether KVM is of use.
 """
 
 from __future__ import annotations
@@ -19,27 +19,24 @@ import click
 from imagekit.cli.options import json_option
 from imagekit.cli.output import emit_json, say, table, write
 from imagekit.errors import HostError
+from imagekit.host.cache import default_cache_folder
+from imagekit.host.tools import DEBIAN_PACKAGES, LocalTools
+from imagekit.qemu.probe import probe_kvm
 from imagekit.units import GIB, iec
 
 SPACE_NEEDED = 3 * GIB  # packages, image and overlay of the demo, with room for a second build
 PYTHON_NEEDED = (3, 11)
 
-# program -> Debian package, of the main job and of the tests
-NEEDED = {
-    "qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mmdebstrap": "mmdebstrap", "apt-get": "apt",
-    "mke2fs": "e2fsprogs", "xz": "xz-utils", "zstd": "zstd",
-}
-FOR_TESTS = {
-    "mcopy": "mtools", "fsck.vfat": "dosfstools", "sfdisk": "fdisk", "sgdisk": "gdisk", "veritysetup": "cryptsetup-bin",
-    "bmaptool": "bmap-tools", "fsck.erofs": "erofs-utils", "shellcheck": "shellcheck", "busybox": "busybox",
-}
+NEEDED = ("qemu-system-x86_64", "qemu-img", "apt-get", "dpkg-deb", "mmdebstrap")
+FOR_TESTS = ("mcopy", "fsck.vfat", "sfdisk", "sgdisk", "veritysetup", "bmaptool", "fsck.erofs", "e2fsck", "shellcheck",
+             "busybox")
 FIRMWARE = ("usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd")
 ARCHIVE_KEYS = "usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing looked at. `state` is ok, missing, denied, low or none (the machine has none, and needs none)."""
+    """One thing looked at. `state` is ok, missing, denied, low, broken, or none (there is none, and none is needed)."""
 
     name: str
     state: str
@@ -84,7 +81,7 @@ def examine(machine: Machine, *, cache: Path, here: Path) -> list[Check]:
         _file(machine, ARCHIVE_KEYS, package="debian-archive-keyring"),
         *_rootless(machine),
         _apt_sources(machine),
-        _kvm(machine),
+        _kvm(machine, cache),
         _cache(cache),
         _space("free space for the cache", cache),
         _space("free space here", here),
@@ -106,10 +103,11 @@ def _python(machine: Machine) -> Check:
                  remedy=None if ok else "use Python 3.11 or newer: PYTHON=/path/to/python3 ./bootstrap")
 
 
-def _programs(machine: Machine, programs: Mapping[str, str], *, needed: bool) -> Iterator[Check]:
-    for program, package in programs.items():
+def _programs(machine: Machine, programs: Iterable[str], *, needed: bool) -> Iterator[Check]:
+    for program in programs:
         found = machine.find(program)
-        yield Check(name=program, state="ok" if found else "missing", found=found or "", needed=needed, package=package)
+        yield Check(name=program, state="ok" if found else "missing", found=found or "", needed=needed,
+                    package=DEBIAN_PACKAGES[program])
 
 
 def _file(machine: Machine, path: str, *, package: str) -> Check:
@@ -146,15 +144,21 @@ def _sources_in(path: Path) -> int:
     return sum(line.lstrip().startswith(start) for line in lines) if start else 0
 
 
-def _kvm(machine: Machine) -> Check:
+def _kvm(machine: Machine, cache: Path) -> Check:
+    """KVM opens on machines where it is of no use, so a tiny guest is the judge; its answer is kept until a reboot."""
     device = machine.at("dev/kvm")
+    emulated = "QEMU emulates the processor"
     if not device.exists():
-        return Check(name="kvm", state="none", found="no /dev/kvm: QEMU emulates the processor", needed=False)
+        return Check(name="kvm", state="none", found=f"no /dev/kvm: {emulated}", needed=False)
     if not machine.access(device, os.R_OK | os.W_OK):
-        return Check(name="kvm", state="denied", found="/dev/kvm may not be opened: QEMU emulates the processor",
-                     needed=False, remedy="join the group kvm for faster boots")
-    return Check(name="kvm", state="ok", found="/dev/kvm; imagekit boot proves it with a tiny guest before it is used",
-                 needed=False)
+        return Check(name="kvm", state="denied", found=f"/dev/kvm may not be opened: {emulated}", needed=False,
+                     remedy="join the group kvm for faster boots")
+    emulator = machine.find("qemu-system-x86_64")
+    if emulator is None:
+        return Check(name="kvm", state="none", found="not tried: there is no QEMU", needed=False)
+    answer = probe_kvm(LocalTools(), emulator, cache=cache, device=device)
+    return Check(name="kvm", state="ok" if answer.usable else "broken",
+                 found=answer.reason if answer.usable else f"{answer.reason}: {emulated}", needed=False)
 
 
 def _cache(cache: Path) -> Check:
@@ -172,21 +176,13 @@ def _space(name: str, folder: Path) -> Check:
                  remedy=f"make room: {iec(SPACE_NEEDED)} are needed" if low else None)
 
 
-def cache_folder(environ: Mapping[str, str]) -> Path:
-    """`$IMAGEKIT_CACHE`, else `$XDG_CACHE_HOME/imagekit`, else `~/.cache/imagekit`."""
-    if environ.get("IMAGEKIT_CACHE"):
-        return Path(environ["IMAGEKIT_CACHE"])
-    base = environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path(environ.get("HOME", "/")) / ".cache") / "imagekit"
-
-
 @click.command()
 @json_option
 @click.option("--install-line", "line_only", is_flag=True, help="Print only the apt line that brings what is missing.")
 def doctor(as_json: bool, line_only: bool) -> None:
     """Check that this machine has what imagekit needs; exit 6 if something is missing."""
     machine = this_machine()
-    checks = examine(machine, cache=cache_folder(machine.environ), here=Path.cwd())
+    checks = examine(machine, cache=default_cache_folder(machine.environ), here=Path.cwd())
     line = install_line(checks, uid=machine.uid)
     fatal = [check for check in checks if check.fatal]
     if as_json:

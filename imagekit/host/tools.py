@@ -40,6 +40,7 @@ DEBIAN_PACKAGES = {
     "veritysetup": "cryptsetup-bin", "mcopy": "mtools", "mdir": "mtools", "mkfs.vfat": "dosfstools",
     "fsck.vfat": "dosfstools", "sfdisk": "fdisk", "sgdisk": "gdisk", "gdisk": "gdisk", "bmaptool": "bmap-tools",
     "qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "genimage": "genimage", "dpkg-deb": "dpkg",
+    "busybox": "busybox", "shellcheck": "shellcheck",
 }
 ELSEWHERE = {"apt-helper": ("/usr/lib/apt/apt-helper",)}
 

@@ -18,10 +18,10 @@ sfdisk --quiet --no-tell-kernel "$image" < "$SFDISK_SCRIPT"
 
 # 3. the two FAT volumes and what is in them
 mkfs.vfat -F 32 -S 512 --offset "$((ESP_START / 512))" "$image" "$((ESP_SIZE / 1024))" > /dev/null
-mmd -i "$image@@$ESP_START" ::EFI ::EFI/BOOT ::EFI/imagekit ::EFI/imagekit/a ::loader ::loader/entries
+mmd -i "$image@@$ESP_START" $ESP_FOLDERS
 while read -r from to; do mcopy -i "$image@@$ESP_START" "$from" "::$to"; done < "$ESP_FILES"
 mkfs.vfat -F 32 -S 512 --offset "$((SEED_START / 512))" "$image" "$((SEED_SIZE / 1024))" > /dev/null
-mmd -i "$image@@$SEED_START" ::snaps ::systems
+mmd -i "$image@@$SEED_START" $SEED_FOLDERS
 while read -r from to; do mcopy -i "$image@@$SEED_START" "$from" "::$to"; done < "$SEED_FILES"
 
 # 4. each slot package and its hash tree

@@ -1,0 +1,211 @@
+"""What people write to be signed: headers in YAML or JSON, turned into an assertion's.
+
+Texts are the only scalars of an assertion, so that what is signed is what stands in the file: `16` is the text 16,
+`true` the text true, a time its text as written. What YAML would read differently than people do (fractions, octal and
+sexagesimal numbers, `yes`) must be put in quotes. Nulls are left out; `body` is the body. Every complaint names the
+line of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+from imagekit.assertions.fields import HeaderProblems, format_time
+from imagekit.assertions.headers import NAME, Header
+from imagekit.assertions.model import RESERVED
+from imagekit.assertions.signing import draft
+from imagekit.assertions.types import SERIES, snap_id
+from imagekit.assertions.wire import Assertion
+from imagekit.errors import DocumentError
+from imagekit.keys import PublicKey
+from imagekit.schema import MAX_DEPTH, MAX_DOCUMENT, Path, Problems, Source, load_yaml
+
+SET_BY_SIGNING = ("sign-key-sha3-384", "body-length")
+_PLAIN_NUMBER = re.compile(r"(?:0|-?[1-9][0-9]*)\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """Headers and body as a person wrote them."""
+
+    source: Source
+    headers: Mapping[str, Header]
+    body: bytes
+
+    @property
+    def type(self) -> str:
+        return str(self.headers.get("type"))
+
+
+def parse_draft(raw: bytes, *, name: str) -> Draft:
+    """Read a draft; a `name` that ends in `.json` is JSON, all else YAML.
+
+    Raises:
+        DocumentError: with all problems, each at its line.
+    """
+    source, value = _load_json(raw, name) if name.endswith(".json") else _load_yaml(raw, name)
+    problems = Problems(source)
+    if not isinstance(value, dict):
+        problems.add((), "a map of headers is expected")
+        problems.raise_if_any()
+    headers = _header(value, (), problems)
+    assert isinstance(headers, Mapping)
+    for header in SET_BY_SIGNING:
+        if header in headers:
+            problems.add((header,), "is set by signing, leave it out")
+    body = headers.get("body", "")
+    if not isinstance(body, str):
+        problems.add(("body",), "must be a text")
+    if "type" not in headers:
+        problems.add((), "header 'type' is missing, as in `type: model`")
+    problems.raise_if_any()
+    return Draft(source=source, headers={key: item for key, item in headers.items() if key != "body"},
+                 body=str(body).encode())
+
+
+def complete(drafted: Draft, *, account_id: str, timestamp: datetime) -> Mapping[str, Header]:
+    """The headers with what may be left out: who speaks, when, and for models the series, brand and snap ids.
+
+    What the file says wins.
+
+    Raises:
+        DocumentError: it names another authority, or a header that building refuses.
+    """
+    problems = Problems(drafted.source)
+    headers: dict[str, Header] = {"authority-id": account_id, **drafted.headers}
+    if headers["authority-id"] != account_id:
+        problems.add(("authority-id",), f"{headers['authority-id']!r} is not {account_id!r}, whose key signs")
+    if drafted.type != "account-key":
+        headers.setdefault("timestamp", format_time(timestamp))
+    if drafted.type in ("model", "snap-declaration"):
+        headers.setdefault("series", SERIES)
+    if drafted.type == "model":
+        headers.setdefault("brand-id", account_id)
+        if isinstance(snaps := headers.get("snaps"), tuple):
+            headers["snaps"] = tuple(_with_id(snap, str(headers["brand-id"])) for snap in snaps)
+        for header in RESERVED:
+            if header in headers:
+                problems.add((header,), "is a reserved header, no image is built from a model that has it")
+    problems.raise_if_any()
+    return headers
+
+
+def check_draft(drafted: Draft, headers: Mapping[str, Header], *, key: PublicKey) -> Assertion:
+    """Hold completed headers to the rules of their type.
+
+    Raises:
+        DocumentError: with all problems, each at its line.
+    """
+    try:
+        return draft(headers, key=key, body=drafted.body)
+    except HeaderProblems as error:
+        problems = Problems(drafted.source)
+        for path, text in error.problems:
+            problems.add(path, text)
+        problems.raise_if_any()
+        raise
+    except DocumentError as error:
+        raise DocumentError(f"{drafted.source.name}: {error.message}", hint=error.hint) from error
+
+
+def _with_id(snap: Header, brand: str) -> Header:
+    if isinstance(snap, Mapping) and "id" not in snap and isinstance(name := snap.get("name"), str):
+        return {**snap, "id": snap_id(brand, name)}
+    return snap
+
+
+def _header(value: Any, path: Path, problems: Problems) -> Header | None:
+    """The value as a header; None for null, and for what was noted as a problem."""
+    if isinstance(value, dict):
+        found: dict[str, Header] = {}
+        for name, item in value.items():
+            if not NAME.match(name):
+                problems.add((*path, name), "not a header name: a-z first, then a-z, 0-9 and single inner hyphens")
+            elif (header := _header(item, (*path, name), problems)) is not None:
+                found[name] = header
+        return found
+    if isinstance(value, list):
+        items = (_header(item, (*path, index), problems) for index, item in enumerate(value))
+        return tuple(item for item in items if item is not None)
+    if isinstance(value, _Refused):
+        problems.add(path, value.reason)
+        return None
+    return None if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Stands where a scalar is that has no plain text."""
+
+    reason: str
+
+
+def _load_yaml(raw: bytes, name: str) -> tuple[Source, Any]:
+    source = load_yaml(raw, name=name)  # bounds size and depth, refuses aliases and repeated keys
+    node = yaml.compose(raw.decode("utf-8"), Loader=yaml.SafeLoader)
+    return source, None if node is None else _value(node)
+
+
+def _value(node: yaml.Node) -> Any:
+    """Maps, lists, and scalars as the text that stands in the file."""
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): _value(item) for key, item in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item) for item in node.value]
+    kind, text = node.tag.rpartition(":")[2], str(node.value)
+    if kind in ("str", "timestamp") or (kind == "int" and _PLAIN_NUMBER.match(text)):
+        return text
+    if kind == "bool" and text in ("true", "false"):
+        return text
+    if kind == "null":
+        return None
+    return _Refused(f"{text!r} is not plain text (YAML reads it as {kind}): put it in quotes")
+
+
+def _load_json(raw: bytes, name: str) -> tuple[Source, Any]:
+    if len(raw) > MAX_DOCUMENT:
+        raise DocumentError(f"cannot read {name}: {len(raw)} bytes, at most {MAX_DOCUMENT} are allowed")
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_float=_refuse_number,
+                           parse_constant=_refuse_number, parse_int=str)
+    except json.JSONDecodeError as error:
+        raise DocumentError(f"{name}:{error.lineno}: not valid JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise DocumentError(f"cannot read {name}: nested deeper than {MAX_DEPTH} levels") from error
+    except ValueError as error:
+        raise DocumentError(f"cannot read {name}: {error}") from error
+    try:
+        lines = load_yaml(raw, name=name).lines  # nearly all JSON is YAML too, which knows the lines
+    except DocumentError:
+        lines = {(): 1}
+    return Source(name=name, value=value, lines=lines), _booleans(value, name)
+
+
+def _refuse_number(text: str) -> _Refused:
+    return _Refused(f"{text!r} is not plain text: put it in quotes")
+
+
+def _booleans(value: Any, name: str, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise DocumentError(f"cannot read {name}: nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, dict):
+        return {key: _booleans(item, name, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_booleans(item, name, depth + 1) for item in value]
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        repeated = sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"not valid JSON here: key repeated: {', '.join(map(repr, repeated))}")
+    return found

@@ -1,0 +1,189 @@
+"""Sign files: drafts of assertions, and packages.
+
+    NAME.yaml, NAME.json   ->  NAME.TYPE          for a model followed by the accounts and keys that prove it
+    NAME_REVISION.snap     ->  NAME_REVISION.assert  accounts, keys, snap-declaration and snap-revision
+
+Decides what is written from the values of `imagekit.assertions`; nothing is written that the user's own roots of trust
+would not lead back to a root. Signing a package again that has not changed leaves its file as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from imagekit.assertions.database import Database
+from imagekit.assertions.drafts import check_draft, complete, parse_draft
+from imagekit.assertions.fields import format_time, parse_time
+from imagekit.assertions.headers import Header
+from imagekit.assertions.signing import sign, sign_declaration, sign_revision
+from imagekit.assertions.types import AccountKey, parse_account_key
+from imagekit.assertions.wire import Assertion, decode_stream, encode_stream, unarmor
+from imagekit.digests import sha3_384
+from imagekit.disk import verity
+from imagekit.errors import DocumentError, HostError, TrustError
+from imagekit.host.files import reason, write_atomic
+from imagekit.host.trust import read_bounded
+from imagekit.keys import PrivateKey, verify_signature
+from imagekit.packages.erofs import Erofs
+from imagekit.packages.snapyaml import SnapInfo, parse_file_name, parse_snap_yaml
+from imagekit.schema import load_yaml
+
+PACKAGE_SUFFIX = ".snap"
+VERITY_TYPES = ("kernel", "base")  # mounted through dm-verity from a slot
+_SQUASHFS = b"hsqs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """A key, the account-key that says whose it is, and everything the user trusts."""
+
+    key: PrivateKey
+    account_key: AccountKey
+    trusted: tuple[Assertion, ...]
+
+    @property
+    def account_id(self) -> str:
+        return self.account_key.account_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """A file that was signed. `unchanged`: the result was there already."""
+
+    source: Path
+    path: Path
+    assertions: tuple[Assertion, ...]
+    unchanged: bool = False
+
+
+def signer_for(key: PrivateKey, trusted: tuple[Assertion, ...], *, name: str) -> Signer:
+    """Find whose key it is.
+
+    Raises:
+        TrustError: no account-key in the folders of trust has it.
+    """
+    account_key = Database(trusted).find("account-key", **{"public-key-sha3-384": key.public.key_id})
+    if account_key is None:
+        raise TrustError(f"cannot sign with key {name!r}: no account-key in your folders of trust says whose it is",
+                         hint="name the folder that holds its account-key with --trust")
+    return Signer(key=key, account_key=parse_account_key(account_key), trusted=trusted)
+
+
+def sign_file(path: Path, signer: Signer, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
+    """Sign a package or a draft. `timestamp` is for what has none of its own, `now` for verifying the result.
+
+    Raises:
+        DocumentError, TrustError, HostError: nothing was written then.
+    """
+    if path.suffix == PACKAGE_SUFFIX:
+        return sign_package(path, signer, output=output, timestamp=timestamp, now=now)
+    return sign_draft(path, signer, output=output, timestamp=timestamp, now=now)
+
+
+def sign_draft(path: Path, signer: Signer, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
+    """Sign headers in YAML or JSON; see `sign_file`."""
+    drafted = parse_draft(read_bounded(path), name=str(path))
+    headers = complete(drafted, account_id=signer.account_id, timestamp=timestamp)
+    checked = check_draft(drafted, headers, key=signer.key.public)
+    created = parse_time(checked.text("timestamp") or checked.text("since"))
+    if not signer.account_key.valid_at(created):
+        until = signer.account_key.until
+        end = f" and ends {format_time(until)}" if until else ""
+        raise TrustError(f"cannot sign {path}: its time {format_time(created)} is not within the validity of the key,"
+                         f" which begins {format_time(signer.account_key.since)}{end}",
+                         hint="leave the timestamp out, or make a key with `imagekit key create NAME --since TIME`")
+    assertion = sign(headers, key=signer.key, created=created, body=drafted.body)
+    proof = _prove((assertion,), signer, now)
+    found = (assertion, *proof) if assertion.type == "model" else (assertion,)
+    target = _target(path, output, f"{path.stem}.{assertion.type}")
+    write_atomic(target, encode_stream(found))
+    return Signed(source=path, path=target, assertions=found)
+
+
+def sign_package(path: Path, signer: Signer, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
+    """Sign the digest of a package, and the root of its hash tree if it runs from a slot; see `sign_file`."""
+    name, number = parse_file_name(path.name)
+    target = _target(path, output, f"{path.stem}.assert")
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            digest = sha3_384(stream)
+            root = _verity_root(stream, path, name, digest, size)
+    except OSError as error:
+        raise HostError(f"cannot read {path}: {reason(error)}") from error
+    declaration = sign_declaration(signer.account_id, name, key=signer.key, timestamp=signer.account_key.since)
+    revision = sign_revision(signer.account_id, name, number, sha3_384=digest, size=size, key=signer.key,
+                             timestamp=timestamp, verity_root=root)
+    found = declaration, _kept(target, revision, signer) or revision
+    result = (*_prove(found, signer, now), *found)
+    unchanged = target.is_file() and target.read_bytes() == encode_stream(result)
+    if not unchanged:
+        write_atomic(target, encode_stream(result))
+    return Signed(source=path, path=target, assertions=result, unchanged=unchanged)
+
+
+def read_package_info(stream: BinaryIO, path: Path) -> tuple[SnapInfo, int] | None:
+    """What an EROFS package says of itself, and its size; None for a squashfs, which is not looked into."""
+    stream.seek(0)
+    if stream.read(4) == _SQUASHFS:
+        return None
+    package = Erofs(stream, name=str(path))
+    yaml = package.read("meta/snap.yaml")
+    return parse_snap_yaml(load_yaml(yaml, name=f"{path}: meta/snap.yaml")), package.size
+
+
+def _verity_root(stream: BinaryIO, path: Path, name: str, digest: str, size: int) -> str | None:
+    found = read_package_info(stream, path)
+    if found is None:
+        return None
+    info, inner = found
+    if info.name != name:
+        raise DocumentError(f"cannot sign {path}: its meta/snap.yaml says that it is {info.name!r}",
+                            hint=f"name the file {info.name}_REVISION.snap")
+    if info.type not in VERITY_TYPES:
+        return None
+    if inner != size:
+        raise DocumentError(f"cannot sign {path}: it has {size} bytes, its file system {inner}")
+    stream.seek(0)
+    salt, uuid = verity.salt_for(digest), verity.uuid_for(digest)
+    return verity.build_tree(stream, size, salt=salt, uuid=uuid).root_hash
+
+
+def _kept(target: Path, revision: Assertion, signer: Signer) -> Assertion | None:
+    """The snap-revision in `target` that says the same as `revision`, at another time and with a good signature."""
+    try:
+        found = decode_stream(read_bounded(target), name=str(target)) if target.is_file() else ()
+        for item in found:
+            if item.type == "snap-revision" and _timeless(item) == _timeless(revision):
+                verify_signature(signer.key.public, item.content, unarmor(item.signature, what="signature"))
+                return item
+    except (DocumentError, TrustError):
+        return None  # a broken file is replaced by a good one
+    return None
+
+
+def _timeless(assertion: Assertion) -> dict[str, Header]:
+    return {name: value for name, value in assertion.headers.items() if name != "timestamp"}
+
+
+def _prove(found: tuple[Assertion, ...], signer: Signer, now: datetime) -> tuple[Assertion, ...]:
+    """Verify what was signed as its reader will; the accounts and keys that this takes."""
+    database = Database(signer.trusted)
+    proof: dict[bytes, Assertion] = {}
+    for assertion in found:
+        if assertion.type in ("snap-declaration", "snap-revision"):
+            database.add(assertion)
+        chain = database.verify(assertion, now=now)
+        for item in (*chain.accounts, *(link.assertion for link in chain.links[:-1])):
+            proof[item.content] = item
+    return tuple(sorted(proof.values(), key=lambda item: (item.type, item.primary_key)))
+
+
+def _target(source: Path, output: Path | None, name: str) -> Path:
+    if output is None:
+        return source.with_name(name)
+    return output / name if output.is_dir() else output

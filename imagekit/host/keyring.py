@@ -1,0 +1,241 @@
+"""Private keys in the user's data folder.
+
+    NAME.pem    PKCS#8 in PEM, encrypted if there is a passphrase; mode 0600 from its first moment
+    NAME.pub    the public key as assertions carry it, so that listing keys asks for no passphrase
+
+Decides how keys are made, stored and found; who believes them is decided in `imagekit.host.trust`. A key file or
+folder that others may read is refused. Nothing here prints, logs or puts into a message what a private key or a
+passphrase is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from imagekit.assertions.signing import sign_account, sign_account_key
+from imagekit.assertions.wire import Assertion, armor, unarmor
+from imagekit.errors import DocumentError, HostError, TrustError, UsageError
+from imagekit.host.files import FolderLock, no_space, reason, write_atomic
+from imagekit.host.ports import Clock
+from imagekit.keys import SIGNING_BITS, PrivateKey, PublicKey, decode_public_key
+
+NAME = re.compile(r"[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*\Z")
+MAX_KEY_FILE = 64 * 1024
+ENCRYPTED = b"ENCRYPTED"  # in the first line of PKCS#8, in the second of the older form
+
+Passphrase = Callable[[], bytes]  # asked only when a key turns out to be encrypted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredKey:
+    """A key in the folder, as far as it can be known without its passphrase."""
+
+    name: str
+    public: PublicKey
+    path: Path
+    encrypted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """A key that was just made, and the statements that make it its owner's root of trust."""
+
+    private: PrivateKey
+    account: Assertion
+    account_key: Assertion
+
+
+class Keyring:
+    """The keys in `folder`, which is made with mode 0700 when the first key is."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.folder = folder
+        self._clock = clock
+
+    def create(self, name: str, *, account_id: str, passphrase: bytes | None, since: datetime | None = None,
+               until: datetime | None = None) -> NewKey:
+        """Make and store a key. It is in force from `since`, by default from now.
+
+        Raises:
+            UsageError: not a name, or there is a key of that name.
+            HostError, TrustError: the folder cannot be used.
+        """
+        self._check_free(name)
+        start = (since or self._clock.now()).replace(microsecond=0)
+        private = PrivateKey(rsa=rsa.generate_private_key(public_exponent=65537, key_size=SIGNING_BITS))
+        account = sign_account(account_id, authority_id=account_id, key=private, timestamp=start)
+        account_key = sign_account_key(private.public, account_id=account_id, authority_id=account_id, name=name,
+                                       since=start, until=until, key=private)
+        self._store(name, private, passphrase)
+        return NewKey(private=private, account=account, account_key=account_key)
+
+    def add(self, name: str, pem: bytes, *, passphrase: Passphrase) -> StoredKey:
+        """Store a private key that was made elsewhere; the passphrase it has is the one it keeps.
+
+        Raises:
+            DocumentError, TrustError: `pem` is no RSA key, or too short to sign, or its passphrase is another.
+            UsageError: not a name, or there is a key of that name.
+        """
+        self._check_free(name)
+        kept = passphrase() if ENCRYPTED in pem else None
+        private = _decode_pem(pem, what="key file", passphrase=lambda: kept or b"")
+        if private.public.bits < SIGNING_BITS:
+            raise TrustError(f"cannot import key {name!r}: it has {private.public.bits} bits,"
+                             f" at least {SIGNING_BITS} are required to sign")
+        self._store(name, private, kept)
+        return self.stored(name)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all keys, sorted."""
+        if not self.folder.is_dir():
+            return ()
+        self._check_folder()
+        return tuple(sorted(path.stem for path in self.folder.glob("*.pem") if NAME.match(path.stem)))
+
+    def stored(self, name: str) -> StoredKey:
+        """What is known of a key without its passphrase. Raises: UsageError: there is none of that name."""
+        path = self._existing(name)
+        public = path.with_suffix(".pub")
+        raw = _read_private(path)
+        try:
+            key = decode_public_key(unarmor(public.read_bytes().removesuffix(b"\n"), what=str(public)))
+        except OSError as error:
+            raise HostError(f"cannot read key {name!r}: {public}: {reason(error)}") from error
+        return StoredKey(name=name, public=key, path=path, encrypted=ENCRYPTED in raw)
+
+    def load(self, name: str, *, passphrase: Passphrase) -> PrivateKey:
+        """Open a key to sign with.
+
+        Raises:
+            UsageError: there is none of that name.
+            TrustError: others may read it, the passphrase is wrong, or it is not the key it is listed as.
+        """
+        stored = self.stored(name)
+        private = _decode_pem(_read_private(stored.path), what=f"key {name!r}", passphrase=passphrase)
+        if private.public != stored.public:
+            raise TrustError(f"cannot use key {name!r}: {stored.path} holds another key than its .pub says")
+        return private
+
+    def export_private(self, name: str) -> bytes:
+        """The key file as it is, encrypted if it has a passphrase."""
+        return _read_private(self._existing(name))
+
+    def remove(self, name: str) -> None:
+        """Take a key back that was just stored and could not be finished."""
+        for suffix in (".pem", ".pub"):
+            (self.folder / (name + suffix)).unlink(missing_ok=True)
+
+    def _check_free(self, name: str) -> None:
+        if not NAME.match(name):
+            raise UsageError(f"cannot name a key {name!r}: letters, digits and single inner hyphens are allowed")
+        if name in self.names():
+            raise UsageError(f"cannot make key {name!r}: there is one of that name",
+                             hint=f"look at it with `imagekit key show {name}`, or take another name")
+
+    def _existing(self, name: str) -> Path:
+        names = self.names()
+        if name not in names:
+            known = f"there is {', '.join(names)}" if names else "there is none"
+            raise UsageError(f"cannot find key {name!r} in {self.folder}: {known}",
+                             hint=f"make it with `imagekit key create {name}`")
+        return self.folder / f"{name}.pem"
+
+    def _check_folder(self) -> None:
+        _refuse_readable(self.folder, self.folder.stat(), "key folder", 0o700)
+
+    def _store(self, name: str, private: PrivateKey, passphrase: bytes | None) -> None:
+        encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+        pem = private.rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise no_space(self.folder, error) from error
+        self._check_folder()
+        with FolderLock(self.folder, wait=True):
+            self._check_free(name)
+            write_atomic(self.folder / f"{name}.pub", armor(private.public.encode()) + b"\n", mode=0o600)
+            _create_private(self.folder / f"{name}.pem", pem)
+
+
+def _create_private(path: Path, content: bytes) -> None:
+    """A file that nobody else could ever read, complete as soon as it has its name, never over an existing one."""
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)  # mode 0600, whatever the umask
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.link(temporary, path)
+        finally:
+            Path(temporary).unlink()
+        with _opened(path.parent, os.O_RDONLY | os.O_DIRECTORY) as folder:
+            os.fsync(folder)
+    except FileExistsError as error:
+        raise UsageError(f"cannot write {path}: there is such a key already") from error
+    except OSError as error:
+        raise no_space(path, error) from error
+
+
+def _read_private(path: Path) -> bytes:
+    """The content of a key file, after a look at the file that was really opened."""
+    try:
+        with _opened(path, os.O_RDONLY | os.O_NOFOLLOW) as descriptor:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_KEY_FILE:
+                raise DocumentError(f"cannot read {path}: it is not a key file")
+            _refuse_readable(path, status, "key file", 0o600)
+            return os.read(descriptor, MAX_KEY_FILE)
+    except OSError as error:
+        raise HostError(f"cannot read {path}: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_readable(path: Path, status: os.stat_result, what: str, mode: int) -> None:
+    if status.st_mode & 0o077:
+        raise TrustError(f"cannot use {what} {path}: others may get at it (mode {stat.S_IMODE(status.st_mode):04o})",
+                         hint=f"chmod {mode:o} {path}, and think about who may have read it")
+    if status.st_uid != os.geteuid():
+        raise TrustError(f"cannot use {what} {path}: it belongs to another user (uid {status.st_uid})")
+
+
+def _decode_pem(pem: bytes, *, what: str, passphrase: Passphrase) -> PrivateKey:
+    encrypted = ENCRYPTED in pem
+    try:
+        private = load_pem_private_key(pem, password=passphrase() if encrypted else None)
+    except ValueError as error:
+        if encrypted:
+            raise TrustError(f"cannot open {what}: the passphrase is not the right one") from error
+        raise DocumentError(f"cannot read {what}: it is not a private key in PEM") from None
+    except UnsupportedAlgorithm:
+        raise DocumentError(f"cannot read {what}: its kind of key or encryption is not supported") from None
+    if not isinstance(private, rsa.RSAPrivateKey):
+        raise DocumentError(f"cannot use {what}: it is no RSA key, and assertions know no other")
+    return PrivateKey(rsa=private)

@@ -1,0 +1,188 @@
+"""One QEMU process: started, listened to, and always ended.
+
+The runner moves bytes and events between QEMU and a `Watch`, which decides what they mean. QEMU's three sockets are
+inherited pairs (see `imagekit.qemu.machine`). QEMU starts paused and runs from `start` on; whatever happens afterwards,
+`close` leaves no process behind, and neither does our own death (see `imagekit.host.children`).
+
+QMP: QEMU's docs/interop/qmp-spec, spoken by qemu.qmp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from qemu.qmp import EventListener, QMPClient, QMPError
+
+from imagekit.errors import HostError
+from imagekit.host.children import Child, start
+from imagekit.host.ports import Tools
+from imagekit.qemu.machine import Accelerator, Machine, Wiring, command_line
+from imagekit.qemu.watch import Watch
+from imagekit.qemu.workbench import Workbench
+
+GREETING_S = 20.0  # QEMU answers QMP before the guest runs; a busy host may take a while
+_EVENTS = ("RESET", "SHUTDOWN", "WATCHDOG", "GUEST_PANICKED")
+
+
+class Runner:
+    """A running machine. Use as an asynchronous context: leaving it ends QEMU."""
+
+    def __init__(self, *, tools: Tools, machine: Machine, bench: Workbench, accelerator: Accelerator, watch: Watch,
+                 console: BinaryIO | None = None) -> None:
+        self._tools = tools
+        self._machine = machine
+        self._bench = bench
+        self._accelerator = accelerator
+        self.watch = watch
+        self._console = console
+        self._child: Child | None = None
+        self._qmp = QMPClient(machine.name)
+        self._qmp.logger.setLevel(logging.CRITICAL)  # a connection that ends with QEMU is no news
+        self._listener = EventListener(_EVENTS)
+        self._sockets: list[socket.socket] = []
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        self._origin_s: float | None = None
+
+    @property
+    def now_s(self) -> float:
+        """Seconds since the run's first power-on."""
+        return 0.0 if self._origin_s is None else asyncio.get_running_loop().time() - self._origin_s
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.status is None
+
+    async def __aenter__(self) -> Runner:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Power on.
+
+        Raises:
+            HostError: QEMU is not installed, or ends at once (its words are the details).
+        """
+        pairs = {name: socket.socketpair() for name in ("qmp", "serial", "health")}
+        self._sockets = [end for pair in pairs.values() for end in pair]
+        theirs = {name: pair[1].fileno() for name, pair in pairs.items()}
+        wiring = Wiring(disk=self._bench.disk, disk_format=self._bench.disk_format,
+                        firmware_code=self._bench.firmware_code, firmware_variables=self._bench.firmware_variables,
+                        qmp_fd=theirs["qmp"], serial_fd=theirs["serial"], health_fd=theirs["health"])
+        args = command_line(self._machine, wiring, self._accelerator)
+        self._child = await start(self._tools, self._machine.emulator, args, pass_fds=tuple(theirs.values()))
+        for pair in pairs.values():
+            pair[1].close()
+        self._qmp.register_listener(self._listener)
+        try:
+            await asyncio.wait_for(self._qmp.connect(pairs["qmp"][0]), GREETING_S)
+        except (QMPError, OSError, EOFError, TimeoutError) as error:
+            await self._child.kill()
+            raise self._died("did not start") from error
+        serial, serial_writer = await asyncio.open_unix_connection(sock=pairs["serial"][0])
+        health, health_writer = await asyncio.open_unix_connection(sock=pairs["health"][0])
+        self._writers = [serial_writer, health_writer]
+        if self._origin_s is None:
+            self._origin_s = asyncio.get_running_loop().time()
+        self.watch.begin(self.now_s, "power on")
+        self._tasks = [asyncio.create_task(task) for task in (
+            self._read_serial(serial), self._read_health(health, health_writer), self._read_events(), self._wait_end())]
+        await self.execute("cont")
+
+    async def execute(self, command: str, **arguments: Any) -> Any:
+        """One QMP command. Raises: HostError: QEMU refuses it, or is gone."""
+        try:
+            return await self._qmp.execute(command, arguments or None)
+        except (QMPError, OSError, EOFError) as error:
+            raise self._died(f"refused {command}") from error
+
+    async def until(self, predicate: Callable[[], bool], *, deadline_s: float) -> bool:
+        """Wait until `predicate` holds; False when time is up or QEMU ended first."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + deadline_s
+        while not predicate():
+            left = end - loop.time()
+            if left <= 0 or not self.running:
+                return predicate()
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), left)
+        return True
+
+    def check_alive(self) -> None:
+        """Raises: HostError: QEMU ended with an error of its own, which the guest cannot cause in good health."""
+        if self._child is not None and self._child.status not in (None, 0):
+            raise self._died(f"ended with status {self._child.status}")
+
+    async def power_cut(self) -> None:
+        """End QEMU between two instructions; what the disk was given so far stays."""
+        if self._child is not None:
+            await self._child.kill()
+        await self._hang_up("power cut")
+
+    async def close(self) -> None:
+        """End QEMU if it runs, and let go of everything."""
+        if self._child is not None:
+            await self._child.kill()
+        await self._hang_up("switched off")
+
+    async def _hang_up(self, how: str) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        with contextlib.suppress(Exception):  # it reports in many ways that the other end is gone, which we know
+            await self._qmp.disconnect()
+        for writer in self._writers:
+            writer.close()
+        self._writers = []
+        for end in self._sockets:
+            with contextlib.suppress(OSError):
+                end.close()
+        self._sockets = []
+        if self._child is not None:
+            self._child = None
+            self.watch.end(self.now_s, how)
+
+    async def _read_serial(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if self._console is not None:
+                    self._console.write(data)
+                    self._console.flush()
+                self.watch.console(self.now_s, data)
+                self._changed.set()
+
+    async def _read_health(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(self.watch.health(self.now_s, data))
+                await writer.drain()
+                self._changed.set()
+
+    async def _read_events(self) -> None:
+        async for event in self._listener:
+            told: Any = event.get("data", {})
+            self.watch.event(self.now_s, str(event["event"]), guest=bool(told.get("guest", False)),
+                             reason=str(told.get("reason", "")))
+            self._changed.set()
+
+    async def _wait_end(self) -> None:
+        assert self._child is not None
+        await self._child.wait()
+        self._changed.set()
+
+    def _died(self, how: str) -> HostError:
+        said = self._child.said if self._child is not None else ()
+        return HostError(f"cannot run {self._machine.emulator}: it {how}", details=said,
+                         hint="try --accel tcg" if self._accelerator is Accelerator.KVM else None)

@@ -1,0 +1,149 @@
+"""Everything that is heard from a guest, put together: boots, their phases, their verdicts. No clock and no sockets.
+
+The runner feeds it (console bytes, health-port bytes, QMP events, each with the second of the run it came) and asks it
+how things stand; tests feed it by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from imagekit.boot.health import Verdict
+from imagekit.qemu.console import LineSplitter, clean_line
+from imagekit.qemu.judge import Dialogue, Expectation, Judgement
+from imagekit.qemu.phases import Phase, PhaseClock, PhaseTime, hint
+from imagekit.qemu.transcript import Transcript
+
+LAST_LINES = 15
+
+
+@dataclass(slots=True, kw_only=True)
+class Boot:
+    """One boot, from power-on or reset to the next."""
+
+    number: int  # from 1
+    cause: str  # what began it: power on, the guest's reset, its watchdog, ours
+    start_s: float
+    clock: PhaseClock
+    dialogue: Dialogue
+    judged_s: float | None = None
+    ended: str | None = field(default=None)
+
+    @property
+    def judgement(self) -> Judgement | None:
+        return self.dialogue.judgement
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.judgement.verdict if self.judgement else None
+
+    @property
+    def healthy(self) -> bool:
+        return self.judgement is not None and self.judgement.healthy
+
+    @property
+    def phases(self) -> tuple[PhaseTime, ...]:
+        return self.clock.times(self.verdict.phases if self.verdict else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a run is not healthy, for people and for `--json`."""
+
+    phase: Phase
+    reasons: tuple[str, ...]
+    lines: tuple[str, ...]
+    hint: str | None
+
+
+class Watch:
+    """What is known about a guest so far."""
+
+    def __init__(self, *, expectation: Expectation, transcript: Transcript, new_nonce: Callable[[], str]) -> None:
+        self.expectation = expectation
+        self.transcript = transcript
+        self._new_nonce = new_nonce
+        self._lines = LineSplitter()
+        self._next_cause = ""
+        self.boots: list[Boot] = []
+
+    @property
+    def boot(self) -> Boot:
+        """The latest boot."""
+        return self.boots[-1]
+
+    @property
+    def reboots(self) -> int:
+        """How often the guest started again without being asked to."""
+        return sum(boot.cause not in ("power on", "our reset") for boot in self.boots)
+
+    def begin(self, time_s: float, cause: str) -> None:
+        """A boot begins: power on, or a reset."""
+        self._flush(time_s)
+        if self.boots:
+            self.boot.ended = self.boot.ended or cause
+        number = len(self.boots) + 1
+        self.boots.append(Boot(number=number, cause=cause, start_s=time_s, clock=PhaseClock(time_s),
+                               dialogue=Dialogue(self.expectation, self._new_nonce)))
+        self.transcript.mark(f"boot {number}: {cause}")
+
+    def console(self, time_s: float, data: bytes) -> None:
+        """Bytes of the serial line."""
+        for raw in self._lines.feed(data):
+            self._line(time_s, raw)
+
+    def health(self, time_s: float, data: bytes) -> bytes:
+        """Bytes of the health port; the answer is to be sent there."""
+        boot = self.boot
+        answer = boot.dialogue.hear(data)
+        if answer:
+            boot.clock.enter(time_s, Phase.HEALTH)
+        if boot.judgement is not None and boot.judged_s is None:
+            boot.judged_s = time_s
+            boot.clock.end(time_s)
+            outcome = "healthy" if boot.healthy else "; ".join(boot.judgement.reasons)
+            self.transcript.mark(f"verdict of boot {boot.number}: {outcome}")
+        return answer
+
+    def event(self, time_s: float, name: str, *, guest: bool, reason: str) -> None:
+        """A QMP event (QEMU's qapi/run-state.json)."""
+        if name == "WATCHDOG":
+            self._next_cause = "the watchdog's reset"
+            self.transcript.mark("the watchdog expired")
+        elif name == "RESET":
+            self.begin(time_s, self._next_cause or (f"the guest's reset ({reason})" if guest else "our reset"))
+            self._next_cause = ""
+        elif name == "SHUTDOWN":
+            self._flush(time_s)
+            self.boot.ended = "the guest switched itself off" if guest else "switched off"
+            self.transcript.mark(self.boot.ended)
+        elif name == "GUEST_PANICKED":
+            self.transcript.mark("the kernel panicked")
+
+    def end(self, time_s: float, how: str) -> None:
+        """QEMU is gone, or nobody listens any longer."""
+        self._flush(time_s)
+        self.boot.ended = self.boot.ended or how
+        self.transcript.mark(how)
+
+    def failure(self) -> Failure:
+        """Name what went wrong with the latest boot: the refusal of its verdict, or the phase it did not leave."""
+        boot = self.boot
+        lines = self.transcript.tail(LAST_LINES, boot=boot.number) or self.transcript.tail(LAST_LINES)
+        if boot.judgement is not None:
+            return Failure(phase=Phase.HEALTH, reasons=boot.judgement.reasons, lines=lines, hint=None)
+        phase = boot.clock.current
+        told = f"boot {boot.number} did not get past {phase}"
+        if boot.ended:
+            told += f" ({boot.ended})"
+        return Failure(phase=phase, reasons=(told,), lines=lines, hint=hint(phase, lines))
+
+    def _flush(self, time_s: float) -> None:
+        for raw in self._lines.flush():
+            self._line(time_s, raw)
+
+    def _line(self, time_s: float, raw: bytes) -> None:
+        for text in clean_line(raw):
+            self.transcript.add(time_s, self.boot.number, text)
+            self.boot.clock.line(time_s, text)

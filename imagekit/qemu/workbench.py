@@ -1,0 +1,99 @@
+"""The private folder of a run: the disk the guest writes to, its firmware variables; gone afterwards.
+
+Two ways to a disk that leaves the image alone. An **overlay** (qcow2) costs nothing and is for watching. A **copy**
+(sparse, or shared extents where the file system can) is a plain file of bytes that may be broken on purpose at any
+offset between boots, with nothing but `open`; it costs the mapped part of the image.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagekit.errors import DocumentError
+from imagekit.host.ports import Tools
+from imagekit.qemu.machine import Machine, find_firmware
+
+_COPY_STEP = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workbench:
+    """Files of one run, in a folder of mode 0700."""
+
+    folder: Path
+    disk: Path
+    disk_format: str
+    firmware_code: Path
+    firmware_variables: Path
+
+
+@contextmanager
+def workbench(tools: Tools, machine: Machine, image: Path, *, copy: bool = False,
+              keep: bool = False) -> Iterator[Workbench]:
+    """Make the folder, and remove it afterwards unless `keep`.
+
+    Raises:
+        DocumentError: the image is not a file.
+        HostError: qemu-img or the firmware is missing.
+    """
+    if not image.is_file():
+        raise DocumentError(f"cannot boot {image}: it is not a file")
+    code, variables = find_firmware(machine)
+    folder = Path(tempfile.mkdtemp(prefix="imagekit-boot-"))
+    try:
+        own_variables = folder / "vars.fd"
+        shutil.copyfile(variables, own_variables)
+        if copy:
+            disk, disk_format = folder / "disk.img", "raw"
+            copy_sparse(image, disk)
+        else:
+            disk, disk_format = folder / "disk.qcow2", "qcow2"
+            tools.run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image.resolve(), disk)
+        yield Workbench(folder=folder, disk=disk, disk_format=disk_format, firmware_code=code,
+                        firmware_variables=own_variables)
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_sparse(source: Path, target: Path) -> None:
+    """Copy the data of a sparse file and leave its holes holes."""
+    with source.open("rb") as reader, target.open("xb") as writer:
+        size = os.fstat(reader.fileno()).st_size
+        os.ftruncate(writer.fileno(), size)
+        for start, end in data_extents(reader.fileno(), size):
+            while start < end:
+                copied = _copy_range(reader.fileno(), writer.fileno(), start, min(end - start, _COPY_STEP))
+                if copied == 0:
+                    raise DocumentError(f"cannot copy {source}: it became shorter meanwhile")
+                start += copied
+
+
+def _copy_range(source: int, target: int, start: int, count: int) -> int:
+    """Copy within the kernel where it can, sharing extents where the file system can; else through memory."""
+    try:
+        return os.copy_file_range(source, target, count, start, start)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        return os.pwrite(target, os.pread(source, min(count, 1 << 20), start), start)
+
+
+def data_extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """The half-open byte ranges of a file that are not holes."""
+    start = 0
+    while start < size:
+        try:
+            start = os.lseek(fd, start, os.SEEK_DATA)
+        except OSError:  # ENXIO: no data up to the end
+            return
+        end = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, end
+        start = end

@@ -1,0 +1,81 @@
+"""The image stays as it is, and nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from imagekit.errors import DocumentError
+from imagekit.host.tools import LocalTools
+from imagekit.qemu.machine import Machine, load_machine
+from imagekit.qemu.workbench import copy_sparse, data_extents, workbench
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.img"
+    with path.open("wb") as stream:
+        stream.truncate(64 * MIB)
+        for offset in (0, 10 * MIB + 4096, 64 * MIB - 4096):
+            stream.seek(offset)
+            stream.write(os.urandom(4096))
+    return path
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """The PC, with firmware that is only bytes."""
+    flash = tmp_path / "flash.fd"
+    flash.write_bytes(b"flash")
+    from dataclasses import replace
+
+    loaded = load_machine("pc", [Path(__file__).parents[3] / "qemu"])
+    return replace(loaded, firmware=replace(loaded.firmware, code=(flash,), variables=(flash,)))
+
+
+def test_sparse_copy_has_the_same_bytes_and_the_same_holes(image: Path, tmp_path: Path) -> None:
+    copy_sparse(image, tmp_path / "copy.img")
+    assert (tmp_path / "copy.img").read_bytes() == image.read_bytes()
+    assert (tmp_path / "copy.img").stat().st_blocks <= image.stat().st_blocks + 8
+
+
+def test_extents_cover_the_data_and_skip_the_holes(image: Path) -> None:
+    with image.open("rb") as stream:
+        extents = list(data_extents(stream.fileno(), 64 * MIB))
+    assert extents[0][0] == 0
+    assert extents[-1][1] == 64 * MIB
+    assert sum(end - start for start, end in extents) < MIB
+
+
+def test_copy_is_private_and_gone_afterwards(image: Path, machine: Machine) -> None:
+    before = image.read_bytes()
+    with workbench(LocalTools(), machine, image, copy=True) as bench:
+        assert bench.folder.stat().st_mode & 0o777 == 0o700
+        with bench.disk.open("r+b") as stream:
+            stream.write(b"broken")
+        bench.firmware_variables.write_bytes(b"changed")
+    assert not bench.folder.exists()
+    assert image.read_bytes() == before
+    assert machine.firmware.variables[0].read_bytes() == b"flash"
+
+
+def test_failure_inside_leaves_nothing_behind(image: Path, machine: Machine) -> None:
+    with pytest.raises(KeyboardInterrupt), workbench(LocalTools(), machine, image, copy=True) as bench:
+        raise KeyboardInterrupt
+    assert not bench.folder.exists()
+
+
+def test_kept_folder_stays(image: Path, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with workbench(LocalTools(), machine, image, copy=True, keep=True) as bench:
+        pass
+    assert bench.disk.exists()
+
+
+def test_image_that_is_no_file_is_refused(machine: Machine, tmp_path: Path) -> None:
+    with pytest.raises(DocumentError), workbench(LocalTools(), machine, tmp_path / "none.img"):
+        pass
