@@ -81,6 +81,22 @@ def snap_yaml(name: str, kind: str) -> bytes:
     return f'name: {name}\nversion: "1.0"\ntype: {kind}\narchitectures: [amd64]\n'.encode()
 
 
+class Silent:
+    """`Progress` that says nothing and keeps the names of the steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def step(self, name: str, *, total: int | None = None, unit: str = "B") -> None:
+        self.steps.append(name)
+
+    def advance(self, amount: int) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
 @dataclass(slots=True, kw_only=True)
 class Workshop:
     """Makes packages and models below `folder`; `gadget` is the text of gadget.yaml."""

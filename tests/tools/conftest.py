@@ -6,13 +6,50 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from imagekit.build.run import Request, build, plan
+from imagekit.host.cache import Cache
+from imagekit.host.tools import LocalTools
+from imagekit.plan.image import ImagePlan
+from imagekit.plan.manifest import Manifest
+from imagekit.testing.documents import NOW
+from imagekit.testing.images import Silent, Workshop
+
 RunTool = Callable[..., str]
 
 ADMIN_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A finished image, and what it was made from."""
+
+    workshop: Workshop
+    request: Request
+    folder: Path
+    plan: ImagePlan
+    manifest: Manifest
+
+    @property
+    def image(self) -> Path:
+        return self.folder / self.manifest.image.file
+
+    def extract(self, structure: str, target: Path, image: Path | None = None) -> Path:
+        """One structure as a file, sparse."""
+        placement = self.plan.layout.named(structure)
+        with (image or self.image).open("rb") as source, target.open("wb") as out:
+            source.seek(placement.start)
+            for offset in range(0, placement.size, 1 << 20):
+                chunk = source.read(1 << 20)
+                if any(chunk):
+                    out.seek(offset)
+                    out.write(chunk)
+            out.truncate(placement.size)
+        return target
 
 
 @pytest.fixture
@@ -32,3 +69,35 @@ def run_tool() -> RunTool:
         return said
 
     return run
+
+
+def require(*names: str) -> None:
+    """Skip at home, fail in CI, if one of these programs is missing."""
+    for name in names:
+        if shutil.which(name, path=ADMIN_PATH) is None:
+            if os.environ.get("CI"):
+                pytest.fail(f"{name} is not installed")
+            pytest.skip(f"{name} is not installed")
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    """Packages and a model of them, signed, for a test to spoil."""
+    require("mkfs.erofs", "mke2fs")
+    made = Workshop(folder=tmp_path / "workshop")
+    made.folder.mkdir()
+    made.usual()
+    return made
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """An image, built once for all tests that only read it."""
+    require("mkfs.erofs", "mke2fs")
+    folder = tmp_path_factory.mktemp("image")
+    workshop = Workshop(folder=folder)
+    model = workshop.usual()
+    request = Request(model=model, packages=(workshop.packages,), trust=(workshop.trust,), epoch=None, now=NOW)
+    out = folder / "out"
+    manifest = build(request, out, tools=LocalTools, cache=Cache(folder / "cache"), progress=Silent())
+    return Built(workshop=workshop, request=request, folder=out, plan=plan(request), manifest=manifest)
