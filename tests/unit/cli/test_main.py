@@ -104,6 +104,16 @@ def test_mistyped_option_gets_a_suggestion() -> None:
     assert "no such option '--jsn'" in result.stderr and "did you mean '--json'?" in result.stderr
 
 
+def test_mistyped_verb_of_a_noun_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = type(sys)("imagekit_trial_group")
+    module.trial = click.Group("trial", commands=[click.Command("create"), click.Command("list")])
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(main_module.COMMANDS, "trial", ("Trust", module.__name__, "trial", "a trial"))
+    result = invoke("trial", "creat")
+    assert result.exit_code == 2
+    assert result.stderr == "imagekit: cannot run 'trial creat': no such command\nhint: did you mean 'create'?\n"
+
+
 def test_missing_argument_is_a_usage_error_with_the_help_as_hint() -> None:
     result = run("completion")
     assert result.returncode == 2
