@@ -48,10 +48,13 @@ def words_after_dashes() -> list[str]:
     return sys.argv[sys.argv.index("--") + 1:] if "--" in sys.argv else []
 
 
-def call(*argv: str | Path, env: Mapping[str, str] | None = None, capture: bool = False) -> str:
-    """Run a program in the project's folder; end the task with its exit code when it fails."""
+def call(*argv: str | Path, env: Mapping[str, str] | None = None, capture: bool = False, silent: bool = False) -> str:
+    """Run a program in the project's folder; end the task with its exit code when it fails.
+
+    `silent`: it cannot ask anything, as it has no terminal to read from.
+    """
     done = subprocess.run(show(*argv), cwd=ROOT, env={**os.environ, **(env or {})}, check=False, text=True,
-                          stdout=subprocess.PIPE if capture else None)
+                          stdin=subprocess.DEVNULL if silent else None, stdout=subprocess.PIPE if capture else None)
     if done.returncode:
         print(done.stdout or "", end="")
         raise Exit(f"{Path(argv[0]).name} ended with {done.returncode}", code=done.returncode)
@@ -115,10 +118,10 @@ def demo(c: Context) -> None:
     for phase, lines in demo_steps(program):
         start = time.monotonic()
         for line in lines:
-            call(*line, env=env)
+            call(*line, env=env, silent=True)
         took[phase] = time.monotonic() - start
     start = time.monotonic()
-    verdict = json.loads(call(program, "boot", image, "--json", env=env, capture=True))
+    verdict = json.loads(call(program, "boot", image, "--json", env=env, capture=True, silent=True))
     took["boot"] = time.monotonic() - start
     if verdict.get("healthy") is not True:
         raise Exit("no verdict that says healthy", code=7)

@@ -55,6 +55,9 @@ def run(argv: Sequence[str], *, prog_name: str) -> int:
         return asked.exit_code
     except ImagekitError as error:
         return tell(error, talk=talk, as_json=as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
     except click.ClickException as error:
         return tell(usage_error(error), talk=talk, as_json=as_json)
     except BrokenPipeError:
