@@ -36,10 +36,9 @@ SUITES = {"bookworm": "12", "trixie": "13"}
 
 
 def show(*argv: str | Path) -> list[str]:
-    """Print a command line the way one would type it here, and give it back as words."""
-    words = [str(word) for word in argv]
-    near = [os.path.relpath(word, ROOT) if word.startswith(f"{ROOT}/") else word for word in words]
-    print(f"\n$ {shlex.join(near)}", flush=True)
+    """Print a command line the way one would type it in the project's folder, and give it back so."""
+    words = [os.path.relpath(word, ROOT) if str(word).startswith(f"{ROOT}/") else str(word) for word in argv]
+    print(f"\n$ {shlex.join(words)}", flush=True)
     return words
 
 
@@ -100,8 +99,10 @@ def demo_steps(program: Path) -> Iterator[tuple[str, list[list[str | Path]]]]:
     if not any((DEMO / "data/imagekit/keys").glob("*")):
         yield "key", [[program, "key", "create", DEMO_BRAND]]
     yield "packages", [[program, "pack", *DEMO_RECIPES, "-o", packages]]
-    yield "signatures", [[program, "sign", *sorted(packages.glob("*.snap")), "-k", DEMO_BRAND],
-                         [program, "sign", DEMO_MODEL, "-k", DEMO_BRAND, "-o", model]]
+    lines: list[list[str | Path]] = [[program, "sign", *sorted(packages.glob("*.snap")), "-k", DEMO_BRAND]]
+    if not model.exists() or model.stat().st_mtime < (ROOT / DEMO_MODEL).stat().st_mtime:
+        lines.append([program, "sign", DEMO_MODEL, "-k", DEMO_BRAND, "-o", model])  # with the time of signing in it
+    yield "signatures", lines
     yield "image", [[program, "build", model, "--packages", packages, "-o", out]]
 
 
