@@ -147,6 +147,39 @@ def report(verdict: Mapping[str, Any], took: Mapping[str, float], total: float, 
         print(f"  {line}")
 
 
+# ---- equal bytes everywhere
+
+REPRODUCE = BUILD / "reproduce"
+REPRODUCE_EPOCH = "1767225600"  # 2026-01-01, the time of every signature
+
+
+@task
+def reproduce(c: Context) -> None:
+    """Pack, sign with a test key and build at a fixed time; the digests are equal on every machine.
+
+    `invoke fresh` compares them between Debian 12 and 13. The key is one of the published test keys.
+    """
+    from imagekit.testing.documents import Brand
+
+    shutil.rmtree(REPRODUCE, ignore_errors=True)
+    trust, packages, model = REPRODUCE / "trust", REPRODUCE / "packages", REPRODUCE / "pc-demo.model"
+    trust.mkdir(parents=True)
+    for assertion in Brand("acme").roots:
+        (trust / f"acme.{assertion.type}").write_bytes(assertion.encode())
+    env = {"XDG_DATA_HOME": str(REPRODUCE / "data"), "IMAGEKIT_TRUST": str(trust), "SOURCE_DATE_EPOCH": REPRODUCE_EPOCH}
+    program = BIN / "imagekit"
+    call(program, "key", "import", ROOT / "tests/keys/TEST-ONLY-brand.pem", "--name", "acme", env=env)
+    call(program, "pack", *DEMO_RECIPES, "-o", packages, env=env)
+    call(program, "sign", *sorted(packages.glob("*.snap")), "-k", "acme", env=env)
+    call(program, "sign", DEMO_MODEL, "-k", "acme", "-o", model, env=env)
+    call(program, "build", model, "--packages", packages, "-o", REPRODUCE / "out", "--twice", env=env)
+    manifest = json.loads((REPRODUCE / "out/manifest.json").read_text())
+    digests = {"image": manifest["image"]["digest"],
+               **{package["name"]: package["sha3-384"] for package in manifest["packages"]}}
+    (REPRODUCE / "digests.json").write_text(json.dumps(digests, indent=2, sort_keys=True) + "\n")
+    print((REPRODUCE / "digests.json").read_text(), end="")
+
+
 # ---- checks
 
 @task
@@ -244,10 +277,13 @@ def bare_root(suite: str, folder: Path) -> Iterator[list[str]]:
 
 
 @task(iterable=["suite"], help={"suite": "bookworm or trixie; both without it", "keep": "keep the bare roots' tars",
-                                "words": "what to run, instead of demo, demo and test"})
-def fresh(c: Context, suite: list[str], words: str = "demo demo test", keep: bool = True) -> None:
-    """Run the README's commands inside bare Debian 12 and 13 roots that have only git and python3."""
-    records = []
+                                "words": "what to run, instead of demo, demo, test and reproduce"})
+def fresh(c: Context, suite: list[str], words: str = "demo demo test reproduce", keep: bool = True) -> None:
+    """Run the README's commands inside bare Debian 12 and 13 roots that have only git and python3.
+
+    Both have to give the same digests of packages and image (`reproduce`).
+    """
+    records, digests = [], {}
     for name in suite or list(SUITES):
         with bare_root(name, BUILD / "fresh" / name) as enter:
             for word in words.split():
@@ -255,10 +291,15 @@ def fresh(c: Context, suite: list[str], words: str = "demo demo test", keep: boo
                 call(*enter, "sh", "-c", f"cd /root/imagekit && exec ./bootstrap {word}")
                 records.append({"debian": SUITES[name], "command": f"./bootstrap {word}",
                                 "seconds": round(time.monotonic() - began, 1)})
+            if "reproduce" in words.split():
+                digests[name] = json.loads(call(*enter, "cat", "/root/imagekit/build/reproduce/digests.json",
+                                                capture=True))
         if not keep:
             (BUILD / "fresh" / name / f"{name}.tar").unlink()
     commit = call("git", "rev-parse", "HEAD", capture=True).strip()
-    (BUILD / "fresh/result.json").write_text(json.dumps({"commit": commit, "runs": records}, indent=2) + "\n")
+    (BUILD / "fresh/result.json").write_text(json.dumps({"commit": commit, "runs": records, "digests": digests}, indent=2) + "\n")
+    if any(one != other for one in digests.values() for other in digests.values()):
+        raise Exit(f"the suites give different bytes: {json.dumps(digests, indent=2)}", code=7)
     print(f"\nFresh machines, commit {commit[:12]}:")
     for record in records:
         print(f"  Debian {record['debian']}: {record['command']}: {record['seconds']} s")
