@@ -26,11 +26,12 @@ from imagekit.host.files import LOCK_NAME, FolderLock, require_space
 from imagekit.host.ports import Progress, Tools
 from imagekit.plan.image import ImagePlan
 from imagekit.plan.manifest import MANIFEST, Manifest, ManifestFile, encode_manifest, parse_manifest, ranges_digest
-from imagekit.plan.writes import Zeros
+from imagekit.plan.writes import MakeExt4, Zeros
 from imagekit.units import MIB
 
 WORK = ".imagekit-work"
 LAYOUT = "layout.svg"
+SPARE = 32 * MIB  # what an empty ext4 takes, and everything small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ def names_for(model: str) -> Names:
 
 def build_into(folder: Path, plan: ImagePlan, *, tools: Callable[[], Tools], cache: Cache, progress: Progress,
                note: Callable[[Manifest], tuple[str, bytes] | None]) -> Manifest:
-    """Build the planned image into `folder`; `tools` is asked once the folder is ours.
+    """Build the planned image into `folder`; `tools` is asked when it is needed.
 
     `note` names a further file that is put in place with the others.
 
@@ -67,10 +68,10 @@ def build_into(folder: Path, plan: ImagePlan, *, tools: Callable[[], Tools], cac
     """
     with held(folder), working_folder(folder) as work:
         before = check_folder(folder, plan)
-        needed = sum(write.length for write in plan.writes if not isinstance(write, Zeros)) + 32 * MIB
+        needed = sum(write.length for write in plan.writes if not isinstance(write, Zeros | MakeExt4)) + SPARE
         require_space(folder, needed, what="build an image")
         try:
-            manifest = make_all(work, plan, tools=tools(), cache=cache, progress=progress)
+            manifest = make_all(work, plan, tools=tools, cache=cache, progress=progress)
             if before is not None and before.image.digest == manifest.image.digest:
                 manifest = replace(manifest, booted=before.booted)  # the same bytes: that they booted stays true
             (work / MANIFEST).write_bytes(encode_manifest(manifest))
@@ -127,7 +128,7 @@ def working_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def make_all(work: Path, plan: ImagePlan, *, tools: Tools, cache: Cache, progress: Progress) -> Manifest:
+def make_all(work: Path, plan: ImagePlan, *, tools: Callable[[], Tools], cache: Cache, progress: Progress) -> Manifest:
     """Make the image and what goes with it in the empty folder `work`; the manifest is returned, not written."""
     names = names_for(plan.model.model)
     image = ImageFile(work / names.image, plan.disk_size)

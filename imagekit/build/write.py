@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageMember, Package
 from imagekit.units import BLOCK
 
 
-def write_image(plan: ImagePlan, image: ImageFile, *, tools: Tools, cache: Cache,
+def write_image(plan: ImagePlan, image: ImageFile, *, tools: Callable[[], Tools], cache: Cache,
                 progress: Progress) -> tuple[MappedRange, ...]:
     """Write everything of the plan, and tell what is mapped.
 
@@ -52,7 +52,7 @@ def write_image(plan: ImagePlan, image: ImageFile, *, tools: Tools, cache: Cache
         elif isinstance(write, Copy) and isinstance(write.source, PackageMember):
             copy_member(plan, image, write, write.source)
         elif isinstance(write, MakeExt4):
-            make_ext4(image, write, plan.timestamp, tools=tools)
+            make_ext4(image, write, plan.timestamp, tools=tools())
     return map_ranges(plan, image, progress=progress)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -115,36 +113,13 @@ def build(model: Path, output: Path | None, packages: tuple[Path, ...], trust: t
     done = up_to_date(request, output)
     if done is None:
         cache = Cache(default_cache_folder(os.environ))
-        with progress() as told, ended_by_sigterm():
+        with progress() as told:
             done = make_image(request, output, tools=lambda: locked_tools(told, cache), cache=cache, progress=told)
     else:
         say(f"{output / done.image.file} is up to date")
     if twice:
         build_again(request, output, done)
     show_image(output, done, as_json=as_json, proved=twice)
-
-
-@contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that what was begun is cleared away, and then exit with 143."""
-    import signal
-
-    ended = False
-
-    def end(*_: Any) -> None:
-        nonlocal ended
-        ended = True
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    except KeyboardInterrupt:
-        if ended:
-            raise SystemExit(128 + signal.SIGTERM) from None
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def build_again(request: Request, output: Path, first: Manifest) -> None:

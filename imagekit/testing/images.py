@@ -82,13 +82,15 @@ def snap_yaml(name: str, kind: str) -> bytes:
 
 
 class Silent:
-    """`Progress` that says nothing and keeps the names of the steps."""
+    """`Progress` that says nothing and keeps the steps with their totals."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
+        self.totals: dict[str, tuple[int | None, str]] = {}
 
     def step(self, name: str, *, total: int | None = None, unit: str = "B") -> None:
         self.steps.append(name)
+        self.totals[name] = (total, unit)
 
     def advance(self, amount: int) -> None:
         pass

@@ -1,0 +1,278 @@
+"""Everything that can be wrong with an image's inputs, or go wrong while it is built: exit code, words, nothing left."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagekit.assertions import encode_stream
+from imagekit.errors import ExitCode
+from imagekit.host.files import FolderLock
+from imagekit.testing.documents import Brand
+from imagekit.testing.images import BOOT_ASSETS, GADGET, Workshop, noise
+
+pytestmark = pytest.mark.tools
+
+
+def imagekit(*args: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "imagekit.cli", *map(str, args)], capture_output=True, text=True,
+                          check=False, timeout=120, **more)
+
+
+def arguments(workshop: Workshop, *more: str | Path) -> list[str]:
+    return ["build", str(workshop.folder / "pc.model"), "--packages", str(workshop.packages), "--trust",
+            str(workshop.trust), "-o", str(workshop.folder / "out"), *map(str, more)]
+
+
+def refused(workshop: Workshop, code: ExitCode, *words: str) -> str:
+    """Build, be refused with `code` and these words, and leave nothing; answers what was said."""
+    result = imagekit(*arguments(workshop))
+    assert result.returncode == code, result.stderr
+    for word in words:
+        assert word in result.stderr, result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (workshop.folder / "out").exists()
+    return result.stderr
+
+
+def flip(path: Path, position: int) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[position] ^= 1
+    path.write_bytes(raw)
+
+
+def test_model_with_one_byte_changed_is_refused(workshop: Workshop) -> None:
+    model = workshop.folder / "pc.model"
+    model.write_bytes(model.read_bytes().replace(b"grade: signed", b"grade: secured", 1))
+    refused(workshop, ExitCode.TRUST, "model 16/acme/pc")
+
+
+def test_model_signed_by_a_strangers_key_is_refused(workshop: Workshop) -> None:
+    stranger = Brand("stranger")
+    model = stranger.model(brand_id="stranger", authority_id="stranger")
+    (workshop.folder / "pc.model").write_bytes(encode_stream([model, stranger.account, stranger.account_key]))
+    refused(workshop, ExitCode.TRUST, "model 16/stranger/pc")
+
+
+@pytest.mark.parametrize(("since", "until"), [(-20, -10), (10, 20)], ids=["expired", "not yet valid"])
+def test_key_outside_its_time_is_refused(workshop: Workshop, since: int, until: int) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    workshop.brand = Brand("acme", since=now + timedelta(days=since), until=now + timedelta(days=until))
+    workshop.write_trust()
+    workshop.model()
+    refused(workshop, ExitCode.TRUST)
+
+
+def test_unsigned_model_is_refused_with_the_command_that_signs_it(workshop: Workshop) -> None:
+    source = workshop.folder / "pc.yaml"
+    source.write_text("type: model\nseries: '16'\n")
+    result = imagekit("build", source, "-o", workshop.folder / "out")
+    assert result.returncode == ExitCode.TRUST
+    assert f"hint: imagekit sign {source} -k" in result.stderr
+
+
+def test_package_that_nobody_signed_is_refused(workshop: Workshop) -> None:
+    (workshop.packages / "debian-13_1.assert").unlink()
+    refused(workshop, ExitCode.TRUST, "debian-13: files of revision 1, none of them signed", "imagekit sign")
+
+
+@pytest.mark.parametrize("name", ["pc_1", "pc-kernel_1", "debian-13_1"])
+def test_package_with_one_byte_changed_is_refused(workshop: Workshop, name: str) -> None:
+    path = workshop.packages / f"{name}.snap"
+    flip(path, path.stat().st_size - 5000)
+    refused(workshop, ExitCode.TRUST, f"{name}.snap", "SHA3-384")
+
+
+def test_package_cut_short_is_refused_with_both_sizes(workshop: Workshop) -> None:
+    path = workshop.packages / "debian-13_1.snap"
+    size = path.stat().st_size
+    os.truncate(path, size - 4096)
+    refused(workshop, ExitCode.TRUST, f"it has {size - 4096} bytes, the signed revision 1 has {size}")
+
+
+def test_root_hash_that_is_not_the_packages_is_refused(workshop: Workshop) -> None:
+    path = workshop.packages / "debian-13_1.snap"
+    revision = workshop.brand.revision_for(path, verity_root="0" * 64)
+    workshop.write_assertions(path.with_suffix(".assert"), workshop.brand.declaration("debian-13"), revision)
+    refused(workshop, ExitCode.TRUST, "its hash tree has the root", "signed is " + "0" * 64)
+
+
+def test_compressed_package_of_something_else_is_refused(workshop: Workshop) -> None:
+    one, two = (workshop.packages / f"{name}_1.snap.zst" for name in ("debian-13", "pc-kernel"))
+    one.write_bytes(two.read_bytes())
+    refused(workshop, ExitCode.TRUST, "debian-13_1.snap.zst", "what it unpacks to")
+
+
+def test_compressed_package_that_is_broken_is_refused(workshop: Workshop) -> None:
+    flip(workshop.packages / "debian-13_1.snap.zst", 2)
+    refused(workshop, ExitCode.DOCUMENT, "debian-13_1.snap.zst", "not valid zstd")
+
+
+def with_gadget(workshop: Workshop, old: str, new: str) -> None:
+    assert old in GADGET
+    workshop.package("pc", "gadget", {"meta/gadget.yaml": GADGET.replace(old, new).encode(), **BOOT_ASSETS}, revision=2)
+
+
+def test_two_structures_that_overlap_are_refused_with_their_line(workshop: Workshop) -> None:
+    with_gadget(workshop, "{name: slot-state,", "{name: slot-state, offset: 20M,")
+    refused(workshop, ExitCode.DOCUMENT, "pc_2.snap meta/gadget.yaml:14: volumes.pc.structure[1].offset: structure"
+            " 'slot-state' starts at 20971520, inside structure 'esp' which ends at 42991616")
+
+
+def test_unknown_role_is_refused_with_its_line(workshop: Workshop) -> None:
+    with_gadget(workshop, "role: system-data", "role: system-date")
+    refused(workshop, ExitCode.DOCUMENT, "structure[7].role: 'system-date' is not a role")
+
+
+def test_content_larger_than_its_structure_is_refused(workshop: Workshop) -> None:
+    with_gadget(workshop, "86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M", "86B3FADB-AE30-590F-BC3C-D69AB6A623A1,"
+                " size: 2M")
+    refused(workshop, ExitCode.PLAN, "cannot fill structure 'base-a'", "raise the size of the structure")
+
+
+def test_kernel_package_without_a_kernel_is_refused(workshop: Workshop) -> None:
+    workshop.package("pc-kernel", "kernel", {"modules/x.ko": noise("x", 5000)}, revision=2)
+    refused(workshop, ExitCode.DOCUMENT, "cannot read kernel.efi in pc-kernel_2.snap: there is no such file")
+
+
+def test_package_of_the_wrong_type_is_refused(workshop: Workshop) -> None:
+    workshop.package("pc-kernel", "base", {"kernel.efi": noise("x", 5000)}, revision=2)
+    refused(workshop, ExitCode.PLAN, "its snap.yaml says type 'base', the model says 'kernel'")
+
+
+def test_output_that_is_a_file_is_refused(workshop: Workshop) -> None:
+    (workshop.folder / "out").write_text("precious")
+    result = imagekit(*arguments(workshop))
+    assert result.returncode == ExitCode.USAGE
+    assert "it is a file" in result.stderr
+    assert (workshop.folder / "out").read_text() == "precious"
+
+
+def test_folder_of_another_models_image_is_refused(workshop: Workshop, built: Any) -> None:
+    model = workshop.model("other")
+    before = sorted(path.name for path in built.folder.iterdir())
+    result = imagekit("build", model, "--packages", workshop.packages, "--trust", workshop.trust, "-o", built.folder)
+    assert result.returncode == ExitCode.USAGE
+    assert "it holds the image of acme/pc" in result.stderr
+    assert sorted(path.name for path in built.folder.iterdir()) == before
+
+
+def test_second_build_into_the_same_folder_at_once_is_refused(workshop: Workshop) -> None:
+    out = workshop.folder / "out"
+    with FolderLock(out):
+        result = imagekit(*arguments(workshop))
+    assert result.returncode == ExitCode.HOST
+    assert "another imagekit works in it" in result.stderr
+    assert [path.name for path in out.iterdir()] == [".imagekit.lock"]
+
+
+def test_file_size_limit_is_told_and_nothing_is_left(workshop: Workshop) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100 << 20, 100 << 20))
+
+    result = imagekit(*arguments(workshop), preexec_fn=limit)
+    assert result.returncode == ExitCode.HOST, result.stderr
+    assert "larger than allowed" in result.stderr
+    assert not (workshop.folder / "out").exists()
+
+
+FILLED = textwrap.dedent("""
+    import pathlib, sys
+    from imagekit.build.run import Request, build
+    from imagekit.errors import HostError
+    from imagekit.host.cache import Cache
+    from imagekit.host.tools import LocalTools
+    from imagekit.testing.documents import NOW
+    from imagekit.testing.images import Silent
+
+    folder = pathlib.Path(sys.argv[1])
+    disk = folder / "disk"
+
+    class Filling(Silent):
+        def step(self, name, **more):
+            if name.startswith("write debian-13"):  # somebody else fills the disk while we build
+                with open(disk / "filler", "wb") as stream:
+                    try:
+                        while True:
+                            stream.write(bytes(1 << 16))
+                            stream.flush()
+                    except OSError:
+                        pass
+
+    request = Request(model=folder / "pc.model", packages=(folder / "packages",), trust=(folder / "trust",), epoch=None,
+                      now=NOW)
+    try:
+        build(request, disk / "out", tools=LocalTools, cache=Cache(folder / "cache"), progress=Filling())
+    except HostError as error:
+        print(error.message, "|", error.hint)
+    print(sorted(path.name for path in disk.iterdir()))
+""")
+
+
+def test_disk_that_fills_while_building_is_told_and_nothing_is_left(workshop: Workshop) -> None:
+    disk = workshop.folder / "disk"
+    disk.mkdir()
+    script = workshop.folder / "filled.py"
+    script.write_text(FILLED)
+    rights = [] if os.geteuid() == 0 else ["-r"]
+    mount = f"mount -t tmpfs -o size=60m none {disk} && exec {sys.executable} {script} {workshop.folder}"
+    result = subprocess.run(["unshare", *rights, "-m", "sh", "-c", mount], capture_output=True, text=True, check=False,
+                            env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    if result.returncode and ("unshare" in result.stderr or "mount" in result.stderr):
+        pytest.skip(f"this machine lets nobody mount a small disk: {result.stderr.strip()}")
+    assert "no space left on the disk | the image needs" in result.stdout, result.stderr
+    assert result.stdout.endswith("['filler']\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_build_leaves_nothing(workshop: Workshop, number: signal.Signals, code: int) -> None:
+    workshop.gadget = GADGET.replace("A623A1, size: 8M", "A623A1, size: 120M").replace("size: 64M", "size: 200M")
+    workshop.usual(base=96 << 20)
+    out = workshop.folder / "out"
+    with subprocess.Popen([sys.executable, "-m", "imagekit.cli", *arguments(workshop)], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (out / ".imagekit-work" / "pc.img").exists():
+            time.sleep(0.002)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    assert not out.exists()
+
+
+def test_interrupted_build_leaves_the_image_before_it_alone(workshop: Workshop, tmp_path: Path) -> None:
+    out = workshop.folder / "out"
+    out.mkdir()
+    (out / "pc.img").write_text("the image before")
+    flip(workshop.packages / "debian-13_1.snap", 4096 * 20)
+    assert imagekit(*arguments(workshop)).returncode == ExitCode.TRUST
+    assert {path.name for path in out.iterdir()} == {"pc.img", ".imagekit.lock"}
+    assert (out / "pc.img").read_text() == "the image before"
+
+
+def test_rest_of_a_killed_build_is_cleared_away(workshop: Workshop) -> None:
+    work = workshop.folder / "out" / ".imagekit-work"
+    work.mkdir(parents=True)
+    (work / "pc.img").write_text("half")
+    flip(workshop.packages / "pc-kernel_1.snap", 4096 * 20)
+    assert imagekit(*arguments(workshop)).returncode == ExitCode.TRUST
+    assert not work.exists()
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(workshop: Workshop) -> None:
+    before = {path: path.stat().st_mtime_ns for path in workshop.folder.rglob("*")}
+    result = imagekit(*arguments(workshop, "--dry-run", "--json"))
+    assert result.returncode == 0, result.stderr
+    assert [item["name"] for item in json.loads(result.stdout)["structures"]][:2] == ["esp", "slot-state"]
+    assert {path: path.stat().st_mtime_ns for path in workshop.folder.rglob("*")} == before
