@@ -36,10 +36,9 @@ SUITES = {"bookworm": "12", "trixie": "13"}
 
 
 def show(*argv: str | Path) -> list[str]:
-    """Print a command line the way one would type it here, and give it back as words."""
-    words = [str(word) for word in argv]
-    near = [os.path.relpath(word, ROOT) if word.startswith(f"{ROOT}/") else word for word in words]
-    print(f"\n$ {shlex.join(near)}", flush=True)
+    """Print a command line the way one would type it in the project's folder, and give it back so."""
+    words = [os.path.relpath(word, ROOT) if str(word).startswith(f"{ROOT}/") else str(word) for word in argv]
+    print(f"\n$ {shlex.join(words)}", flush=True)
     return words
 
 
@@ -48,10 +47,13 @@ def words_after_dashes() -> list[str]:
     return sys.argv[sys.argv.index("--") + 1:] if "--" in sys.argv else []
 
 
-def call(*argv: str | Path, env: Mapping[str, str] | None = None, capture: bool = False) -> str:
-    """Run a program in the project's folder; end the task with its exit code when it fails."""
+def call(*argv: str | Path, env: Mapping[str, str] | None = None, capture: bool = False, silent: bool = False) -> str:
+    """Run a program in the project's folder; end the task with its exit code when it fails.
+
+    `silent`: it cannot ask anything, as it has no terminal to read from.
+    """
     done = subprocess.run(show(*argv), cwd=ROOT, env={**os.environ, **(env or {})}, check=False, text=True,
-                          stdout=subprocess.PIPE if capture else None)
+                          stdin=subprocess.DEVNULL if silent else None, stdout=subprocess.PIPE if capture else None)
     if done.returncode:
         print(done.stdout or "", end="")
         raise Exit(f"{Path(argv[0]).name} ended with {done.returncode}", code=done.returncode)
@@ -97,8 +99,10 @@ def demo_steps(program: Path) -> Iterator[tuple[str, list[list[str | Path]]]]:
     if not any((DEMO / "data/imagekit/keys").glob("*")):
         yield "key", [[program, "key", "create", DEMO_BRAND]]
     yield "packages", [[program, "pack", *DEMO_RECIPES, "-o", packages]]
-    yield "signatures", [[program, "sign", *sorted(packages.glob("*.snap")), "-k", DEMO_BRAND],
-                         [program, "sign", DEMO_MODEL, "-k", DEMO_BRAND, "-o", model]]
+    lines: list[list[str | Path]] = [[program, "sign", *sorted(packages.glob("*.snap")), "-k", DEMO_BRAND]]
+    if not model.exists() or model.stat().st_mtime < (ROOT / DEMO_MODEL).stat().st_mtime:
+        lines.append([program, "sign", DEMO_MODEL, "-k", DEMO_BRAND, "-o", model])  # with the time of signing in it
+    yield "signatures", lines
     yield "image", [[program, "build", model, "--packages", packages, "-o", out]]
 
 
@@ -115,10 +119,10 @@ def demo(c: Context) -> None:
     for phase, lines in demo_steps(program):
         start = time.monotonic()
         for line in lines:
-            call(*line, env=env)
+            call(*line, env=env, silent=True)
         took[phase] = time.monotonic() - start
     start = time.monotonic()
-    verdict = json.loads(call(program, "boot", image, "--json", env=env, capture=True))
+    verdict = json.loads(call(program, "boot", image, "--json", env=env, capture=True, silent=True))
     took["boot"] = time.monotonic() - start
     if verdict.get("healthy") is not True:
         raise Exit("no verdict that says healthy", code=7)
@@ -141,6 +145,39 @@ def report(verdict: Mapping[str, Any], took: Mapping[str, float], total: float, 
                  ".venv/bin/imagekit plan build/demo/pc-demo.model --packages build/demo/packages"
                  " --trust build/demo/data/imagekit/trust"):
         print(f"  {line}")
+
+
+# ---- equal bytes everywhere
+
+REPRODUCE = BUILD / "reproduce"
+REPRODUCE_EPOCH = "1767225600"  # 2026-01-01, the time of every signature
+
+
+@task
+def reproduce(c: Context) -> None:
+    """Pack, sign with a test key and build at a fixed time; the digests are equal on every machine.
+
+    `invoke fresh` compares them between Debian 12 and 13. The key is one of the published test keys.
+    """
+    from imagekit.testing.documents import Brand
+
+    shutil.rmtree(REPRODUCE, ignore_errors=True)
+    trust, packages, model = REPRODUCE / "trust", REPRODUCE / "packages", REPRODUCE / "pc-demo.model"
+    trust.mkdir(parents=True)
+    for assertion in Brand("acme").roots:
+        (trust / f"acme.{assertion.type}").write_bytes(assertion.encode())
+    env = {"XDG_DATA_HOME": str(REPRODUCE / "data"), "IMAGEKIT_TRUST": str(trust), "SOURCE_DATE_EPOCH": REPRODUCE_EPOCH}
+    program = BIN / "imagekit"
+    call(program, "key", "import", ROOT / "tests/keys/TEST-ONLY-brand.pem", "--name", "acme", env=env)
+    call(program, "pack", *DEMO_RECIPES, "-o", packages, env=env)
+    call(program, "sign", *sorted(packages.glob("*.snap")), "-k", "acme", env=env)
+    call(program, "sign", DEMO_MODEL, "-k", "acme", "-o", model, env=env)
+    call(program, "build", model, "--packages", packages, "-o", REPRODUCE / "out", "--twice", env=env)
+    manifest = json.loads((REPRODUCE / "out/manifest.json").read_text())
+    digests = {"image": manifest["image"]["digest"],
+               **{package["name"]: package["sha3-384"] for package in manifest["packages"]}}
+    (REPRODUCE / "digests.json").write_text(json.dumps(digests, indent=2, sort_keys=True) + "\n")
+    print((REPRODUCE / "digests.json").read_text(), end="")
 
 
 # ---- checks
@@ -240,10 +277,13 @@ def bare_root(suite: str, folder: Path) -> Iterator[list[str]]:
 
 
 @task(iterable=["suite"], help={"suite": "bookworm or trixie; both without it", "keep": "keep the bare roots' tars",
-                                "words": "what to run, instead of demo, demo and test"})
-def fresh(c: Context, suite: list[str], words: str = "demo demo test", keep: bool = True) -> None:
-    """Run the README's commands inside bare Debian 12 and 13 roots that have only git and python3."""
-    records = []
+                                "words": "what to run, instead of demo, demo, test and reproduce"})
+def fresh(c: Context, suite: list[str], words: str = "demo demo test reproduce", keep: bool = True) -> None:
+    """Run the README's commands inside bare Debian 12 and 13 roots that have only git and python3.
+
+    Both have to give the same digests of packages and image (`reproduce`).
+    """
+    records, digests = [], {}
     for name in suite or list(SUITES):
         with bare_root(name, BUILD / "fresh" / name) as enter:
             for word in words.split():
@@ -251,10 +291,15 @@ def fresh(c: Context, suite: list[str], words: str = "demo demo test", keep: boo
                 call(*enter, "sh", "-c", f"cd /root/imagekit && exec ./bootstrap {word}")
                 records.append({"debian": SUITES[name], "command": f"./bootstrap {word}",
                                 "seconds": round(time.monotonic() - began, 1)})
+            if "reproduce" in words.split():
+                digests[name] = json.loads(call(*enter, "cat", "/root/imagekit/build/reproduce/digests.json",
+                                                capture=True))
         if not keep:
             (BUILD / "fresh" / name / f"{name}.tar").unlink()
     commit = call("git", "rev-parse", "HEAD", capture=True).strip()
-    (BUILD / "fresh/result.json").write_text(json.dumps({"commit": commit, "runs": records}, indent=2) + "\n")
+    (BUILD / "fresh/result.json").write_text(json.dumps({"commit": commit, "runs": records, "digests": digests}, indent=2) + "\n")
+    if any(one != other for one in digests.values() for other in digests.values()):
+        raise Exit(f"the suites give different bytes: {json.dumps(digests, indent=2)}", code=7)
     print(f"\nFresh machines, commit {commit[:12]}:")
     for record in records:
         print(f"  Debian {record['debian']}: {record['command']}: {record['seconds']} s")

@@ -74,7 +74,7 @@ def base_tree(recipe: Recipe, section: Section, *, parts: Parts, cache: Cache, s
     with archive.open("rb") as stream:
         tree = read_tar(stream, path=archive)
     drop(tree, (*VOLATILE, *recipe.drop))
-    _settle(tree)
+    settle(tree)
     add_overlay(tree, OVERLAY, package=PACKAGE)
     _compile(tree, section, parts=parts, scratch=scratch, tools=tools)
     return tree
@@ -170,7 +170,7 @@ def drop(tree: Tree, globs: Sequence[str]) -> None:
         tree.discard(path)
 
 
-def _settle(tree: Tree) -> None:
+def settle(tree: Tree) -> None:
     """The folders that a device mounts on, nobody who can log in or become root, no trace of the day of building."""
     for path, mode in FOLDERS.items():
         tree.add(folder(path, mode=mode))

@@ -17,7 +17,7 @@ from imagekit.errors import DocumentError, HostError, PlanError
 from imagekit.host.apt import Apt, PartVanished, Wanted
 from imagekit.host.cache import Cache
 from imagekit.host.files import no_space, require_space, write_atomic
-from imagekit.host.ports import Progress
+from imagekit.host.ports import Progress, Tools
 from imagekit.host.tools import LocalTools
 from imagekit.packages.debmeta import Deb
 from imagekit.packages.lockfile import EMPTY, Lock, Part, Section, digest_of, encode_lock, parse_lock
@@ -35,15 +35,16 @@ class Policy:
 
 
 class Parts:
-    """The parts of recipes, by `lock`, in `cache`."""
+    """The parts of recipes, by `lock`, in `cache`; `host` runs apt."""
 
     def __init__(self, cache: Cache, lock: Lock, *, policy: Policy, environment: Mapping[str, str],
-                 progress: Progress) -> None:
+                 progress: Progress, host: Tools | None = None) -> None:
         self._cache = cache
         self._lock = lock
         self._policy = policy
         self._environment = environment
         self._progress = progress
+        self._host = host or LocalTools()
         self._apts: dict[tuple[str, str], Apt] = {}
         self._have: dict[str, Section] = {}
 
@@ -134,7 +135,7 @@ class Parts:
     def _apt(self, recipe: Recipe) -> Apt:
         key = (recipe.suite, recipe.architecture)
         if key not in self._apts:
-            self._apts[key] = Apt(self._cache, LocalTools(), suite=recipe.suite, architecture=recipe.architecture,
+            self._apts[key] = Apt(self._cache, self._host, suite=recipe.suite, architecture=recipe.architecture,
                                   environment=self._environment)
         return self._apts[key]
 

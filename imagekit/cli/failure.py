@@ -55,6 +55,9 @@ def run(argv: Sequence[str], *, prog_name: str) -> int:
         return asked.exit_code
     except ImagekitError as error:
         return tell(error, talk=talk, as_json=as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
     except click.ClickException as error:
         return tell(usage_error(error), talk=talk, as_json=as_json)
     except BrokenPipeError:
@@ -90,6 +93,10 @@ def usage_error(error: click.ClickException) -> ImagekitError:
     text = text[:1].lower() + text[1:]
     if isinstance(error, click.FileError):
         return HostError(f"cannot read the file named on the command line: {text}")
+    if isinstance(error, click.exceptions.NoSuchCommand) and error.ctx and isinstance(error.ctx.command, click.Group):
+        typed = f"{error.ctx.command_path} {error.command_name}".partition(" ")[2]
+        return UsageError(f"cannot run {typed!r}: no such command",
+                          hint=suggest(error.command_name, error.ctx.command.list_commands(error.ctx)))
     hint = None
     command = "imagekit"
     if isinstance(error, click.UsageError) and error.ctx is not None:

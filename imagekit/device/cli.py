@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
 
 from imagekit.errors import ExitCode, ImagekitError
 
@@ -58,5 +61,16 @@ def _run(words: tuple[str, ...]) -> int:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"imagekit: {line}\n")
-    sys.stdout.flush()
+    """One line for the journal and for whoever watches the console, at once and in this form."""
+    for stream in (sys.stdout, _console()):
+        with suppress(OSError):
+            if stream is not None:
+                stream.write(f"imagekit: {line}\n")
+                stream.flush()
+
+
+def _console() -> TextIO | None:
+    """The console, unless that is where this program was called by hand."""
+    with suppress(OSError):
+        return None if sys.stdout.isatty() else Path("/dev/console").open("w")
+    return None

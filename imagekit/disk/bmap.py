@@ -1,4 +1,4 @@
-"""Write a block map: which blocks of an image mean something, each run with its SHA-256.
+"""Write a block map, and read its ranges back: which blocks of an image mean something, each run with its SHA-256.
 
 Decides how byte extents become block ranges. Which bytes of an image are meaningful is the builder's knowledge, never
 read off a file system's holes: a run of zeros that must be written is mapped like any other.
@@ -14,6 +14,7 @@ BmapFileChecksum is the SHA-256 of the file with its own digits replaced by zero
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -23,6 +24,8 @@ from imagekit.errors import DocumentError
 from imagekit.units import BLOCK, align_up
 
 _UNKNOWN = "0" * 64
+_RANGE = re.compile(r'<Range chksum="[0-9a-f]{64}"> *(\d{1,12})(?:-(\d{1,12}))? *</Range>')
+_CHECKSUM = re.compile(r"<BmapFileChecksum> *([0-9a-f]{64}) *</BmapFileChecksum>")
 _TEMPLATE = """<?xml version="1.0" encoding="utf-8" ?>
 <bmap version="2.0">
   <ImageSize>{size}</ImageSize>
@@ -108,3 +111,22 @@ def encode_bmap(image_size: int, ranges: Sequence[MappedRange]) -> bytes:
                             checksum=_UNKNOWN, ranges="".join(lines))
     checksum = hashlib.sha256(text.encode()).hexdigest()
     return text.replace(_UNKNOWN, checksum, 1).encode()
+
+
+def decode_ranges(raw: bytes, *, size: int, name: str = "block map") -> tuple[tuple[int, int], ...]:
+    """The mapped ranges of a block map that `encode_bmap` wrote for an image of `size` bytes.
+
+    Raises:
+        DocumentError: it was changed, or its ranges do not ascend within the image.
+    """
+    text = raw.decode("ascii", "replace")
+    found = _CHECKSUM.search(text)
+    if found is None or hashlib.sha256(text.replace(found[1], _UNKNOWN, 1).encode()).hexdigest() != found[1]:
+        raise DocumentError(f"cannot read {name}: its checksum does not match its content")
+    ranges: list[tuple[int, int]] = []
+    for first, last in _RANGE.findall(text):
+        start, end = int(first) * BLOCK, min((int(last or first) + 1) * BLOCK, size)
+        if not (ranges[-1][1] if ranges else 0) <= start < end:
+            raise DocumentError(f"cannot read {name}: its ranges do not ascend within {size} bytes")
+        ranges.append((start, end))
+    return tuple(ranges)

@@ -230,7 +230,7 @@ def _decode_pem(pem: bytes, *, what: str, passphrase: Passphrase) -> PrivateKey:
     encrypted = ENCRYPTED in pem
     try:
         private = load_pem_private_key(pem, password=passphrase() if encrypted else None)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # a wrong passphrase, an empty one
         if encrypted:
             raise TrustError(f"cannot open {what}: the passphrase is not the right one") from error
         raise DocumentError(f"cannot read {what}: it is not a private key in PEM") from None

@@ -30,7 +30,7 @@ def decode_needs(content: bytes, *, name: str) -> Needs:
     """Raises: DocumentError: not an ELF file of this kind, or its tables lead outside of it."""
     try:
         return _decode(content, name)
-    except (struct.error, IndexError, ValueError) as error:
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise DocumentError(f"cannot read {name}: broken ELF file: {error}") from error
 
 

@@ -20,6 +20,7 @@ from imagekit.errors import DocumentError, HostError, UsageError
 from imagekit.schema import Problems, Source, check_shape, load_yaml
 from imagekit.units import MIB, parse_size
 
+MACHINES = Path(__file__).parent.parent.parent / "qemu"  # ours, in the source tree
 HEALTH_PORT = "org.imagekit.health"  # /dev/virtio-ports/… in the guest
 FORBIDDEN = ("-nic", "-netdev", "-net", "-display", "-vnc", "-monitor", "-qmp", "-serial", "-drive", "-blockdev")
 

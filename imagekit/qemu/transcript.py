@@ -11,11 +11,24 @@ Times are seconds since the run began. Text is cleaned (`imagekit.qemu.console`)
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
 LINES_MAX = 100_000
+KEPT = 50  # transcripts in the state folder; the oldest go first
+
+
+def new_transcript_path(image: Path, now: datetime, environ: Mapping[str, str] = os.environ) -> Path:
+    """A new name in `$XDG_STATE_HOME/imagekit/boots`, whose old files beyond `KEPT` are removed."""
+    state = Path(environ.get("XDG_STATE_HOME", ""))
+    folder = (state if state.is_absolute() else Path.home() / ".local" / "state") / "imagekit" / "boots"
+    if folder.is_dir():
+        for old in sorted(folder.glob("*.log"))[: -KEPT + 1]:
+            old.unlink(missing_ok=True)
+    return folder / f"{now:%Y%m%dT%H%M%SZ}-{image.stem[:40]}-{os.getpid()}.log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ truncate -s "$DISK_SIZE" "$image"
 sfdisk --quiet --no-tell-kernel "$image" < "$SFDISK_SCRIPT"
 
 # 3. the two FAT volumes and what is in them
-mkfs.vfat -F 32 -S 512 --offset "$((ESP_START / 512))" "$image" "$((ESP_SIZE / 1024))" > /dev/null
+mkfs.vfat -F 32 -s 4 -S 512 --offset "$((ESP_START / 512))" "$image" "$((ESP_SIZE / 1024))" > /dev/null
 mmd -i "$image@@$ESP_START" $ESP_FOLDERS
 while read -r from to; do mcopy -i "$image@@$ESP_START" "$from" "::$to"; done < "$ESP_FILES"
 mkfs.vfat -F 32 -S 512 --offset "$((SEED_START / 512))" "$image" "$((SEED_SIZE / 1024))" > /dev/null

@@ -73,7 +73,7 @@ def _floor(manifest: dict[str, Any], structures: dict[str, Any], packages: Path,
     }
     lines = [f"DISK_SIZE={manifest['image']['size']}"]
     for name in ("esp", "seed", "data"):
-        lines += [f"{name.upper()}_START={structures[name]['start']}", f"{name.upper()}_SIZE={structures[name]['size']}"]
+        lines += [f"{name.upper()}_{what.upper()}={structures[name][what]}" for what in ("start", "size")]
     for name, files in (("ESP_FOLDERS", esp), ("SEED_FOLDERS", seed)):
         folders = sorted({str(above) for _, path in files for above in Path(path).parents if str(above) != "."})
         lines.append(f"{name}='{' '.join(f'::{one}' for one in folders)}'")
@@ -97,7 +97,7 @@ def _genimage(manifest: dict[str, Any], structures: dict[str, Any], esp: list[tu
     config = []
     for name, files in (("esp", esp), ("seed", seed)):
         content = "".join(f' file "{target}" {{ image = "{path}" }}\n' for path, target in files)
-        config.append(f'image {name}.vfat {{\n vfat {{\n  extraargs = "-F 32"\n{content} }}\n'
+        config.append(f'image {name}.vfat {{\n vfat {{\n  extraargs = "-F 32 -s 4"\n{content} }}\n'
                       f" size = {structures[name]['size']}\n}}\n")
     config.append(f'image data.ext4 {{\n ext4 {{ use-mke2fs = true }}\n empty = true\n'
                   f" size = {structures['data']['size']}\n}}\n")

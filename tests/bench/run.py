@@ -1,7 +1,7 @@
 """Measure building against doing it by hand and against genimage, and boot: `invoke bench`.
 
 All ways of one table make an image of the same content, from packages and an image that `./bootstrap demo` left in
-build/demo. They run interleaved, so that a busy minute of the machine hits all of them; each round is kept in the record.
+build/demo. They run interleaved, so that a busy minute of the machine hits all of them; the record keeps every round.
 """
 
 from __future__ import annotations
@@ -112,8 +112,9 @@ def by_hand(inputs: Inputs, scratch: Path) -> Cost:
 def by_genimage(inputs: Inputs, scratch: Path) -> Cost:
     config = scratch / "genimage.cfg"
     config.write_text(inputs.genimage_config.read_text().replace("@SCRATCH@", str(scratch)))
-    command = (f"sh {inputs.genimage_prepare} {scratch} && genimage --config {config} --rootpath {inputs.genimage_input}"
-               f" --inputpath {inputs.genimage_input} --tmppath {scratch}/tmp --outputpath {scratch}/out")
+    command = (f"sh {inputs.genimage_prepare} {scratch} && genimage --config {config}"
+               f" --rootpath {inputs.genimage_input} --inputpath {inputs.genimage_input}"
+               f" --tmppath {scratch}/tmp --outputpath {scratch}/out")
     return measure(["sh", "-c", command], env=os.environ, log=scratch / "log")
 
 

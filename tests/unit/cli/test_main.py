@@ -104,6 +104,27 @@ def test_mistyped_option_gets_a_suggestion() -> None:
     assert "no such option '--jsn'" in result.stderr and "did you mean '--json'?" in result.stderr
 
 
+@pytest.fixture
+def noun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command `trial` with the verbs create and list."""
+    module = type(sys)("imagekit_trial_group")
+    module.trial = click.Group("trial", commands=[click.Command("create"), click.Command("list")])
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(main_module.COMMANDS, "trial", ("Trust", module.__name__, "trial", "a trial"))
+
+
+def test_noun_without_a_verb_prints_its_help_as_talk_and_exits_2(noun) -> None:
+    result = invoke("trial")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Commands:\n  create\n  list\n" in result.stderr
+
+
+def test_mistyped_verb_of_a_noun_gets_a_suggestion(noun) -> None:
+    result = invoke("trial", "creat")
+    assert result.exit_code == 2
+    assert result.stderr == "imagekit: cannot run 'trial creat': no such command\nhint: did you mean 'create'?\n"
+
+
 def test_missing_argument_is_a_usage_error_with_the_help_as_hint() -> None:
     result = run("completion")
     assert result.returncode == 2

@@ -1,0 +1,377 @@
+"""The initrd's program, run by busybox: the same records, decisions and bytes as the Python models."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from imagekit.boot.entries import LoaderEntry, encode_entry, parse_entry, sector_with_version
+from imagekit.boot.slotstate import (
+    COPY_OFFSETS,
+    FACTORY,
+    RECORD_SIZE,
+    Slot,
+    SlotState,
+    begin_boot,
+    encode_partition,
+    encode_record,
+    newest,
+    stay,
+)
+from imagekit.boot.systemd_boot import choose
+from imagekit.disk.gpt import LINUX_DATA, Partition, Table, encode
+from imagekit.disk.verity import build_tree
+
+INIT = Path(__file__).parents[2] / "imagekit/build/initrd/init"
+MIB = 1 << 20
+pytestmark = pytest.mark.tools
+
+Shell = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of busybox's own applets, and nothing else: what the initrd has."""
+    program = shutil.which("busybox")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("busybox is not installed")
+        pytest.skip("busybox is not installed")
+    folder = tmp_path_factory.mktemp("applets")
+    subprocess.run([program, "--install", "-s", str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shell(busybox: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """Runs a script after the initrd's functions; a failure of theirs is said instead of rebooting."""
+    run = tmp_path_factory.mktemp("run")
+    console = run / "dev"
+    console.mkdir()
+
+    def call(script: str, *words: str | Path, stdin: str = "", sys: Path = run, dev: Path = console) -> str:
+        text = f'. {INIT}\nRUN={run} SYS={sys} DEV={dev}\ngive_up() {{ echo "refused: $*"; exit 9; }}\n{script}\n'
+        done = subprocess.run([busybox / "sh", "-c", text, "init", *map(str, words)], input=stdin, text=True,
+                              capture_output=True, check=False, env={"PATH": str(busybox)}, timeout=300)
+        assert done.returncode in (0, 9), done.stderr
+        assert not done.stderr, done.stderr
+        return done.stdout
+
+    return call
+
+
+SHOW = 'echo "$s_known $s_generation $s_slot $s_tries $s_confirmed $s_unhealthy $s_other_good"'
+SET = 'set -- $line; s_known=$1 s_generation=$2 s_slot=$3 s_tries=$4 s_confirmed=$5 s_unhealthy=$6 s_other_good=$7'
+
+
+def line_of(state: SlotState | None) -> str:
+    if state is None:
+        return "no 0 a 0 0 0 0"
+    return (f"yes {state.generation} {state.slot.value} {state.tries} {state.confirmed:d} {state.unhealthy}"
+            f" {state.other_good:d}")
+
+
+def all_states() -> list[SlotState | None]:
+    """Every combination of flags, with the numbers at which something changes."""
+    return [None, *(
+        SlotState(generation=generation, slot=slot, tries=tries, confirmed=confirmed, unhealthy=unhealthy,
+                  other_good=other_good)
+        for generation, slot, tries, confirmed, unhealthy, other_good in itertools.product(
+            (0, 1, 2**31 - 1, 2**31, 2**32 - 1), Slot, (0, 1, 3, 255), (False, True), (0, 1, 2, 3, 4, 254, 255),
+            (False, True))
+    )]
+
+
+def test_every_boot_is_decided_as_in_the_model(shell: Shell) -> None:
+    cases = [(state, booted) for state in all_states() for booted in Slot]
+    said = shell(f'while read -r line; do {SET}; record_begin $8; echo "$hand_over $({SHOW})"; done',
+                 stdin="".join(f"{line_of(state)} {booted.value}\n" for state, booted in cases)).splitlines()
+    assert len(said) == len(cases)
+    for (state, booted), line in zip(cases, said, strict=True):
+        step = begin_boot(state, booted)
+        assert line == f"{'yes' if step.hand_over else 'no'} {line_of(step.record)}", (state, booted)
+
+
+def test_failed_hand_over_leaves_the_record_of_the_model(shell: Shell) -> None:
+    cases = [(state, booted) for state in all_states() for booted in Slot]
+    said = shell(f'while read -r line; do {SET}; record_stay $8; {SHOW}; done',
+                 stdin="".join(f"{line_of(state)} {booted.value}\n" for state, booted in cases)).splitlines()
+    assert said == [line_of(stay(state, booted)) for state, booted in cases]
+
+
+STATES = st.builds(
+    SlotState, generation=st.integers(min_value=0, max_value=2**32 - 1), slot=st.sampled_from(Slot),
+    tries=st.integers(min_value=0, max_value=255), confirmed=st.booleans(),
+    unhealthy=st.integers(min_value=0, max_value=255), other_good=st.booleans(),
+)
+FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@FEW
+@given(first=STATES, second=STATES, damage=st.sampled_from(("none", "first", "second", "both")),
+       at=st.integers(min_value=0, max_value=RECORD_SIZE * 8 - 1))
+def test_shell_reads_and_writes_the_partition_as_the_model(
+    shell: Shell, tmp_path: Path, first: SlotState, second: SlotState, damage: str, at: int
+) -> None:
+    copies = [bytearray(encode_record(first)), bytearray(encode_record(second))]
+    for index, name in enumerate(("first", "second")):
+        if damage in (name, "both"):
+            copies[index][at // 8] ^= 1 << at % 8
+    raw = copies[0].ljust(COPY_OFFSETS[1], b"\0") + copies[1]
+    partition = tmp_path / "state"
+    partition.write_bytes(raw)
+    expected, copy = newest((bytes(copies[0]), bytes(copies[1])))
+    said = shell(f"record_load $1; {SHOW}; echo $next_copy; record_begin b; record_write $1; record_load $1; {SHOW}",
+                 partition)
+    lines = said.splitlines()
+    if expected is not None:
+        assert lines[0] == line_of(expected)
+    else:
+        assert lines[0].startswith("no ")
+    after = begin_boot(expected, Slot.B).record
+    assert lines[1:] == [str(copy), line_of(after)]
+    written = bytearray(raw)
+    written[COPY_OFFSETS[copy]:COPY_OFFSETS[copy] + RECORD_SIZE] = encode_record(after)
+    assert partition.read_bytes() == written
+
+
+@pytest.mark.parametrize("raw", [b"", b"IKS1", bytes(8192), encode_partition(FACTORY)[:511], b"\xff" * 8192])
+def test_partition_without_a_record_is_a_lost_one(shell: Shell, tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "state").write_bytes(raw)
+    assert shell(f"record_load $1; {SHOW}", tmp_path / "state").startswith("no ")
+
+
+def test_record_with_a_value_out_of_range_is_lost_though_its_checksum_fits(shell: Shell, tmp_path: Path) -> None:
+    import zlib
+
+    for offset, value in ((8, 2), (10, 2), (12, 3), (13, 2)):
+        raw = bytearray(encode_record(FACTORY))
+        raw[offset] = value
+        raw[508:] = zlib.crc32(raw[:508]).to_bytes(4, "little")
+        (tmp_path / "state").write_bytes(raw)
+        assert shell(f"record_load $1; {SHOW}", tmp_path / "state").startswith("no ")
+
+
+def entry(slot: Slot, version: int) -> bytes:
+    return encode_entry(LoaderEntry(
+        slot=slot, version=version, base_root="0" * 64, kernel_root="1" * 64,
+        state_partuuid="00000000-0000-4000-8000-000000000000", cmdline="console=ttyS0 quiet panic=10",
+    ))
+
+
+PROGRAMS = frozenset({"EFI/imagekit/a/kernel.efi", "EFI/imagekit/b/kernel.efi"})
+
+
+@pytest.mark.parametrize(("mine", "other"), [(1, 0), (7, 8), (8, 9), (99, 100), (9_999_999, 3), (1_234_567_889, 0)])
+def test_hand_over_ranks_the_other_slot_above_all_with_one_sector(
+    shell: Shell, tmp_path: Path, mine: int, other: int
+) -> None:
+    (tmp_path / "imagekit-a.conf").write_bytes(entry(Slot.A, mine))
+    (tmp_path / "imagekit-b.conf").write_bytes(old := entry(Slot.B, other))
+    assert shell("entries_prefer $1 b && echo done", tmp_path) == "done\n"
+    raw = (tmp_path / "imagekit-b.conf").read_bytes()
+    top = max(mine, other) + 1
+    assert raw == sector_with_version(old[:512], top) + old[512:]
+    assert parse_entry(raw, name="b").version == top
+    assert (tmp_path / "imagekit-a.conf").read_bytes() == entry(Slot.A, mine)
+    choice = choose({path.name: path.read_bytes() for path in tmp_path.iterdir()}, PROGRAMS)
+    assert choice
+    assert choice.entry.file_name == "imagekit-b.conf"
+
+
+@pytest.mark.parametrize("files", [
+    {}, {"imagekit-b+0-3.conf": entry(Slot.B, 2)}, {"imagekit-b.conf": b""}, {"imagekit-b.conf": b"version 2\n"},
+    {"imagekit-b.conf": b"#" * 1024}, {"imagekit-b.conf.bak": entry(Slot.B, 2)},
+])
+def test_hand_over_to_a_slot_that_the_loader_would_not_take_is_not_done(
+    shell: Shell, tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    files = {"imagekit-a.conf": entry(Slot.A, 1)} | files
+    for name, raw in files.items():
+        (tmp_path / name).write_bytes(raw)
+    assert shell("entries_prefer $1 b || echo refused", tmp_path) == "refused\n"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+GOOD = {"slot": "a", "base": "0a" * 32, "kernel": "ff" * 32, "state": "01234567-89ab-5cde-8f01-23456789abcd"}
+
+
+def cmdline(words: dict[str, str], extra: str = "") -> str:
+    return "BOOT=x " + " ".join(f"imagekit.{key}={value}" for key, value in words.items()) + f" quiet {extra}\n"
+
+
+def test_command_line_of_our_entry_is_read(shell: Shell, tmp_path: Path) -> None:
+    raw = encode_entry(LoaderEntry(slot=Slot.B, version=1, base_root="ab" * 32, kernel_root="cd" * 32,
+                                   state_partuuid=GOOD["state"], cmdline="panic=10 quiet"))
+    options = next(line for line in raw.decode().splitlines() if line.startswith("options "))
+    (tmp_path / "cmdline").write_text(options.removeprefix("options ") + "\n")
+    said = shell('read_cmdline $1; echo "$slot $base $kernel $state"', tmp_path / "cmdline")
+    assert said == f"b {'ab' * 32} {'cd' * 32} {GOOD['state']}\n"
+
+
+@pytest.mark.parametrize("text", [
+    "", "quiet",
+    *(cmdline({key: value for key, value in GOOD.items() if key != gone}) for gone in GOOD),
+    *(cmdline(GOOD, f"imagekit.{key}={value}") for key, value in GOOD.items()),
+    cmdline(GOOD | {"slot": "c"}), cmdline(GOOD | {"slot": "*"}), cmdline(GOOD | {"base": "0A" * 32}),
+    cmdline(GOOD | {"base": "0a" * 31}), cmdline(GOOD | {"kernel": "0a" * 33}), cmdline(GOOD | {"kernel": "none"}),
+    cmdline(GOOD | {"state": "../../etc/passwd"}), cmdline(GOOD | {"state": GOOD["state"].upper()}),
+    cmdline(GOOD | {"base": ""}),
+])
+def test_command_line_without_all_four_words_or_with_two_of_one_boots_nothing(
+    shell: Shell, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "cmdline").write_text(text)
+    assert shell("read_cmdline $1; echo booted", tmp_path / "cmdline").startswith("refused: imagekit.")
+
+
+def disk_of(folder: Path, partitions: dict[str, bytes], *, guid: uuid.UUID) -> tuple[Path, Path]:
+    """A disk, and the part of sysfs and devtmpfs that shows it; the first partition gets `guid`."""
+    sys, dev = folder / "sys", folder / "dev"
+    dev.mkdir()
+    table = Table(
+        disk_guid=uuid.uuid5(guid, "disk"), disk_size=64 * MIB, partitions=tuple(
+            Partition(index=index, name=name, type_guid=LINUX_DATA, start=index * 4 * MIB, end=(index + 1) * 4 * MIB,
+                      unique_guid=guid if index == 1 else uuid.uuid5(guid, name))
+            for index, name in enumerate(partitions, 1)),
+    )
+    with (dev / "vda").open("wb") as stream:
+        stream.truncate(table.disk_size)
+        for offset, raw in encode(table):
+            stream.seek(offset)
+            stream.write(raw)
+    shown = {"vda": "DEVNAME=vda\n"} | {
+        f"vda/vda{part.index}": f"MAJOR=1\nDEVNAME=vda{part.index}\nPARTN={part.index}\nPARTNAME={part.name}\n"
+        for part in table.partitions
+    }
+    for place, text in shown.items():
+        (sys / "block" / place).mkdir(parents=True)
+        (sys / "block" / place / "uevent").write_text(text)
+    (sys / "block/vda/queue").mkdir()
+    (sys / "block/vda/queue/logical_block_size").write_text("512\n")
+    (sys / "block/vda/size").write_text(f"{table.disk_size // 512}\n")
+    for part, raw in zip(table.partitions, partitions.values(), strict=True):
+        (dev / f"vda{part.index}").write_bytes(raw)
+    return sys, dev
+
+
+STATE_GUID = uuid.UUID(GOOD["state"])
+
+
+def test_disk_is_found_by_the_identifier_of_its_slot_state_partition(shell: Shell, tmp_path: Path) -> None:
+    sys, dev = disk_of(tmp_path, {"slot-state": b"", "data": b""}, guid=STATE_GUID)
+    script = f"state={STATE_GUID}; find_state && echo $disk $state_device; find_partition data && echo $found"
+    assert shell(script, sys=sys, dev=dev) == f"vda {dev}/vda1\n{dev}/vda2\n"
+
+
+def test_disk_is_found_by_its_backup_table(shell: Shell, tmp_path: Path) -> None:
+    sys, dev = disk_of(tmp_path, {"slot-state": b""}, guid=STATE_GUID)
+    with (dev / "vda").open("r+b") as stream:
+        stream.write(bytes(MIB))
+    assert shell(f"state={STATE_GUID}; find_state && echo $disk", sys=sys, dev=dev) == "vda\n"
+
+
+def test_foreign_disk_is_not_taken(shell: Shell, tmp_path: Path) -> None:
+    sys, dev = disk_of(tmp_path, {"slot-state": b""}, guid=uuid.uuid5(STATE_GUID, "foreign"))
+    assert shell(f"state={STATE_GUID}; find_state || echo none", sys=sys, dev=dev) == "none\n"
+
+
+def erofs(blocks: int) -> bytes:
+    """As much of an EROFS image as the initrd looks at."""
+    raw = bytearray(os.urandom(blocks * 4096))
+    raw[1024:1028] = (0xE0F5E1E2).to_bytes(4, "little")
+    raw[1036] = 12
+    raw[1060:1064] = blocks.to_bytes(4, "little")
+    return bytes(raw)
+
+
+def verity_partition(blocks: int, salt: bytes) -> tuple[bytes, str]:
+    data = erofs(blocks)
+    tree = build_tree(BytesIO(data), len(data), salt=salt, uuid=STATE_GUID)
+    return data + tree.tree, tree.root_hash
+
+
+def test_verity_table_follows_from_the_headers_on_the_partition(shell: Shell, tmp_path: Path) -> None:
+    raw, root = verity_partition(300, bytes(range(32)))
+    sys, dev = disk_of(tmp_path, {"slot-state": b"", "base-b": raw}, guid=STATE_GUID)
+    said = shell(f'disk=vda; verity_table base-b {root}; echo "$table"', sys=sys, dev=dev)
+    assert said == (f"0 2400 verity 1 {dev}/vda2 {dev}/vda2 4096 4096 300 301 sha256 {root} {bytes(range(32)).hex()}"
+                    " 1 restart_on_corruption\n")
+
+
+@pytest.mark.parametrize(("offset", "value", "reason"), [
+    (1024, 0, "no EROFS"), (1036, 9, "4096 are expected"), (1060, 7, "no verity superblock"),
+    (300 * 4096, 0, "no verity superblock"), (300 * 4096 + 81, 9, "a salt of"),
+])
+def test_damaged_header_boots_nothing(shell: Shell, tmp_path: Path, offset: int, value: int, reason: str) -> None:
+    raw = bytearray(verity_partition(300, bytes(32))[0])
+    raw[offset] = value
+    sys, dev = disk_of(tmp_path, {"base-a": bytes(raw)}, guid=STATE_GUID)
+    said = shell(f'disk=vda; verity_table base-a {"0" * 64}; echo "$table"', sys=sys, dev=dev)
+    assert said.startswith("refused: base-a")
+    assert reason in said
+
+
+@pytest.mark.parametrize("partitions", [{"base-a": b""}, {"base-a": b"x" * 1000}, {"data": b""}])
+def test_empty_short_or_missing_slot_boots_nothing(
+    shell: Shell, tmp_path: Path, partitions: dict[str, bytes]
+) -> None:
+    sys, dev = disk_of(tmp_path, partitions, guid=STATE_GUID)
+    assert shell(f"disk=vda; verity_table base-a {'0' * 64}", sys=sys, dev=dev).startswith("refused: ")
+
+
+def test_machine_gets_an_identifier_once(shell: Shell, tmp_path: Path) -> None:
+    script = "name_machine $1 && cat $1/machine-id"
+    first = shell(script, tmp_path)
+    assert len(first) == 33
+    assert set(first.strip()) <= set("0123456789abcdef")
+    assert shell(script, tmp_path) == first
+    assert [path.name for path in tmp_path.iterdir()] == ["machine-id"]
+
+
+@pytest.mark.parametrize("text", ["", "uninitialized\n", "0" * 31 + "\n", "G" * 32 + "\n"])
+def test_unusable_machine_identifier_is_replaced(shell: Shell, tmp_path: Path, text: str) -> None:
+    (tmp_path / "machine-id").write_text(text)
+    assert len(shell("name_machine $1 && cat $1/machine-id", tmp_path)) == 33
+
+
+def test_link_in_place_of_the_machine_identifier_is_not_followed(shell: Shell, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("0" * 32 + "\n")
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "machine-id").symlink_to(secret)
+    assert shell("name_machine $1 && cat $1/machine-id", folder) != secret.read_text()
+    assert not (folder / "machine-id").is_symlink()
+    assert secret.read_text() == "0" * 32 + "\n"
+
+
+def test_no_word_of_the_kernel_command_line_reaches_a_shell_or_skips_a_check() -> None:
+    text = INIT.read_text()
+    code = [line.partition("#")[0] for line in text.splitlines()]
+    assert not [line for line in code if "/bin/sh" in line or "sulogin" in line or "setsid" in line]
+    assert text.count("/proc/cmdline") == 1
+    reads = [line for line in code if "imagekit." in line and "=*)" in line]
+    assert len(reads) == 4
+
+
+def test_generation_of_the_model_follows_the_shell_over_many_boots(shell: Shell, tmp_path: Path) -> None:
+    state: SlotState | None = replace(FACTORY, other_good=True)
+    assert state
+    (tmp_path / "state").write_bytes(encode_partition(state))
+    said = shell(f"i=0; while [ $i -lt 12 ]; do record_load $1; record_begin a; record_write $1; {SHOW};"
+                 " i=$((i + 1)); done", tmp_path / "state").splitlines()
+    for line in said:
+        state = begin_boot(state, Slot.A).record
+        assert line == line_of(state)

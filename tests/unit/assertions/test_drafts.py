@@ -1,0 +1,163 @@
+"""What people write to be signed."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagekit.assertions import parse_model, snap_id
+from imagekit.assertions.drafts import check_draft, complete, parse_draft
+from imagekit.assertions.headers import Header
+from imagekit.errors import DocumentError
+from imagekit.testing.documents import REAL, SIGNED, real, signing_key
+
+KEY = signing_key("brand").public
+MODEL = """\
+type: model
+model: pc
+architecture: amd64
+base: debian-13
+revision: 3
+classic: false
+optional: null
+snaps:
+  - {name: pc, type: gadget}
+  - name: pc-kernel
+    type: kernel
+    id: CJXXVNlxMuHAOsRuGnOOj5BdfrSGRGhA
+  - name: debian-13
+    type: base
+"""
+
+
+def completed(text: str, name: str = "pc.yaml") -> dict[str, Header]:
+    return dict(complete(parse_draft(text.encode(), name=name), account_id="acme", timestamp=SIGNED))
+
+
+def test_what_is_left_out_of_a_model_is_filled_in() -> None:
+    headers = completed(MODEL)
+    assert (headers["authority-id"], headers["brand-id"], headers["series"]) == ("acme", "acme", "16")
+    assert (headers["timestamp"], headers["revision"], headers["classic"]) == ("2026-01-01T00:00:00Z", "3", "false")
+    assert "optional" not in headers
+    drafted = parse_draft(MODEL.encode(), name="pc.yaml")
+    model = parse_model(check_draft(drafted, headers, key=KEY))
+    assert [snap.snap_id for snap in model.snaps] == [
+        snap_id("acme", "pc"), "CJXXVNlxMuHAOsRuGnOOj5BdfrSGRGhA", snap_id("acme", "debian-13")]
+
+
+def test_what_the_file_says_wins() -> None:
+    headers = completed(MODEL + "timestamp: 2025-05-05T05:05:05+02:00\n")
+    assert headers["timestamp"] == "2025-05-05T05:05:05+02:00"
+
+
+def test_scalars_are_signed_as_they_are_written() -> None:
+    drafted = parse_draft(b'type: account\na: 16\nb: true\nc: "007"\nd: 2026-01-01\ne: |\n  two\n  lines\nf: -3\n'
+                          b"g: 2026-01-01T00:00:00Z\nh: '22.04'\ni: ''\n", name="x.yaml")
+    assert {name: drafted.headers[name] for name in "abcdefghi"} == {
+        "a": "16", "b": "true", "c": "007", "d": "2026-01-01", "e": "two\nlines\n", "f": "-3",
+        "g": "2026-01-01T00:00:00Z", "h": "22.04", "i": ""}
+
+
+@pytest.mark.parametrize(("scalar", "kind"), [
+    ("22.04", "float"), ("1e3", None), (".inf", "float"), ("016", "int"), ("0x10", "int"), ("1_000", "int"),
+    ("12:30", "int"), ("yes", "bool"), ("Off", "bool"), ("True", "bool"), ("!!binary aGk=", "binary"),
+])
+def test_scalar_that_yaml_reads_otherwise_must_be_quoted(scalar: str, kind: str | None) -> None:
+    text = f"type: model\nlist:\n  - fine\n  - {scalar}\n"
+    if kind is None:
+        assert parse_draft(text.encode(), name="x.yaml").headers["list"] == ("fine", scalar)
+        return
+    with pytest.raises(DocumentError, match=rf"^x\.yaml:4: list\[1\]: .*reads it as {kind}\): put it in quotes"):
+        parse_draft(text.encode(), name="x.yaml")
+    if "!" not in scalar:
+        quoted = text.replace(scalar, f"'{scalar}'")
+        assert parse_draft(quoted.encode(), name="x.yaml").headers["list"] == ("fine", scalar)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("", "x.yaml:1: document: a map of headers is expected"),
+    ("- a\n", "x.yaml:1: document: a map of headers is expected"),
+    ("model: pc\n", "'type' is missing"),
+    ("type: model\nSnaps: []\n", "x.yaml:2: Snaps: not a header name"),
+    ("type: model\nsnaps:\n  - Name: x\n", "x.yaml:3: snaps[0].Name: not a header name"),
+    ("type: model\nsign-key-sha3-384: x\n", "x.yaml:2: sign-key-sha3-384: is set by signing"),
+    ("type: model\nbody-length: 3\n", "x.yaml:2: body-length: is set by signing"),
+    ("type: model\nbody: [a]\n", "x.yaml:2: body: must be a text"),
+    ("type: model\ntype: model\n", "x.yaml:2: type: key repeated"),
+    ("type: &a model\nx: *a\n", "aliases are not allowed"),
+    ("type: [\n", "not valid YAML"),
+    ("type: model\nx: " + "[" * 100, "nested deeper"),
+])
+def test_malformed_draft_is_refused_at_its_line(text: str, message: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        parse_draft(text.encode(), name="x.yaml")
+    assert message in caught.value.message
+
+
+def test_every_problem_of_a_model_is_told_at_its_line() -> None:
+    text = MODEL.replace("type: gadget", "type: gagdet").replace("base: debian-13", "base: Debian") + "grade: best\n"
+    drafted = parse_draft(text.encode(), name="pc.yaml")
+    with pytest.raises(DocumentError) as caught:
+        check_draft(drafted, complete(drafted, account_id="acme", timestamp=SIGNED), key=KEY)
+    lines = caught.value.details
+    assert any(line.startswith("pc.yaml:4: base: 'Debian'") for line in lines), lines
+    assert any(line.startswith("pc.yaml:9: snaps[0].type: 'gagdet'") for line in lines), lines
+    assert any(line.startswith("pc.yaml:15: grade: 'best'") for line in lines), lines
+
+
+@pytest.mark.parametrize("header", ["core", "os", "class", "allowed-modes"])
+def test_reserved_header_is_refused(header: str) -> None:
+    with pytest.raises(DocumentError, match=rf"pc\.yaml:15: {header}: is a reserved header"):
+        completed(MODEL + f"{header}: x\n")
+
+
+def test_another_authority_than_the_keys_is_refused() -> None:
+    with pytest.raises(DocumentError, match=r"pc\.yaml:15: authority-id: 'other' is not 'acme', whose key signs"):
+        completed(MODEL + "authority-id: other\n")
+
+
+def test_brand_of_somebody_else_is_refused() -> None:
+    drafted = parse_draft((MODEL + "brand-id: other\n").encode(), name="pc.yaml")
+    with pytest.raises(DocumentError, match="not the brand 'other'"):
+        check_draft(drafted, complete(drafted, account_id="acme", timestamp=SIGNED), key=KEY)
+
+
+def test_unknown_type_is_told_with_the_file() -> None:
+    drafted = parse_draft(b"type: modem\n", name="pc.yaml")
+    with pytest.raises(DocumentError, match=r"pc\.yaml: .*unknown assertion type 'modem'"):
+        check_draft(drafted, complete(drafted, account_id="acme", timestamp=SIGNED), key=KEY)
+
+
+def test_body_is_the_body() -> None:
+    drafted = parse_draft(b"type: account-key\nbody: |-\n  AQID\n  BAUG\n", name="x.yaml")
+    assert drafted.body == b"AQID\nBAUG" and "body" not in drafted.headers
+
+
+def test_real_json_becomes_the_real_content() -> None:
+    signed = real("valid-for-testing-pc-20.model")[0]
+    drafted = parse_draft((REAL / "valid-for-testing-pc-20.json").read_bytes(), name="pc.json")
+    headers = complete(drafted, account_id="test-snapd", timestamp=SIGNED)
+    made = check_draft(drafted, headers, key=KEY)
+    assert made.content == signed.content.replace(signed.key_id.encode(), KEY.key_id.encode())
+
+
+def test_json_scalars() -> None:
+    drafted = parse_draft(b'{"type": "model", "a": 16, "b": true, "c": null, "d": "\\ud83d\\ude00", "e": [false]}',
+                          name="x.json")
+    assert dict(drafted.headers) == {"type": "model", "a": "16", "b": "true", "d": "\U0001f600", "e": ("false",)}
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ('{"type": "model",\n "a": 1.5}', "x.json:2: a: '1.5' is not plain text: put it in quotes"),
+    ('{"type": "model",\n "a": NaN}', "'NaN' is not plain text"),
+    ('{"type": "model",\n}', "x.json:"),
+    ('{"type": "a", "type": "b"}', "key repeated: 'type'"),
+    ('{"type": "a"} {}', "x.json:1: not valid JSON"),
+    ('["type"]', "a map of headers is expected"),
+    ('{"type": "a", "x": ' + "[" * 200 + "]" * 200 + "}", "nested deeper than 64"),
+    ('{"type": "a", "x": ' + "[" * 200000 + "]" * 200000 + "}", "nested deeper than 64"),
+    ("\ufeff", "x.json"),
+])
+def test_malformed_json_is_refused(text: str, message: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        parse_draft(text.encode(), name="x.json")
+    assert message in caught.value.message

@@ -1,0 +1,57 @@
+"""The initrd's modules: what is loaded, and in which order."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagekit.build.initrd import (
+    HERE,
+    ListedModule,
+    encode_load_list,
+    module_name,
+    parse_dependencies,
+    parse_module_list,
+    plan_loading,
+)
+from imagekit.errors import DocumentError, PlanError
+
+DEPENDENCIES = parse_dependencies(
+    "kernel/md/dm-verity.ko: kernel/md/dm-bufio.ko kernel/md/dm-mod.ko kernel/lib/reed_solomon.ko\n"
+    "kernel/md/dm-bufio.ko: kernel/md/dm-mod.ko\nkernel/md/dm-mod.ko:\nkernel/lib/reed_solomon.ko:\n"
+    "kernel/w/softdog.ko: kernel/w/watchdog.ko\nkernel/w/watchdog.ko:\n")
+
+
+def plan(text: str, builtin: tuple[str, ...] = ()) -> str:
+    return encode_load_list(plan_loading(parse_module_list(text, name="m"), DEPENDENCIES, builtin)).decode()
+
+
+def test_each_module_comes_after_what_it_needs_and_once_in_a_group() -> None:
+    assert plan("[core]\ndm-mod\ndm_verity\n[watchdog]\nsoftdog soft_margin=60  # seconds\ndm-mod\n") == (
+        "[core]\n/modules/dm-mod.ko\n/modules/reed_solomon.ko\n/modules/dm-bufio.ko\n/modules/dm-verity.ko\n"
+        "[watchdog]\n/modules/watchdog.ko\n/modules/softdog.ko soft_margin=60\n/modules/dm-mod.ko\n")
+
+
+def test_module_that_the_kernel_may_lack_or_has_inside_is_left_out() -> None:
+    assert plan("[core]\nnvme?\next4\n", builtin=("kernel/fs/ext4/ext4.ko",)) == "[core]\n"
+
+
+def test_module_that_is_nowhere_is_refused() -> None:
+    with pytest.raises(PlanError, match="the kernel has no module nvme"):
+        plan("[core]\nnvme\n")
+
+
+@pytest.mark.parametrize("text", ["dm-mod\n", "[core]\na b\n", "[core]\na; reboot\n", "[core] x\n",
+                                  "[core]\na x='1'\n"])
+def test_line_that_is_neither_group_nor_module_is_refused(text: str) -> None:
+    with pytest.raises(DocumentError, match="m:"):
+        parse_module_list(text, name="m")
+
+
+def test_list_of_the_project_has_the_groups_that_init_asks_for() -> None:
+    groups = dict(parse_module_list((HERE / "modules.txt").read_text(), name="modules.txt"))
+    assert set(groups) == {"core", "watchdog", "storage"}
+    assert ListedModule(name="dm_verity", optional=False, parameters=()) in groups["core"]
+
+
+def test_names_are_spelled_as_the_kernel_does() -> None:
+    assert module_name("kernel/arch/x86/crypto/sha256-ssse3.ko.xz") == "sha256_ssse3"

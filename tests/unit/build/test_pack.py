@@ -1,0 +1,215 @@
+"""Packing: what is dropped, what is laid over, which modules are meant, and that a revision never changes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from imagekit.build.pack import _deliver, encode_packages
+from imagekit.build.pack_base import OVERLAY, PACKAGE, add_overlay, drop, settle
+from imagekit.build.pack_gadget import gadget_tree
+from imagekit.build.pack_kernel import names_module
+from imagekit.build.recipes import LOCK, load_lock, load_recipe, project_recipes
+from imagekit.build.tree import Tree, content_of, file, folder, symlink
+from imagekit.cli.main import main
+from imagekit.errors import DocumentError, PlanError
+from imagekit.gadget import parse_gadget
+from imagekit.packages.lockfile import Part
+from imagekit.packages.recipe import parse_recipe
+from imagekit.schema import load_yaml
+
+GADGET = "name: board\ntype: gadget\nsuite: trixie\narchitecture: amd64\nrevision: 1\nversion: '1'\n"
+
+
+def text(tree: Tree, path: str) -> str:
+    entry = tree.get(path)
+    assert entry is not None, path
+    return content_of(entry).decode()
+
+
+def test_dropped_folder_goes_but_for_what_is_spared() -> None:
+    tree = Tree([file("usr/share/doc/a/copyright", b""), file("usr/share/doc/a/NEWS.gz", b""),
+                 file("usr/share/doc/b/README", b""), file("usr/share/documents/x", b""), file("var/cache/x/y", b"")])
+    drop(tree, ["usr/share/doc", "!usr/share/doc/*/copyright", "var/*"])
+    assert tree.paths() == ["usr", "usr/share", "usr/share/doc", "usr/share/doc/a", "usr/share/doc/a/copyright",
+                            "usr/share/documents", "usr/share/documents/x", "var"]
+
+
+def settled() -> Tree:
+    tree = Tree([file("etc/passwd", b"root:*:0:0:root:/root:/bin/bash\nme:x:1:1::/home:/bin/sh\n"),
+                 file("etc/shadow", b"me:$6$secret:19999::::::\n"), file("usr/bin/su", b"", mode=0o4755),
+                 file("usr/bin/wall", b"", mode=0o2755)])
+    settle(tree)
+    return tree
+
+
+def test_nobody_has_a_password_and_root_no_shell() -> None:
+    tree = settled()
+    assert text(tree, "etc/shadow") == "root:!*:20000::::::\nme:!*:20000::::::\n"
+    assert text(tree, "etc/passwd").startswith("root:x:0:0:root:/root:/usr/sbin/nologin\n")
+    shadow = tree.get("etc/shadow")
+    assert shadow is not None and (shadow.mode, shadow.gid) == (0o640, 42)
+
+
+def test_no_program_runs_as_somebody_else() -> None:
+    assert not [entry.path for entry in settled().entries() if entry.kind == "file" and entry.mode & 0o6000]
+
+
+def test_mount_points_exist_with_their_modes() -> None:
+    tree = settled()
+    modes = {path: entry.mode for path in ("proc", "tmp", "efi", "var", "usr/lib/modules") if (entry := tree.get(path))}
+    assert modes == {"proc": 0o555, "tmp": 0o1777, "efi": 0o755, "var": 0o755, "usr/lib/modules": 0o755}
+
+
+MANIFEST = """format: 1
+modes: {usr/bin/tool: "0755"}
+directories: {etc/extra.d: "0700"}
+links: {etc/default: /usr/lib/default}
+masked: {etc/systemd/system: [getty.target]}
+removed: [etc/fstab, "etc/wants/*"]
+python: {target: usr/lib/code, modules: [imagekit/__init__.py]}
+"""
+
+
+def overlay(tmp_path: Path, manifest: str = MANIFEST) -> Path:
+    (tmp_path / "root/usr/bin").mkdir(parents=True)
+    (tmp_path / "root/usr/bin/tool").write_text("new")
+    (tmp_path / "manifest.yaml").write_text(manifest)
+    return tmp_path
+
+
+def test_overlay_is_laid_over_as_its_manifest_says(tmp_path: Path) -> None:
+    tree = Tree([file("usr/bin/tool", b"old"), file("etc/fstab", b""), symlink("etc/wants/a", "b"),
+                 folder("etc/default")])
+    add_overlay(tree, overlay(tmp_path), package=PACKAGE)
+    tool, masked, link, extra = (tree.get(path) for path in ("usr/bin/tool", "etc/systemd/system/getty.target",
+                                                             "etc/default", "etc/extra.d"))
+    assert tool is not None and (content_of(tool), tool.mode) == (b"new", 0o755)
+    assert masked is not None and masked.target == "/dev/null"
+    assert link is not None and link.target == "/usr/lib/default"
+    assert extra is not None and extra.mode == 0o700
+    assert tree.get("etc/fstab") is None and tree.get("etc/wants/a") is None
+    assert "Signed A/B disk images" in text(tree, "usr/lib/code/imagekit/__init__.py")
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    ("usr/bin/tool", "usr/bin/other", "manifest.yaml:2: modes.usr/bin/other: no such file"),
+    ("imagekit/__init__.py", "imagekit/missing.py", "there is no imagekit/missing.py")])
+def test_manifest_that_names_what_is_not_there_is_refused(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    with pytest.raises(PlanError, match=reason):
+        add_overlay(Tree(), overlay(tmp_path, MANIFEST.replace(old, new)), package=PACKAGE)
+
+
+def test_manifest_of_another_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match="format"):
+        add_overlay(Tree(), overlay(tmp_path, MANIFEST.replace("format: 1", "format: 2")), package=PACKAGE)
+
+
+def test_overlay_of_the_project_fits_its_own_manifest() -> None:
+    tree = Tree()
+    add_overlay(tree, OVERLAY, package=PACKAGE)
+    assert tree.get("usr/bin/imagekit-device") is not None
+
+
+@pytest.mark.parametrize(("pattern", "path", "meant"), [
+    ("ext4", "kernel/fs/ext4/ext4.ko", True), ("ext4", "kernel/fs/ext4/other.ko", False),
+    ("sha256_ssse3", "kernel/x86/sha256-ssse3.ko", True), ("virtio_*", "kernel/drivers/block/virtio_blk.ko", True),
+    ("fs/ext4/", "kernel/fs/ext4/ext4.ko", True), ("fs/ext4/", "kernel/fs/ext42/x.ko", False),
+    ("drivers/net/", "kernel/drivers/net/phy/x.ko", True), ("drivers/net/*.ko", "kernel/drivers/net/tun.ko", True),
+    ("drivers/net/*.ko", "kernel/drivers/net/phy/x.ko", False)])
+def test_module_patterns(pattern: str, path: str, meant: bool) -> None:
+    assert names_module(pattern, path) is meant
+
+
+def test_gadget_takes_its_files_from_beside_the_recipe_and_from_parts(tmp_path: Path) -> None:
+    (tmp_path / "gadget.yaml").write_text("volumes")
+    (tmp_path / "boot/usr").mkdir(parents=True)
+    (tmp_path / "boot/usr/loader.efi").write_bytes(b"MZ")
+    recipe = parse_recipe(load_yaml(GADGET + "files: [{from: gadget.yaml, to: meta/gadget.yaml},"
+                                    " {part: boot, from: usr/loader.efi, to: loader.efi}]\n", name="r"))
+    tree = gadget_tree(recipe, folder=tmp_path, roots={"boot": tmp_path / "boot"})
+    assert (text(tree, "meta/gadget.yaml"), text(tree, "loader.efi")) == ("volumes", "MZ")
+
+
+@pytest.mark.parametrize(("files", "reason"), [
+    ("[]", "a gadget needs meta/gadget.yaml"),
+    ("[{from: nowhere, to: meta/gadget.yaml}]", "has no file nowhere"),
+    ("[{part: other, from: x, to: meta/gadget.yaml}]", "comes from other, which is none of its parts")])
+def test_gadget_that_cannot_be_filled_is_refused(tmp_path: Path, files: str, reason: str) -> None:
+    recipe = parse_recipe(load_yaml(GADGET + f"files: {files}\n", name="r"))
+    with pytest.raises(PlanError, match=reason):
+        gadget_tree(recipe, folder=tmp_path, roots={})
+
+
+def test_revision_never_changes(tmp_path: Path) -> None:
+    import hashlib
+
+    source = tmp_path / "kept.snap"
+    source.write_bytes(b"new")
+    digest = hashlib.sha256(b"new").hexdigest()
+    recipe = load_recipe("pc").recipe
+    _deliver(source, tmp_path / "pc_1.snap", digest, recipe)
+    _deliver(source, tmp_path / "pc_1.snap", digest, recipe)
+    (tmp_path / "pc_1.snap").write_bytes(b"old")
+    with pytest.raises(PlanError, match="a revision never changes") as caught:
+        _deliver(source, tmp_path / "pc_1.snap", digest, recipe)
+    assert "raise the recipe's revision above 1" in (caught.value.hint or "")
+    assert (tmp_path / "pc_1.snap").read_bytes() == b"old"
+
+
+def test_package_changed_in_the_cache_is_not_delivered(tmp_path: Path) -> None:
+    (tmp_path / "kept.snap").write_bytes(b"evil")
+    with pytest.raises(PlanError, match=r"the cached kept\.snap was changed"):
+        _deliver(tmp_path / "kept.snap", tmp_path / "out/pc_1.snap", "0" * 64, load_recipe("pc").recipe)
+    assert not (tmp_path / "out/pc_1.snap").exists()
+
+
+def test_list_of_packages_is_sorted_and_without_doubles() -> None:
+    part = Part(name="b", version="1", architecture="amd64", archive="debian", filename="pool/b.deb", size=1,
+                sha256="a" * 64, sha512="b" * 128, source="src", source_version="1")
+    rows = json.loads(encode_packages([part, replace(part, name="a"), part]))
+    assert [row["name"] for row in rows] == ["a", "b"]
+    assert set(rows[0]) == {"name", "version", "architecture", "source", "source_version", "sha256", "sha512",
+                            "filename"}
+
+
+def test_lock_of_the_project_answers_all_of_its_recipes() -> None:
+    lock = load_lock(LOCK)
+    for source in project_recipes():
+        section = lock.sections[source.recipe.name]
+        assert (section.suite, section.wants) == (source.recipe.suite, source.recipe.wants)
+        assert section.parts
+    assert set(lock.sections) == {source.recipe.name for source in project_recipes()}
+
+
+def test_recipe_is_found_by_name_file_and_folder(repository: Path) -> None:
+    for word in ("pc", str(repository / "gadgets/pc"), str(repository / "gadgets/pc/recipe.yaml")):
+        assert load_recipe(word).recipe.name == "pc"
+    assert load_recipe("debian-13").recipe.type == "base"
+
+
+def test_gadget_and_models_of_the_project_fit_its_recipes(repository: Path) -> None:
+    gadget = parse_gadget(load_yaml((repository / "gadgets/pc/gadget.yaml").read_bytes(), name="gadget.yaml"))
+    assert gadget.extension is not None and gadget.extension.bootloader == "systemd-boot"
+    for path in (repository / "models").glob("*.yaml"):
+        model = load_yaml(path.read_bytes(), name=path.name).value
+        for snap in model["snaps"]:
+            assert load_recipe(snap["name"]).recipe.type == snap["type"]
+        assert model["base"] in [snap["name"] for snap in model["snaps"]]
+
+
+def test_command_without_an_output_folder_is_told_how_to_name_one() -> None:
+    result = CliRunner().invoke(main, ["pack", "pc"])
+    assert result.exit_code == 2
+    assert "imagekit pack pc -o packages-out" in result.stderr
+
+
+def test_unknown_recipe_is_told_with_the_known_ones(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["pack", "pc-kernle", "-o", str(tmp_path)])
+    assert result.exit_code == 3
+    assert "cannot find recipe pc-kernle" in result.stderr and "pc-kernel" in result.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,161 @@
+"""Judging files and packages."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from imagekit.assertions import encode_stream
+from imagekit.build.sign import sign_file, signer_for
+from imagekit.build.verify import Report, State, examine
+from imagekit.errors import DocumentError, HostError, TrustError
+from imagekit.host.trust import load_trust
+from imagekit.testing.documents import NOW, REAL, SIGNED, Brand
+
+KERNEL = Path(__file__).parent / "packages" / "small-kernel.erofs"
+
+
+@pytest.fixture
+def brand() -> Brand:
+    return Brand()
+
+
+@pytest.fixture
+def package(tmp_path: Path, brand: Brand) -> Path:
+    path = shutil.copyfile(KERNEL, tmp_path / "small_3.snap")
+    sign_file(path, signer_for(brand.key, brand.roots, name="acme"), output=None, timestamp=SIGNED, now=NOW)
+    return path
+
+
+def model_file(folder: Path, brand: Brand, name: str = "pc.model", **headers: str) -> Path:
+    path = folder / name
+    path.write_bytes(encode_stream((brand.model(**headers), brand.account, brand.account_key)))
+    return path
+
+
+def states(report: Report) -> list[State]:
+    return [finding.state for finding in report.findings]
+
+
+def test_model_and_package_of_a_trusted_brand_are_verified(tmp_path: Path, brand: Brand, package: Path) -> None:
+    report = examine([model_file(tmp_path, brand), package], brand.roots, now=NOW)
+    assert states(report) == [State.VERIFIED] * 4 and report.verified
+    assert report.findings[-1].subject == "package small_3.snap"
+    report.raise_if_any()
+
+
+def test_real_files_help_each_other_in_any_order() -> None:
+    files = sorted(REAL.glob("*.model")) + sorted(REAL.glob("valid*.account*")) + sorted(REAL.glob("store*"))
+    report = examine(files, load_trust([REAL]), now=NOW)
+    assert report.verified and len(report.findings) == 7
+
+
+def test_valid_signature_without_a_root_is_a_state_of_its_own(tmp_path: Path, brand: Brand) -> None:
+    report = examine([model_file(tmp_path, brand)], (), now=NOW)
+    assert states(report) == [State.UNPROVEN] * 3 and not report.verified
+    with pytest.raises(TrustError, match="cannot verify 3 of 3") as caught:
+        report.raise_if_any()
+    assert len(caught.value.details) == 3
+
+
+def test_unknown_key_is_a_state_of_its_own(tmp_path: Path, brand: Brand) -> None:
+    path = tmp_path / "pc.model"
+    path.write_bytes(Brand(key="stranger").model().encode())
+    report = examine([path], brand.roots, now=NOW)
+    assert states(report) == [State.UNKNOWN_KEY]
+    with pytest.raises(TrustError, match="no account-key at hand"):
+        report.raise_if_any()
+
+
+def test_changed_byte_is_refused(tmp_path: Path, brand: Brand) -> None:
+    path = model_file(tmp_path, brand)
+    path.write_bytes(path.read_bytes().replace(b"amd64", b"arm64"))
+    report = examine([path], brand.roots, now=NOW)
+    assert states(report) == [State.REFUSED, State.VERIFIED, State.VERIFIED]
+
+
+def test_malformed_file_is_a_document_error_unless_trust_fails_too(tmp_path: Path, brand: Brand) -> None:
+    broken = tmp_path / "broken.model"
+    broken.write_bytes(b"type: model\n")
+    with pytest.raises(DocumentError, match=r"broken\.model:1"):
+        examine([broken], brand.roots, now=NOW).raise_if_any()
+    report = examine([broken, model_file(tmp_path, brand)], (), now=NOW)
+    assert states(report)[0] == State.MALFORMED
+    with pytest.raises(TrustError, match="cannot verify 4 of 4"):
+        report.raise_if_any()
+
+
+def test_type_without_rules_is_malformed_not_verified(tmp_path: Path, brand: Brand) -> None:
+    path = tmp_path / "x.assert"
+    path.write_bytes(b"type: store\nauthority-id: acme\nstore: x\nsign-key-sha3-384: " + b"A" * 64 + b"\n\nAQ==\n")
+    report = examine([path], brand.roots, now=NOW)
+    assert states(report) == [State.MALFORMED]
+
+
+def test_two_models_of_one_name_are_judged_each_by_itself(tmp_path: Path, brand: Brand) -> None:
+    report = examine([model_file(tmp_path, brand), model_file(tmp_path, brand, "b.model", architecture="arm64")],
+                     brand.roots, now=NOW)
+    assert report.verified
+
+
+def test_older_model_beside_its_successor_is_refused(tmp_path: Path, brand: Brand) -> None:
+    report = examine([model_file(tmp_path, brand), model_file(tmp_path, brand, "b.model", revision="1")],
+                     brand.roots, now=NOW)
+    assert states(report)[0] == State.REFUSED and State.REFUSED not in states(report)[1:]
+
+
+def test_one_flipped_bit_in_a_package(brand: Brand, package: Path) -> None:
+    raw = bytearray(package.read_bytes())
+    raw[5000] ^= 1
+    package.write_bytes(raw)
+    report = examine([package], brand.roots, now=NOW)
+    assert states(report) == [State.REFUSED]
+    with pytest.raises(TrustError, match="no snap-revision at hand has its digest"):
+        report.raise_if_any()
+
+
+def test_package_cut_short(brand: Brand, package: Path) -> None:
+    package.write_bytes(package.read_bytes()[:4096])
+    assert states(examine([package], brand.roots, now=NOW)) == [State.REFUSED]
+
+
+@pytest.mark.parametrize("name", ["small_4.snap", "large_3.snap"])
+def test_signed_package_under_another_name(brand: Brand, package: Path, name: str) -> None:
+    renamed = package.rename(package.with_name(name))
+    report = examine([renamed, package.with_suffix(".assert")], brand.roots, now=NOW)
+    assert states(report)[0] == State.REFUSED
+    with pytest.raises(TrustError, match="signed as revision 3 of 'small'"):
+        report.raise_if_any()
+
+
+def test_package_without_its_assertions(brand: Brand, package: Path) -> None:
+    package.with_suffix(".assert").unlink()
+    assert states(examine([package], brand.roots, now=NOW)) == [State.REFUSED]
+
+
+def test_package_signed_by_a_stranger(tmp_path: Path, brand: Brand) -> None:
+    stranger = Brand(key="stranger")
+    path = shutil.copyfile(KERNEL, tmp_path / "small_3.snap")
+    sign_file(path, signer_for(stranger.key, stranger.roots, name="x"), output=None, timestamp=SIGNED, now=NOW)
+    assert states(examine([path], brand.roots, now=NOW)) == [State.REFUSED, State.UNPROVEN]
+
+
+def test_broken_companion_is_reported_beside_the_package(brand: Brand, package: Path) -> None:
+    package.with_suffix(".assert").write_bytes(b"rubbish")
+    assert states(examine([package], brand.roots, now=NOW)) == [State.MALFORMED, State.REFUSED]
+
+
+def test_file_that_came_along_cannot_change_a_root(tmp_path: Path, brand: Brand) -> None:
+    path = tmp_path / "x.account-key"
+    path.write_bytes(Brand(since=SIGNED).account_key.encode())
+    report = examine([path], brand.roots, now=NOW)
+    assert State.REFUSED in states(report)
+
+
+def test_missing_file_is_the_machines_fault(tmp_path: Path, brand: Brand) -> None:
+    with pytest.raises(HostError):
+        examine([tmp_path / "absent.model"], brand.roots, now=NOW)
+    with pytest.raises(HostError):
+        examine([tmp_path / "absent_1.snap"], brand.roots, now=NOW)

@@ -1,0 +1,74 @@
+"""Files appear whole or not at all; folders have one owner at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from imagekit.errors import HostError
+from imagekit.host.files import FolderLock, atomic_file, require_space, scratch_folder, write_atomic
+
+
+def test_file_has_the_new_bytes_and_mode_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_atomic(tmp_path / "deep" / "file", b"new", mode=0o640)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "deep" / "file").read_bytes() == b"new"
+    assert (tmp_path / "deep" / "file").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), ValueError("bug"), OSError(errno.EIO, "Input/output error")])
+def test_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, end: BaseException) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises((type(end), HostError)), atomic_file(path) as stream:
+        stream.write(b"half")
+        raise end
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_is_told_with_the_path(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="no space left") as caught, atomic_file(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(tmp_path) in caught.value.message
+    assert "df" in (caught.value.hint or "")
+
+
+def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HostError, match="cannot write"):
+        write_atomic(tmp_path / "file" / "below", b"")
+
+
+def test_lack_of_space_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    require_space(tmp_path / "not" / "there", 1, what="build")
+    with pytest.raises(HostError, match=r"cannot build in .*: it needs .* GiB, the disk has"):
+        require_space(tmp_path, 1 << 60, what="build")
+    assert not list(tmp_path.iterdir())
+
+
+def test_second_imagekit_in_a_folder_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
+    with FolderLock(tmp_path), pytest.raises(HostError, match="another imagekit works in it"), FolderLock(tmp_path):
+        pass
+    with FolderLock(tmp_path):
+        pass
+
+
+def test_lock_is_free_after_an_interruption(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), FolderLock(tmp_path):
+        raise KeyboardInterrupt
+    with FolderLock(tmp_path):
+        pass
+
+
+def test_scratch_folder_is_gone_afterwards(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), scratch_folder(tmp_path) as folder:
+        (folder / "x").touch()
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())

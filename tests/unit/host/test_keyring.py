@@ -1,0 +1,217 @@
+"""Private keys on disk, and who may get at them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from imagekit.assertions import Database, parse_account_key
+from imagekit.errors import DocumentError, HostError, TrustError, UsageError
+from imagekit.host.keyring import Keyring
+from imagekit.testing.documents import NOW, signing_key
+
+PASSPHRASE = b"correct horse"
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return NOW.replace(microsecond=999)
+
+    def monotonic_s(self) -> float:
+        return 0.0
+
+
+def never() -> bytes:
+    raise AssertionError("nobody should ask for a passphrase")
+
+
+def pem_of(name: str, passphrase: bytes | None = None) -> bytes:
+    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return signing_key(name).rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keyring:
+    return Keyring(tmp_path / "keys", FixedClock())
+
+
+@pytest.fixture
+def filled(keys: Keyring) -> Keyring:
+    keys.add("acme", pem_of("brand"), passphrase=never)
+    return keys
+
+
+def test_new_key_is_its_own_root_of_trust(keys: Keyring) -> None:
+    made = keys.create("acme-1", account_id="acme", passphrase=None)
+    key = parse_account_key(made.account_key)
+    assert (key.account_id, key.name, key.since, key.until) == ("acme", "acme-1", NOW, None)
+    assert made.private.public.bits == 4096
+    database = Database([made.account_key])
+    database.verify(made.account, now=NOW)
+    assert keys.load("acme-1", passphrase=never).public == made.private.public
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_files_are_private_whatever_the_umask(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        keys = Keyring(tmp_path / "deep" / "keys", FixedClock())
+        keys.add("acme", pem_of("brand"), passphrase=never)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(keys.folder.stat().st_mode) == 0o700
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in keys.folder.iterdir() if path.suffix} == {
+        "acme.pem": 0o600, "acme.pub": 0o600, ".imagekit.lock": 0o644 & ~mask}
+
+
+def test_key_with_a_passphrase_is_encrypted_and_opens_with_it_only(keys: Keyring) -> None:
+    keys.create("acme", account_id="acme", passphrase=PASSPHRASE)
+    stored = keys.stored("acme")
+    assert stored.encrypted and b"ENCRYPTED" in stored.path.read_bytes()
+    assert keys.load("acme", passphrase=lambda: PASSPHRASE).public == stored.public
+    with pytest.raises(TrustError, match="not the right one"):
+        keys.load("acme", passphrase=lambda: b"wrong")
+    with pytest.raises(TrustError, match="not the right one"):
+        keys.load("acme", passphrase=lambda: b"")
+
+
+def test_listing_needs_no_passphrase(keys: Keyring) -> None:
+    assert keys.names() == ()
+    keys.add("beta", pem_of("stranger", PASSPHRASE), passphrase=lambda: PASSPHRASE)
+    keys.add("alpha", pem_of("brand"), passphrase=never)
+    assert keys.names() == ("alpha", "beta")
+    assert [keys.stored(name).encrypted for name in keys.names()] == [False, True]
+    assert keys.stored("beta").public == signing_key("stranger").public
+
+
+def test_imported_key_keeps_its_passphrase(keys: Keyring) -> None:
+    keys.add("acme", pem_of("brand", PASSPHRASE), passphrase=lambda: PASSPHRASE)
+    assert keys.load("acme", passphrase=lambda: PASSPHRASE).public == signing_key("brand").public
+    assert b"ENCRYPTED" in keys.export_private("acme")
+
+
+def test_exported_key_can_be_imported(filled: Keyring, tmp_path: Path) -> None:
+    other = Keyring(tmp_path / "other", FixedClock())
+    other.add("copy", filled.export_private("acme"), passphrase=never)
+    assert other.stored("copy").public == filled.stored("acme").public
+
+
+def test_second_key_of_the_same_name_is_refused_and_the_first_kept(filled: Keyring) -> None:
+    before = filled.export_private("acme")
+    with pytest.raises(UsageError, match="there is one of that name"):
+        filled.add("acme", pem_of("stranger"), passphrase=never)
+    with pytest.raises(UsageError, match="there is one of that name"):
+        filled.create("acme", account_id="acme", passphrase=None)
+    assert filled.export_private("acme") == before
+
+
+@pytest.mark.parametrize("name", ["", "../acme", "a/b", ".acme", "a b", "a.pem", "a--b", "-a", "ä"])
+def test_name_that_could_be_a_path_is_refused(keys: Keyring, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot name a key"):
+        keys.create(name, account_id="acme", passphrase=None)
+    with pytest.raises(UsageError, match="cannot find key"):
+        keys.load(name, passphrase=never)
+
+
+def test_unknown_key_is_told_with_those_that_are_there(filled: Keyring) -> None:
+    with pytest.raises(UsageError, match="there is acme"):
+        filled.load("acmee", passphrase=never)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
+def test_key_file_that_others_may_get_at_is_refused(filled: Keyring, mode: int) -> None:
+    path = filled.stored("acme").path
+    path.chmod(mode)
+    with pytest.raises(TrustError, match=f"others may get at it \\(mode {mode:04o}\\)") as caught:
+        filled.load("acme", passphrase=never)
+    assert caught.value.hint is not None and caught.value.hint.startswith(f"chmod 600 {path}")
+    with pytest.raises(TrustError):
+        filled.export_private("acme")
+
+
+def test_key_folder_that_others_may_get_at_is_refused(filled: Keyring) -> None:
+    filled.folder.chmod(0o750)
+    for act in (filled.names, lambda: filled.stored("acme"),
+                lambda: filled.add("new", pem_of("stranger"), passphrase=never)):
+        with pytest.raises(TrustError, match="key folder"):
+            act()
+
+
+def test_link_in_the_place_of_a_key_file_is_refused(filled: Keyring, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(pem_of("stranger"))
+    (tmp_path / "elsewhere").chmod(0o600)
+    (filled.folder / "link.pem").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HostError):
+        filled.load("link", passphrase=never)
+
+
+def test_key_swapped_under_its_name_is_refused(filled: Keyring) -> None:
+    path = filled.folder / "acme.pem"
+    path.write_bytes(pem_of("stranger"))
+    with pytest.raises(TrustError, match=r"another key than its \.pub says"):
+        filled.load("acme", passphrase=never)
+
+
+@pytest.mark.parametrize(("pem", "kind", "reason"), [
+    (b"", DocumentError, "not a private key in PEM"),
+    (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", DocumentError, "not a private key"),
+    (pem_of("brand")[:500], DocumentError, "not a private key"),
+    (pem_of("brand", PASSPHRASE)[:500], TrustError, "passphrase is not the right one"),
+    (ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+     DocumentError, "no RSA key"),
+    (rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), TrustError, "2048 bits, at least 4096"),
+], ids=["empty", "junk", "cut", "cut and encrypted", "elliptic", "short"])
+def test_file_that_is_no_usable_key_is_not_imported(
+        keys: Keyring, pem: bytes, kind: type[Exception], reason: str) -> None:
+    with pytest.raises(kind, match=reason) as caught:
+        keys.add("acme", pem, passphrase=lambda: PASSPHRASE)
+    assert keys.names() == ()
+    assert b"PRIVATE" not in str(caught.value).encode()
+
+
+def test_older_encrypted_form_is_imported(keys: Keyring) -> None:
+    pem = signing_key("brand").rsa.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL,
+                                                 BestAvailableEncryption(PASSPHRASE))
+    keys.add("acme", pem, passphrase=lambda: PASSPHRASE)
+    assert keys.export_private("acme").startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+
+
+def test_passphrase_and_key_never_show_in_errors_or_names(keys: Keyring) -> None:
+    keys.create("acme", account_id="acme", passphrase=PASSPHRASE)
+    secret = keys.load("acme", passphrase=lambda: PASSPHRASE)
+    with pytest.raises(TrustError) as caught:
+        keys.load("acme", passphrase=lambda: b"wrong horse")
+    shown = f"{caught.value!r} {caught.value.hint} {secret!r} {keys.stored('acme')!r}"
+    assert "horse" not in shown and "BEGIN" not in shown
+
+
+def test_write_that_fails_half_way_leaves_no_key_behind(keys: Keyring) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # room for the public part, not for the private one
+    try:
+        with pytest.raises(HostError, match="cannot write"):
+            keys.add("acme", pem_of("brand"), passphrase=never)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert keys.names() == ()
+    assert not [path for path in keys.folder.iterdir() if path.name.startswith(".new-")]
+    keys.add("acme", pem_of("brand"), passphrase=never)
+
+
+def test_time_of_a_key_may_be_given(keys: Keyring) -> None:
+    since, until = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
+    key = parse_account_key(keys.create("a", account_id="acme", passphrase=None, since=since, until=until).account_key)
+    assert (key.since, key.until) == (since, until)

@@ -1,0 +1,76 @@
+"""Recipes: what they may say, and what is said of those that are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imagekit.errors import DocumentError
+from imagekit.packages.recipe import CopiedFile, Recipe, parse_recipe
+from imagekit.schema import load_yaml
+
+HEAD = "suite: trixie\narchitecture: amd64\n"
+KERNEL = f"name: my-kernel\ntype: kernel\n{HEAD}revision: 3\nversion-of: linux\nparts: [linux]\n"
+GADGET = f"name: board\ntype: gadget\n{HEAD}revision: 1\nversion: '1'\n"
+
+
+def parse(text: str) -> Recipe:
+    return parse_recipe(load_yaml(text, name="r.yaml"))
+
+
+def test_kernel_carries_all_modules_unless_it_lists_some() -> None:
+    assert parse(KERNEL).modules is None
+    assert parse(KERNEL + "modules: all\n").modules is None
+    assert parse(KERNEL + "modules: [ext4, fs/nls/]\n").modules == ("ext4", "fs/nls/")
+
+
+def test_gadget_names_its_files() -> None:
+    recipe = parse(GADGET + "files:\n- {from: a, to: meta/gadget.yaml}\n- {from: usr/b, to: b, part: boot}\n")
+    assert recipe.files == (CopiedFile(source="a", target="meta/gadget.yaml", part=None),
+                            CopiedFile(source="usr/b", target="b", part="boot"))
+
+
+def test_wants_change_with_everything_that_the_lock_answers() -> None:
+    answers = {parse(KERNEL + extra).wants for extra in ("", "alone: [dmsetup]\n", "keep: [linux-*]\n")}
+    assert len(answers) == 3
+    assert parse(KERNEL).wants == parse(KERNEL + "modules: [ext4]\n").wants
+
+
+@pytest.mark.parametrize(("text", "reason"), [
+    (KERNEL + "colour: red\n", r"r\.yaml:1: document: .*'colour' was unexpected"),
+    (KERNEL.replace("kernel\n", "engine\n"), r"r\.yaml:2: type: 'engine' is not one of"),
+    (KERNEL.replace("my-kernel", "My_Kernel"), r"r\.yaml:1: name"),
+    (KERNEL.replace("revision: 3", "revision: 0"), r"r\.yaml:5: revision"),
+    (KERNEL.replace("revision: 3\n", ""), "revision: missing"),
+    (KERNEL + "version: '1'\n", "exactly one of version and version-of"),
+    (KERNEL.replace("version-of: linux\n", ""), "exactly one of version and version-of"),
+    (KERNEL.replace("amd64", "z80"), "architecture: 'z80' is not one of"),
+    (KERNEL + "drop: [usr]\n", r"r\.yaml:8: drop: only a base has this"),
+    (GADGET + "modules: [ext4]\n", "modules: only a kernel has this"),
+    (GADGET + "files: [{from: ../a, to: b}]\n", r"files\[0\]\.from"),
+    (GADGET + "files: [{from: a, to: /b}]\n", r"files\[0\]\.to"),
+    (GADGET + "files: [{from: a, to: b}, {from: c, to: b}]\n", r"files\[1\]\.to: b is filled twice"),
+    (GADGET + "files: [{from: a, to: meta/snap.yaml}]\n", "is made by pack"),
+    (f"name: tools\ntype: parts\n{HEAD}revision: 1\n", "a list of parts is not a package"),
+    (f"name: b1\ntype: base\n{HEAD}revision: 1\nversion: '1'\ndrop: [usr/../..]\n", "leaves the tree"),
+    ("", "document"), ("[]", "document")])
+def test_wrong_recipe_is_refused_with_line_and_reason(text: str, reason: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        parse(text)
+    import re
+
+    assert re.search(reason, "\n".join((caught.value.message, *caught.value.details)))
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(DocumentError, match="2 problems"):
+        parse(GADGET.replace("revision: 1\n", "").replace("version: '1'\n", ""))
+
+
+def test_recipes_of_the_project_are_right(repository: Path) -> None:
+    paths = [*(repository / "packages").glob("*.yaml"), *(repository / "gadgets").glob("*/recipe.yaml")]
+    assert len(paths) >= 6
+    for path in paths:
+        recipe = parse_recipe(load_yaml(path.read_bytes(), name=path.name))
+        assert recipe.name == (path.parent.name if path.name == "recipe.yaml" else path.stem)
