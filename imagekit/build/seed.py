@@ -14,19 +14,21 @@ from typing import BinaryIO, cast
 
 from imagekit.build.imagefile import ImageFile, pieces
 from imagekit.digests import CHUNK, b64url
+from imagekit.disk.bmap import MappedRange
 from imagekit.errors import DocumentError, TrustError
 from imagekit.host.cache import Cache
 from imagekit.host.files import write_atomic
 from imagekit.plan.resolve import ResolvedPackage
 from imagekit.plan.writes import Copy
+from imagekit.units import BLOCK, align_up
 
 SEEDS = "seeds"  # folder of the cache
 MAX_WINDOW = 1 << 27  # 128 MiB is the most that zstd makes without being asked
 AGAIN = "pack it again; imagekit pack writes both"
 
 
-def write_seed(image: ImageFile, write: Copy, package: ResolvedPackage, *, cache: Cache) -> None:
-    """Copy the compressed package to its place, and prove it.
+def write_seed(image: ImageFile, write: Copy, package: ResolvedPackage, *, cache: Cache) -> MappedRange:
+    """Copy the compressed package to its place, and prove it; what its blocks then hold.
 
     Raises:
         TrustError: it unpacks to something else than the signed package.
@@ -46,13 +48,20 @@ def write_seed(image: ImageFile, write: Copy, package: ResolvedPackage, *, cache
         raise DocumentError(f"cannot use {path}: it changed while it was read", hint="build again")
     known = cache.entry(SEEDS, digest.hexdigest())
     signed = package.revision.snap_sha3_384
-    if known.is_file() and known.read_text() == signed:
-        return
-    found = unpacked_digest(image, write, path)
-    if found != signed:
-        raise TrustError(f"cannot use {path}: what it unpacks to has the SHA3-384 {found}, signed as revision"
-                         f" {package.number} is {signed}", hint=AGAIN)
-    write_atomic(known, signed.encode())
+    if not (known.is_file() and known.read_text() == signed):
+        found = unpacked_digest(image, write, path)
+        if found != signed:
+            raise TrustError(f"cannot use {path}: what it unpacks to has the SHA3-384 {found}, signed as revision"
+                             f" {package.number} is {signed}", hint=AGAIN)
+        remember(cache, digest.hexdigest(), signed)
+    end = align_up(write.offset + write.length, BLOCK)
+    digest.update(bytes(end - write.offset - write.length))  # the rest of the last block is empty
+    return MappedRange(start=write.offset, end=end, sha256=digest.hexdigest())
+
+
+def remember(cache: Cache, compressed_sha256: str, package_sha3: str) -> None:
+    """Note that a compressed file unpacks to a package: who packed both knows it without unpacking."""
+    write_atomic(cache.entry(SEEDS, compressed_sha256), package_sha3.encode())
 
 
 def unpacked_digest(image: ImageFile, write: Copy, path: Path) -> str:

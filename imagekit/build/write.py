@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -39,12 +39,13 @@ def write_image(plan: ImagePlan, image: ImageFile, *, tools: Callable[[], Tools]
         HostError: a tool is missing or fails.
         OSError: the disk is full, or another failure of the system.
     """
+    known: list[MappedRange] = []
     for package in plan.resolution.packages:
         progress.step(f"write {package.file_name}", total=package.file.size)
-        write_package(plan, package, image, progress=progress)
-        seed = seed_of(plan, package)
+        slot, seed = write_package(plan, package, image, progress=progress), seed_of(plan, package)
+        known += [slot] if slot is not None else []
         if seed is not None:
-            write_seed(image, seed, package, cache=cache)
+            known.append(write_seed(image, seed, package, cache=cache))
     progress.step("write boot files, seed and tables")
     for write in plan.writes:
         if isinstance(write, Literal):
@@ -53,14 +54,19 @@ def write_image(plan: ImagePlan, image: ImageFile, *, tools: Callable[[], Tools]
             copy_member(plan, image, write, write.source)
         elif isinstance(write, MakeExt4):
             make_ext4(image, write, plan.timestamp, tools=tools())
-    return map_ranges(plan, image, progress=progress)
+    return map_ranges(plan, image, known, progress=progress)
 
 
-def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *, progress: Progress) -> None:
-    """Read a package once: into its slot, if it has one, and through the hashes. Raises: see `write_image`."""
+def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *,
+                  progress: Progress) -> MappedRange | None:
+    """Read a package once: into its slot, if it has one, and through the hashes; what the slot then holds.
+
+    Raises:
+        TrustError: see `write_image`.
+    """
     path, signed = Path(package.file.path), package.revision
     slot = slot_of(plan, package)
-    digest = hashlib.sha3_384()
+    digest, written = hashlib.sha3_384(), hashlib.sha256()
     tree = TreeBuilder(salt=salt_for(signed.snap_sha3_384), uuid=uuid_for(signed.snap_sha3_384))
     position = 0
     with path.open("rb", buffering=0) as stream:
@@ -69,6 +75,7 @@ def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *
             if slot is not None and position + len(chunk) <= slot.size:
                 image.write(slot.offset + position, chunk)
                 tree.update(chunk)
+                written.update(chunk)
             position += len(chunk)
             progress.advance(len(chunk))
     found = b64url(digest.digest())
@@ -77,13 +84,16 @@ def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *
             f"cannot use {path}: it has {min(position, package.file.size)} bytes with SHA3-384 {found}, signed as"
             f" revision {signed.snap_revision} are {signed.snap_size} with {signed.snap_sha3_384}",
             hint="the file changed after it was signed: fetch or pack it again")
-    if slot is not None:
-        made = tree.finish()
-        if made.root_hash != slot.root_hash:
-            raise TrustError(
-                f"cannot use {path}: its hash tree has the root {made.root_hash}, signed is {slot.root_hash}",
-                hint="its snap-revision states a wrong verity-root: sign the package again")
-        image.write(slot.offset + slot.size, made.tree)
+    if slot is None:
+        return None
+    made = tree.finish()
+    if made.root_hash != slot.root_hash:
+        raise TrustError(
+            f"cannot use {path}: its hash tree has the root {made.root_hash}, signed is {slot.root_hash}",
+            hint="its snap-revision states a wrong verity-root: sign the package again")
+    image.write(slot.offset + slot.size, made.tree)
+    written.update(made.tree)
+    return MappedRange(start=slot.offset, end=slot.offset + slot.length, sha256=written.hexdigest())
 
 
 def slot_of(plan: ImagePlan, package: ResolvedPackage) -> PackageWrite | None:
@@ -130,27 +140,37 @@ def make_ext4(image: ImageFile, write: MakeExt4, timestamp: datetime, *, tools: 
               f"{write.length // 1024}k", env={"SOURCE_DATE_EPOCH": seconds, "E2FSPROGS_FAKE_TIME": seconds})
 
 
-def map_ranges(plan: ImagePlan, image: ImageFile, *, progress: Progress) -> tuple[MappedRange, ...]:
-    """Every block that means something, joined within its structure, with the SHA-256 of what the file now holds."""
-    ranges = mapped_blocks(plan, image)
-    progress.step("hash what is mapped", total=sum(end - start for start, end in ranges))
-    result = []
-    for start, end in ranges:
+def map_ranges(plan: ImagePlan, image: ImageFile, known: Sequence[MappedRange], *,
+               progress: Progress) -> tuple[MappedRange, ...]:
+    """Every block that means something, with the SHA-256 of what the file holds there, ascending.
+
+    `known` are ranges whose digest was made while they were written; the others are joined within their structure.
+    """
+    usable = [item for item in known if item.start % BLOCK == 0]
+    rest = mapped_blocks(plan, image, usable)
+    taken = [item for item in usable if not any(start < item.end and item.start < end for start, end in rest)]
+    if len(taken) < len(usable):  # clusters below 4096 bytes let two files share a block
+        taken, rest = [], mapped_blocks(plan, image, [])
+    progress.step("hash what is mapped", total=sum(end - start for start, end in rest))
+    result = [*taken]
+    for start, end in rest:
         digest = hashlib.sha256()
         for chunk in image.chunks(start, end):
             digest.update(chunk)
             progress.advance(len(chunk))
         result.append(MappedRange(start=start, end=end, sha256=digest.hexdigest()))
-    return tuple(result)
+    return tuple(sorted(result, key=lambda item: item.start))
 
 
-def mapped_blocks(plan: ImagePlan, image: ImageFile) -> list[tuple[int, int]]:
-    """The mapped ranges in whole blocks, ascending, from what the plan wrote and from what ext4 says that it uses."""
+def mapped_blocks(plan: ImagePlan, image: ImageFile, known: Sequence[MappedRange]) -> list[tuple[int, int]]:
+    """The mapped ranges but for the known, in whole blocks: what the plan wrote, and what ext4 says that it uses."""
     borders = sorted({0, *(item.placement.start for item in plan.structures),
                       *(item.placement.end for item in plan.structures)})
+    begun = {item.start for item in known}
     groups: dict[int, list[tuple[int, int]]] = {}
     for start, end in _pieces(plan, image):
-        groups.setdefault(bisect_right(borders, start), []).append((start, end))
+        if start not in begun:
+            groups.setdefault(bisect_right(borders, start), []).append((start, end))
     ranges: list[tuple[int, int]] = []
     for _, group in sorted(groups.items()):
         for start, end in block_ranges(group, plan.disk_size):

@@ -8,6 +8,7 @@ Decides where things lie and that nothing enters under a digest it does not have
     tools/<key>/             the unpacked tool parts
     roots/<key>.tar.zst      root file systems as mmdebstrap made them
     packages/<key>/          finished packages
+    seeds/<sha256>           of a compressed package: the SHA3-384 of what it unpacks to
     work/                    scratch folders
 
 Blobs appear by rename, so that a reader never sees half of one. What a key is made of is its owner's decision.
