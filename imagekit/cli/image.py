@@ -110,24 +110,24 @@ def build(model: Path, output: Path | None, packages: tuple[Path, ...], trust: t
         return
     if output is None:
         raise UsageError("cannot build: no folder for the image is named", hint=f"imagekit build {model} -o out")
+    cache = Cache(default_cache_folder(os.environ))
     done = up_to_date(request, output)
     if done is None:
-        cache = Cache(default_cache_folder(os.environ))
         with progress() as told:
             done = make_image(request, output, tools=lambda: locked_tools(told, cache), cache=cache, progress=told)
     else:
         say(f"{output / done.image.file} is up to date")
     if twice:
-        build_again(request, output, done)
+        build_again(request, output, done, cache=cache)
     show_image(output, done, as_json=as_json, proved=twice)
 
 
-def build_again(request: Request, output: Path, first: Manifest) -> None:
+def build_again(request: Request, output: Path, first: Manifest, *, cache: Cache) -> None:
     """Prove that the same bytes come out elsewhere. Raises: TargetError: they do not, with the first difference."""
     from imagekit.build.twice import prove
 
     with progress() as told:
-        prove(request, output, first, progress=told)
+        prove(request, output, first, cache=cache, progress=told)
 
 
 def show_plan(made: ImagePlan, *, as_json: bool) -> None:

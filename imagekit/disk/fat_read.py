@@ -245,6 +245,22 @@ class FatVolume:
             left -= length * cluster_size
         return join(extents)
 
+    def directory_extents(self, path: str) -> tuple[Extent, ...]:
+        """Where a directory's entries lie, as positions in the stream. Raises: DocumentError: no directory is there."""
+        entry = self.stat(path)
+        if not entry.is_dir:
+            raise DocumentError(f"cannot list {path} in {self._name}: it is no directory")
+        clusters = self._clusters(entry)
+        if not clusters:
+            return (Extent(start=self._offset + self.geometry.root_start, length=self.geometry.root_size),)
+        return join(Extent(start=self._offset + self.geometry.position(cluster), length=self.geometry.cluster)
+                    for cluster in clusters)
+
+    def directory_bytes(self, path: str) -> bytes:
+        """A directory's entries as they are. Raises: DocumentError: see `directory_extents`."""
+        return b"".join(self._bytes((extent.start or 0) - self._offset, extent.length)
+                        for extent in self.directory_extents(path))
+
     def open(self, path: str) -> BinaryIO:
         """A file as a stream. Raises: DocumentError: see `locate`."""
         return io.BufferedReader(ExtentReader(self._stream, self.locate(path)), MIB)

@@ -152,7 +152,7 @@ def parse_manifest(raw: bytes, *, name: str) -> Manifest:
     """
     try:
         value = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DocumentError(f"cannot read {name}: not valid JSON: {error}") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise DocumentError(f"cannot read {name}: it is no manifest of imagekit")

@@ -1,4 +1,4 @@
-"""All that can be wrong with an image's inputs, or go wrong while it is built: exit code, words, nothing left."""
+"""What can be wrong with the inputs of an image, or go wrong while it is built: exit code, words, nothing left."""
 
 from __future__ import annotations
 

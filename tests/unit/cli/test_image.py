@@ -1,0 +1,85 @@
+"""`imagekit plan` and `build` as far as they need no image: words, tables, options."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from imagekit.cli import image as command
+from imagekit.cli.disk_bar import cells
+from imagekit.errors import UsageError
+from imagekit.plan.image import ImagePlan
+
+
+@pytest.fixture
+def planned(repository: Path) -> ImagePlan:
+    """The plan that the plan's own tests make, loaded from there."""
+    import importlib.util
+
+    path = repository / "tests" / "unit" / "plan" / "test_image.py"
+    spec = importlib.util.spec_from_file_location("plan_of_pc", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    plan = module.planned()
+    assert isinstance(plan, ImagePlan)
+    return plan
+
+
+def test_plan_off_a_terminal_is_the_reviewed_text(planned: ImagePlan, repository: Path,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    command.show_plan(planned, as_json=False)
+    assert capsys.readouterr().out == (repository / "tests" / "golden" / "plan-pc.txt").read_text()
+
+
+def test_plan_as_json_has_packages_structures_and_writes(planned: ImagePlan,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    command.show_plan(planned, as_json=True)
+    value = json.loads(capsys.readouterr().out)
+    assert [item["name"] for item in value["packages"]] == ["pc", "pc-kernel", "debian-13"]
+    assert value["disk"]["size"] == 175112192
+    assert all(item["length"] > 0 for item in value["writes"])
+
+
+@pytest.mark.parametrize(("sizes", "width"), [([1, 1], 10), ([1, 1000, 1], 20), ([5] * 8, 76), ([1 << 40, 1], 3)])
+def test_bar_uses_all_cells_and_leaves_none_out(sizes: list[int], width: int) -> None:
+    counts = cells(sizes, width)
+    assert sum(counts) == width
+    assert min(counts) >= 1
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "1.5", "99999999999"])
+def test_source_date_epoch_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH"):
+        command.source_date_epoch(text)
+
+
+def test_source_date_epoch_is_taken() -> None:
+    assert command.source_date_epoch("1700000000") == 1_700_000_000
+    assert command.source_date_epoch("") is None
+
+
+def test_packages_are_looked_for_beside_the_model(tmp_path: Path) -> None:
+    model = tmp_path / "pc.model"
+    assert command.package_folders(model, ()) == (tmp_path,)
+    (tmp_path / "packages").mkdir()
+    assert command.package_folders(model, ()) == (tmp_path, tmp_path / "packages")
+    assert command.package_folders(model, (tmp_path / "other",)) == (tmp_path / "other",)
+
+
+def test_own_roots_of_trust_are_where_the_keyring_puts_them() -> None:
+    from imagekit.host.trust import default_trust_dir
+
+    assert command.trust_home() == default_trust_dir()
+
+
+def test_build_without_a_folder_is_refused_with_a_command_that_works(tmp_path: Path) -> None:
+    (tmp_path / "pc.model").write_text("x")
+    result = CliRunner().invoke(command.build, [str(tmp_path / "pc.model")])
+    assert isinstance(result.exception, UsageError)
+    assert result.exception.hint == f"imagekit build {tmp_path / 'pc.model'} -o out"
