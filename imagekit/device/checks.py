@@ -15,6 +15,7 @@ from imagekit.device.verity import VerityDevice, scrub
 from imagekit.errors import TargetError
 
 HOOK_TIMEOUT_S = 60
+_CHUNK = 1 << 20
 _LIST_FAILED = ("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager", "--full")
 
 
@@ -41,6 +42,23 @@ def check_root(name: str, device: VerityDevice | TargetError, expected: str) -> 
     if not device.restarts:
         return Check(name=name, ok=False, detail="a wrong block would not restart the device")
     return Check(name=name, ok=True, detail=device.root)
+
+
+def check_image(*, on_esp: Path, in_package: Path) -> Check:
+    """The kernel image that the firmware loads is the one in the verified package: verity does not reach the ESP."""
+    try:
+        with on_esp.open("rb", buffering=0) as loaded, in_package.open("rb", buffering=0) as verified:
+            offset = 0
+            while True:
+                mine, theirs = loaded.read(_CHUNK), verified.read(_CHUNK)
+                if mine != theirs:
+                    return Check(name="image", ok=False,
+                                 detail=f"{on_esp} differs from the package's within {len(theirs)} bytes from {offset}")
+                if not mine:
+                    return Check(name="image", ok=True, detail=f"{offset} bytes equal the package's")
+                offset += len(mine)
+    except OSError as error:
+        return Check(name="image", ok=False, detail=f"cannot compare {error.filename or on_esp}: {error.strerror}")
 
 
 class Scrub:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from imagekit.boot.entries import kernel_path
 from imagekit.boot.health import CHALLENGE_TIMEOUT_S, Check, Hello, Verdict
 from imagekit.boot.slotstate import mark_healthy
 from imagekit.device import checks
@@ -97,7 +98,9 @@ def inspect(machine: Machine, report: BootReport) -> Findings:
     done = (
         checks.check_root("base", base, report.base_root), checks.check_root("kernel", kernel, report.kernel_root),
         checks.check_units(machine.programs, optional=machine.optional_units), var,
-        checks.check_hooks(machine.hook_folders), reading.check(),
+        checks.check_hooks(machine.hook_folders),
+        checks.check_image(on_esp=machine.esp / kernel_path(report.slot), in_package=machine.package / "kernel.efi"),
+        reading.check(),
     )
     return Findings(
         checks=done, degraded=degraded, base_root=base.root if isinstance(base, VerityDevice) else "",

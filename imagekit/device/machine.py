@@ -55,6 +55,7 @@ class Machine:
     var: Path = Path("/var")
     base: Path = Path("/")
     kernel: Path = Path("/usr/lib/modules")
+    package: Path = Path("/run/imagekit/kernel")  # the kernel package, whole
     optional_units: Path = Path("/usr/lib/imagekit/optional-units")
     hook_folders: tuple[Path, ...] = (Path("/usr/lib/imagekit/health.d"), Path("/etc/imagekit/health.d"))
     repart: Path = Path("/usr/lib/imagekit/repart.d")

@@ -56,7 +56,7 @@ class Device:
         at = self.folder
         return Machine(
             run=at / "run", esp=at / "efi", sys=at / "sys", dev=at / "dev", proc=at / "proc", var=at / "var",
-            base=at / "base", kernel=at / "kernel", optional_units=at / "optional-units",
+            base=at / "base", kernel=at / "kernel", package=at / "package", optional_units=at / "optional-units",
             hook_folders=(at / "hooks", at / "absent"), repart=at / "repart.d", programs=self.programs,
             verity=self.verity,
         )
@@ -106,6 +106,9 @@ def device(tmp_path: Path) -> Device:
         path = tmp_path / "dev" / f"dm-{name}"
         path.write_bytes(bytes(size))
         made.mounted[name] = VerityDevice(path=path, size=size, root=root, restarts=True)
+    for path in ("package/kernel.efi", "efi/EFI/imagekit/a/kernel.efi", "efi/EFI/imagekit/b/kernel.efi"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"MZ" * 700_000)
     made.report()
     made.record(begin_boot(FACTORY, Slot.A).record)
     made.entry(Slot.A)

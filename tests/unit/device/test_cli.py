@@ -37,7 +37,7 @@ def test_status_as_json_after_the_verdict(device: Device, capsys: Captured) -> N
                                "other_good": False}
     assert found["health"]["healthy"] is True
     names = [check["name"] for check in found["health"]["checks"]]
-    assert names == ["base", "kernel", "units", "var", "hooks", "scrub"]
+    assert names == ["base", "kernel", "units", "var", "hooks", "image", "scrub"]
 
 
 def test_status_on_trial_says_how_many_boots_are_left(device: Device, capsys: Captured) -> None:

@@ -51,7 +51,8 @@ def test_healthy_trial_is_blessed_and_confirmed(device: Device) -> None:
     assert [command[2] for command in mounts] == ["remount,rw", "remount,ro"]
 
 
-@pytest.mark.parametrize("problem", ["unit", "systemctl", "hook", "root", "plain", "option", "short", "esp"])
+@pytest.mark.parametrize("problem", ["unit", "systemctl", "hook", "root", "plain", "option", "short", "image",
+                                     "cut image", "no image", "esp"])
 def test_each_problem_alone_makes_the_boot_unhealthy_and_leads_back(device: Device, problem: str) -> None:
     device.on_trial()
     before = device.state_path.read_bytes()
@@ -71,6 +72,14 @@ def test_each_problem_alone_makes_the_boot_unhealthy_and_leads_back(device: Devi
         device.mounted["base"] = replace(base, restarts=False)
     elif problem == "short":
         device.mounted["base"] = replace(base, size=base.size + 4096)
+    elif problem == "image":
+        with (device.folder / "efi/EFI/imagekit/b/kernel.efi").open("r+b") as stream:
+            stream.seek(1_300_000)
+            stream.write(b"!")
+    elif problem == "cut image":
+        os.truncate(device.folder / "efi/EFI/imagekit/b/kernel.efi", 1 << 20)
+    elif problem == "no image":
+        (device.folder / "efi/EFI/imagekit/b/kernel.efi").unlink()
     else:
         device.programs.answers["mount"] = TargetError("cannot run mount: read-only")
     verdict, said = run(device)
