@@ -54,8 +54,11 @@ def parse_snap_yaml(source: Source) -> SnapInfo:
     summary = top.string("summary")
     if len(summary) > SUMMARY_LIMIT:
         top.problem("summary", f"{len(summary)} characters, at most {SUMMARY_LIMIT} are allowed")
+    architectures = top.strings("architectures")
+    if "architectures" in top and not architectures:
+        top.problem("architectures", "at least one is needed, or leave it out")
     info = SnapInfo(name=name, version=version, type=kind or "app",
-                    architectures=top.strings("architectures") or ("all",), base=top.string("base") or None,
+                    architectures=architectures or ("all",), base=top.string("base") or None,
                     summary=summary, description=top.string("description"))
     problems.raise_if_any()
     return info
