@@ -98,6 +98,7 @@ def demo_steps(program: Path) -> Iterator[tuple[str, list[list[str | Path]]]]:
     packages, out, model = DEMO / "packages", DEMO / "out", DEMO / "pc-demo.model"
     if not any((DEMO / "data/imagekit/keys").glob("*")):
         yield "key", [[program, "key", "create", DEMO_BRAND]]
+    shutil.rmtree(packages, ignore_errors=True)  # a changed recipe or source gives other bytes under the same revision
     yield "packages", [[program, "pack", *DEMO_RECIPES, "-o", packages]]
     lines: list[list[str | Path]] = [[program, "sign", *sorted(packages.glob("*.snap")), "-k", DEMO_BRAND]]
     if not model.exists() or model.stat().st_mtime < (ROOT / DEMO_MODEL).stat().st_mtime:
@@ -297,7 +298,8 @@ def fresh(c: Context, suite: list[str], words: str = "demo demo test reproduce",
         if not keep:
             (BUILD / "fresh" / name / f"{name}.tar").unlink()
     commit = call("git", "rev-parse", "HEAD", capture=True).strip()
-    (BUILD / "fresh/result.json").write_text(json.dumps({"commit": commit, "runs": records, "digests": digests}, indent=2) + "\n")
+    result = {"commit": commit, "runs": records, "digests": digests}
+    (BUILD / "fresh/result.json").write_text(json.dumps(result, indent=2) + "\n")
     if any(one != other for one in digests.values() for other in digests.values()):
         raise Exit(f"the suites give different bytes: {json.dumps(digests, indent=2)}", code=7)
     print(f"\nFresh machines, commit {commit[:12]}:")

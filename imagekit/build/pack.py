@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
+from importlib import metadata
 from pathlib import Path
 
 import zstandard
@@ -69,7 +70,7 @@ def pack(source: RecipeFile, *, parts: Parts, cache: Cache, out: Path, progress:
     section = parts.section(recipe)
     key, sections = _key(source, section, parts)
     kept = cache.entry("packages", key)
-    with cache.lock(f"pack-{recipe.name}"):
+    with cache.lock(f"pack-{recipe.name}", told=progress):
         cached = kept.is_dir()
         if not cached:
             require_space(cache.root, 2 * GIB, what=f"pack {recipe.name}")
@@ -101,6 +102,7 @@ def _key(source: RecipeFile, section: Section, parts: Parts) -> tuple[str, dict[
         "files": {item.source: _digest(source.folder / item.source)
                   for item in source.recipe.files if item.part is None},
         "code": {str(path.relative_to(code)): _digest(path) for path in sorted(_code(code, source.recipe))},
+        "pefile": metadata.version("pefile"),
         "zstandard": [zstandard.__version__, ".".join(str(number) for number in zstandard.ZSTD_VERSION)],
     }
     return sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32], sections
@@ -108,7 +110,8 @@ def _key(source: RecipeFile, section: Section, parts: Parts) -> tuple[str, dict[
 
 def _code(package: Path, recipe: Recipe) -> list[Path]:
     """Our own files that go into a package or decide its bytes."""
-    found = [*(package / "build").glob("pack*.py"), package / "build/tree.py", package / "build/initrd.py",
+    found = [*(package / "build").glob("pack*.py"),
+             *(package / "build" / name for name in ("tree.py", "initrd.py", "accounts.py", "parts.py")),
              *(package / "packages").glob("*.py")]
     if recipe.type == KERNEL:
         found += (package / "build/initrd").glob("*")

@@ -21,6 +21,7 @@ from pathlib import Path
 import zstandard
 
 import imagekit
+from imagekit.build.accounts import settle_accounts
 from imagekit.build.parts import Parts, make_root, unpack
 from imagekit.build.tree import FILE, Tree, content_of, file, folder, read_tar, symlink
 from imagekit.errors import HostError, PlanError
@@ -36,6 +37,8 @@ from imagekit.schema import check_shape, load_yaml
 ROOT_FORMAT = 1  # raise it when the way mmdebstrap is run changes
 PYTHON = "usr/bin/python3.13"
 PACKAGE = Path(imagekit.__file__).parent
+UNSHARE_HINT = ("this user needs newuidmap and ranges in /etc/subuid and /etc/subgid (as root: apt-get install uidmap; "
+                "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER), or run it as root")
 OVERLAY = PACKAGE / "build/base-overlay"
 
 # Never part of a base: made anew on the device, or different from one run of mmdebstrap to the next.
@@ -46,9 +49,6 @@ VOLATILE = (
 )
 FOLDERS = {"proc": 0o555, "sys": 0o555, "dev": 0o755, "run": 0o755, "tmp": 0o1777, "var": 0o755, "boot": 0o755,
            "efi": 0o755, "usr/lib/modules": 0o755, "usr/lib/firmware": 0o755}
-NO_PASSWORD = "!*"  # locked, and nothing that a password could ever match
-SHADOW_DAY = "20000"  # of a password's last change, in days since 1970: there are none, so it means nothing
-SHADOW_GROUP = 42  # Debian's fixed number (base-passwd)
 
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 _MODES = {"type": "object", "additionalProperties": {"type": "string", "pattern": "^[0-7]{4}$"}}
@@ -85,7 +85,7 @@ def _root(recipe: Recipe, section: Section, out: Path, *, parts: Parts, cache: C
     """Write the tar of the bootstrapped system to `out`, from the cache or by mmdebstrap."""
     key = sha256(f"{ROOT_FORMAT} {recipe.architecture} {digest_of(section)}".encode()).hexdigest()
     kept = cache.entry("roots", f"{key}.tar.zst")
-    with cache.lock(f"root-{key[:16]}"):
+    with cache.lock(f"root-{key[:16]}", told=progress):
         if not kept.is_file():
             progress.step(f"bootstrap {recipe.name} from {len(section.parts)} Debian packages")
             _bootstrap(recipe, section, out, parts=parts, tools=tools)
@@ -111,22 +111,18 @@ def _bootstrap(recipe: Recipe, section: Section, out: Path, *, parts: Parts, too
                       recipe.suite, out, f"deb [trusted=yes] copy:{repository} ./",
                       env={"TMPDIR": str(folder), "SOURCE_DATE_EPOCH": str(newest(section.parts, parts))})
         except HostError as error:
-            hint = error.hint
-            if mode == "unshare":
-                hint = hint or ("this user needs ranges in /etc/subuid and /etc/subgid, and newuidmap "
-                                "(as root: apt-get install uidmap); or run it as root")
-            raise HostError(f"cannot bootstrap {recipe.name}: {error.message}", hint=hint,
+            hint = UNSHARE_HINT if re.search(r"subuid|newuidmap|unshare", "\n".join(error.details)) else error.hint
+            raise HostError(f"cannot bootstrap {recipe.name}: {error.message.removeprefix('cannot ')}", hint=hint,
                             details=error.details) from error
 
 
 def _offer(wanted: Iterable[Part], repository: Path, parts: Parts, *, suite: str) -> None:
     """A flat repository of the parts: links or copies, and their index."""
-    repository.mkdir(mode=0o755)
+    repository.mkdir()
     stanzas = []
     for part in wanted:
         source, name = parts.path(part), part.filename.rpartition("/")[2]
         shutil.copyfile(source, repository / name)
-        (repository / name).chmod(0o644)
         with source.open("rb") as stream:
             fields = dict(Deb(stream, name=part.filename).control().fields)
         fields |= {"Filename": f"./{name}", "Size": str(part.size), "SHA256": part.sha256}
@@ -135,6 +131,8 @@ def _offer(wanted: Iterable[Part], repository: Path, parts: Parts, *, suite: str
     (repository / "Packages").write_bytes(index)
     (repository / "Release").write_text(f"Suite: {suite}\nCodename: {suite}\nSHA256:\n"
                                         f" {sha256(index).hexdigest()} {len(index)} Packages\n")
+    for path in (repository, *repository.iterdir()):  # readable for mmdebstrap's other user, whatever our umask
+        path.chmod(0o755 if path == repository else 0o644)
 
 
 def _folded(value: str) -> str:
@@ -179,24 +177,7 @@ def settle(tree: Tree) -> None:
         entry = tree.get(path)
         if entry is not None and entry.kind == FILE and entry.mode & 0o6000:
             tree.add(replace(entry, mode=entry.mode & ~0o6000))
-    users = _lines(tree, "etc/passwd")
-    fields = [line.split(":") for line in users]
-    passwd = [":".join([name, "x", *rest[:-1], "/usr/sbin/nologin" if name == "root" else rest[-1]])
-              for name, _, *rest in fields]
-    shadow = [f"{name}:{NO_PASSWORD}:{SHADOW_DAY}::::::" for name, *_ in fields]
-    tree.add(file("etc/passwd", _text(passwd)))
-    tree.add(replace(file("etc/shadow", _text(shadow), mode=0o640), gid=SHADOW_GROUP))
-
-
-def _lines(tree: Tree, path: str) -> list[str]:
-    entry = tree.get(path)
-    if entry is None:
-        raise PlanError(f"cannot put the base in order: it has no /{path}")
-    return content_of(entry).decode().splitlines()
-
-
-def _text(lines: Sequence[str]) -> bytes:
-    return ("\n".join(lines) + "\n").encode()
+    settle_accounts(tree)
 
 
 def add_overlay(tree: Tree, overlay: Path, *, package: Path) -> None:

@@ -147,7 +147,7 @@ class Parts:
         """The tool parts of `recipe`, unpacked once into the cache, ready to run."""
         section = self.section(recipe)
         target = self._cache.entry("tools", digest_of(section)[:32])
-        with self._cache.lock("tools"):
+        with self._cache.lock("tools", told=self._progress):
             if not target.is_dir():
                 self._progress.step("unpack the tools", total=len(section.parts), unit="packages")
                 with self._cache.scratch() as scratch:

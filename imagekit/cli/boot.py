@@ -22,7 +22,7 @@ from imagekit.host.files import reason
 from imagekit.host.tools import LocalTools
 from imagekit.host.trust import default_trust_dir, load_trust
 from imagekit.qemu.expectation import read_expectation
-from imagekit.qemu.machine import MACHINES, load_machine
+from imagekit.qemu.machine import load_machine, machine_folders
 from imagekit.qemu.record import record_boot
 from imagekit.qemu.session import Acceleration, Outcome, Wish, choose, run_boot
 from imagekit.qemu.transcript import Transcript, new_transcript_path
@@ -36,13 +36,6 @@ if TYPE_CHECKING:
     from imagekit.qemu.phases import Phase
 
 DEADLINE_S = 180.0
-
-
-def machine_folders() -> tuple[Path, ...]:
-    """Where machines are looked for: the user's own, then ours."""
-    config = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    home = config if config.is_absolute() else Path.home() / ".config"
-    return home / "imagekit" / "machines", MACHINES
 
 
 @click.command()

@@ -10,23 +10,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagekit.boot.health import Check
+from imagekit.device.machine import ENVIRONMENT, Programs
 from imagekit.device.verity import VerityDevice, scrub
 from imagekit.errors import TargetError
 
-OPTIONAL_UNITS = Path("/usr/lib/imagekit/optional-units")
-HOOK_FOLDERS = (Path("/usr/lib/imagekit/health.d"), Path("/etc/imagekit/health.d"))
 HOOK_TIMEOUT_S = 60
+_CHUNK = 1 << 20
 _LIST_FAILED = ("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager", "--full")
 
 
-def check_units(*, optional: Path = OPTIONAL_UNITS, command: Sequence[str] = _LIST_FAILED) -> Check:
+def check_units(programs: Programs, *, optional: Path) -> Check:
     """No unit has failed, but for those that may."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        listed = programs.run(*_LIST_FAILED)
         patterns = _lines(optional)
-    except (OSError, subprocess.SubprocessError) as error:
-        return Check(name="units", ok=False, detail=f"cannot list the failed units: {error}")
-    failed = [words[0] for line in done.stdout.splitlines() if (words := line.split())]
+    except TargetError as error:
+        return Check(name="units", ok=False, detail=error.message)
+    except OSError as error:
+        return Check(name="units", ok=False, detail=f"cannot read {optional}: {error.strerror}")
+    failed = [words[0] for line in listed.splitlines() if (words := line.split())]
     wrong = [unit for unit in failed if not any(fnmatch.fnmatchcase(unit, pattern) for pattern in patterns)]
     return Check(name="units", ok=not wrong, detail="failed: " + " ".join(wrong) if wrong else "none failed")
 
@@ -40,6 +42,23 @@ def check_root(name: str, device: VerityDevice | TargetError, expected: str) -> 
     if not device.restarts:
         return Check(name=name, ok=False, detail="a wrong block would not restart the device")
     return Check(name=name, ok=True, detail=device.root)
+
+
+def check_image(*, on_esp: Path, in_package: Path) -> Check:
+    """The kernel image that the firmware loads is the one in the verified package: verity does not reach the ESP."""
+    try:
+        with on_esp.open("rb", buffering=0) as loaded, in_package.open("rb", buffering=0) as verified:
+            offset = 0
+            while True:
+                mine, theirs = loaded.read(_CHUNK), verified.read(_CHUNK)
+                if mine != theirs:
+                    return Check(name="image", ok=False,
+                                 detail=f"{on_esp} differs from the package's within {len(theirs)} bytes from {offset}")
+                if not mine:
+                    return Check(name="image", ok=True, detail=f"{offset} bytes equal the package's")
+                offset += len(mine)
+    except OSError as error:
+        return Check(name="image", ok=False, detail=f"cannot compare {error.filename or on_esp}: {error.strerror}")
 
 
 class Scrub:
@@ -70,7 +89,7 @@ class Scrub:
         return Check(name="scrub", ok=True, detail=f"{self._total} bytes read")
 
 
-def check_var(*, var: Path = Path("/var"), degraded: Path = Path("/run/imagekit/degraded")) -> tuple[Check, bool]:
+def check_var(*, var: Path, degraded: Path) -> tuple[Check, bool]:
     """Whether /var takes a file, and whether the device is degraded: it lives on without, so never unhealthy."""
     if degraded.exists():
         return Check(name="var", ok=True, detail="degraded: " + "; ".join(_lines(degraded))), True
@@ -88,7 +107,7 @@ def check_var(*, var: Path = Path("/var"), degraded: Path = Path("/run/imagekit/
     return Check(name="var", ok=True, detail="writable"), False
 
 
-def check_hooks(*, folders: Sequence[Path] = HOOK_FOLDERS, timeout_s: float = HOOK_TIMEOUT_S) -> Check:
+def check_hooks(folders: Sequence[Path], *, timeout_s: float = HOOK_TIMEOUT_S) -> Check:
     """Every program in the hook folders ends with status 0, in time; they run in the order of their names."""
     hooks = sorted(
         (path for folder in folders if folder.is_dir() for path in folder.iterdir() if os.access(path, os.X_OK)),
@@ -101,7 +120,7 @@ def check_hooks(*, folders: Sequence[Path] = HOOK_FOLDERS, timeout_s: float = HO
 def _run_hook(hook: Path, timeout_s: float) -> str:
     try:
         done = subprocess.run([hook], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                              check=False, timeout=timeout_s)
+                              check=False, timeout=timeout_s, env=ENVIRONMENT)
     except subprocess.TimeoutExpired:
         return f"{hook} took longer than {timeout_s:g} s"
     except OSError as error:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from imagekit.device.machine import Machine
 from imagekit.errors import ExitCode, ImagekitError
 
 USAGE = """\
@@ -24,10 +25,10 @@ Usage: imagekit-device COMMAND
 """
 
 
-def main(words: Sequence[str]) -> int:
-    """Run one command; the exit status."""
+def main(words: Sequence[str], *, machine: Machine | None = None) -> int:
+    """Run one command, on this device or on another `machine`; the exit status."""
     try:
-        return _run(tuple(words))
+        return _run(tuple(words), machine or Machine())
     except ImagekitError as error:
         sys.stderr.write(f"error: {error.message}\n")
         for detail in error.details:
@@ -37,23 +38,22 @@ def main(words: Sequence[str]) -> int:
         return error.exit_code
 
 
-def _run(words: tuple[str, ...]) -> int:
+def _run(words: tuple[str, ...], machine: Machine) -> int:
     if words in (("-h",), ("--help",)):
         sys.stdout.write(USAGE)
     elif words == ("health",):
-        from imagekit.device.health import judge, process_environment
+        from imagekit.device.health import judge
 
-        process_environment()
-        return ExitCode.DONE if judge(_say).healthy else ExitCode.TARGET
+        return ExitCode.DONE if judge(machine, _say).healthy else ExitCode.TARGET
     elif words in (("status",), ("status", "--json")):
         from imagekit.device.status import as_json, as_text, collect
 
-        found = collect()
+        found = collect(machine)
         sys.stdout.write(as_json(found) if "--json" in words else as_text(found))
     elif words == ("grow",):
         from imagekit.device.grow import grow
 
-        grow(_say)
+        grow(machine, _say)
     else:
         sys.stderr.write(USAGE)
         return ExitCode.USAGE

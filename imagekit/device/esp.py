@@ -9,16 +9,14 @@ first cluster of a renamed file with its inode, and a folder that reaches the di
 from __future__ import annotations
 
 import os
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 from imagekit.boot.entries import ENTRY_FOLDER, entry_name
 from imagekit.boot.slotstate import Slot
-from imagekit.boot.systemd_boot import EntryName, parse_name, slot_of
+from imagekit.boot.systemd_boot import parse_name, slot_of
+from imagekit.device.machine import Programs
 from imagekit.errors import TargetError
-
-ESP = Path("/efi")
 
 
 def trial_entry(folder: Path, slot: Slot) -> Path | None:
@@ -31,13 +29,8 @@ def trial_entry(folder: Path, slot: Slot) -> Path | None:
     return max(counted)[2] if counted else None
 
 
-def is_blessed(folder: Path, slot: Slot) -> bool:
-    """Whether `slot` has an entry that the loader does not count, and none that it does."""
-    return (folder / entry_name(slot)).is_file() and trial_entry(folder, slot) is None
-
-
-def bless(slot: Slot, *, esp: Path = ESP, remount: bool = True) -> bool:
-    """Make the slot's entry a good one; True when there was something to do.
+def bless(slot: Slot, *, esp: Path, programs: Programs | None) -> bool:
+    """Make the slot's entry a good one; True when there was something to do. Without `programs` the ESP is writable.
 
     Raises:
         TargetError: there is no entry of the slot, or the ESP cannot be written.
@@ -49,14 +42,14 @@ def bless(slot: Slot, *, esp: Path = ESP, remount: bool = True) -> bool:
             if not (folder / entry_name(slot)).is_file():
                 raise TargetError(f"cannot bless slot {slot.value}: {folder} holds no entry of it")
             return False
-        if remount:
-            _remount(esp, "rw")
+        if programs:
+            _remount(programs, esp, "rw")
         try:
             _rename(trial, folder / parse_name(trial.name).blessed.text)
         finally:
-            if remount:
+            if programs:
                 with suppress(TargetError):  # still mounted writable: untidy, but the entry is blessed
-                    _remount(esp, "ro")
+                    _remount(programs, esp, "ro")
     except OSError as error:
         raise TargetError(f"cannot bless slot {slot.value}: {error.filename or esp}: {error.strerror}") from error
     return True
@@ -72,20 +65,13 @@ def _rename(old: Path, new: Path) -> None:
             os.close(handle)
 
 
-def _remount(esp: Path, mode: str) -> None:
-    command = ["mount", "-o", f"remount,{mode}", str(esp)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise TargetError(f"cannot remount {esp} {mode}: {done.stderr.strip()}")
+def _remount(programs: Programs, esp: Path, mode: str) -> None:
+    programs.run("mount", "-o", f"remount,{mode}", str(esp))
 
 
-def tries_left(slot: Slot, *, esp: Path = ESP) -> int | None:
+def tries_left(slot: Slot, *, esp: Path) -> int | None:
     """Boots that the loader still grants the slot, None for a blessed one or where the ESP cannot be read."""
     with suppress(OSError):
         trial = trial_entry(esp / ENTRY_FOLDER, slot)
-        return _name(trial).left if trial else None
+        return parse_name(trial.name).left if trial else None
     return None
-
-
-def _name(path: Path) -> EntryName:
-    return parse_name(path.name)

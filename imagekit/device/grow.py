@@ -7,39 +7,26 @@ runs again as long as the initrd sees room behind the partition, and growing is 
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
-from imagekit.device.report import RUN, load_report
+from imagekit.device.machine import Machine
+from imagekit.device.report import load_report
 from imagekit.errors import TargetError
 
-DEFINITIONS = Path("/usr/lib/imagekit/repart.d")
 _GROWFS = "/usr/lib/systemd/systemd-growfs"
 
 
-def grow(say: Callable[[str], None]) -> None:
+def grow(machine: Machine, say: Callable[[str], None]) -> None:
     """Grow partition and file system.
 
     Raises:
         TargetError: a step failed, or there is no data partition to grow.
     """
-    report = load_report()
+    report = load_report(machine.run)
     if report.degraded:
         raise TargetError("cannot grow the data partition: it is not in use", hint="see imagekit-device status")
-    _run("systemd-repart", "--dry-run=no", "--no-pager", "--no-legend", f"--definitions={DEFINITIONS}",
-         str(report.disk))
-    _run(_GROWFS, "/var")
-    (RUN / "grow").unlink(missing_ok=True)
+    machine.programs.run("systemd-repart", "--dry-run=no", "--no-pager", "--no-legend",
+                         f"--definitions={machine.repart}", str(report.disk))
+    machine.programs.run(_GROWFS, str(machine.var))
+    (machine.run / "grow").unlink(missing_ok=True)
     say("the data partition reaches to the end of the disk")
-
-
-def _run(*command: str) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise TargetError(f"cannot grow the data partition: {command[0]}: {error.strerror}") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise TargetError(f"cannot grow the data partition: {command[0]} ended with status {done.returncode}",
-                          details=tuple(said[-20:]))

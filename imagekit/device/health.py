@@ -11,28 +11,26 @@ only help there is.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from imagekit.boot.entries import kernel_path
 from imagekit.boot.health import CHALLENGE_TIMEOUT_S, Check, Hello, Verdict
 from imagekit.boot.slotstate import mark_healthy
 from imagekit.device import checks
 from imagekit.device.esp import bless
+from imagekit.device.machine import Machine
 from imagekit.device.port import HealthPort, open_port
-from imagekit.device.report import RUN, BootReport, load_report
+from imagekit.device.report import BootReport, load_report
 from imagekit.device.state import StatePartition
-from imagekit.device.verity import VerityDevice, mounted_verity
+from imagekit.device.verity import VerityDevice
 from imagekit.errors import ImagekitError, TargetError
 
-BASE = Path("/")
-KERNEL = Path("/usr/lib/modules")
-LOADER_TIMES = Path("/sys/firmware/efi/efivars")
 _LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+_GREET_TIMEOUT_S = 1
 _SEND_TIMEOUT_S = 5
 
 
@@ -50,45 +48,59 @@ class Findings:
         return tuple(f"{check.name}: {check.detail}" for check in self.checks if not check.ok)
 
 
-def judge(say: Callable[[str], None]) -> Verdict:
-    """Run the whole: checks, blessing, record, verdict, reboot. `say` takes one line for the console."""
+def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALLENGE_TIMEOUT_S) -> Verdict:
+    """Run the whole: checks, blessing, record, verdict, reboot.
+
+    `say` takes one line for the console; `wait_s` is how long a host may take to answer.
+    """
     started = _uptime_s()
-    report = load_report()
-    port = open_port()
+    report = load_report(machine.run)
     say("phase health")
-    if port:
-        port.send(Hello(boot_id=_boot_id()), timeout_s=_SEND_TIMEOUT_S)
-    findings = inspect(report)
+    port = _greet(machine)
+    findings = inspect(machine, report)
     reasons = findings.reasons
     confirmed = False
     if not reasons:
         try:
-            confirm(report)
+            confirm(machine, report)
             confirmed = True
         except ImagekitError as error:
             reasons = (f"confirm: {error.message}",)
     verdict = Verdict(
-        nonce=port.challenge(timeout_s=CHALLENGE_TIMEOUT_S) if port else "", healthy=not reasons,
+        nonce=port.challenge(timeout_s=wait_s) if port else "", healthy=not reasons,
         slot=report.slot.value, base_root=findings.base_root, kernel_root=findings.kernel_root, confirmed=confirmed,
-        reasons=reasons, checks=findings.checks, phases=phases(report, started), degraded=findings.degraded,
+        reasons=reasons, checks=findings.checks, phases=phases(machine, report, started), degraded=findings.degraded,
     )
-    publish(verdict, port)
+    publish(machine, verdict, port)
     state = "healthy" if verdict.healthy else "NOT healthy"
     say(f"slot {verdict.slot} is {state}" + "".join(f"; {reason}" for reason in reasons))
     if reasons and can_fall_back(report):
         say("rebooting: the other slot has once been healthy")
-        subprocess.run(["systemctl", "--no-block", "reboot"], check=False)
+        with suppress(TargetError):
+            machine.programs.run("systemctl", "--no-block", "reboot")
     return verdict
 
 
-def inspect(report: BootReport) -> Findings:
+def _greet(machine: Machine) -> HealthPort | None:
+    """The port, once a host has taken our greeting; None: nobody watches."""
+    port = open_port(sys=machine.sys, dev=machine.dev)
+    if port and not port.send(Hello(boot_id=_boot_id(machine)), timeout_s=_GREET_TIMEOUT_S):
+        port.close()
+        return None
+    return port
+
+
+def inspect(machine: Machine, report: BootReport) -> Findings:
     """Run every check; the long read goes on beside the others."""
-    base, kernel = _verity(BASE), _verity(KERNEL)
+    base, kernel = _verity(machine, machine.base), _verity(machine, machine.kernel)
     reading = checks.Scrub([(item.path, item.size) for item in (base, kernel) if isinstance(item, VerityDevice)])
-    var, degraded = checks.check_var()
+    var, degraded = checks.check_var(var=machine.var, degraded=machine.run / "degraded")
     done = (
         checks.check_root("base", base, report.base_root), checks.check_root("kernel", kernel, report.kernel_root),
-        checks.check_units(), var, checks.check_hooks(), reading.check(),
+        checks.check_units(machine.programs, optional=machine.optional_units), var,
+        checks.check_hooks(machine.hook_folders),
+        checks.check_image(on_esp=machine.esp / kernel_path(report.slot), in_package=machine.package / "kernel.efi"),
+        reading.check(),
     )
     return Findings(
         checks=done, degraded=degraded, base_root=base.root if isinstance(base, VerityDevice) else "",
@@ -96,20 +108,20 @@ def inspect(report: BootReport) -> Findings:
     )
 
 
-def _verity(mount_point: Path) -> VerityDevice | TargetError:
+def _verity(machine: Machine, mount_point: Path) -> VerityDevice | TargetError:
     try:
-        return mounted_verity(mount_point)
+        return machine.verity(mount_point)
     except TargetError as error:
         return error
 
 
-def confirm(report: BootReport) -> None:
+def confirm(machine: Machine, report: BootReport) -> None:
     """Make the running slot a good one: the entry first, the record second.
 
     Raises:
         TargetError: either could not be written.
     """
-    bless(report.slot)
+    bless(report.slot, esp=machine.esp, programs=machine.programs)
     partition = StatePartition(device=report.state_device)
     state = partition.load()
     if state is None or state.slot is not report.slot:
@@ -126,9 +138,9 @@ def can_fall_back(report: BootReport) -> bool:
     return report.fallback
 
 
-def publish(verdict: Verdict, port: HealthPort | None) -> None:
+def publish(machine: Machine, verdict: Verdict, port: HealthPort | None) -> None:
     """Leave the verdict for `imagekit-device status`, and send it to the host."""
-    path = RUN / "health.json"
+    path = machine.run / "health.json"
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(asdict(verdict)) + "\n")
     fresh.rename(path)
@@ -137,10 +149,10 @@ def publish(verdict: Verdict, port: HealthPort | None) -> None:
         port.close()
 
 
-def phases(report: BootReport, started: float) -> dict[str, float]:
+def phases(machine: Machine, report: BootReport, started: float) -> dict[str, float]:
     """Seconds of each phase, in order; firmware and loader where systemd-boot could tell the time."""
     found: dict[str, float] = {}
-    begin, end = _loader_time("Init"), _loader_time("Exec")
+    begin, end = _loader_time(machine, "Init"), _loader_time(machine, "Exec")
     if begin is not None and end is not None and end >= begin:
         found |= {"firmware": round(begin, 2), "loader": round(end - begin, 2)}
     return found | {
@@ -149,22 +161,17 @@ def phases(report: BootReport, started: float) -> dict[str, float]:
     }
 
 
-def _loader_time(name: str) -> float | None:
+def _loader_time(machine: Machine, name: str) -> float | None:
     """One of systemd-boot's times: an EFI variable of 4 bytes of attributes and microseconds as UTF-16 text."""
     with suppress(OSError, ValueError):
-        raw = (LOADER_TIMES / f"LoaderTime{name}USec-{_LOADER_GUID}").read_bytes()
+        raw = (machine.sys / f"firmware/efi/efivars/LoaderTime{name}USec-{_LOADER_GUID}").read_bytes()
         return int(raw[4:].decode("utf-16-le").rstrip("\0")) / 1e6
     return None
 
 
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+def _boot_id(machine: Machine) -> str:
+    return (machine.proc / "sys/kernel/random/boot_id").read_text().strip()
 
 
 def _uptime_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def process_environment() -> None:
-    """What the programs that are called see, however this one was started."""
-    os.environ.update(LC_ALL="C.UTF-8", PATH="/usr/sbin:/usr/bin:/sbin:/bin")

@@ -10,8 +10,6 @@ from typing import Any
 from imagekit.boot.slotstate import Slot
 from imagekit.errors import TargetError
 
-RUN = Path("/run/imagekit")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootReport:
@@ -32,7 +30,7 @@ class BootReport:
     switch_s: float
 
 
-def load_report(run: Path = RUN) -> BootReport:
+def load_report(run: Path) -> BootReport:
     """Read the report.
 
     Raises:

@@ -7,34 +7,33 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from imagekit.device.esp import ESP, tries_left
-from imagekit.device.health import BASE, KERNEL
-from imagekit.device.report import RUN, BootReport, load_report
+from imagekit.device.esp import tries_left
+from imagekit.device.machine import Machine
+from imagekit.device.report import BootReport, load_report
 from imagekit.device.state import StatePartition
-from imagekit.device.verity import mounted_verity
 from imagekit.errors import TargetError
 
 SCHEMA = 1
 
 
-def collect(*, run: Path = RUN, base: Path = BASE, kernel: Path = KERNEL, esp: Path = ESP) -> dict[str, Any]:
+def collect(machine: Machine) -> dict[str, Any]:
     """The JSON document of `status --json` (docs/reference/slot-state.md). Raises: TargetError: not a device."""
-    report = load_report(run)
+    report = load_report(machine.run)
     return {
         "imagekit": SCHEMA,
         "slot": report.slot.value,
-        "base_root": _root(base),
-        "kernel_root": _root(kernel),
-        "tries_left": tries_left(report.slot, esp=esp),
+        "base_root": _root(machine, machine.base),
+        "kernel_root": _root(machine, machine.kernel),
+        "tries_left": tries_left(report.slot, esp=machine.esp),
         "record": _record(report),
         "degraded": report.degraded,
-        "health": _health(run),
+        "health": _health(machine),
     }
 
 
-def _root(mount_point: Path) -> str | None:
+def _root(machine: Machine, mount_point: Path) -> str | None:
     with suppress(TargetError, OSError):
-        return mounted_verity(mount_point).root
+        return machine.verity(mount_point).root
     return None
 
 
@@ -49,9 +48,9 @@ def _record(report: BootReport) -> dict[str, Any] | None:
     return None
 
 
-def _health(run: Path) -> dict[str, Any] | None:
+def _health(machine: Machine) -> dict[str, Any] | None:
     with suppress(OSError, ValueError, KeyError):
-        verdict = json.loads((run / "health.json").read_text())
+        verdict = json.loads((machine.run / "health.json").read_text())
         return {key: verdict[key] for key in ("healthy", "confirmed", "degraded", "reasons", "checks", "phases")}
     return None
 

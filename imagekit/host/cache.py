@@ -9,6 +9,7 @@ Decides where things lie and that nothing enters under a digest it does not have
     roots/<key>.tar.zst      root file systems as mmdebstrap made them
     packages/<key>/          finished packages
     seeds/<sha256>           of a compressed package: the SHA3-384 of what it unpacks to
+    held/                    locks of running processes
     work/                    scratch folders
 
 Blobs appear by rename, so that a reader never sees half of one. What a key is made of is its owner's decision.
@@ -25,6 +26,7 @@ from pathlib import Path
 from imagekit.digests import chunks
 from imagekit.errors import TrustError
 from imagekit.host.files import FolderLock, atomic_file, scratch_folder
+from imagekit.host.ports import Progress
 
 
 def default_cache_folder(env: Mapping[str, str]) -> Path:
@@ -92,9 +94,10 @@ class Cache:
         with scratch_folder(self.root / "work") as folder:
             yield folder
 
-    def lock(self, name: str) -> FolderLock:
-        """Held while `name` (an area of the cache) is being changed; a second process waits."""
-        return FolderLock(self.root / "locks" / name, wait=True)
+    def lock(self, name: str, *, told: Progress) -> FolderLock:
+        """Held while `name` (an area of the cache) is being changed; a second process says so and waits."""
+        return FolderLock(self.root / "held" / name, wait=True,
+                          told=lambda: told.note(f"waiting for another imagekit that works on {name}"))
 
     def adopt(self, folder: Path, kind: str, name: str) -> Path:
         """Move a finished folder to its place; when somebody was quicker, theirs stays and this one goes."""

@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -100,12 +100,13 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 class FolderLock:
     """One process at a time in a folder, held by flock(2) on a file in it; the kernel lets go when the process ends.
 
-    Without `wait` a folder that is held is refused; with it the second process waits for the first.
+    Without `wait` a folder that is held is refused; with it the second process calls `told` and waits.
     """
 
-    def __init__(self, folder: Path, *, wait: bool = False) -> None:
+    def __init__(self, folder: Path, *, wait: bool = False, told: Callable[[], None] | None = None) -> None:
         self._folder = folder
         self._wait = wait
+        self._told = told
         self._descriptor: int | None = None
 
     def __enter__(self) -> FolderLock:
@@ -116,7 +117,7 @@ class FolderLock:
         except OSError as error:
             raise no_space(path, error) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if self._wait else fcntl.LOCK_NB))
+            self._take(descriptor)
         except BlockingIOError as error:
             os.close(descriptor)
             raise HostError(f"cannot use folder {self._folder}: another imagekit works in it",
@@ -126,6 +127,16 @@ class FolderLock:
             raise
         self._descriptor = descriptor
         return self
+
+    def _take(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not self._wait:
+                raise
+            if self._told is not None:
+                self._told()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:

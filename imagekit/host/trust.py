@@ -98,7 +98,8 @@ def store_root(folder: Path, *, account: Assertion, account_key: Assertion) -> t
     """
     key_path = folder / f"{account_key.text('name')}.account-key"
     if key_path.exists():
-        raise UsageError(f"cannot write {key_path}: there is such a root of trust already")
+        raise UsageError(f"cannot write {key_path}: there is such a root of trust already",
+                         hint="take another name; or, if its key is lost, take that file away")
     account_path = folder / f"{account.text('account-id')}.account"
     written = [key_path] if account_path.exists() else [account_path, key_path]
     for path in written:

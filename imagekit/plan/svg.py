@@ -20,13 +20,10 @@ GAP = 6
 LETTER = 6.1  # width of a small letter, for wrapping
 
 STYLE = """
-  svg { --ink: #1b1f24; --soft: #57606a; --paper: #ffffff; --line: #d0d7de; --empty: #f6f8fa }
-  @media (prefers-color-scheme: dark) {
-    svg { --ink: #e6edf3; --soft: #9198a1; --paper: #0d1117; --line: #3d444d; --empty: #161b22 } }
-  text { font-family: system-ui, "DejaVu Sans", sans-serif; fill: var(--ink) }
+  text { font-family: system-ui, "DejaVu Sans", sans-serif; fill: #1b1f24 }
   .big { font-size: 20px; font-weight: 600 } .name { font-size: 13px; font-weight: 600 }
-  .small { font-size: 11px; fill: var(--soft) } .share { font-size: 11px; font-weight: 600 }
-  .box { fill: var(--empty); stroke: var(--line) } .link { fill: var(--line); opacity: .35 }
+  .small { font-size: 11px; fill: #57606a } .share { font-size: 11px; font-weight: 600 }
+  .paper { fill: #ffffff } .box { fill: #f6f8fa; stroke: #d0d7de } .link { fill: #d0d7de; opacity: .35 }
   .boot { fill: #0072b2 } .seed { fill: #cc79a7 } .data { fill: #e69f00 } .a { fill: #009e73 } .b { fill: #56b4e9 }
   .state { fill: #d55e00 } .other { fill: #8c959f }
 """
@@ -65,7 +62,7 @@ def draw_layout(title: str, subtitle: str, disk_size: int, structures: Sequence[
         f'<title id="title">{escape(title)}</title>',
         f'<desc id="desc">{escape(_describe(disk_size, structures))}</desc>',
         f"<style>{STYLE}</style>",
-        f'<rect width="{WIDTH}" height="{height}" fill="var(--paper)"/>',
+        f'<rect width="{WIDTH}" height="{height}" class="paper"/>',
         f'<text class="big" x="{MARGIN}" y="36">{escape(title)}</text>',
         f'<text class="small" x="{MARGIN}" y="56">{escape(subtitle)}</text>',
         f'<rect class="box" x="{MARGIN}" y="{STRIP_TOP}" width="{WIDTH - 2 * MARGIN}" height="{STRIP_HEIGHT}"/>',

@@ -10,7 +10,8 @@ Option syntax: QEMU's "Invocation" manual page; values with commas are doubled t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -125,6 +126,12 @@ def parse_machine(source: Source) -> Machine:
         firmware=Firmware(code=tuple(map(Path, firmware["code"])), variables=tuple(map(Path, firmware["variables"])),
                           package=firmware["package"]),
     )
+
+
+def machine_folders(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Where machines are looked for: the user's own (`$XDG_CONFIG_HOME/imagekit/machines`), then ours."""
+    config = Path(environ.get("XDG_CONFIG_HOME", ""))
+    return (config if config.is_absolute() else Path.home() / ".config") / "imagekit" / "machines", MACHINES
 
 
 def load_machine(name: str, folders: Sequence[Path]) -> Machine:

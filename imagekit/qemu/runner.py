@@ -44,7 +44,7 @@ class Runner:
         self._child: Child | None = None
         self._qmp = QMPClient(machine.name)
         self._qmp.logger.setLevel(logging.CRITICAL)  # a connection that ends with QEMU is no news
-        self._listener = EventListener(_EVENTS)
+        self._listener: EventListener | None = None
         self._sockets: list[socket.socket] = []
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -83,6 +83,7 @@ class Runner:
         self._child = await start(self._tools, self._machine.emulator, args, pass_fds=tuple(theirs.values()))
         for pair in pairs.values():
             pair[1].close()
+        self._listener = EventListener(_EVENTS)
         self._qmp.register_listener(self._listener)
         try:
             await asyncio.wait_for(self._qmp.connect(pairs["qmp"][0]), GREETING_S)
@@ -96,7 +97,8 @@ class Runner:
             self._origin_s = asyncio.get_running_loop().time()
         self.watch.begin(self.now_s, "power on")
         self._tasks = [asyncio.create_task(task) for task in (
-            self._read_serial(serial), self._read_health(health, health_writer), self._read_events(), self._wait_end())]
+            self._read_serial(serial), self._read_health(health, health_writer), self._read_events(self._listener),
+            self._wait_end(self._child))]
         await self.execute("cont")
 
     async def execute(self, command: str, **arguments: Any) -> Any:
@@ -143,6 +145,9 @@ class Runner:
         self._tasks = []
         with contextlib.suppress(Exception):  # it reports in many ways that the other end is gone, which we know
             await self._qmp.disconnect()
+        if self._listener is not None:
+            self._qmp.remove_listener(self._listener)
+            self._listener = None
         for writer in self._writers:
             writer.close()
         self._writers = []
@@ -170,16 +175,15 @@ class Runner:
                 await writer.drain()
                 self._changed.set()
 
-    async def _read_events(self) -> None:
-        async for event in self._listener:
+    async def _read_events(self, listener: EventListener) -> None:
+        async for event in listener:
             told: Any = event.get("data", {})
             self.watch.event(self.now_s, str(event["event"]), guest=bool(told.get("guest", False)),
                              reason=str(told.get("reason", "")))
             self._changed.set()
 
-    async def _wait_end(self) -> None:
-        assert self._child is not None
-        await self._child.wait()
+    async def _wait_end(self, child: Child) -> None:
+        await child.wait()
         self._changed.set()
 
     def _died(self, how: str) -> HostError:

@@ -41,18 +41,11 @@ def test_dropped_folder_goes_but_for_what_is_spared() -> None:
 
 def settled() -> Tree:
     tree = Tree([file("etc/passwd", b"root:*:0:0:root:/root:/bin/bash\nme:x:1:1::/home:/bin/sh\n"),
-                 file("etc/shadow", b"me:$6$secret:19999::::::\n"), file("usr/bin/su", b"", mode=0o4755),
+                 file("etc/group", b"root:*:0:\nme:x:1:\n"), file("etc/shadow", b"me:$6$secret:19999::::::\n"),
+                 file("usr/bin/su", b"", mode=0o4755),
                  file("usr/bin/wall", b"", mode=0o2755)])
     settle(tree)
     return tree
-
-
-def test_nobody_has_a_password_and_root_no_shell() -> None:
-    tree = settled()
-    assert text(tree, "etc/shadow") == "root:!*:20000::::::\nme:!*:20000::::::\n"
-    assert text(tree, "etc/passwd").startswith("root:x:0:0:root:/root:/usr/sbin/nologin\n")
-    shadow = tree.get("etc/shadow")
-    assert shadow is not None and (shadow.mode, shadow.gid) == (0o640, 42)
 
 
 def test_no_program_runs_as_somebody_else() -> None:

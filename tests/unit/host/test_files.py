@@ -60,6 +60,21 @@ def test_second_imagekit_in_a_folder_is_refused_until_the_first_has_ended(tmp_pa
         pass
 
 
+def test_process_that_may_wait_says_so_once_and_goes_on_when_it_can(tmp_path: Path) -> None:
+    import threading
+
+    first = FolderLock(tmp_path)
+    first.__enter__()
+    told: list[str] = []
+
+    def wait() -> None:
+        told.append("waiting")
+        threading.Timer(0.05, first.__exit__, (None, None, None)).start()
+
+    with FolderLock(tmp_path, wait=True, told=wait):
+        assert told == ["waiting"]
+
+
 def test_lock_is_free_after_an_interruption(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), FolderLock(tmp_path):
         raise KeyboardInterrupt

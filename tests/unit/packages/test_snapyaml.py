@@ -31,7 +31,7 @@ def test_number_as_version_and_unknown_keys_are_taken_as_snapd_does() -> None:
 @pytest.mark.parametrize("text", [
     "name: hello\n", "version: 1\n", "name: -x\nversion: 1\n", "name: hello\nversion: '1 2'\n",
     f"name: hello\nversion: '{'1' * 33}'\n", "name: hello\nversion: '1'\ntype: car\n",
-    "name: hello\nversion: '1'\narchitectures: []\n", "- a\n"])
+    "name: hello\nversion: '1'\narchitectures: [[]]\n", "- a\n"])
 def test_wrong_document_is_refused(text: str) -> None:
     with pytest.raises(DocumentError):
         parse_snap_yaml(load_yaml(text, name="snap.yaml"))

@@ -1,0 +1,107 @@
+"""What every base gets: complete, runnable, and with no way in."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+OVERLAY = ROOT / "imagekit/build/base-overlay"
+UNITS = OVERLAY / "root/usr/lib/systemd/system"
+
+
+@pytest.fixture(scope="module")
+def manifest() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((OVERLAY / "manifest.yaml").read_text())
+    return loaded
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def file_of(module: str) -> Path | None:
+    base = ROOT / module.replace(".", "/")
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+def test_modules_of_the_device_are_just_those_that_its_program_imports(manifest: dict[str, Any]) -> None:
+    waiting, seen = ["imagekit.device.cli"], set()
+    while waiting:
+        path = file_of(waiting.pop())
+        if path is None or path in seen:
+            continue
+        seen.add(path)
+        waiting += [name for name in imports_of(path) if name.partition(".")[0] == "imagekit"]
+        parents = path.relative_to(ROOT).parent.parts
+        waiting += [".".join(parents[:depth]) for depth in range(1, len(parents) + 1)]
+    assert sorted(manifest["python"]["modules"]) == sorted(str(path.relative_to(ROOT)) for path in seen)
+
+
+def test_device_needs_no_more_python_than_the_base_has(manifest: dict[str, Any]) -> None:
+    absent = {"ctypes", "mmap", "shutil", "tempfile", "uuid", "urllib", "http", "concurrent", "asyncio", "yaml", "click",
+              "rich", "cryptography", "jsonschema"}
+    for module in manifest["python"]["modules"]:
+        assert not {name.partition(".")[0] for name in imports_of(ROOT / module)} & absent, module
+
+
+def test_programs_are_executable_and_nothing_else_is(manifest: dict[str, Any]) -> None:
+    programs = {str(path.relative_to(OVERLAY / "root")) for path in (OVERLAY / "root").rglob("*")
+                if path.is_file() and path.read_bytes().startswith(b"#!")}
+    assert {path for path, mode in manifest["modes"].items() if int(mode, 8) & 0o111} == programs
+
+
+def test_units_are_wanted_and_start_what_is_there(manifest: dict[str, Any]) -> None:
+    links = {link.rpartition("/")[2] for link in manifest["links"] if ".wants/" in link}
+    units = sorted(UNITS.glob("*.service"))
+    assert links == {unit.name for unit in units}
+    for unit in units:
+        parsed = configparser.RawConfigParser(strict=False)
+        parsed.optionxform = str  # type: ignore[assignment, method-assign]
+        parsed.read_string(unit.read_text())
+        for key in ("ExecStart", "ExecStopPost"):
+            if program := parsed["Service"].get(key, "").split(" ")[0]:
+                assert (OVERLAY / "root" / program.lstrip("/")).is_file(), f"{unit.name}: {program}"
+        assert "multi-user.target" in parsed["Unit"]["After"].split(), "or it would hold the target up, in a circle"
+
+
+@pytest.mark.parametrize("unit", [
+    "getty@.service", "serial-getty@.service", "console-getty.service", "container-getty@.service", "autovt@.service",
+    "debug-shell.service", "rescue.service", "ctrl-alt-del.target", "getty.target",
+])
+def test_nothing_that_lets_somebody_in_can_be_started(manifest: dict[str, Any], unit: str) -> None:
+    assert unit in manifest["masked"]["etc/systemd/system"]
+
+
+def test_generators_that_take_units_from_the_kernel_command_line_are_off(manifest: dict[str, Any]) -> None:
+    off = manifest["masked"]["etc/systemd/system-generators"]
+    for name in ("systemd-debug-generator", "systemd-run-generator", "systemd-fstab-generator",
+                 "systemd-getty-generator", "systemd-ssh-generator", "systemd-gpt-auto-generator"):
+        assert name in off
+
+
+def test_emergency_is_a_reboot_and_no_shell() -> None:
+    text = (OVERLAY / "root/etc/systemd/system/emergency.service").read_text()
+    assert "ExecStart=/usr/bin/systemctl --force reboot" in text
+    assert "sulogin" not in text
+
+
+def test_persistent_files_name_nothing_that_decides_who_may_do_what() -> None:
+    names = [line for line in (OVERLAY / "root/usr/lib/imagekit/persistent-etc").read_text().splitlines()
+             if line and not line.startswith("#")]
+    assert "machine-id" in names
+    for name in names:
+        assert not name.startswith(("/", "passwd", "shadow", "group", "gshadow", "ssh", "pam", "sudo", "systemd",
+                                    "ld.so", "imagekit", "cron", "profile", "."))
+        assert ".." not in name

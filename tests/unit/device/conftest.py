@@ -1,0 +1,115 @@
+"""A folder that looks like a booted device, with programs that answer what a test says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from imagekit.boot.entries import LoaderEntry, encode_entry, entry_name
+from imagekit.boot.slotstate import FACTORY, Slot, SlotState, begin_boot, encode_partition
+from imagekit.device.machine import Machine
+from imagekit.device.verity import VerityDevice
+from imagekit.errors import TargetError
+
+BASE_ROOT, KERNEL_ROOT = "b" * 64, "c" * 64
+
+
+class FakePrograms:
+    """Remembers what was run; answers by the first word, an exception is raised."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, str | TargetError] = {}
+        self.ran: list[tuple[str, ...]] = []
+
+    def run(self, *command: str) -> str:
+        self.ran.append(command)
+        answer = self.answers.get(command[0], "")
+        if isinstance(answer, TargetError):
+            raise answer
+        return answer
+
+
+@dataclass
+class Device:
+    """The machine and what a test may change about it."""
+
+    folder: Path
+    programs: FakePrograms = field(default_factory=FakePrograms)
+    mounted: dict[str, VerityDevice | TargetError] = field(default_factory=dict)
+
+    @property
+    def state_path(self) -> Path:
+        return self.folder / "dev/vda2"
+
+    def verity(self, mount_point: Path) -> VerityDevice:
+        found = self.mounted[mount_point.name]
+        if isinstance(found, TargetError):
+            raise found
+        return found
+
+    @property
+    def machine(self) -> Machine:
+        at = self.folder
+        return Machine(
+            run=at / "run", esp=at / "efi", sys=at / "sys", dev=at / "dev", proc=at / "proc", var=at / "var",
+            base=at / "base", kernel=at / "kernel", package=at / "package", optional_units=at / "optional-units",
+            hook_folders=(at / "hooks", at / "absent"), repart=at / "repart.d", programs=self.programs,
+            verity=self.verity,
+        )
+
+    def report(self, **changes: object) -> None:
+        document: Mapping[str, object] = {
+            "imagekit": 1, "slot": "a", "base_root": BASE_ROOT, "kernel_root": KERNEL_ROOT, "state_partuuid": "x",
+            "state_device": str(self.state_path), "generation": 2, "disk": "/dev/vda", "fallback": False,
+            "degraded": False, "uptime": {"initrd": 2.03, "verity": 2.5, "switch": 3.14},
+        }
+        (self.folder / "run/boot.json").write_text(json.dumps({**document, **changes}))
+
+    def record(self, state: SlotState) -> None:
+        self.state_path.write_bytes(encode_partition(state))
+
+    def entry(self, slot: Slot, *, tries: int | None = None) -> Path:
+        path = self.folder / "efi/loader/entries" / entry_name(slot, tries=tries)
+        path.write_bytes(encode_entry(LoaderEntry(
+            slot=slot, version=1, base_root=BASE_ROOT, kernel_root=KERNEL_ROOT, cmdline="quiet",
+            state_partuuid="00000000-0000-4000-8000-000000000000",
+        )))
+        return path
+
+    def hook(self, name: str, script: str, *, mode: int = 0o755) -> None:
+        path = self.folder / "hooks" / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(mode)
+
+    def on_trial(self) -> None:
+        """Slot b runs for the first time, a is the way back."""
+        self.report(slot="b", fallback=True)
+        (self.folder / "efi/loader/entries/imagekit-b+2-1.conf").write_bytes(self.entry(Slot.B).read_bytes())
+        (self.folder / "efi/loader/entries/imagekit-b.conf").unlink()
+        self.record(replace(begin_boot(FACTORY, Slot.B).record))
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    """A healthy device in its factory state, after one pass of the initrd."""
+    made = Device(tmp_path)
+    for name in ("run", "efi/loader/entries", "sys/class/virtio-ports", "dev", "proc/sys/kernel/random",
+                 "var/lib/imagekit", "hooks"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/random/boot_id").write_text("b00t\n")
+    (tmp_path / "optional-units").write_text("# may fail\nimagekit-grow.service\nnice-*.service\n")
+    for name, root, size in (("base", BASE_ROOT, 3 << 20), ("kernel", KERNEL_ROOT, 5000)):
+        path = tmp_path / "dev" / f"dm-{name}"
+        path.write_bytes(bytes(size))
+        made.mounted[name] = VerityDevice(path=path, size=size, root=root, restarts=True)
+    for path in ("package/kernel.efi", "efi/EFI/imagekit/a/kernel.efi", "efi/EFI/imagekit/b/kernel.efi"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"MZ" * 700_000)
+    made.report()
+    made.record(begin_boot(FACTORY, Slot.A).record)
+    made.entry(Slot.A)
+    return made

@@ -1,0 +1,65 @@
+"""Single checks, where the judge's tests do not reach."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagekit.device.checks import Scrub, check_hooks, check_units, check_var
+from tests.unit.device.conftest import Device, FakePrograms
+
+
+def test_hooks_run_in_the_order_of_their_names_across_folders(tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    folders = (tmp_path / "one", tmp_path / "two")
+    for folder, name in ((folders[0], "20-b"), (folders[1], "10-a"), (folders[1], "30-c")):
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(f"#!/bin/sh\necho {name} >> {order}\n")
+        (folder / name).chmod(0o755)
+    check = check_hooks(folders)
+    assert (check.ok, check.detail) == (True, "3 passed")
+    assert order.read_text().split() == ["10-a", "20-b", "30-c"]
+
+
+def test_hook_that_hangs_is_ended(device: Device) -> None:
+    device.hook("10-slow", "exec sleep 60")
+    check = check_hooks(device.machine.hook_folders, timeout_s=0.2)
+    assert not check.ok
+    assert "took longer than 0.2 s" in check.detail
+
+
+def test_hook_that_is_no_program_is_named(device: Device) -> None:
+    path = device.folder / "hooks/10-empty"
+    path.write_bytes(b"\x7fELF nonsense")
+    path.chmod(0o755)
+    check = check_hooks(device.machine.hook_folders)
+    assert not check.ok
+    assert "10-empty cannot be run" in check.detail
+
+
+def test_every_failing_hook_is_named(device: Device) -> None:
+    device.hook("10-a", "exit 1")
+    device.hook("20-b", "kill -9 $$")
+    detail = check_hooks(device.machine.hook_folders).detail
+    assert "10-a ended with status 1" in detail
+    assert "20-b ended with status -9" in detail
+
+
+def test_missing_list_of_optional_units_is_unhealthy(tmp_path: Path) -> None:
+    check = check_units(FakePrograms(), optional=tmp_path / "absent")
+    assert not check.ok
+    assert "cannot read" in check.detail
+
+
+def test_probe_of_var_follows_no_link(tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("keep")
+    (tmp_path / "lib/imagekit").mkdir(parents=True)
+    (tmp_path / "lib/imagekit/probe").symlink_to(target)
+    check, degraded = check_var(var=tmp_path, degraded=tmp_path / "degraded")
+    assert check.ok
+    assert degraded
+    assert target.read_text() == "keep"
+
+
+def test_scrub_of_nothing_is_not_a_scrub() -> None:
+    assert not Scrub([]).check().ok

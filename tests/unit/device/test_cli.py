@@ -1,0 +1,124 @@
+"""`imagekit-device`: its words, what it prints, and its exit status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from imagekit.device.cli import main
+from imagekit.device.machine import LocalPrograms
+from imagekit.errors import TargetError
+from tests.unit.device.conftest import Device
+
+Captured = pytest.CaptureFixture[str]
+
+
+def test_status_before_the_verdict(device: Device, capsys: Captured) -> None:
+    assert main(["status"], machine=device.machine) == 0
+    assert capsys.readouterr().out == (
+        "slot:   a (confirmed)\n"
+        f"base:   {'b' * 64}\n"
+        f"kernel: {'c' * 64}\n"
+        "record: generation 2, slot a, tries 0, confirmed yes, unhealthy 1, other_good no\n"
+        "data:   in use\n"
+        "health: not judged yet\n"
+    )
+
+
+def test_status_as_json_after_the_verdict(device: Device, capsys: Captured) -> None:
+    assert main(["health"], machine=device.machine) == 0
+    capsys.readouterr()
+    assert main(["status", "--json"], machine=device.machine) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["imagekit", "slot", "base_root", "kernel_root", "tries_left", "record", "degraded", "health"]
+    assert found["record"] == {"generation": 3, "slot": "a", "tries": 0, "confirmed": True, "unhealthy": 0,
+                               "other_good": False}
+    assert found["health"]["healthy"] is True
+    names = [check["name"] for check in found["health"]["checks"]]
+    assert names == ["base", "kernel", "units", "var", "hooks", "image", "scrub"]
+
+
+def test_status_on_trial_says_how_many_boots_are_left(device: Device, capsys: Captured) -> None:
+    device.on_trial()
+    main(["status"], machine=device.machine)
+    assert "slot:   b (on trial, 2 more boots)" in capsys.readouterr().out
+
+
+def test_status_of_an_unhealthy_device_names_the_reason(device: Device, capsys: Captured) -> None:
+    device.hook("10-pump", "echo dry >&2; exit 4")
+    assert main(["health"], machine=device.machine) == 7
+    main(["status"], machine=device.machine)
+    assert "NOT healthy: hooks: " in (out := capsys.readouterr().out)
+    assert "10-pump ended with status 4: dry" in out
+
+
+def test_status_survives_a_lost_record_and_missing_verity(device: Device, capsys: Captured) -> None:
+    device.state_path.write_bytes(b"")
+    device.mounted["base"] = TargetError("cannot trust /: not verity")
+    assert main(["status"], machine=device.machine) == 0
+    out = capsys.readouterr().out
+    assert "record: lost\n" in out
+    assert "base:   not on verity\n" in out
+
+
+def test_host_is_no_device(device: Device, capsys: Captured) -> None:
+    (device.folder / "run/boot.json").unlink()
+    assert main(["status"], machine=device.machine) == 7
+    said = capsys.readouterr().err
+    assert said.startswith("error: cannot read ")
+    assert "hint: this works on a booted device only\n" in said
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"imagekit": 2}', "null"])
+def test_broken_report_is_an_error_and_no_traceback(device: Device, capsys: Captured, text: str) -> None:
+    (device.folder / "run/boot.json").write_text(text)
+    assert main(["status"], machine=device.machine) == 7
+    assert "not a boot report" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["what"], ["status", "--yaml"], ["health", "now"]])
+def test_unknown_words_print_the_usage(words: list[str], capsys: Captured) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith("Usage: imagekit-device")
+
+
+def test_help_is_data(capsys: Captured) -> None:
+    assert main(["--help"]) == 0
+    assert "grow" in capsys.readouterr().out
+
+
+def test_growing_runs_repart_on_the_disk_and_takes_the_mark_away(device: Device) -> None:
+    (device.folder / "run/grow").touch()
+    assert main(["grow"], machine=device.machine) == 0
+    repart, growfs = device.programs.ran
+    assert repart[0] == "systemd-repart"
+    assert repart[-1] == "/dev/vda"
+    assert growfs == ("/usr/lib/systemd/systemd-growfs", str(device.folder / "var"))
+    assert not (device.folder / "run/grow").exists()
+
+
+def test_growing_that_fails_leaves_the_mark(device: Device, capsys: Captured) -> None:
+    (device.folder / "run/grow").touch()
+    device.programs.answers["systemd-repart"] = TargetError("cannot run systemd-repart: busy")
+    assert main(["grow"], machine=device.machine) == 7
+    assert (device.folder / "run/grow").exists()
+    assert "busy" in capsys.readouterr().err
+
+
+def test_degraded_device_grows_nothing(device: Device, capsys: Captured) -> None:
+    device.report(degraded=True)
+    assert main(["grow"], machine=device.machine) == 7
+    assert device.programs.ran == []
+
+
+def test_program_that_fails_is_quoted(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="cannot run /bin/sh: out of cheese") as caught:
+        LocalPrograms().run("/bin/sh", "-c", "echo one >&2; echo out of cheese >&2; exit 3")
+    assert caught.value.details == ("one", "out of cheese")
+    with pytest.raises(TargetError, match="status 3"):
+        LocalPrograms().run("/bin/sh", "-c", "exit 3")
+    with pytest.raises(TargetError, match="No such file"):
+        LocalPrograms().run(str(tmp_path / "absent"))
+    assert LocalPrograms().run("/bin/sh", "-c", "printf hi") == "hi"

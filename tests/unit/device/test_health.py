@@ -1,0 +1,226 @@
+"""Judging a boot: what makes it unhealthy, what a verdict changes, and what the host hears."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import tty
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imagekit.boot.health import Challenge, Hello, Message, Verdict, decode_message, encode_message
+from imagekit.boot.slotstate import FACTORY, Slot, begin_boot
+from imagekit.device.health import judge
+from imagekit.device.state import StatePartition
+from imagekit.errors import TargetError
+from tests.unit.device.conftest import Device
+
+REBOOT = ("systemctl", "--no-block", "reboot")
+
+
+def run(device: Device) -> tuple[Verdict, list[str]]:
+    said: list[str] = []
+    return judge(device.machine, said.append, wait_s=2), said
+
+
+def test_healthy_boot_of_the_confirmed_slot_clears_the_count(device: Device) -> None:
+    verdict, said = run(device)
+    assert verdict.healthy
+    assert verdict.confirmed
+    assert (verdict.slot, verdict.base_root, verdict.kernel_root) == ("a", "b" * 64, "c" * 64)
+    assert StatePartition(device=device.state_path).load() == replace(FACTORY, generation=3)
+    assert said == ["phase health", "slot a is healthy"]
+    assert REBOOT not in device.programs.ran
+    assert not [command for command in device.programs.ran if command[0] == "mount"], "a blessed entry is left alone"
+
+
+def test_healthy_trial_is_blessed_and_confirmed(device: Device) -> None:
+    device.on_trial()
+    verdict, _ = run(device)
+    assert verdict.confirmed
+    names = sorted(path.name for path in (device.folder / "efi/loader/entries").iterdir())
+    assert names == ["imagekit-a.conf", "imagekit-b.conf"]
+    state = StatePartition(device=device.state_path).load()
+    assert state
+    assert (state.slot, state.confirmed, state.unhealthy, state.other_good) == (Slot.B, True, 0, True)
+    mounts = [command for command in device.programs.ran if command[0] == "mount"]
+    assert [command[2] for command in mounts] == ["remount,rw", "remount,ro"]
+
+
+@pytest.mark.parametrize("problem", ["unit", "systemctl", "hook", "root", "plain", "option", "short", "image",
+                                     "cut image", "no image", "esp"])
+def test_each_problem_alone_makes_the_boot_unhealthy_and_leads_back(device: Device, problem: str) -> None:
+    device.on_trial()
+    before = device.state_path.read_bytes()
+    base = device.mounted["base"]
+    assert not isinstance(base, TargetError)
+    if problem == "unit":
+        device.programs.answers["systemctl"] = "broken.service loaded failed failed Broken\n"
+    elif problem == "systemctl":
+        device.programs.answers["systemctl"] = TargetError("cannot run systemctl: no answer")
+    elif problem == "hook":
+        device.hook("10-pump", "echo the pump does not answer >&2; exit 3")
+    elif problem == "root":
+        device.mounted["base"] = replace(base, root="d" * 64)
+    elif problem == "plain":
+        device.mounted["kernel"] = TargetError("cannot trust /usr/lib/modules: a linear target lies below, not verity")
+    elif problem == "option":
+        device.mounted["base"] = replace(base, restarts=False)
+    elif problem == "short":
+        device.mounted["base"] = replace(base, size=base.size + 4096)
+    elif problem == "image":
+        with (device.folder / "efi/EFI/imagekit/b/kernel.efi").open("r+b") as stream:
+            stream.seek(1_300_000)
+            stream.write(b"!")
+    elif problem == "cut image":
+        os.truncate(device.folder / "efi/EFI/imagekit/b/kernel.efi", 1 << 20)
+    elif problem == "no image":
+        (device.folder / "efi/EFI/imagekit/b/kernel.efi").unlink()
+    else:
+        device.programs.answers["mount"] = TargetError("cannot run mount: read-only")
+    verdict, said = run(device)
+    assert not verdict.healthy
+    assert not verdict.confirmed
+    assert len(verdict.reasons) == 1
+    assert device.state_path.read_bytes() == before, "the record stays as the initrd left it"
+    assert (device.folder / "efi/loader/entries/imagekit-b+2-1.conf").is_file()
+    assert any("NOT healthy" in line for line in said)
+    assert problem == "systemctl" or REBOOT in device.programs.ran
+
+
+def test_unhealthy_boot_without_a_way_back_stays_up(device: Device) -> None:
+    device.hook("10-pump", "exit 1")
+    verdict, _ = run(device)
+    assert not verdict.healthy
+    assert REBOOT not in device.programs.ran
+
+
+def test_failed_unit_that_may_fail_does_not_count(device: Device) -> None:
+    device.programs.answers["systemctl"] = "imagekit-grow.service loaded failed failed x\nnice-one.service x\n"
+    assert run(device)[0].healthy
+
+
+@pytest.mark.parametrize("how", ["flag", "full"])
+def test_lost_data_partition_is_degraded_and_still_healthy(device: Device, how: str) -> None:
+    if how == "flag":
+        (device.folder / "run/degraded").write_text("the data partition cannot be mounted\n")
+    else:
+        (device.folder / "var/lib/imagekit").rmdir()
+    verdict, _ = run(device)
+    assert verdict.healthy
+    assert verdict.degraded
+
+
+def test_hook_that_is_not_executable_is_not_run(device: Device) -> None:
+    device.hook("README", "exit 1", mode=0o644)
+    assert run(device)[0].healthy
+
+
+def test_record_of_another_slot_cannot_be_confirmed(device: Device) -> None:
+    device.record(begin_boot(FACTORY, Slot.B).record)
+    verdict, _ = run(device)
+    assert verdict.reasons[0].startswith("confirm: ")
+
+
+def test_verdict_is_left_for_status_and_names_the_phases(device: Device) -> None:
+    verdict, _ = run(device)
+    kept = json.loads((device.folder / "run/health.json").read_text())
+    assert kept["healthy"] is True
+    assert list(verdict.phases) == ["kernel", "initrd", "systemd", "health"]
+    assert verdict.phases["initrd"] == pytest.approx(1.11)
+
+
+def test_times_of_firmware_and_loader_come_from_the_loader(device: Device) -> None:
+    folder = device.folder / "sys/firmware/efi/efivars"
+    folder.mkdir(parents=True)
+    for name, microseconds in (("Init", 1_500_000), ("Exec", 2_250_000)):
+        text = f"{microseconds}\0".encode("utf-16-le")
+        path = folder / f"LoaderTime{name}USec-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+        path.write_bytes(b"\x06\0\0\0" + text)
+    assert list(run(device)[0].phases.items())[:2] == [("firmware", 1.5), ("loader", 0.75)]
+
+
+class Host:
+    """The other end of the port: answers the hello with `challenge`, and keeps what it heard."""
+
+    def __init__(self, handle: int, challenge: bytes) -> None:
+        self.heard: list[Message] = []
+        self._handle, self._challenge = handle, challenge
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        received = b""
+        while not any(isinstance(message, Verdict) for message in self.heard):
+            received += os.read(self._handle, 4096)
+            *lines, received = received.split(b"\n")
+            for line in lines:
+                self.heard.append(decode_message(line))
+                if isinstance(self.heard[-1], Hello):
+                    os.write(self._handle, self._challenge)
+
+    def join(self) -> None:
+        self._thread.join(10)
+
+
+@pytest.fixture
+def port(device: Device) -> Iterator[int]:
+    """The host's end of a health port; a pseudo terminal stands for the virtio one."""
+    host, guest = os.openpty()
+    tty.setraw(guest)
+    (device.folder / "dev/vport1p1").symlink_to(os.ttyname(guest))
+    for name, text in (("vport0p1", "org.example.other"), ("vport1p1", "org.imagekit.health")):
+        folder = device.folder / "sys/class/virtio-ports" / name
+        folder.mkdir()
+        (folder / "name").write_text(f"{text}\n")
+    yield host
+    os.close(host)
+    os.close(guest)
+
+
+def test_verdict_echoes_the_nonce_of_the_challenge(device: Device, port: int) -> None:
+    host = Host(port, encode_message(Challenge(nonce="5e" * 32)))
+    verdict, _ = run(device)
+    host.join()
+    assert [type(message) for message in host.heard] == [Hello, Verdict]
+    assert host.heard[0] == Hello(boot_id="b00t")
+    assert host.heard[1] == verdict
+    assert verdict.nonce == "5e" * 32
+
+
+def test_noise_before_the_challenge_is_passed_over(device: Device, port: int) -> None:
+    noise = b"\n{}\nnot json\n" + encode_message(Hello(boot_id="echo"))
+    host = Host(port, noise + encode_message(Challenge(nonce="5e" * 32)))
+    assert run(device)[0].nonce == "5e" * 32
+    host.join()
+
+
+def test_host_that_never_answers_changes_nothing_but_the_nonce(device: Device, port: int) -> None:
+    host = Host(port, b"")
+    verdict, _ = run(device)
+    host.join()
+    assert verdict.healthy
+    assert verdict.nonce == ""
+
+
+def test_host_that_sends_without_end_is_given_up(device: Device, port: int) -> None:
+    host = Host(port, b"x" * 3000)
+    verdict, _ = run(device)
+    host.join()
+    assert verdict.healthy
+
+
+def test_device_without_a_port_judges_itself_alone(device: Device) -> None:
+    verdict, _ = run(device)
+    assert verdict.healthy
+    assert verdict.nonce == ""
+
+
+def test_boot_that_our_initrd_did_not_start_is_refused(device: Device, tmp_path: Path) -> None:
+    (device.folder / "run/boot.json").unlink()
+    with pytest.raises(TargetError, match=r"cannot read .*boot\.json"):
+        run(device)
