@@ -26,6 +26,10 @@ STYLE = """
   .paper { fill: #ffffff } .box { fill: #f6f8fa; stroke: #d0d7de } .link { fill: #d0d7de; opacity: .35 }
   .boot { fill: #0072b2 } .seed { fill: #cc79a7 } .data { fill: #e69f00 } .a { fill: #009e73 } .b { fill: #56b4e9 }
   .state { fill: #d55e00 } .other { fill: #8c959f }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 } .small { fill: #9198a1 } .paper { fill: #0d1117 }
+    .box { fill: #161b22; stroke: #3d444d } .link { fill: #3d444d }
+  }
 """
 
 ROLES = {"system-boot": "boot", "system-seed": "seed", "system-data": "data"}
