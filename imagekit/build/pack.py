@@ -19,13 +19,13 @@ import zstandard
 
 import imagekit
 from imagekit.build import pack_base
+from imagekit.build.facts import remember_package
 from imagekit.build.pack_gadget import gadget_tree
 from imagekit.build.pack_kernel import kernel_tree
 from imagekit.build.parts import Parts, make_root, unpack
 from imagekit.build.recipes import RecipeFile, load_recipe
-from imagekit.build.seed import remember
 from imagekit.build.tree import Tree, file, write_tar
-from imagekit.digests import chunks, derived_uuid, sha3_384
+from imagekit.digests import chunks, derived_uuid
 from imagekit.errors import PlanError
 from imagekit.host.cache import Cache
 from imagekit.host.files import FolderLock, atomic_file, require_space
@@ -152,8 +152,8 @@ def _make(source: RecipeFile, section: Section, sections: dict[str, Section], ma
     facts = {item: {"size": (made / item).stat().st_size, "sha256": _digest(made / item)}
              for item in (name, f"{name}.zst")}
     (made / "facts.json").write_text(json.dumps({"version": version, **facts}, indent=1))
-    with (made / name).open("rb") as stream:  # so that the first build need not unpack the twin to believe it
-        remember(cache, str(facts[f"{name}.zst"]["sha256"]), sha3_384(stream))
+    remember_package(cache, made / name, compressed_sha256=str(facts[f"{name}.zst"]["sha256"]),
+                     runs_from_slot=recipe.type in (KERNEL, BASE))
 
 
 def _tree(source: RecipeFile, section: Section, sections: dict[str, Section], version: str, *, parts: Parts,

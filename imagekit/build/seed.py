@@ -1,8 +1,7 @@
 """The compressed form of a package, copied into the seed and proved to unpack to the signed package.
 
-Unpacking costs as much as hashing the package again, so what was once found is remembered in the cache: the SHA-256 of
-a compressed file stands for the SHA3-384 of what it unpacks to. What is hashed is what was written. A device checks
-again when it uses the seed.
+Unpacking costs as much as hashing the package again, so what was once found is remembered (`imagekit.build.facts`).
+What is hashed is what was written. A device checks again when it uses the seed.
 """
 
 from __future__ import annotations
@@ -12,17 +11,16 @@ import io
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from imagekit.build.facts import SEEDS, recall, remember
 from imagekit.build.imagefile import ImageFile, pieces
 from imagekit.digests import CHUNK, b64url
 from imagekit.disk.bmap import MappedRange
 from imagekit.errors import DocumentError, TrustError
 from imagekit.host.cache import Cache
-from imagekit.host.files import write_atomic
 from imagekit.plan.resolve import ResolvedPackage
 from imagekit.plan.writes import Copy
 from imagekit.units import BLOCK, align_up
 
-SEEDS = "seeds"  # folder of the cache
 MAX_WINDOW = 1 << 27  # 128 MiB is the most that zstd makes without being asked
 AGAIN = "pack it again; imagekit pack writes both"
 
@@ -46,22 +44,16 @@ def write_seed(image: ImageFile, write: Copy, package: ResolvedPackage, *, cache
             image.write(write.offset + position - len(chunk), chunk)
     if position != write.length:
         raise DocumentError(f"cannot use {path}: it changed while it was read", hint="build again")
-    known = cache.entry(SEEDS, digest.hexdigest())
     signed = package.revision.snap_sha3_384
-    if not (known.is_file() and known.read_text() == signed):
+    if recall(cache, SEEDS, digest.hexdigest()) != signed:
         found = unpacked_digest(image, write, path)
         if found != signed:
             raise TrustError(f"cannot use {path}: what it unpacks to has the SHA3-384 {found}, signed as revision"
                              f" {package.number} is {signed}", hint=AGAIN)
-        remember(cache, digest.hexdigest(), signed)
+        remember(cache, SEEDS, digest.hexdigest(), signed)
     end = align_up(write.offset + write.length, BLOCK)
     digest.update(bytes(end - write.offset - write.length))  # the rest of the last block is empty
     return MappedRange(start=write.offset, end=end, sha256=digest.hexdigest())
-
-
-def remember(cache: Cache, compressed_sha256: str, package_sha3: str) -> None:
-    """Note that a compressed file unpacks to a package: who packed both knows it without unpacking."""
-    write_atomic(cache.entry(SEEDS, compressed_sha256), package_sha3.encode())
 
 
 def unpacked_digest(image: ImageFile, write: Copy, path: Path) -> str:

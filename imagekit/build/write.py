@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from imagekit.build.facts import SLOTS, recall, remember
 from imagekit.build.imagefile import ImageFile, pieces
 from imagekit.build.seed import write_seed
 from imagekit.digests import b64url
@@ -42,7 +43,7 @@ def write_image(plan: ImagePlan, image: ImageFile, *, tools: Callable[[], Tools]
     known: list[MappedRange] = []
     for package in plan.resolution.packages:
         progress.step(f"write {package.file_name}", total=package.file.size)
-        slot, seed = write_package(plan, package, image, progress=progress), seed_of(plan, package)
+        slot, seed = write_package(plan, package, image, cache=cache, progress=progress), seed_of(plan, package)
         known += [slot] if slot is not None else []
         if seed is not None:
             known.append(write_seed(image, seed, package, cache=cache))
@@ -57,7 +58,7 @@ def write_image(plan: ImagePlan, image: ImageFile, *, tools: Callable[[], Tools]
     return map_ranges(plan, image, known, progress=progress)
 
 
-def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *,
+def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *, cache: Cache,
                   progress: Progress) -> MappedRange | None:
     """Read a package once: into its slot, if it has one, and through the hashes; what the slot then holds.
 
@@ -66,6 +67,7 @@ def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *
     """
     path, signed = Path(package.file.path), package.revision
     slot = slot_of(plan, package)
+    fact = recall(cache, SLOTS, signed.snap_sha3_384)
     digest, written = hashlib.sha3_384(), hashlib.sha256()
     tree = TreeBuilder(salt=salt_for(signed.snap_sha3_384), uuid=uuid_for(signed.snap_sha3_384))
     position = 0
@@ -75,7 +77,8 @@ def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *
             if slot is not None and position + len(chunk) <= slot.size:
                 image.write(slot.offset + position, chunk)
                 tree.update(chunk)
-                written.update(chunk)
+                if fact is None:
+                    written.update(chunk)
             position += len(chunk)
             progress.advance(len(chunk))
     found = b64url(digest.digest())
@@ -92,8 +95,11 @@ def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *
             f"cannot use {path}: its hash tree has the root {made.root_hash}, signed is {slot.root_hash}",
             hint="its snap-revision states a wrong verity-root: sign the package again")
     image.write(slot.offset + slot.size, made.tree)
-    written.update(made.tree)
-    return MappedRange(start=slot.offset, end=slot.offset + slot.length, sha256=written.hexdigest())
+    if fact is None:
+        written.update(made.tree)
+        fact = written.hexdigest()
+        remember(cache, SLOTS, signed.snap_sha3_384, fact)
+    return MappedRange(start=slot.offset, end=slot.offset + slot.length, sha256=fact)
 
 
 def slot_of(plan: ImagePlan, package: ResolvedPackage) -> PackageWrite | None:

@@ -8,7 +8,7 @@ Decides where things lie and that nothing enters under a digest it does not have
     tools/<key>/             the unpacked tool parts
     roots/<key>.tar.zst      root file systems as mmdebstrap made them
     packages/<key>/          finished packages
-    seeds/<sha256>           of a compressed package: the SHA3-384 of what it unpacks to
+    seeds/ slots/            facts about packages that are costly to find (`imagekit.build.facts`)
     held/                    locks of running processes
     work/                    scratch folders
 

@@ -153,6 +153,13 @@ def test_build_that_comes_out_equal_is_proved(built: Any, tmp_path: Path) -> Non
     prove(built.request, built.folder, built.manifest, cache=Cache(tmp_path / "cache"), progress=Silent(), again=equal)
 
 
+def test_facts_of_an_earlier_build_change_no_byte(built: Any, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    for name in ("without", "with"):
+        build(built.request, tmp_path / name, tools=LocalTools, cache=cache, progress=Silent())
+        compare(built.folder, tmp_path / name, built.manifest)
+
+
 @pytest.fixture
 def fresh(workshop: Workshop, tmp_path: Path) -> tuple[Request, Path]:
     """A workshop with its image built, ready to be built again."""
