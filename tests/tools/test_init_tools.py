@@ -357,6 +357,88 @@ def test_link_in_place_of_the_machine_identifier_is_not_followed(shell: Shell, t
     assert secret.read_text() == "0" * 32 + "\n"
 
 
+def test_endless_machine_identifier_is_not_read_to_its_end(shell: Shell, tmp_path: Path) -> None:
+    with (tmp_path / "machine-id").open("wb") as out:
+        out.truncate(1 << 40)
+    assert len(shell("name_machine $1 && cat $1/machine-id", tmp_path)) == 33
+
+
+def test_link_in_place_of_the_new_machine_identifier_is_not_written_through(shell: Shell, tmp_path: Path) -> None:
+    disk, folder = tmp_path / "disk", tmp_path / "etc"
+    disk.write_bytes(b"table")
+    folder.mkdir()
+    (folder / "machine-id.new").symlink_to(disk)
+    assert len(shell("name_machine $1 && cat $1/machine-id", folder)) == 33
+    assert disk.read_bytes() == b"table"
+
+
+KEEP = 'NEW=$1; mount() { echo "mount $*"; }; say() { echo "$*"; }; keep $1/var/etc "$2"; echo alive'
+
+
+def kept(tmp_path: Path) -> Path:
+    """A root with an empty /etc and an empty folder of persistent files; the latter."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "var/etc").mkdir(parents=True)
+    return tmp_path / "var/etc"
+
+
+def test_persistent_file_and_folder_are_mounted_over_etc(shell: Shell, tmp_path: Path) -> None:
+    (kept(tmp_path) / "hostname").write_text("device")
+    for name in ("hostname", "ssh/"):
+        path = name.rstrip("/")
+        assert shell(KEEP, tmp_path, name) == (
+            f"mount -o bind {tmp_path}/var/etc/{path} {tmp_path}/etc/{path}\nalive\n")
+        assert (tmp_path / "etc" / path).exists()
+
+
+def test_persistent_file_takes_the_place_of_a_link_in_the_base(shell: Shell, tmp_path: Path) -> None:
+    (kept(tmp_path) / "localtime").write_bytes(b"TZif")
+    (tmp_path / "etc/localtime").symlink_to("/usr/share/zoneinfo/Nowhere/Such")
+    assert shell(KEEP, tmp_path, "localtime").startswith("mount -o bind ")
+    assert not (tmp_path / "etc/localtime").is_symlink()
+
+
+def test_place_that_cannot_be_made_does_not_end_the_shell(shell: Shell, tmp_path: Path) -> None:
+    (kept(tmp_path) / "a").mkdir()
+    (tmp_path / "var/etc/a/b").write_bytes(b"")
+    (tmp_path / "etc/a").write_bytes(b"a file")
+    assert shell(KEEP, tmp_path, "a/b") == "cannot keep /etc/a/b\nalive\n"
+
+
+def test_persistent_name_that_leads_elsewhere_is_not_mounted(shell: Shell, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    (secret / "inner").mkdir(parents=True)
+    (kept(tmp_path) / "link").symlink_to(secret)
+    for name in ("link/", "link/inner/"):
+        assert shell(KEEP, tmp_path, name) == f"cannot keep /etc/{name}\nalive\n"
+
+
+def test_link_in_place_of_var_tmp_opens_nothing_to_everybody(shell: Shell, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o700)
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/tmp").symlink_to(victim)
+    block = tmp_path / "class/block/vda1"
+    block.mkdir(parents=True)
+    (tmp_path / "block/vda").mkdir(parents=True)
+    for path in (block / "start", block / "size", tmp_path / "block/vda/size"):
+        path.write_text("8\n")
+    shell('NEW=$1; disk=vda; mount() { :; }; find_partition() { found=/dev/vda1; }; mount_var', tmp_path, sys=tmp_path)
+    assert victim.stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "var/tmp").stat().st_mode & 0o7777 == 0o1777
+
+
+def test_missing_watchdog_is_said_and_nothing_made_in_its_place(shell: Shell, tmp_path: Path) -> None:
+    said = shell('load_modules() { :; }; say() { echo "$*"; }; start_watchdog; echo alive', dev=tmp_path)
+    assert said == "no watchdog\nalive\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_failing_redirection_can_end_the_first_program() -> None:
+    code = [line.partition("#")[0] for line in INIT.read_text().splitlines()]
+    assert not [line for line in code if ": >" in line]
+
+
 def test_no_word_of_the_kernel_command_line_reaches_a_shell_or_skips_a_check() -> None:
     text = INIT.read_text()
     code = [line.partition("#")[0] for line in text.splitlines()]

@@ -50,8 +50,8 @@ def test_modules_of_the_device_are_just_those_that_its_program_imports(manifest:
 
 
 def test_device_needs_no_more_python_than_the_base_has(manifest: dict[str, Any]) -> None:
-    absent = {"ctypes", "mmap", "shutil", "tempfile", "uuid", "urllib", "http", "concurrent", "asyncio", "yaml", "click",
-              "rich", "cryptography", "jsonschema"}
+    absent = {"ctypes", "mmap", "shutil", "tempfile", "uuid", "urllib", "http", "concurrent", "asyncio", "yaml",
+              "click", "rich", "cryptography", "jsonschema"}
     for module in manifest["python"]["modules"]:
         assert not {name.partition(".")[0] for name in imports_of(ROOT / module)} & absent, module
 
