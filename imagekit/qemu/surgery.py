@@ -36,7 +36,7 @@ from imagekit.disk.fat_write import FatFile, plan_fat
 from imagekit.disk.verity import SUPERBLOCK, Superblock, build_tree, level_blocks, salt_for, uuid_for
 from imagekit.errors import PlanError
 from imagekit.packages.erofs import SUPERBLOCK_OFFSET, Erofs
-from imagekit.units import BLOCK, MIB
+from imagekit.units import BLOCK, MIB, align_up
 
 _STAMP = datetime(2020, 1, 1, tzinfo=UTC)
 _COPY_STEP = 4 * MIB
@@ -90,6 +90,7 @@ class Disk:
     def write(self, name: str, offset: int, content: bytes) -> None:
         self._file.seek(self._inside(name, offset, len(content)))
         self._file.write(content)
+        self._file.flush()
 
     def _inside(self, name: str, offset: int, size: int) -> int:
         partition = self.partition(name)
@@ -126,8 +127,11 @@ class Disk:
         volume = read_fat(self._file, esp.start, name="esp")
         listed = [FatFile(path=path, source=content) for path, content in files.items()]
         plan = plan_fat(esp.size, volume.label, 1, listed, time=_STAMP)
-        for offset, content in plan.extents:
-            assert isinstance(content, bytes)
+        extents = [(offset, content) for offset, content in plan.extents if isinstance(content, bytes)]
+        used = max(offset + len(content) for offset, content in extents)
+        for offset in range(0, min(align_up(used, MIB), esp.size), MIB):  # a plan leaves out what is zero
+            self.write("esp", offset, bytes(min(MIB, esp.size - offset)))
+        for offset, content in extents:
             self.write("esp", offset, content)
 
     def entries(self) -> dict[Slot, tuple[str, LoaderEntry]]:
@@ -153,6 +157,7 @@ class Disk:
             self._file.seek(self._inside(name, 0, size + len(tree.tree)))
             shutil.copyfileobj(stream, self._file, _COPY_STEP)
         self._file.write(tree.tree)
+        self._file.flush()
         return tree.root_hash
 
     def install(self, slot: Slot, *, base: Path, kernel: Path, tries: int | None = TRIES,

@@ -1,0 +1,136 @@
+"""Everything that may be wrong with a slot: what is done to the disk, and what must come of it.
+
+On trial: slot b is new and has three tries; it is broken, so that slot a, which ran before, must be healthy in the end.
+Confirmed: both slots are good and slot a runs; it goes bad on the disk, so that slot b must be healthy in the end.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imagekit.boot.entries import ENTRY_FOLDER, encode_entry, kernel_path
+from imagekit.boot.slotstate import LIMIT, Slot
+from imagekit.packages.uki import decode_uki
+from imagekit.qemu.surgery import Disk, Spot
+from tests.boot.stock import Stock
+
+DRAWN = 3
+ROT_SEEDS = range(20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One way to break a disk. `begun`: boots of the bad slot that the record already counts when the test begins."""
+
+    name: str
+    trial: bool
+    wound: Callable[[Disk, Stock], object]
+    begun: int = 0
+
+    @property
+    def survivor(self) -> str:
+        """The slot that must be healthy in the end."""
+        return "a" if self.trial else "b"
+
+
+def install(disk: Disk, stock: Stock, *, base: Path | None = None, cmdline: str | None = None) -> None:
+    disk.install(Slot.B, base=base or stock.base, kernel=stock.kernel, cmdline=cmdline)
+
+
+def broken_base(disk: Disk, stock: Stock) -> None:
+    """The base is not what its root says: every tenth block is noise, the first among them."""
+    install(disk, stock)
+    draw = random.Random("broken base")
+    for number in range(0, 1000, 10):
+        disk.write("base-b", number * 4096, draw.randbytes(4096))
+
+
+def wrong_root(disk: Disk, stock: Stock) -> None:
+    """The loader's entry names a root that is nobody's."""
+    install(disk, stock)
+    name, entry = disk.entries()[Slot.B]
+    files = disk.esp_files()
+    files[f"{ENTRY_FOLDER}/{name}"] = encode_entry(replace(entry, base_root="f" * 64))
+    disk.set_esp_files(files)
+
+
+def change_kernel(disk: Disk, stock: Stock, change: Callable[[bytes], bytes | None]) -> None:
+    """Change slot b's kernel image on the ESP; None takes it away."""
+    install(disk, stock)
+    files = disk.esp_files()
+    changed = change(files.pop(kernel_path(Slot.B)))
+    if changed is not None:
+        files[kernel_path(Slot.B)] = changed
+    disk.set_esp_files(files)
+
+
+def without_initrd(image: bytes) -> bytes:
+    """The kernel finds zeros where its initrd should be, and no root: it panics."""
+    initrd = decode_uki(image, name="kernel.efi").section(".initrd")
+    at = image.index(initrd)
+    return image[:at] + bytes(len(initrd)) + image[at + len(initrd):]
+
+
+def panicking_kernel(disk: Disk, stock: Stock) -> None:
+    change_kernel(disk, stock, without_initrd)
+
+
+def short_kernel(disk: Disk, stock: Stock) -> None:
+    change_kernel(disk, stock, lambda image: image[: len(image) // 2])
+
+
+def empty_kernel(disk: Disk, stock: Stock) -> None:
+    change_kernel(disk, stock, lambda image: b"")
+
+
+def missing_kernel(disk: Disk, stock: Stock) -> None:
+    change_kernel(disk, stock, lambda image: None)
+
+
+def failing_health_check(disk: Disk, stock: Stock) -> None:
+    install(disk, stock, base=stock.sick_base)
+
+
+def rot(part: str, spot: Spot, seed: int = 0) -> Callable[[Disk, Stock], object]:
+    return lambda disk, stock: disk.flip(f"{part}-a", disk.find_spot(f"{part}-a", spot, seed=seed), bit=seed % 8)
+
+
+def all_faults() -> tuple[Fault, ...]:
+    """Every fault there is, always in this order."""
+    trials = (broken_base, wrong_root, panicking_kernel, short_kernel, empty_kernel, missing_kernel,
+              failing_health_check)
+    faults = [Fault(name=wound.__name__.replace("_", "-"), trial=True, wound=wound) for wound in trials]
+    for part in ("base", "kernel"):
+        for spot in (Spot.SUPERBLOCK, Spot.VERITY, Spot.TREE, Spot.TOP):
+            faults.append(Fault(name=f"rot-{part}-{spot.value}", trial=False, wound=rot(part, spot)))
+    for seed in ROT_SEEDS:
+        part = "kernel" if seed % 4 == 3 else "base"
+        faults.append(Fault(name=f"rot-{part}-used-{seed}", trial=False, wound=rot(part, Spot.USED, seed)))
+    return tuple(faults)
+
+
+def drawn_faults() -> tuple[Fault, ...]:
+    """IMAGEKIT_FAULTS: `all`, or how many, drawn by IMAGEKIT_FAULTS_SEED (the commit unless told otherwise).
+
+    Drawn ones of a confirmed slot begin with their last try, since the two before it only repeat it.
+    """
+    wish = os.environ.get("IMAGEKIT_FAULTS", str(DRAWN))
+    faults = all_faults()
+    if wish == "all":
+        return faults
+    seed = os.environ.get("IMAGEKIT_FAULTS_SEED") or commit()
+    draw = random.Random(seed).sample(range(len(faults)), min(int(wish), len(faults)))
+    return tuple(faults[index] if faults[index].trial else replace(faults[index], begun=LIMIT - 1)
+                 for index in sorted(draw))
+
+
+def commit() -> str:
+    """The commit that is tested; a fixed word outside a repository."""
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True,
+                           check=False)
+    return asked.stdout.strip() or "no commit"

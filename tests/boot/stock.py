@@ -1,0 +1,164 @@
+"""What boot tests are made from: the packages and images of one session, and packages that differ on purpose."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from imagekit.boot.entries import ENTRY_FOLDER, encode_entry, with_version
+from imagekit.boot.slotstate import Slot, begin_boot, mark_healthy
+from imagekit.errors import ExitCode
+from imagekit.host.cache import Cache, default_cache_folder
+from imagekit.host.ports import Progress, Tools
+from imagekit.packages.erofs import Erofs
+from imagekit.qemu.surgery import Disk
+from imagekit.qemu.workbench import copy_sparse
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def missing_tool(what: str) -> NoReturn:
+    """At home a missing program skips the test, in CI it fails it."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def imagekit(*args: str | Path, data: Path) -> subprocess.CompletedProcess[str]:
+    """Run the program of this tree with a data folder of its own."""
+    env = {**os.environ, "XDG_DATA_HOME": str(data)}
+    return subprocess.run([sys.executable, "-m", "imagekit.cli", *map(str, args)], cwd=ROOT, env=env, text=True,
+                          capture_output=True, check=False)
+
+
+def done(*args: str | Path, data: Path) -> None:
+    """Run it; it must succeed."""
+    ended = imagekit(*args, data=data)
+    if ended.returncode == ExitCode.HOST:
+        missing_tool(ended.stderr.strip())
+    assert ended.returncode == 0, ended.stderr
+
+
+class Silence:
+    """A progress that nobody watches."""
+
+    def step(self, name: str, *, total: int | None = None, unit: str = "B") -> None:
+        """Nothing."""
+
+    def advance(self, amount: int) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+def locked_tools() -> Tools:
+    """mkfs.erofs as the program itself uses it."""
+    from imagekit.build.parts import Parts, Policy
+    from imagekit.build.recipes import load_lock, load_recipe
+
+    silence: Progress = Silence()
+    parts = Parts(Cache(default_cache_folder(os.environ)), load_lock(), policy=Policy(), environment=os.environ,
+                  progress=silence)
+    return parts.tools(load_recipe("tools").recipe)
+
+
+@dataclass(kw_only=True)
+class Stock:
+    """One session's packages and images."""
+
+    folder: Path
+    data: Path
+    trust: Path
+    packages: Path
+    image: Path
+
+    @property
+    def base(self) -> Path:
+        return self.packages / "debian-13_1.snap"
+
+    @property
+    def kernel(self) -> Path:
+        return self.packages / "pc-kernel_1.snap"
+
+    @cached_property
+    def sick_base(self) -> Path:
+        """A valid base whose health check says no."""
+        return self.variant(self.base, "sick", {"usr/lib/imagekit/health.d/50-never": b"#!/bin/sh\nexit 1\n"})
+
+    @cached_property
+    def other_base(self) -> Path:
+        """A good base that is not the model's."""
+        return self.variant(self.base, "other", {"usr/share/other": b"another revision\n"})
+
+    @cached_property
+    def other_kernel(self) -> Path:
+        """A good kernel package that is not the model's."""
+        return self.variant(self.kernel, "other", {"meta/other": b"another revision\n"})
+
+    @cached_property
+    def both(self) -> Path:
+        """The image with the same packages in slot b, both slots known to be good, slot a the one to boot."""
+        path = self.folder / "both.img"
+        copy_sparse(self.image, path)
+        with Disk(path) as disk:
+            disk.install(Slot.B, base=self.base, kernel=self.kernel, tries=None)
+            rank_first(disk, Slot.A)
+        return path
+
+    def variant(self, package: Path, name: str, files: Mapping[str, bytes]) -> Path:
+        """The package with further files, by a tar that keeps owners and modes and mkfs.erofs."""
+        archive, made = self.folder / f"{name}.tar", self.folder / f"{package.stem}-{name}.snap"
+        with package.open("rb") as stream, tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+            write_tar(Erofs(stream, name=package.name), tar)
+            for path, content in files.items():
+                member = tarfile.TarInfo(f"./{path}")
+                member.mode, member.size = 0o755, len(content)
+                tar.addfile(member, io.BytesIO(content))
+        locked_tools().run("mkfs.erofs", "--tar=f", "-T0", "-U", "11111111-2222-3333-4444-555555555555", made, archive)
+        archive.unlink()
+        return made
+
+
+def write_tar(package: Erofs, tar: tarfile.TarFile) -> None:
+    """Every file of a package into an archive."""
+    kinds = {stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFREG: tarfile.REGTYPE, stat.S_IFLNK: tarfile.SYMTYPE,
+             stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE, stat.S_IFIFO: tarfile.FIFOTYPE}
+    root = tarfile.TarInfo("./")
+    root.type, root.mode = tarfile.DIRTYPE, 0o755
+    tar.addfile(root)
+    for entry in package.walk():
+        inode = entry.inode
+        member = tarfile.TarInfo(f"./{entry.path}")
+        member.type = kinds[stat.S_IFMT(inode.mode)]
+        member.mode, member.uid, member.gid = stat.S_IMODE(inode.mode), inode.uid, inode.gid
+        if inode.is_link:
+            member.linkname = package.readlink(entry.path)
+        if inode.is_file:
+            content = package.read(entry.path, limit=1 << 28)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        else:
+            tar.addfile(member)
+
+
+def rank_first(disk: Disk, slot: Slot) -> None:
+    """Make a slot the one to boot next, in the entries and in the record."""
+    files, entries = disk.esp_files(), disk.entries()
+    name, entry = entries[slot]
+    first = max(known.version for _, known in entries.values()) + 1
+    files[f"{ENTRY_FOLDER}/{name}"] = encode_entry(with_version(entry, first))
+    disk.set_esp_files(files)
+    if (state := disk.state) and state.slot is not slot:
+        disk.set_state(mark_healthy(begin_boot(state, slot).record))

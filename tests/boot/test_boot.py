@@ -1,0 +1,113 @@
+"""A real image boots and is healthy; control images that differ in one thing are not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imagekit.boot.entries import ENTRY_FOLDER, encode_entry
+from imagekit.boot.slotstate import Slot
+from imagekit.qemu.device import Device
+from imagekit.qemu.surgery import Disk
+from imagekit.qemu.workbench import copy_sparse
+from tests.boot.stock import Stock, imagekit
+
+pytestmark = pytest.mark.boot
+
+
+def boot(stock: Stock, image: Path, *args: str) -> tuple[int, dict[str, object]]:
+    """`imagekit boot --json`: its exit code and its document."""
+    ended = imagekit("boot", image, "--json", "--trust", stock.trust, *args, data=stock.data)
+    return ended.returncode, json.loads(ended.stdout)
+
+
+def refused(told: dict[str, object]) -> str:
+    failure = told["failure"]
+    assert isinstance(failure, dict)
+    return "; ".join(failure["reasons"])
+
+
+def test_image_boots_healthy_and_is_not_changed(stock: Stock) -> None:
+    before = stock.image.stat()
+    code, told = boot(stock, stock.image)
+    assert (code, told["healthy"], told["slot"], told["reboots"]) == (0, True, "a", 0), told
+    phases = told["phases"]
+    assert isinstance(phases, dict)
+    assert set(phases) == {"firmware", "loader", "kernel", "initrd", "systemd", "health"}
+    after = stock.image.stat()
+    assert (before.st_mtime_ns, before.st_blocks) == (after.st_mtime_ns, after.st_blocks)
+    manifest = json.loads((stock.image.parent / "manifest.json").read_text())
+    assert manifest["booted"]["machine"] == "pc"
+    assert manifest["booted"]["digest"] == manifest["image"]["digest"]
+
+
+@pytest.fixture
+def control(stock: Stock, tmp_path: Path) -> Path:
+    """A copy of the image, to be changed in one thing."""
+    path = tmp_path / "control.img"
+    copy_sparse(stock.image, path)
+    return path
+
+
+@pytest.mark.parametrize("part", ["base", "kernel"])
+def test_other_revision_of_one_package_is_healthy_by_itself_and_refused(stock: Stock, control: Path,
+                                                                        part: str) -> None:
+    with Disk(control) as disk:
+        base = stock.other_base if part == "base" else stock.base
+        kernel = stock.other_kernel if part == "kernel" else stock.kernel
+        name, entry = disk.entries()[Slot.A]
+        roots = {"base": disk.put_package("base-a", base), "kernel": disk.put_package("kernel-a", kernel)}
+        files = disk.esp_files()
+        files[f"{ENTRY_FOLDER}/{name}"] = encode_entry(
+            replace(entry, base_root=roots["base"], kernel_root=roots["kernel"]))
+        disk.set_esp_files(files)
+    code, told = boot(stock, control)
+    verdict = told["verdict"]
+    assert isinstance(verdict, dict)
+    assert verdict["healthy"] is True
+    assert code == 7
+    assert f"the {part} that runs is" in refused(told)
+
+
+def test_other_slot_is_healthy_by_itself_and_refused(stock: Stock, control: Path) -> None:
+    with Disk(control) as disk:
+        disk.install(Slot.B, base=stock.base, kernel=stock.kernel, tries=None)
+    code, told = boot(stock, control)
+    assert (code, told["slot"]) == (7, "b")
+    assert refused(told) == "slot b came up, slot a is expected"
+
+
+def test_image_without_a_loader_fails_in_the_firmware_by_name(stock: Stock, control: Path) -> None:
+    with Disk(control) as disk:
+        disk.set_esp_files({"readme.txt": b"nothing to boot"})
+    code, told = boot(stock, control, "--deadline", "25")
+    failure = told["failure"]
+    assert isinstance(failure, dict)
+    assert (code, failure["phase"]) == (7, "firmware")
+    assert failure["hint"]
+
+
+def test_device_survives_a_power_cut_and_a_reset(device: Device) -> None:
+    device.power_on()
+    device.expect(r"imagekit: phase verity")
+    device.power_cut()
+    first = device.boot()
+    assert first.number == 2
+    identity = first.dialogue.boot_id
+    second = device.reboot()
+    assert second.dialogue.boot_id != identity
+    assert device.slot == "a"
+    device.power_cut()
+    with device.disk() as disk:
+        state = disk.state
+        assert state is not None
+        assert (state.slot, state.confirmed, state.unhealthy) == (Slot.A, True, 0)
+
+
+@pytest.mark.parametrize("machine", ["pc-ahci", "pc-nvme"])
+def test_same_image_boots_from_other_controllers(stock: Stock, machine: str) -> None:
+    code, told = boot(stock, stock.image, "--machine", machine)
+    assert (code, told["machine"]) == (0, machine), told
