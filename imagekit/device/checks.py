@@ -66,7 +66,8 @@ class Scrub:
 
     def __init__(self, devices: Sequence[tuple[Path, int]]) -> None:
         self._problems: list[str] = []
-        self._total = 0
+        self._unread = dict(devices)  # what no thread has come to the end of
+        self._total = sum(size for _, size in devices)
         self._threads = [threading.Thread(target=self._read, args=item, daemon=True) for item in devices]
         for thread in self._threads:
             thread.start()
@@ -74,9 +75,9 @@ class Scrub:
     def _read(self, device: Path, size: int) -> None:
         try:
             total = scrub(device)
-            self._total += total
             if total != size:
                 self._problems.append(f"{device} ends at byte {total} of {size}")
+            del self._unread[device]
         except TargetError as error:
             self._problems.append(error.message)
 
@@ -84,8 +85,9 @@ class Scrub:
         """Wait for the end."""
         for thread in self._threads:
             thread.join()
-        if self._problems or not self._threads:
-            return Check(name="scrub", ok=False, detail="; ".join(self._problems) or "there is nothing to read")
+        problems = self._problems or [f"{device} was not read to its end" for device in self._unread]
+        if problems or not self._threads:
+            return Check(name="scrub", ok=False, detail="; ".join(problems) or "there is nothing to read")
         return Check(name="scrub", ok=True, detail=f"{self._total} bytes read")
 
 
@@ -110,7 +112,8 @@ def check_var(*, var: Path, degraded: Path) -> tuple[Check, bool]:
 def check_hooks(folders: Sequence[Path], *, timeout_s: float = HOOK_TIMEOUT_S) -> Check:
     """Every program in the hook folders ends with status 0, in time; they run in the order of their names."""
     hooks = sorted(
-        (path for folder in folders if folder.is_dir() for path in folder.iterdir() if os.access(path, os.X_OK)),
+        (path for folder in folders if folder.is_dir() for path in folder.iterdir()
+         if path.is_file() and os.access(path, os.X_OK)),
         key=lambda path: (path.name, path),
     )
     wrong = [problem for hook in hooks if (problem := _run_hook(hook, timeout_s))]

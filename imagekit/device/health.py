@@ -118,14 +118,20 @@ def _verity(machine: Machine, mount_point: Path) -> VerityDevice | TargetError:
 def confirm(machine: Machine, report: BootReport) -> None:
     """Make the running slot a good one: the entry first, the record second.
 
+    A confirmed slot was blessed before, so that an ESP which cannot be read any more is no reason to give it up.
+
     Raises:
         TargetError: either could not be written.
     """
-    bless(report.slot, esp=machine.esp, programs=machine.programs)
     partition = StatePartition(device=report.state_device)
     state = partition.load()
     if state is None or state.slot is not report.slot:
         raise TargetError(f"cannot confirm slot {report.slot.value}: the slot-state record names another or is lost")
+    try:
+        bless(report.slot, esp=machine.esp, programs=machine.programs)
+    except TargetError:
+        if not state.confirmed:
+            raise
     partition.store(mark_healthy(state))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from imagekit.device.checks import Scrub, check_hooks, check_units, check_var
 from tests.unit.device.conftest import Device, FakePrograms
 
@@ -36,6 +38,12 @@ def test_hook_that_is_no_program_is_named(device: Device) -> None:
     assert "10-empty cannot be run" in check.detail
 
 
+def test_folder_among_the_hooks_is_no_hook(device: Device) -> None:
+    (device.folder / "hooks/lost+found").mkdir()
+    check = check_hooks(device.machine.hook_folders)
+    assert (check.ok, check.detail) == (True, "0 passed")
+
+
 def test_every_failing_hook_is_named(device: Device) -> None:
     device.hook("10-a", "exit 1")
     device.hook("20-b", "kill -9 $$")
@@ -59,6 +67,13 @@ def test_probe_of_var_follows_no_link(tmp_path: Path) -> None:
     assert check.ok
     assert degraded
     assert target.read_text() == "keep"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_scrub_that_dies_is_not_a_scrub() -> None:
+    check = Scrub([(Path("dev\0ice"), 1)]).check()  # a ValueError, which nobody expects
+    assert not check.ok
+    assert "was not read to its end" in check.detail
 
 
 def test_scrub_of_nothing_is_not_a_scrub() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import tty
 from collections.abc import Iterator
@@ -124,6 +125,22 @@ def test_record_of_another_slot_cannot_be_confirmed(device: Device) -> None:
     device.record(begin_boot(FACTORY, Slot.B).record)
     verdict, _ = run(device)
     assert verdict.reasons[0].startswith("confirm: ")
+
+
+def test_slot_that_cannot_be_confirmed_is_not_blessed(device: Device) -> None:
+    device.on_trial()
+    device.record(begin_boot(FACTORY, Slot.A).record)
+    assert not run(device)[0].healthy
+    assert (device.folder / "efi/loader/entries/imagekit-b+2-1.conf").is_file()
+
+
+def test_confirmed_slot_is_not_given_up_for_an_esp_that_cannot_be_read(device: Device) -> None:
+    shutil.rmtree(device.folder / "efi")
+    verdict, _ = run(device)
+    assert (verdict.healthy, verdict.confirmed) == (True, True)
+    state = StatePartition(device=device.state_path).load()
+    assert state
+    assert state.unhealthy == 0
 
 
 def test_verdict_is_left_for_status_and_names_the_phases(device: Device) -> None:
