@@ -2,7 +2,7 @@
 
 from imagekit.assertions.database import AuthorityUnproven, Chain, Database, Link, UnknownKey
 from imagekit.assertions.headers import Header
-from imagekit.assertions.model import Grade, Model, ModelSnap, Presence, SnapType, parse_model
+from imagekit.assertions.model import Grade, Model, ModelSnap, Presence, SnapType, parse_model, unbuildable
 from imagekit.assertions.signing import sign
 from imagekit.assertions.types import (
     Account,
@@ -45,4 +45,5 @@ __all__ = [
     "parse_snap_revision",
     "sign",
     "snap_id",
+    "unbuildable",
 ]

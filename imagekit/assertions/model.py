@@ -1,8 +1,8 @@
 """The model: a brand's recipe of a device.
 
 Both generations are read: the list `snaps` with grades, and the older headers `gadget`, `kernel` and `required-snaps`.
-Building an image refuses some headers that reading allows (`RESERVED`). Source: snapd's model assertion
-(docs/reference/assertions.md, "Model").
+Reading allows what building an image cannot keep; `unbuildable` names it, so that nothing is promised and left out.
+Source: snapd's model assertion (docs/reference/assertions.md, "Model").
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from imagekit.assertions.fields import ACCOUNT_ID, SNAP_ID, SNAP_NAME, Fields
+from imagekit.assertions.headers import Header
 from imagekit.assertions.types import SERIES
 from imagekit.assertions.wire import Assertion
 from imagekit.errors import DocumentError
@@ -127,6 +128,29 @@ def parse_model(assertion: Assertion) -> Model:
     model = read_model(fields, assertion)
     fields.finish(assertion.label)
     return model
+
+
+def unbuildable(model: Model) -> tuple[str, ...]:
+    """What a model demands of an image that none of ours would have, for people."""
+    headers = model.assertion.headers
+    found = [f"{name}: a reserved header" for name in RESERVED if name in headers]
+    if model.classic:
+        found.append("classic: not a device that boots its base")
+    if model.grade == Grade.SECURED:
+        found.append("grade: 'secured' demands encrypted storage, which is not made yet")
+    elif headers.get("storage-safety") == StorageSafety.ENCRYPTED:
+        found.append("storage-safety: storage is not encrypted yet")
+    for index, entry in enumerate(_maps(headers.get("validation-sets"))):
+        if entry.get("mode") == "enforce":
+            found.append(f"validation-sets[{index}].mode: 'enforce' is not kept yet")
+    for index, entry in enumerate(_maps(headers.get("snaps"))):
+        if "components" in entry:
+            found.append(f"snaps[{index}].components: not put into images yet")
+    return tuple(found)
+
+
+def _maps(value: Header | None) -> tuple[Mapping[str, Header], ...]:
+    return tuple(item for item in value if isinstance(item, Mapping)) if isinstance(value, tuple) else ()
 
 
 def read_model(fields: Fields, assertion: Assertion) -> Model:

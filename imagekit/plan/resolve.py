@@ -1,8 +1,10 @@
 """Resolve a model to the exact packages an image of it gets.
 
 A package counts if a signed snap-revision names its snap-id and a file `NAME_REVISION.snap` of it is at hand; the
-highest such revision wins. Signatures are proved here, by the database; the digest itself is checked by the builder,
-over the bytes that it writes. Nothing is opened: which files there are comes in as `available`.
+highest such revision wins, and a file newer than that must be signed or taken away, or an image would be made of
+something older than its maker believes. What a model demands that no image has is refused. Signatures are proved here,
+by the database; the digest itself is checked by the builder, over the bytes that it writes. Nothing is opened: which
+files there are comes in as `available`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from imagekit.assertions import (
     SnapRevision,
     parse_snap_declaration,
     parse_snap_revision,
+    unbuildable,
 )
 from imagekit.errors import PlanError, TrustError
 
@@ -91,6 +94,9 @@ def resolve(model: Model, database: Database, available: Available, *, now: date
         PlanError: a package is missing; all missing ones are told.
     """
     chain = database.verify(model.assertion, now=now)
+    if demands := unbuildable(model):
+        raise PlanError(f"cannot resolve model {model.model!r}: it demands what images do not have: {demands[0]}",
+                        details=demands if len(demands) > 1 else ())
     packages: list[ResolvedPackage] = []
     proofs: list[Chain] = []
     missing: list[str] = []
@@ -105,7 +111,10 @@ def resolve(model: Model, database: Database, available: Available, *, now: date
                 missing.append(_missing(snap, revisions, available))
             continue
         declaration = _declaration(database, model, snap)
-        proofs += (database.verify(chosen.assertion, now=now), database.verify(declaration.assertion, now=now))
+        proofs += [database.verify(item.assertion, now=now) for item in revisions
+                   if item.snap_revision == chosen.snap_revision]
+        proofs.append(database.verify(declaration.assertion, now=now))
+        _refuse_doubt(snap, chosen, revisions, available)
         file = available[snap.name, chosen.snap_revision]
         if file.size != chosen.snap_size:
             raise TrustError(
@@ -121,6 +130,22 @@ def _revisions(database: Database, snap: ModelSnap) -> list[SnapRevision]:
     """The revisions stated for the snap, highest first; not yet proved."""
     found = (parse_snap_revision(item) for item in database.all("snap-revision"))
     return sorted((item for item in found if item.snap_id == snap.snap_id), key=lambda item: -item.snap_revision)
+
+
+def _refuse_doubt(snap: ModelSnap, chosen: SnapRevision, revisions: list[SnapRevision], available: Available) -> None:
+    """Raises: TrustError: a newer file is not signed, or the number of the chosen revision was given twice."""
+    number = chosen.snap_revision
+    signed = {item.snap_revision for item in revisions}
+    newer = [found for name, found in available if name == snap.name and found > number and found not in signed]
+    if newer:
+        path = available[snap.name, max(newer)].path
+        raise TrustError(f"cannot use package {snap.name!r}: {path} is newer than revision {number}, the newest that"
+                         " is signed and at hand", hint=f"sign it: imagekit sign {path} -k <key>; or take it away")
+    digests = sorted(item.snap_sha3_384 for item in revisions if item.snap_revision == number)
+    if len(digests) > 1:
+        raise TrustError(f"cannot use package {snap.name!r}: {len(digests)} packages are signed as its revision"
+                         f" {number}, and they differ", hint="keep the assertion of one of them; a revision never"
+                         " changes", details=tuple(digests))
 
 
 def _declaration(database: Database, model: Model, snap: ModelSnap) -> SnapDeclaration:

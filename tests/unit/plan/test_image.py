@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.assertions import Database, Model, parse_model
+from imagekit.assertions import Database, Header, Model, parse_model
 from imagekit.boot.entries import parse_entry
 from imagekit.disk.gpt import encode
 from imagekit.errors import PlanError, TrustError
@@ -201,8 +201,47 @@ def test_base_signed_without_a_root_hash_is_refused() -> None:
 
 def test_highest_revision_that_is_signed_and_at_hand_wins() -> None:
     model, database = parsed(brand_with(("pc", 1), ("pc", 3), ("pc", 12), ("pc-kernel", 1), ("debian-13", 1)))
-    files = available(("pc", 1), ("pc", 3), ("pc", 20), ("pc-kernel", 1), ("debian-13", 1))
+    files = available(("pc", 1), ("pc", 2), ("pc", 3), ("pc-kernel", 1), ("debian-13", 1))
     assert resolve(model, database, files, now=NOW).of(model.gadget).number == 3
+
+
+def test_newer_file_that_nobody_signed_is_not_passed_over_in_silence() -> None:
+    model, database = parsed(brand_with(("pc", 1), ("pc", 3), ("pc-kernel", 1), ("debian-13", 1)))
+    files = available(("pc", 1), ("pc", 3), ("pc", 20), ("pc-kernel", 1), ("debian-13", 1))
+    with pytest.raises(TrustError, match=r"packages/pc_20\.snap is newer than revision 3, the newest that is signed"):
+        resolve(model, database, files, now=NOW)
+
+
+def test_two_packages_signed_as_one_revision_are_refused() -> None:
+    brand = brand_with()
+    brand.revision("pc", 1, sha3="d" * 64, size=SIZES["pc"])
+    model, database = parsed(brand)
+    with pytest.raises(TrustError, match="2 packages are signed as its revision 1, and they differ"):
+        resolve(model, database, available(), now=NOW)
+
+
+@pytest.mark.parametrize(("headers", "demand"), [
+    ({"grade": "secured"}, "grade: 'secured' demands encrypted storage"),
+    ({"storage_safety": "encrypted"}, "storage-safety: storage is not encrypted"),
+    ({"class": "x"}, "class: a reserved header"),
+    ({"classic": "true", "distribution": "debian"}, "classic: not a device"),
+    ({"validation_sets": ({"name": "pair", "mode": "enforce"},)}, r"validation-sets\[0\].mode: 'enforce'"),
+])
+def test_model_that_demands_what_images_do_not_have_is_refused(headers: dict[str, Header], demand: str) -> None:
+    brand = brand_with()
+    model = parse_model(brand.model(**headers))
+    with pytest.raises(PlanError, match=demand):
+        resolve(model, brand.database(), available(), now=NOW)
+
+
+def test_package_of_which_components_are_asked_is_refused() -> None:
+    brand = brand_with()
+    kinds = {"pc": "gadget", "pc-kernel": "kernel", "debian-13": "base"}
+    snaps = [brand.snap(name, kind) for name, kind in kinds.items()]
+    snaps[1]["components"] = {"wifi": "required"}
+    model = parse_model(brand.model(snaps=tuple(snaps)))
+    with pytest.raises(PlanError, match=r"snaps\[1\].components"):
+        resolve(model, brand.database(), available(), now=NOW)
 
 
 def test_file_that_nobody_signed_is_refused_with_the_command_that_signs_it() -> None:
