@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from imagekit.build.write import write_image
 from imagekit.disk.bmap import encode_bmap
 from imagekit.errors import DocumentError, UsageError
 from imagekit.host.cache import Cache
-from imagekit.host.files import LOCK_NAME, FolderLock, require_space
+from imagekit.host.files import LOCK_NAME, FolderLock, no_space, require_space, uninterrupted
 from imagekit.host.ports import Progress, Tools
 from imagekit.plan.image import ImagePlan
 from imagekit.plan.manifest import MANIFEST, Manifest, ManifestFile, encode_manifest, parse_manifest, ranges_digest
@@ -121,7 +120,10 @@ def working_folder(folder: Path) -> Iterator[Path]:
     """A hidden folder inside, empty at first and gone in the end; what a killed build left there goes, too."""
     work = folder / WORK
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(mode=0o700)
+    try:
+        work.mkdir(mode=0o700)
+    except OSError as error:
+        raise no_space(work, error) from error
     try:
         yield work
     finally:
@@ -152,15 +154,12 @@ def make_all(work: Path, plan: ImagePlan, *, tools: Callable[[], Tools], cache: 
 def put_in_place(work: Path, folder: Path, names: Names, note: Callable[[Manifest], tuple[str, bytes] | None],
                  manifest: Manifest) -> None:
     """Move everything into the folder, uninterrupted: the old manifest goes first, the new one comes last."""
-    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
+    with uninterrupted():
         (folder / names.manifest).unlink(missing_ok=True)
         for name in names.in_order:
             (work / name).chmod(0o644)
             (work / name).replace(folder / name)
         extra = note(manifest)
         if extra is not None:
-            (folder / extra[0]).write_bytes(extra[1])
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+            (work / extra[0]).write_bytes(extra[1])
+            (work / extra[0]).replace(folder / extra[0])

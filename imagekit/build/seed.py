@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 from imagekit.build.facts import SEEDS, recall, remember
 from imagekit.build.imagefile import ImageFile, pieces
-from imagekit.digests import CHUNK, b64url
+from imagekit.digests import b64url
 from imagekit.disk.bmap import MappedRange
 from imagekit.errors import DocumentError, TrustError
 from imagekit.host.cache import Cache
@@ -46,7 +46,7 @@ def write_seed(image: ImageFile, write: Copy, package: ResolvedPackage, *, cache
         raise DocumentError(f"cannot use {path}: it changed while it was read", hint="build again")
     signed = package.revision.snap_sha3_384
     if recall(cache, SEEDS, digest.hexdigest()) != signed:
-        found = unpacked_digest(image, write, path)
+        found = unpacked_digest(image, write, path, most=package.revision.snap_size)
         if found != signed:
             raise TrustError(f"cannot use {path}: what it unpacks to has the SHA3-384 {found}, signed as revision"
                              f" {package.number} is {signed}", hint=AGAIN)
@@ -56,8 +56,8 @@ def write_seed(image: ImageFile, write: Copy, package: ResolvedPackage, *, cache
     return MappedRange(start=write.offset, end=end, sha256=digest.hexdigest())
 
 
-def unpacked_digest(image: ImageFile, write: Copy, path: Path) -> str:
-    """SHA3-384 of what the bytes in the image unpack to."""
+def unpacked_digest(image: ImageFile, write: Copy, path: Path, *, most: int) -> str:
+    """SHA3-384 of what the bytes in the image unpack to, read no further than just past `most` bytes."""
     import zstandard
 
     digest = hashlib.sha3_384()
@@ -65,7 +65,7 @@ def unpacked_digest(image: ImageFile, write: Copy, path: Path) -> str:
     source = _Region(image, write.offset, write.length)
     try:
         with decompressor.stream_reader(cast(BinaryIO, source), read_across_frames=True, closefd=False) as reader:
-            while chunk := reader.read(CHUNK):
+            for chunk in pieces(cast(BinaryIO, reader), most + 1):
                 digest.update(chunk)
     except zstandard.ZstdError as error:
         raise DocumentError(f"cannot use {path}: not valid zstd: {error}", hint=AGAIN) from error

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from imagekit.assertions import encode_stream
+from imagekit.build.unchanged import NOTE
 from imagekit.errors import ExitCode
 from imagekit.host.files import FolderLock
 from imagekit.testing.documents import Brand
@@ -117,6 +119,35 @@ def test_compressed_package_of_something_else_is_refused(workshop: Workshop) -> 
 def test_compressed_package_that_is_broken_is_refused(workshop: Workshop) -> None:
     flip(workshop.packages / "debian-13_1.snap.zst", 2)
     refused(workshop, ExitCode.DOCUMENT, "debian-13_1.snap.zst", "not valid zstd")
+
+
+def test_compressed_package_that_unpacks_without_end_is_refused_at_once(workshop: Workshop) -> None:
+    compressor = zstandard.ZstdCompressor(level=1)
+    bomb = b"".join([compressor.compress(bytes(64 << 20))] * 2000)  # 125 GiB
+    (workshop.packages / "debian-13_1.snap.zst").write_bytes(bomb)
+    refused(workshop, ExitCode.TRUST, "debian-13_1.snap.zst", "what it unpacks to")
+
+
+def test_links_in_the_output_folder_are_replaced_and_never_written_through(workshop: Workshop) -> None:
+    victim, out = workshop.folder / "victim", workshop.folder / "out"
+    victim.write_text("mine")
+    out.mkdir()
+    for name in ("pc.img", "pc.img.bmap", "layout.svg", NOTE):
+        (out / name).symlink_to(victim)
+    result = imagekit(*arguments(workshop))
+    assert result.returncode == 0, result.stderr
+    assert victim.read_text() == "mine"
+    assert not any(path.is_symlink() for path in out.iterdir())
+
+
+def test_file_in_place_of_the_working_folder_is_told(workshop: Workshop) -> None:
+    (workshop.folder / "out").mkdir()
+    (workshop.folder / "out/.imagekit-work").symlink_to(workshop.packages)
+    result = imagekit(*arguments(workshop))
+    assert result.returncode == ExitCode.HOST
+    assert "cannot write" in result.stderr
+    assert ".imagekit-work" in result.stderr
+    assert (workshop.packages / "pc_1.snap").is_file()
 
 
 def with_gadget(workshop: Workshop, old: str, new: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from imagekit.errors import HostError
-from imagekit.host.files import FolderLock, atomic_file, require_space, scratch_folder, write_atomic
+from imagekit.host.files import FolderLock, atomic_file, require_space, scratch_folder, uninterrupted, write_atomic
 
 
 def test_file_has_the_new_bytes_and_mode_whatever_the_umask(tmp_path: Path) -> None:
@@ -61,8 +63,6 @@ def test_second_imagekit_in_a_folder_is_refused_until_the_first_has_ended(tmp_pa
 
 
 def test_process_that_may_wait_says_so_once_and_goes_on_when_it_can(tmp_path: Path) -> None:
-    import threading
-
     first = FolderLock(tmp_path)
     first.__enter__()
     told: list[str] = []
@@ -87,3 +87,20 @@ def test_scratch_folder_is_gone_afterwards(tmp_path: Path) -> None:
         (folder / "x").touch()
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
+
+
+def test_interruption_waits_for_the_end_of_the_block_beside_other_threads(tmp_path: Path) -> None:
+    over = threading.Event()
+    beside = threading.Thread(target=over.wait)
+    beside.start()
+    done = []
+    try:
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            for number in range(100_000):
+                done.append(number)
+    finally:
+        over.set()
+        beside.join()
+    assert len(done) == 100_000
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
