@@ -3,8 +3,8 @@
 Decides how mmdebstrap is run (on exactly the locked packages, offered to it as a local repository, so neither the
 network nor the mirror's mood has a say) and what becomes of its tar: what the recipe drops is dropped, what is made
 anew on a device or differs from one run to the next goes, the base overlay with the device side is laid over it. The
-result is a list of entries that no longer depends on the host. mmdebstrap's tar is kept in the cache, so that a
-changed overlay costs seconds.
+result is a list of entries that no longer depends on the host. mmdebstrap's tar is kept in the cache with its digest,
+so that a changed overlay costs seconds, and a rotten tar a bootstrap but never a wrong base.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import imagekit
 from imagekit.build.accounts import settle_accounts
 from imagekit.build.parts import Parts, make_root, unpack
 from imagekit.build.tree import FILE, Tree, content_of, file, folder, read_tar, symlink
+from imagekit.digests import chunks
 from imagekit.errors import HostError, PlanError
 from imagekit.host.cache import Cache
-from imagekit.host.files import atomic_file, scratch_folder
+from imagekit.host.files import atomic_file, scratch_folder, write_atomic
 from imagekit.host.ports import Progress, Tools
 from imagekit.host.tools import LOADERS
 from imagekit.packages.debmeta import Deb
@@ -86,14 +87,38 @@ def _root(recipe: Recipe, section: Section, out: Path, *, parts: Parts, cache: C
     key = sha256(f"{ROOT_FORMAT} {recipe.architecture} {digest_of(section)}".encode()).hexdigest()
     kept = cache.entry("roots", f"{key}.tar.zst")
     with cache.lock(f"root-{key[:16]}", told=progress):
-        if not kept.is_file():
-            progress.step(f"bootstrap {recipe.name} from {len(section.parts)} Debian packages")
-            _bootstrap(recipe, section, out, parts=parts, tools=tools)
-            with out.open("rb") as source, atomic_file(kept) as target:
-                zstandard.ZstdCompressor(level=3).copy_stream(source, target)
+        if take_root(kept, out):
             return
-    with kept.open("rb") as source, out.open("wb") as target:
-        zstandard.ZstdDecompressor().copy_stream(source, target)
+        progress.step(f"bootstrap {recipe.name} from {len(section.parts)} Debian packages")
+        _bootstrap(recipe, section, out, parts=parts, tools=tools)
+        keep_root(kept, out)
+
+
+def keep_root(kept: Path, tar: Path) -> None:
+    """Compress `tar` into `kept`, with its SHA-256 in a file beside it."""
+    digest = sha256()
+    with tar.open("rb") as source, atomic_file(kept) as target, \
+            zstandard.ZstdCompressor(level=3).stream_writer(target, closefd=False) as writer:
+        for chunk in chunks(source):
+            digest.update(chunk)
+            writer.write(chunk)
+    write_atomic(kept.with_suffix(".sha256"), digest.hexdigest().encode())
+
+
+def take_root(kept: Path, tar: Path) -> bool:
+    """Write what is kept to `tar`; whether there is something, and it is what was kept."""
+    known, digest = kept.with_suffix(".sha256"), sha256()
+    if not (kept.is_file() and known.is_file()):
+        return False
+    try:
+        with kept.open("rb") as source, tar.open("wb") as target, \
+                zstandard.ZstdDecompressor().stream_reader(source, closefd=False) as reader:
+            for chunk in chunks(reader):
+                digest.update(chunk)
+                target.write(chunk)
+    except zstandard.ZstdError:
+        return False
+    return known.read_bytes() == digest.hexdigest().encode()
 
 
 def _bootstrap(recipe: Recipe, section: Section, out: Path, *, parts: Parts, tools: Tools) -> None:

@@ -120,7 +120,8 @@ class Parts:
             raise HostError(f"cannot resolve {recipe.name} offline", hint="run it without --offline")
         self._progress.step(f"resolve {recipe.name} in Debian {recipe.suite}")
         wanted = Wanted(parts=recipe.parts, alone=recipe.alone, keep=recipe.keep)
-        return Section(suite=recipe.suite, wants=recipe.wants, parts=self._apt(recipe).resolve(wanted))
+        with self._cache.lock("apt", told=self._progress):  # apt itself would refuse the second of two
+            return Section(suite=recipe.suite, wants=recipe.wants, parts=self._apt(recipe).resolve(wanted))
 
     def resolve(self, recipe: Recipe) -> Section:
         """Ask the mirror which packages answer the recipe today, and fetch those that are not cached."""
@@ -194,7 +195,7 @@ def unpack(package: Path, root: Path, *, name: str) -> None:
                 elif entry.issym():
                     target.symlink_to(entry.linkname)
                 elif entry.islnk():
-                    shutil.copyfile(_within(inside, entry.linkname, name), target)
+                    shutil.copy(_within(inside, entry.linkname, name), target, follow_symlinks=False)
     except OSError as error:
         raise no_space(root, error) from error
 

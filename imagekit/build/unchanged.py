@@ -51,13 +51,13 @@ def identities(watched: Watched) -> Identities:
 
 
 def identity(path: Path) -> list[int] | None:
-    """Size, inode and times of a file; of a folder only that it is there, since what counts in it is listed."""
+    """Size, inode and times of a file; of a folder that it is there and its mode, since what counts in it is listed."""
     try:
         status = path.stat()
     except OSError:
         return None
     if path.is_dir():
-        return [status.st_dev, status.st_ino]
+        return [status.st_dev, status.st_ino, status.st_mode]
     return [status.st_size, status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
 
 

@@ -6,7 +6,7 @@ Decides where things lie and that nothing enters under a digest it does not have
     apt/<suite>/             the private package lists
     locks/<section>.json     parts resolved anew because locked ones had vanished
     tools/<key>/             the unpacked tool parts
-    roots/<key>.tar.zst      root file systems as mmdebstrap made them
+    roots/<key>.tar.zst      root file systems as mmdebstrap made them, the tar's digest beside it (.sha256)
     packages/<key>/          finished packages
     seeds/ slots/            facts about packages that are costly to find (`imagekit.build.facts`)
     held/                    locks of running processes

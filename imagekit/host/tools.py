@@ -61,7 +61,8 @@ class LocalTools:
             if name in LOCKED_SCRIPTS:
                 interpreter, script = LOCKED_SCRIPTS[name]
                 return (*self.find(interpreter), str(self._locked / script))
-        found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+        folders = [folder for folder in os.environ.get("PATH", "").split(":") if folder.startswith("/")]
+        found = shutil.which(name, path=":".join((*folders, SYSTEM_PATH)))  # never from where we happen to stand
         for path in ELSEWHERE.get(name, ()):
             found = found or shutil.which(path)
         if found is None:

@@ -2,7 +2,8 @@
 
 Every assertion file in such a folder counts; the self-signed account-keys among them are the roots
 (`imagekit.assertions.database`). One's own roots lie in the user's data folder, where `imagekit key create` puts them;
-`--trust` and IMAGEKIT_TRUST name more. A folder that everybody may write to is refused.
+`--trust` and IMAGEKIT_TRUST name more. A folder that everybody may write to is refused; a file that `ls` does not show
+is none of the user's roots.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def load_trust(dirs: Sequence[Path]) -> tuple[Assertion, ...]:
             continue
         try:
             _refuse_writable(folder)
-            paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
+            paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES
+                           and not path.name.startswith(".") and path.is_file())
             for path in paths:
                 _refuse_writable(path)
                 found += decode_stream(read_bounded(path), name=str(path))

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import zstandard
 from click.testing import CliRunner
 
 from imagekit.build.pack import _deliver, encode_packages
-from imagekit.build.pack_base import OVERLAY, PACKAGE, add_overlay, drop, settle
+from imagekit.build.pack_base import OVERLAY, PACKAGE, add_overlay, drop, keep_root, settle, take_root
 from imagekit.build.pack_gadget import gadget_tree
 from imagekit.build.pack_kernel import names_module
 from imagekit.build.recipes import LOCK, load_lock, load_recipe, project_recipes
@@ -37,6 +38,26 @@ def test_dropped_folder_goes_but_for_what_is_spared() -> None:
     drop(tree, ["usr/share/doc", "!usr/share/doc/*/copyright", "var/*"])
     assert tree.paths() == ["usr", "usr/share", "usr/share/doc", "usr/share/doc/a", "usr/share/doc/a/copyright",
                             "usr/share/documents", "usr/share/documents/x", "var"]
+
+
+@pytest.mark.parametrize("harm", ["nothing", "cut", "flip", "other", "no digest", "gone"])
+def test_kept_root_is_taken_only_as_it_was_kept(tmp_path: Path, harm: str) -> None:
+    tar, kept, out = tmp_path / "tar", tmp_path / "roots/key.tar.zst", tmp_path / "out"
+    tar.write_bytes(bytes(range(256)) * 20000)
+    keep_root(kept, tar)
+    raw = kept.read_bytes()
+    if harm == "cut":
+        kept.write_bytes(raw[:-40])
+    elif harm == "flip":
+        kept.write_bytes(raw[:30] + bytes([raw[30] ^ 1]) + raw[31:])
+    elif harm == "other":
+        kept.write_bytes(zstandard.compress(b"another"))
+    elif harm == "no digest":
+        (tmp_path / "roots/key.tar.sha256").unlink()
+    elif harm == "gone":
+        kept.unlink()
+    assert take_root(kept, out) == (harm == "nothing")
+    assert harm != "nothing" or out.read_bytes() == tar.read_bytes()
 
 
 def settled() -> Tree:

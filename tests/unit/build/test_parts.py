@@ -187,6 +187,7 @@ def test_files_links_and_the_executable_bit_are_unpacked(tmp_path: Path) -> None
     assert (root / "usr/bin/a").stat().st_mode & 0o7777 == 0o755
     assert (root / "usr/bin/b").readlink() == Path("a")
     assert (root / "usr/bin/c").read_bytes() == b"a"
+    assert (root / "usr/bin/c").stat().st_mode & 0o7777 == 0o755
     assert (root / "usr/lib/x/y.so").read_bytes() == b"y"
 
 
@@ -203,6 +204,13 @@ def test_link_is_replaced_and_not_written_through(tmp_path: Path) -> None:
     root = unpacked(tmp_path, [link("./usr/bin/a", str(victim)), regular("./usr/bin/a", b"new")])
     assert victim.read_text() == "safe"
     assert (root / "usr/bin/a").read_bytes() == b"new"
+
+
+def test_hard_link_to_a_link_copies_the_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("the host's")
+    root = unpacked(tmp_path, [link("./usr/a", str(secret)), link("./usr/b", "./usr/a", hard=True)])
+    assert (root / "usr/b").readlink() == secret
 
 
 def test_hard_link_through_a_link_to_outside_is_refused(tmp_path: Path) -> None:

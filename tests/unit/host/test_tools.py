@@ -25,6 +25,17 @@ def test_environment_is_fixed_and_extended_only_by_the_caller(monkeypatch: pytes
     assert not [line for line in lines if line.startswith("SECRET")]
 
 
+@pytest.mark.parametrize("path", ["", ":/nonexistent", ".", "/nonexistent::"])
+def test_program_is_never_taken_from_the_current_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                                        path: str) -> None:
+    (tmp_path / "bmaptool-here").write_text("#!/bin/sh\n")
+    (tmp_path / "bmaptool-here").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", path)
+    with pytest.raises(HostError, match="it is not installed"):
+        LocalTools().find("bmaptool-here")
+
+
 def test_missing_program_names_the_package_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imagekit.host.tools.SYSTEM_PATH", "/nonexistent")
     monkeypatch.setenv("PATH", "/nonexistent")

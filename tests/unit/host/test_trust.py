@@ -33,6 +33,7 @@ def test_only_assertion_files_count_in_the_order_of_their_names(tmp_path: Path) 
     (tmp_path / "a.assert").write_bytes(encode_stream(brand.roots))
     (tmp_path / "README.md").write_text("not an assertion")
     (tmp_path / "folder.account").mkdir()
+    (tmp_path / ".hidden.account-key").write_bytes(Brand("stranger").account_key.encode())
     assert load_trust([tmp_path]) == (*brand.roots, brand.account_key)
 
 
