@@ -287,6 +287,14 @@ def test_foreign_disk_is_not_taken(shell: Shell, tmp_path: Path) -> None:
     assert shell(f"state={STATE_GUID}; find_state || echo none", sys=sys, dev=dev) == "none\n"
 
 
+def test_disk_without_partitions_and_machine_without_disks_are_passed_in_silence(
+        shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "none/block").mkdir(parents=True)
+    (tmp_path / "bare/block/sda").mkdir(parents=True)
+    for name in ("none", "bare"):
+        assert shell("state=x; find_state || echo none", sys=tmp_path / name) == "none\n"
+
+
 def erofs(blocks: int) -> bytes:
     """As much of an EROFS image as the initrd looks at."""
     raw = bytearray(os.urandom(blocks * 4096))

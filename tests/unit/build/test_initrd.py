@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from imagekit.build.initrd import (
@@ -51,6 +53,13 @@ def test_list_of_the_project_has_the_groups_that_init_asks_for() -> None:
     groups = dict(parse_module_list((HERE / "modules.txt").read_text(), name="modules.txt"))
     assert set(groups) == {"core", "watchdog", "storage"}
     assert ListedModule(name="dm_verity", optional=False, parameters=()) in groups["core"]
+
+
+def test_every_file_system_that_init_mounts_is_a_module_of_the_core() -> None:
+    core = {module.name for module in
+            dict(parse_module_list((HERE / "modules.txt").read_text(), name="modules.txt"))["core"]}
+    mounted = set(re.findall(r"mount -t (\w+)", (HERE / "init").read_text()))
+    assert mounted - {"proc", "sysfs", "devtmpfs", "tmpfs"} <= core
 
 
 def test_names_are_spelled_as_the_kernel_does() -> None:
