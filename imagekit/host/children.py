@@ -17,6 +17,7 @@ from imagekit.errors import HostError
 from imagekit.host.ports import Tools
 
 STDERR_LINES = 20
+LAST_WORDS_S = 1.0
 
 
 class Child:
@@ -45,8 +46,8 @@ class Child:
     async def wait(self) -> int:
         """Wait for its end, and for its last words."""
         status = await self._process.wait()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._reader), 1)
+        with contextlib.suppress(TimeoutError):  # whoever inherited its standard error may hold it open
+            await asyncio.wait_for(asyncio.shield(self._reader), LAST_WORDS_S)
         return status
 
     async def kill(self) -> None:
@@ -54,7 +55,7 @@ class Child:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)
-        await self._process.wait()
+        await self.wait()
         self._reader.cancel()
 
     async def _read(self) -> None:

@@ -37,6 +37,7 @@ DEBIAN_PACKAGES = {
     "mkfs.erofs": "erofs-utils", "fsck.erofs": "erofs-utils", "dump.erofs": "erofs-utils", "mke2fs": "e2fsprogs",
     "e2fsck": "e2fsprogs", "debugfs": "e2fsprogs", "dumpe2fs": "e2fsprogs", "depmod": "kmod", "modinfo": "kmod",
     "ukify": "systemd-ukify", "mmdebstrap": "mmdebstrap", "unshare": "util-linux", "newuidmap": "uidmap",
+    "setpriv": "util-linux",
     "veritysetup": "cryptsetup-bin", "mcopy": "mtools", "mdir": "mtools", "mkfs.vfat": "dosfstools",
     "fsck.vfat": "dosfstools", "sfdisk": "fdisk", "sgdisk": "gdisk", "gdisk": "gdisk", "bmaptool": "bmap-tools",
     "qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "genimage": "genimage", "dpkg-deb": "dpkg",

@@ -124,7 +124,8 @@ class Watch:
     def end(self, time_s: float, how: str) -> None:
         """QEMU is gone, or nobody listens any longer."""
         self._flush(time_s)
-        self.boot.ended = self.boot.ended or how
+        if self.boots:
+            self.boot.ended = self.boot.ended or how
         self.transcript.mark(how)
 
     def failure(self) -> Failure:

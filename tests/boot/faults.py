@@ -31,6 +31,7 @@ class Fault:
     trial: bool
     wound: Callable[[Disk, Stock], object]
     begun: int = 0
+    cause: str = "the guest's reset"  # how the boots after the first begin
 
     @property
     def survivor(self) -> str:
@@ -96,6 +97,11 @@ def failing_health_check(disk: Disk, stock: Stock) -> None:
     install(disk, stock, base=stock.sick_base)
 
 
+def hanging_system(disk: Disk, stock: Stock) -> None:
+    """The first program of the base never does anything: only the watchdog can help."""
+    install(disk, stock, base=stock.hanging_base)
+
+
 def rot(part: str, spot: Spot, seed: int = 0) -> Callable[[Disk, Stock], object]:
     return lambda disk, stock: disk.flip(f"{part}-a", disk.find_spot(f"{part}-a", spot, seed=seed), bit=seed % 8)
 
@@ -105,6 +111,7 @@ def all_faults() -> tuple[Fault, ...]:
     trials = (broken_base, wrong_root, panicking_kernel, short_kernel, empty_kernel, missing_kernel,
               failing_health_check)
     faults = [Fault(name=wound.__name__.replace("_", "-"), trial=True, wound=wound) for wound in trials]
+    faults.append(Fault(name="hanging-system", trial=True, wound=hanging_system, cause="the watchdog's reset"))
     for part in ("base", "kernel"):
         for spot in (Spot.SUPERBLOCK, Spot.VERITY, Spot.TREE, Spot.TOP):
             faults.append(Fault(name=f"rot-{part}-{spot.value}", trial=False, wound=rot(part, spot)))

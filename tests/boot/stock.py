@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +98,11 @@ class Stock:
         return self.variant(self.base, "sick", {"usr/lib/imagekit/health.d/50-never": b"#!/bin/sh\nexit 1\n"})
 
     @cached_property
+    def hanging_base(self) -> Path:
+        """A valid base that hangs as soon as it is given the machine."""
+        return self.variant(self.base, "hanging", {"usr/lib/systemd/systemd": b"#!/bin/sh\nexec sleep infinity\n"})
+
+    @cached_property
     def other_base(self) -> Path:
         """A good base that is not the model's."""
         return self.variant(self.base, "other", {"usr/share/other": b"another revision\n"})
@@ -118,10 +123,10 @@ class Stock:
         return path
 
     def variant(self, package: Path, name: str, files: Mapping[str, bytes]) -> Path:
-        """The package with further files, by a tar that keeps owners and modes and mkfs.erofs."""
+        """The package with these files in it, by a tar that keeps owners and modes, and mkfs.erofs."""
         archive, made = self.folder / f"{name}.tar", self.folder / f"{package.stem}-{name}.snap"
         with package.open("rb") as stream, tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
-            write_tar(Erofs(stream, name=package.name), tar)
+            write_tar(Erofs(stream, name=package.name), tar, without=files)
             for path, content in files.items():
                 member = tarfile.TarInfo(f"./{path}")
                 member.mode, member.size = 0o755, len(content)
@@ -131,8 +136,8 @@ class Stock:
         return made
 
 
-def write_tar(package: Erofs, tar: tarfile.TarFile) -> None:
-    """Every file of a package into an archive."""
+def write_tar(package: Erofs, tar: tarfile.TarFile, *, without: Collection[str]) -> None:
+    """Every other file of a package into an archive."""
     kinds = {stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFREG: tarfile.REGTYPE, stat.S_IFLNK: tarfile.SYMTYPE,
              stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE, stat.S_IFIFO: tarfile.FIFOTYPE}
     root = tarfile.TarInfo("./")
@@ -140,6 +145,8 @@ def write_tar(package: Erofs, tar: tarfile.TarFile) -> None:
     tar.addfile(root)
     for entry in package.walk():
         inode = entry.inode
+        if entry.path in without:
+            continue
         member = tarfile.TarInfo(f"./{entry.path}")
         member.type = kinds[stat.S_IFMT(inode.mode)]
         member.mode, member.uid, member.gid = stat.S_IMODE(inode.mode), inode.uid, inode.gid

@@ -65,6 +65,12 @@ def test_guest_cannot_turn_a_phase_back_or_make_its_time_negative() -> None:
     assert all(time.seconds >= 0 for time in clock.times({"kernel": 1e9}))
 
 
+def test_machine_that_never_started_has_no_boot_to_end() -> None:
+    seen = Watch(expectation=EXPECTED, transcript=Transcript(), new_nonce=lambda: "")
+    seen.end(0.0, "switched off")
+    assert seen.boots == []
+
+
 def test_reset_begins_a_new_boot_with_a_nonce_of_its_own() -> None:
     seen = watch()
     boot_up_to_switch(seen, 0)
