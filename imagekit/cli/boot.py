@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,9 @@ from imagekit.host.clock import SystemClock
 from imagekit.host.files import reason
 from imagekit.host.tools import LocalTools
 from imagekit.host.trust import default_trust_dir, load_trust
+from imagekit.qemu.console import clean
 from imagekit.qemu.expectation import read_expectation
-from imagekit.qemu.machine import load_machine, machine_folders
+from imagekit.qemu.machine import load_machine, machine_folders, machine_names
 from imagekit.qemu.record import record_boot
 from imagekit.qemu.session import Acceleration, Outcome, Wish, choose, run_boot
 from imagekit.qemu.transcript import Transcript, new_transcript_path
@@ -38,9 +40,15 @@ if TYPE_CHECKING:
 DEADLINE_S = 180.0
 
 
+def complete_machine(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """The machines there are, for the shell."""
+    return [name for name in machine_names(machine_folders()) if name.startswith(incomplete)]
+
+
 @click.command()
 @click.argument("image", metavar="IMAGE", type=click.Path(path_type=Path))
 @click.option("--machine", "machine_name", metavar="NAME", default="pc", show_default=True,
+              shell_complete=complete_machine,
               help="A machine of qemu/, of your own (machines/ in the config folder), or the path of a .yaml file.")
 @click.option("--deadline", metavar="SECONDS", type=click.FloatRange(min=1, max=86400), default=DEADLINE_S,
               show_default=True, help="Not healthy by then is not healthy.")
@@ -162,10 +170,19 @@ def document(image: Path, machine: Machine, acceleration: Acceleration, watch: W
         "expected": {"slot": expected.slot, "kernel": asdict(expected.kernel), "base": asdict(expected.base)},
         "phases": {time.phase.value: time.seconds for time in last.phases},
         "boots": [boot_document(item) for item in watch.boots],
-        "verdict": asdict(last.verdict) if last.verdict else None,
+        "verdict": cleaned(asdict(last.verdict)) if last.verdict else None,
         "failure": None if outcome.healthy else asdict(watch.failure()),
         "transcript": str(watch.transcript.path), "recorded": recorded,
     }
+
+
+def cleaned(told: Any) -> Any:
+    """What a guest told, with nothing in it that a terminal obeys."""
+    if isinstance(told, str):
+        return clean(told)
+    if isinstance(told, Mapping):
+        return {clean(key): cleaned(item) for key, item in told.items()}
+    return [cleaned(item) for item in told] if isinstance(told, list | tuple) else told
 
 
 def boot_document(item: Boot) -> dict[str, Any]:

@@ -145,9 +145,14 @@ def load_machine(name: str, folders: Sequence[Path]) -> Machine:
     for path in paths:
         if path.is_file():
             return parse_machine(load_yaml(path.read_bytes(), name=str(path)))
-    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    known = ", ".join(machine_names(folders))
     raise UsageError(f"cannot use machine {name!r}: there is no such machine",
-                     hint=f"machines: {', '.join(known) or 'none found'}; or give the path of a .yaml file")
+                     hint=f"machines: {known or 'none found'}; or give the path of a .yaml file")
+
+
+def machine_names(folders: Sequence[Path]) -> tuple[str, ...]:
+    """The machines in these folders, by name."""
+    return tuple(sorted({path.stem for folder in folders for path in folder.glob("*.yaml")}))
 
 
 def find_firmware(machine: Machine) -> tuple[Path, Path]:

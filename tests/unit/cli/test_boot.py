@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
+from imagekit.cli.boot import boot as boot_command
+from imagekit.cli.boot import cleaned
 from imagekit.cli.main import main
 from imagekit.errors import ExitCode
 from imagekit.qemu.machine import MACHINES
@@ -80,6 +83,17 @@ def test_unknown_machine_names_those_there_are(image: Path) -> None:
     result = boot(image, "--machine", "px")
     assert result.exit_code == ExitCode.USAGE
     assert "pc-nvme" in result.output
+
+
+def test_words_of_a_device_have_nothing_that_a_terminal_obeys() -> None:
+    told = cleaned({"reasons": ("\x1b[2Jx\u009b31m\u202e",), "phases": {"\u009bkernel": 1.5}, "healthy": True})
+    assert told == {"reasons": ["[2Jx31m"], "phases": {"kernel": 1.5}, "healthy": True}
+
+
+def test_shell_completes_the_machines() -> None:
+    context = click.Context(boot_command)
+    option = next(param for param in boot_command.params if param.name == "machine_name")
+    assert [item.value for item in option.shell_complete(context, "pc-")] == ["pc-ahci", "pc-nvme"]
 
 
 def test_transcript_that_cannot_be_written_is_said(image: Path, trust: Path, tmp_path: Path) -> None:
