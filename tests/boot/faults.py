@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagekit.boot.entries import ENTRY_FOLDER, encode_entry, kernel_path
-from imagekit.boot.slotstate import LIMIT, Slot
+from imagekit.boot.slotstate import LIMIT, TRIES, Slot
 from imagekit.packages.uki import decode_uki
 from imagekit.qemu.surgery import Disk, Spot
 from tests.boot.stock import Stock
@@ -31,7 +31,8 @@ class Fault:
     trial: bool
     wound: Callable[[Disk, Stock], object]
     begun: int = 0
-    cause: str = "the guest's reset"  # how the boots after the first begin
+    tries: int = TRIES  # how many of the loader's tries are used up
+    cause: str = "the guest's reset"  # how one boot after a failed one begins
 
     @property
     def survivor(self) -> str:
@@ -108,9 +109,10 @@ def rot(part: str, spot: Spot, seed: int = 0) -> Callable[[Disk, Stock], object]
 
 def all_faults() -> tuple[Fault, ...]:
     """Every fault there is, always in this order."""
-    trials = (broken_base, wrong_root, panicking_kernel, short_kernel, empty_kernel, missing_kernel,
+    trials = (broken_base, wrong_root, panicking_kernel, short_kernel, empty_kernel,
               failing_health_check)
     faults = [Fault(name=wound.__name__.replace("_", "-"), trial=True, wound=wound) for wound in trials]
+    faults.append(Fault(name="missing-kernel", trial=True, wound=missing_kernel, tries=0))  # the loader skips it
     faults.append(Fault(name="hanging-system", trial=True, wound=hanging_system, cause="the watchdog's reset"))
     for part in ("base", "kernel"):
         for spot in (Spot.SUPERBLOCK, Spot.VERITY, Spot.TREE, Spot.TOP):
