@@ -25,8 +25,8 @@ from imagekit.assertions.wire import Assertion, decode_stream, encode_stream, un
 from imagekit.digests import sha3_384
 from imagekit.disk import verity
 from imagekit.errors import DocumentError, HostError, TrustError
-from imagekit.host.files import reason, write_atomic
-from imagekit.host.trust import read_bounded
+from imagekit.host.files import read_file, reason, write_atomic
+from imagekit.host.trust import MAX_FILE
 from imagekit.keys import PrivateKey, verify_signature
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.snapyaml import SnapInfo, parse_file_name, parse_snap_yaml
@@ -86,7 +86,7 @@ def sign_file(path: Path, signer: Signer, *, output: Path | None, timestamp: dat
 
 def sign_draft(path: Path, signer: Signer, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
     """Sign headers in YAML or JSON; see `sign_file`."""
-    drafted = parse_draft(read_bounded(path), name=str(path))
+    drafted = parse_draft(read_file(path, limit=MAX_FILE), name=str(path))
     headers = complete(drafted, account_id=signer.account_id, timestamp=timestamp)
     checked = check_draft(drafted, headers, key=signer.key.public)
     created = parse_time(checked.text("timestamp") or checked.text("since"))
@@ -156,7 +156,7 @@ def _verity_root(stream: BinaryIO, path: Path, name: str, digest: str, size: int
 def _kept(target: Path, revision: Assertion, signer: Signer) -> Assertion | None:
     """The snap-revision in `target` that says the same as `revision`, at another time and with a good signature."""
     try:
-        found = decode_stream(read_bounded(target), name=str(target)) if target.is_file() else ()
+        found = decode_stream(read_file(target, limit=MAX_FILE), name=str(target)) if target.is_file() else ()
         for item in found:
             if item.type == "snap-revision" and _timeless(item) == _timeless(revision):
                 verify_signature(signer.key.public, item.content, unarmor(item.signature, what="signature"))
