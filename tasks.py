@@ -64,7 +64,8 @@ def call(*argv: str | Path, env: Mapping[str, str] | None = None, capture: bool 
 
 def missing_parts() -> tuple[int, int, bool]:
     """How many parts of the demo are not in the cache yet, their bytes, and whether a base was ever made here."""
-    from imagekit.host.cache import Cache, default_cache_folder
+    from imagekit.host.cache import Cache
+    from imagekit.host.folders import default_cache_folder
     from imagekit.packages.lockfile import parse_lock
 
     path = ROOT / "packages/parts.lock"

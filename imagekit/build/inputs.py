@@ -20,14 +20,14 @@ from imagekit.assertions import Assertion, Database, Model, decode_stream, parse
 from imagekit.digests import b64url, short
 from imagekit.errors import DocumentError, HostError, PlanError, TrustError
 from imagekit.gadget import Era, Gadget, parse_gadget
-from imagekit.host.files import reason
+from imagekit.host.files import read_file, reason
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.snapyaml import SnapInfo, parse_file_name, parse_snap_yaml
 from imagekit.plan.contents import KERNEL_IMAGE, Insides
 from imagekit.plan.image import ImagePlan, plan_image
 from imagekit.plan.resolve import SEED_SUFFIX, PackageFile, Resolution, ResolvedPackage, resolve
 from imagekit.schema import load_yaml
-from imagekit.units import MIB, iec
+from imagekit.units import MIB
 
 GADGET_LIMIT = 64 * MIB  # a gadget is held in memory
 MODEL_LIMIT = 1 * MIB
@@ -67,18 +67,6 @@ def make_plan(inputs: Inputs) -> ImagePlan:
     insides = look_inside(resolution)
     timestamp = model.timestamp if inputs.epoch is None else datetime.fromtimestamp(inputs.epoch, tz=UTC)
     return plan_image(resolution, insides, timestamp=timestamp.astimezone(UTC))
-
-
-def read_file(path: Path, *, limit: int) -> bytes:
-    """A file's bytes. Raises: HostError: it cannot be read. DocumentError: it is above `limit`."""
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(limit + 1)
-    except OSError as error:
-        raise HostError(f"cannot read {path}: {reason(error)}") from error
-    if len(raw) > limit:
-        raise DocumentError(f"cannot read {path}: it is larger than {iec(limit)}")
-    return raw
 
 
 def refuse_unsigned(raw: bytes, path: Path) -> None:

@@ -4,7 +4,8 @@
     NAME_REVISION.snap     ->  NAME_REVISION.assert  accounts, keys, snap-declaration and snap-revision
 
 Decides what is written from the values of `imagekit.assertions`; nothing is written that the user's own roots of trust
-would not lead back to a root. Signing a package again that has not changed leaves its file as it is.
+would not lead back to a root. Signing a package again that has not changed leaves its file as it is; one that has is
+refused under its old revision.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from imagekit.assertions.types import AccountKey, parse_account_key
 from imagekit.assertions.wire import Assertion, decode_stream, encode_stream, unarmor
 from imagekit.digests import sha3_384
 from imagekit.disk import verity
-from imagekit.errors import DocumentError, HostError, TrustError
-from imagekit.host.files import reason, write_atomic
-from imagekit.host.trust import read_bounded
+from imagekit.errors import DocumentError, HostError, PlanError, TrustError
+from imagekit.host.files import read_file, reason, write_atomic
+from imagekit.host.trust import MAX_FILE
 from imagekit.keys import PrivateKey, verify_signature
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.snapyaml import SnapInfo, parse_file_name, parse_snap_yaml
@@ -77,7 +78,7 @@ def sign_file(path: Path, signer: Signer, *, output: Path | None, timestamp: dat
     """Sign a package or a draft. `timestamp` is for what has none of its own, `now` for verifying the result.
 
     Raises:
-        DocumentError, TrustError, HostError: nothing was written then.
+        DocumentError, TrustError, PlanError, HostError: nothing was written then.
     """
     if path.suffix == PACKAGE_SUFFIX:
         return sign_package(path, signer, output=output, timestamp=timestamp, now=now)
@@ -86,7 +87,7 @@ def sign_file(path: Path, signer: Signer, *, output: Path | None, timestamp: dat
 
 def sign_draft(path: Path, signer: Signer, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
     """Sign headers in YAML or JSON; see `sign_file`."""
-    drafted = parse_draft(read_bounded(path), name=str(path))
+    drafted = parse_draft(read_file(path, limit=MAX_FILE), name=str(path))
     headers = complete(drafted, account_id=signer.account_id, timestamp=timestamp)
     checked = check_draft(drafted, headers, key=signer.key.public)
     created = parse_time(checked.text("timestamp") or checked.text("since"))
@@ -154,16 +155,33 @@ def _verity_root(stream: BinaryIO, path: Path, name: str, digest: str, size: int
 
 
 def _kept(target: Path, revision: Assertion, signer: Signer) -> Assertion | None:
-    """The snap-revision in `target` that says the same as `revision`, at another time and with a good signature."""
-    try:
-        found = decode_stream(read_bounded(target), name=str(target)) if target.is_file() else ()
-        for item in found:
-            if item.type == "snap-revision" and _timeless(item) == _timeless(revision):
-                verify_signature(signer.key.public, item.content, unarmor(item.signature, what="signature"))
-                return item
-    except (DocumentError, TrustError):
-        return None  # a broken file is replaced by a good one
+    """The snap-revision in `target` that says the same as `revision`, at another time and with a good signature.
+
+    Raises:
+        PlanError: it says with a good signature that this revision of the package is another file.
+    """
+    for item in _signed_before(target, signer):
+        if _timeless(item) == _timeless(revision):
+            return item
+        same = all(item.text(name) == revision.text(name) for name in ("authority-id", "snap-id", "snap-revision"))
+        if same and item.text("snap-sha3-384") != revision.text("snap-sha3-384"):
+            raise PlanError(f"cannot sign {target.stem}.snap: {target} says that another file is this revision, and a"
+                            " revision never changes",
+                            hint=f"raise its revision; or delete {target}, if nobody else has seen it")
     return None
+
+
+def _signed_before(target: Path, signer: Signer) -> list[Assertion]:
+    """The snap-revisions in `target` that this key signed; a broken file has none, and is replaced by a good one."""
+    found = []
+    try:
+        for item in decode_stream(read_file(target, limit=MAX_FILE), name=str(target)) if target.is_file() else ():
+            if item.type == "snap-revision":
+                verify_signature(signer.key.public, item.content, unarmor(item.signature, what="signature"))
+                found.append(item)
+    except (DocumentError, TrustError):
+        return []
+    return found
 
 
 def _timeless(assertion: Assertion) -> dict[str, Header]:

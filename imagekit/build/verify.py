@@ -19,8 +19,8 @@ from imagekit.assertions.wire import Assertion, decode_stream
 from imagekit.build.sign import PACKAGE_SUFFIX
 from imagekit.digests import sha3_384, short
 from imagekit.errors import DocumentError, HostError, ImagekitError, TrustError
-from imagekit.host.files import reason
-from imagekit.host.trust import read_bounded
+from imagekit.host.files import read_file, reason
+from imagekit.host.trust import MAX_FILE
 from imagekit.packages.snapyaml import parse_file_name
 
 
@@ -82,7 +82,7 @@ def examine(files: Iterable[Path], trusted: tuple[Assertion, ...], *, now: datet
         if companion in loaded or (companion != path and not companion.is_file()):
             continue
         try:
-            loaded[companion] = decode_stream(read_bounded(companion), name=str(companion))
+            loaded[companion] = decode_stream(read_file(companion, limit=MAX_FILE), name=str(companion))
         except DocumentError as error:
             findings.append(_failed(companion, str(companion), error))
             loaded[companion] = ()

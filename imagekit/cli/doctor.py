@@ -19,7 +19,7 @@ import click
 from imagekit.cli.options import json_option
 from imagekit.cli.output import emit_json, say, table, write
 from imagekit.errors import HostError
-from imagekit.host.cache import default_cache_folder
+from imagekit.host.folders import default_cache_folder
 from imagekit.host.tools import DEBIAN_PACKAGES, LocalTools
 from imagekit.qemu.probe import probe_kvm
 from imagekit.units import GIB, iec

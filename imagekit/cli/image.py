@@ -15,8 +15,9 @@ from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import emit_json, say, table, write
 from imagekit.cli.progress import progress
 from imagekit.errors import UsageError
-from imagekit.host.cache import Cache, default_cache_folder
+from imagekit.host.cache import Cache
 from imagekit.host.clock import SystemClock
+from imagekit.host.folders import default_cache_folder, default_trust_dir, source_date_epoch
 from imagekit.units import iec
 
 if TYPE_CHECKING:
@@ -35,29 +36,14 @@ def request_for(model: Path, packages: tuple[Path, ...], trust: tuple[Path, ...]
     """The command line and the environment as a request."""
     from imagekit.build.recipes import LOCK, RECIPES
 
-    return Request(model=model, packages=package_folders(model, packages), trust=(trust_home(), *trust),
-                   epoch=source_date_epoch(os.environ.get("SOURCE_DATE_EPOCH")), now=SystemClock().now(),
+    return Request(model=model, packages=package_folders(model, packages), trust=(default_trust_dir(), *trust),
+                   epoch=source_date_epoch(), now=SystemClock().now(),
                    files=(LOCK, RECIPES / "tools.yaml"))
 
 
 def package_folders(model: Path, given: tuple[Path, ...]) -> tuple[Path, ...]:
     """The folders where packages are looked for, first come first served."""
     return given or tuple(folder for folder in (model.parent, model.parent / "packages") if folder.is_dir())
-
-
-def trust_home() -> Path:
-    """One's own roots of trust, as `imagekit.host.trust` finds them, without what that imports."""
-    base = Path(os.environ.get("XDG_DATA_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".local" / "share") / "imagekit" / "trust"
-
-
-def source_date_epoch(text: str | None) -> int | None:
-    """SOURCE_DATE_EPOCH. Raises: UsageError: it is no count of seconds that FAT can hold."""
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) > 4_354_819_198:  # the last second of 2107
-        raise UsageError(f"cannot use SOURCE_DATE_EPOCH {text!r}: it is a count of seconds since 1970, before 2108")
-    return int(text)
 
 
 def locked_tools(told: Progress, cache: Cache) -> Tools:

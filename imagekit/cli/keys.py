@@ -22,16 +22,10 @@ from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import emit_json, say, table, warn, write
 from imagekit.errors import HostError, UsageError
 from imagekit.host.clock import SystemClock
-from imagekit.host.files import write_atomic
+from imagekit.host.files import read_file, write_atomic
+from imagekit.host.folders import default_keys_dir, default_trust_dir
 from imagekit.host.keyring import Keyring, StoredKey
-from imagekit.host.trust import (
-    default_keys_dir,
-    default_trust_dir,
-    load_trust,
-    read_bounded,
-    signing_time,
-    store_root,
-)
+from imagekit.host.trust import MAX_FILE, load_trust, signing_time, store_root
 
 F = TypeVar("F", bound=Callable[..., Any])
 MAX_PASSPHRASE = 1000
@@ -82,7 +76,7 @@ def _new_passphrase(file: Path | None, *, name: str) -> bytes | None:
 
 
 def _first_line(path: Path) -> bytes:
-    line = read_bounded(path).partition(b"\n")[0].removesuffix(b"\r")
+    line = read_file(path, limit=MAX_FILE).partition(b"\n")[0].removesuffix(b"\r")
     if not 0 < len(line) <= MAX_PASSPHRASE:
         raise UsageError(f"cannot use {path}: its first line must hold a passphrase of 1 to {MAX_PASSPHRASE} bytes")
     return line
@@ -213,7 +207,7 @@ def import_key(file: Path, name: str | None, passphrase_file: Path | None, as_js
     you name with --trust.
     """
     name = name or file.stem
-    raw = read_bounded(file)
+    raw = read_file(file, limit=MAX_FILE)
     if raw.startswith(b"type:"):
         raise UsageError(f"cannot import {file}: it is an assertion, not a private key",
                          hint=f"to trust it, put it into {default_trust_dir()}, or into a folder named with --trust")

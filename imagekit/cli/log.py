@@ -13,20 +13,14 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from imagekit import __version__
+from imagekit.host.folders import log_folder
 
 KEPT = 50
 SECRET_WORDS = ("pass", "secret", "token", "pin")
-
-
-def log_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """`$XDG_STATE_HOME/imagekit/logs`; a relative XDG path does not count (XDG Base Directory 0.8)."""
-    state = environ.get("XDG_STATE_HOME", "")
-    base = Path(state) if state.startswith("/") else Path(environ.get("HOME", "/")) / ".local/state"
-    return base / "imagekit" / "logs"
 
 
 def without_secrets(argv: Sequence[str]) -> str:

@@ -17,8 +17,9 @@ from imagekit.cli.options import json_option, output_option
 from imagekit.cli.output import emit_json, say, table
 from imagekit.cli.progress import progress
 from imagekit.errors import UsageError
-from imagekit.host.cache import Cache, default_cache_folder
+from imagekit.host.cache import Cache
 from imagekit.host.files import write_atomic
+from imagekit.host.folders import default_cache_folder
 from imagekit.host.ports import Progress
 from imagekit.packages.lockfile import Lock, encode_lock
 from imagekit.units import iec

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import imagekit
 from imagekit.errors import HostError
 
 LAST_LINES = 20
@@ -20,9 +22,11 @@ def run_again(arguments: Sequence[str], *, env: Mapping[str, str]) -> None:
     Raises:
         HostError: it failed, with its last lines.
     """
-    argv = [sys.executable, "-m", "imagekit.cli", *arguments]
+    argv = [sys.executable, "-P", "-m", "imagekit.cli", *arguments]  # -P: no module out of the current folder
+    ours = str(Path(imagekit.__file__).parent.parent)
+    path = ":".join((ours, *filter(None, [os.environ.get("PYTHONPATH")])))
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          umask=UMASK, env={**os.environ, **ELSEWHERE, **env}) as process:
+                          umask=UMASK, env={**os.environ, "PYTHONPATH": path, **ELSEWHERE, **env}) as process:
         try:
             said, _ = process.communicate()
         except BaseException:

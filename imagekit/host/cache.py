@@ -20,21 +20,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from imagekit.digests import chunks
 from imagekit.errors import TrustError
 from imagekit.host.files import FolderLock, atomic_file, scratch_folder
+from imagekit.host.folders import default_cache_folder
 from imagekit.host.ports import Progress
 
-
-def default_cache_folder(env: Mapping[str, str]) -> Path:
-    """`$IMAGEKIT_CACHE`, else `imagekit` in the user's XDG cache folder."""
-    if named := env.get("IMAGEKIT_CACHE"):
-        return Path(named)
-    base = env.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "imagekit"
+__all__ = ["Cache", "default_cache_folder"]
 
 
 class Cache:

@@ -14,12 +14,13 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO
 
-from imagekit.errors import HostError
+from imagekit.errors import DocumentError, HostError
 from imagekit.units import iec
 
 LOCK_NAME = ".imagekit.lock"
@@ -37,13 +38,28 @@ def no_space(path: Path, error: OSError) -> HostError:
     return HostError(f"cannot write {path}: {reason(error)}")
 
 
+def read_file(path: Path, *, limit: int) -> bytes:
+    """A file's bytes. Raises: HostError: it cannot be read. DocumentError: it is above `limit`."""
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(limit + 1)
+    except OSError as error:
+        raise HostError(f"cannot read {path}: {reason(error)}") from error
+    if len(raw) > limit:
+        raise DocumentError(f"cannot read {path}: it is larger than {iec(limit)}")
+    return raw
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """A binary stream whose bytes become `path` when the block ends without an exception.
 
     Raises:
-        HostError: no space, no right, no such folder.
+        HostError: no space, no right, no such folder; `path` is a device, a pipe or a socket, whose place a file would
+            take.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise HostError(f"cannot write {path}: it is no file, and would be replaced by one")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
@@ -100,7 +116,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP wait until the block has ended. Only the main thread has them, and may ask for this.
+    """Ctrl-C, SIGTERM and SIGHUP wait until the block has ended. They only ever reach the main thread.
 
     The handlers are exchanged; blocking the signals would leave them to other threads (a progress bar has one), and
     Python runs the handler in the main thread all the same.
@@ -110,6 +126,9 @@ def uninterrupted() -> Iterator[None]:
     def note(number: int, _frame: FrameType | None) -> None:
         came.append(number)
 
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield

@@ -16,42 +16,20 @@ from pathlib import Path
 
 from imagekit.assertions.wire import Assertion, decode_stream
 from imagekit.errors import HostError, TrustError, UsageError
-from imagekit.host.files import reason, write_atomic
+from imagekit.host.files import read_file, reason, write_atomic
+from imagekit.host.folders import default_trust_dir, source_date_epoch
 from imagekit.host.ports import Clock
+
+__all__ = ["MAX_FILE", "SUFFIXES", "default_trust_dir", "load_trust", "signing_time", "store_root"]
 
 SUFFIXES = (".account", ".account-key", ".assert", ".assertion", ".assertions")
 MAX_FILE = 16 << 20
 
 
-def data_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """`$XDG_DATA_HOME/imagekit` (XDG Base Directory Specification: a relative value is ignored)."""
-    base = Path(environ.get("XDG_DATA_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".local" / "share") / "imagekit"
-
-
-def default_trust_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where one's own roots of trust lie."""
-    return data_folder(environ) / "trust"
-
-
-def default_keys_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where one's own private keys lie."""
-    return data_folder(environ) / "keys"
-
-
 def signing_time(clock: Clock, environ: Mapping[str, str] = os.environ) -> datetime:
-    """SOURCE_DATE_EPOCH if it is set (reproducible-builds.org), else now; whole seconds.
-
-    Raises:
-        UsageError: the variable holds no number of seconds.
-    """
-    text = environ.get("SOURCE_DATE_EPOCH")
-    if not text:
-        return clock.now().replace(microsecond=0)
-    try:
-        return datetime.fromtimestamp(int(text), UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise UsageError(f"cannot use SOURCE_DATE_EPOCH {text!r}: it must be a number of seconds since 1970") from error
+    """SOURCE_DATE_EPOCH if it is set, else now; whole seconds. Raises: UsageError: it is no time."""
+    epoch = source_date_epoch(environ)
+    return clock.now().replace(microsecond=0) if epoch is None else datetime.fromtimestamp(epoch, UTC)
 
 
 def load_trust(dirs: Sequence[Path]) -> tuple[Assertion, ...]:
@@ -72,23 +50,11 @@ def load_trust(dirs: Sequence[Path]) -> tuple[Assertion, ...]:
                            and not path.name.startswith(".") and path.is_file())
             for path in paths:
                 _refuse_writable(path)
-                found += decode_stream(read_bounded(path), name=str(path))
+                found += decode_stream(read_file(path, limit=MAX_FILE), name=str(path))
         except OSError as error:
             raise HostError(f"cannot read trust folder {folder}: {reason(error)}",
                             hint="name a folder that holds account-key assertions") from error
     return tuple(found)
-
-
-def read_bounded(path: Path) -> bytes:
-    """An assertion file's bytes. Raises: HostError: it cannot be read or is absurdly large."""
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_FILE + 1)
-    except OSError as error:
-        raise HostError(f"cannot read {path}: {reason(error)}") from error
-    if len(raw) > MAX_FILE:
-        raise HostError(f"cannot read {path}: it is larger than {MAX_FILE} bytes")
-    return raw
 
 
 def store_root(folder: Path, *, account: Assertion, account_key: Assertion) -> tuple[Path, ...]:

@@ -27,6 +27,7 @@ from imagekit.units import iec
 
 KERNEL_IMAGE = "kernel.efi"
 KERNEL_SOURCE = "$kernel:"
+LOADERS_OWN = ("loader/entries/", "efi/linux/")  # whatever lies there is an entry (Boot Loader Specification)
 FIRST_VERSION = 1  # of the loader entries: the generation
 
 
@@ -124,7 +125,14 @@ def signed_root(package: ResolvedPackage) -> str:
 def fat(contents: Contents, placement: Placement) -> tuple[Write, ...]:
     """A FAT file system: the gadget's files, and what its role adds."""
     structure = placement.structure
-    files = dict(gadget_files(contents, placement))
+    files: dict[str, bytes] = {}
+    for path, raw in gadget_files(contents, placement):
+        if path in files:
+            raise PlanError(f"cannot fill structure {structure.title!r}: two contents of the gadget become {path!r}")
+        if structure.role is Role.BOOT and path.lower().startswith(LOADERS_OWN):
+            raise PlanError(f"cannot fill structure {structure.title!r}: the gadget's {path!r} would be offered by the"
+                            " loader beside the slots", hint="imagekit alone says what boots")
+        files[path] = raw
     extra: dict[str, bytes | PackageMember | SeedFile] = {}
     if structure.role is Role.BOOT:
         extra = boot_files(contents)

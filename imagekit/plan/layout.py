@@ -16,6 +16,7 @@ from imagekit.gadget import Role, Schema, Structure, Volume
 from imagekit.units import MIB, SECTOR, align_up, iec
 
 FIRST_IMPLIED = 1 * MIB  # an offset left out never falls below this (gadget.yaml rules)
+MAX_DISK = 1 << 60  # what a file can be asked to be, with room to calculate
 TAIL_RESERVED = 1 * MIB  # backup GPT: 33 sectors, rounded up
 GPT_START = 1 * SECTOR
 GPT_END = 34 * SECTOR  # protective MBR, header, 128 entries
@@ -62,7 +63,8 @@ def lay_out(volume: Volume) -> VolumeLayout:
     """Place the structures, each at its declared offset or at the end of the one before.
 
     Raises:
-        PlanError: a structure starts in space that is taken, has no size, or cannot be in the partition table.
+        PlanError: a structure starts in space that is taken, has no size, or cannot be in the partition table; no disk
+            is as large.
     """
     placements: list[Placement] = []
     taken = 0
@@ -76,6 +78,9 @@ def lay_out(volume: Volume) -> VolumeLayout:
         taken = end
         placements.append(Placement(structure=structure, start=start, end=end))
     disk_size = align_up(taken, MIB) + TAIL_RESERVED
+    if disk_size > MAX_DISK:
+        raise PlanError(f"cannot lay out volume {volume.name!r}: it needs a disk of {iec(disk_size)}, at most"
+                        f" {iec(MAX_DISK)} are possible")
     return VolumeLayout(volume=volume, placements=tuple(placements), disk_size=disk_size)
 
 

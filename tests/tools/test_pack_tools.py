@@ -19,7 +19,8 @@ from imagekit.build.pack import Packed, pack
 from imagekit.build.parts import Parts, Policy
 from imagekit.build.recipes import RecipeFile, load_lock, load_recipe
 from imagekit.errors import HostError, PlanError
-from imagekit.host.cache import Cache, default_cache_folder
+from imagekit.host.cache import Cache
+from imagekit.host.folders import default_cache_folder
 from imagekit.host.tools import LocalTools
 from imagekit.packages.cpio import CHARACTER, LINK, CpioEntry, encode_cpio
 from imagekit.packages.erofs import Erofs

@@ -22,7 +22,7 @@ from imagekit.assertions.types import parse_account_key
 from imagekit.build.sign import Signer, sign_file, signer_for
 from imagekit.digests import sha3_384
 from imagekit.disk.verity import salt_for, uuid_for
-from imagekit.errors import DocumentError, TrustError
+from imagekit.errors import DocumentError, PlanError, TrustError
 from imagekit.testing.documents import NOW, SIGNED, SINCE, Brand, signing_key
 
 KERNEL = Path(__file__).parent / "packages" / "small-kernel.erofs"
@@ -231,3 +231,18 @@ def test_times_of_a_declaration_are_those_of_its_key(tmp_path: Path, signer: Sig
     found = decode_stream(run(package(tmp_path), signer).read_bytes(), name="x")
     assert parse_snap_declaration(found[2]).timestamp == datetime(2025, 1, 1, tzinfo=UTC)
     assert parse_snap_revision(found[3]).timestamp == SIGNED
+
+
+def test_other_bytes_under_a_signed_revision_are_refused(tmp_path: Path, signer: Signer) -> None:
+    before = run(package(tmp_path), signer).read_bytes()
+    changed = package(tmp_path, APP)
+    with pytest.raises(PlanError, match="a revision never changes") as caught:
+        run(changed, signer)
+    assert "raise its revision" in (caught.value.hint or "")
+    assert (tmp_path / "small_3.assert").read_bytes() == before
+
+
+def test_what_a_stranger_signed_as_that_revision_does_not_stand_in_the_way(tmp_path: Path, signer: Signer) -> None:
+    stranger = Brand(key="stranger")
+    run(package(tmp_path), signer_for(stranger.key, stranger.roots, name="stranger"))
+    assert run(package(tmp_path, APP), signer).is_file()

@@ -53,29 +53,12 @@ def test_bar_uses_all_cells_and_leaves_none_out(sizes: list[int], width: int) ->
     assert min(counts) >= 1
 
 
-@pytest.mark.parametrize("text", ["soon", "-1", "1.5", "99999999999"])
-def test_source_date_epoch_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH"):
-        command.source_date_epoch(text)
-
-
-def test_source_date_epoch_is_taken() -> None:
-    assert command.source_date_epoch("1700000000") == 1_700_000_000
-    assert command.source_date_epoch("") is None
-
-
 def test_packages_are_looked_for_beside_the_model(tmp_path: Path) -> None:
     model = tmp_path / "pc.model"
     assert command.package_folders(model, ()) == (tmp_path,)
     (tmp_path / "packages").mkdir()
     assert command.package_folders(model, ()) == (tmp_path, tmp_path / "packages")
     assert command.package_folders(model, (tmp_path / "other",)) == (tmp_path / "other",)
-
-
-def test_own_roots_of_trust_are_where_the_keyring_puts_them() -> None:
-    from imagekit.host.trust import default_trust_dir
-
-    assert command.trust_home() == default_trust_dir()
 
 
 def test_build_without_a_folder_is_refused_with_a_command_that_works(tmp_path: Path) -> None:

@@ -5,13 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from imagekit.cli.log import KEPT, close_log, log_folder, open_log, without_secrets
-
-
-def test_folder_follows_xdg_and_ignores_a_relative_one() -> None:
-    assert log_folder({"XDG_STATE_HOME": "/s"}) == Path("/s/imagekit/logs")
-    assert log_folder({"XDG_STATE_HOME": "s", "HOME": "/h"}) == Path("/h/.local/state/imagekit/logs")
-    assert log_folder({"HOME": "/h"}) == Path("/h/.local/state/imagekit/logs")
+from imagekit.cli.log import KEPT, close_log, open_log, without_secrets
+from imagekit.host.folders import log_folder
 
 
 def test_values_of_secret_options_are_left_out() -> None:

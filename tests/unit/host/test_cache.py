@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.errors import TrustError
-from imagekit.host.cache import Cache, default_cache_folder
+from imagekit.host.cache import Cache
 
 CONTENT = b"a package"
 SHA256, SHA512 = hashlib.sha256(CONTENT).hexdigest(), hashlib.sha512(CONTENT).hexdigest()
@@ -59,10 +59,3 @@ def test_of_two_who_made_the_same_thing_the_first_stays(cache: Cache, tmp_path: 
         cache.adopt(tmp_path / text, "tools", "key")
     assert (cache.entry("tools", "key") / "file").read_text() == "first"
     assert not (tmp_path / "second").exists()
-
-
-@pytest.mark.parametrize(("env", "folder"), [
-    ({"IMAGEKIT_CACHE": "/c", "XDG_CACHE_HOME": "/x"}, Path("/c")), ({"XDG_CACHE_HOME": "/x"}, Path("/x/imagekit")),
-    ({}, Path.home() / ".cache/imagekit")])
-def test_folder_follows_the_environment(env: dict[str, str], folder: Path) -> None:
-    assert default_cache_folder(env) == folder

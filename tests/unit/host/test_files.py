@@ -104,3 +104,12 @@ def test_interruption_waits_for_the_end_of_the_block_beside_other_threads(tmp_pa
         beside.join()
     assert len(done) == 100_000
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_device_or_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(HostError, match="it is no file, and would be replaced by one"):
+            write_atomic(path, b"x")
+    assert (tmp_path / "pipe").is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

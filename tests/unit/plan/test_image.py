@@ -155,9 +155,18 @@ REFUSED = [
      "cannot fill structure 'base-a': debian-13_1.snap (4 MiB and a hash tree of 40 KiB) needs 4235264 bytes (4 MiB),"
      " it has 4194304 (4 MiB)"),
     ("source: loader.conf", "source: missing.conf", "cannot fill structure 'esp': the gadget has no file missing.conf"),
-    ("startup.nsh, target: /", "startup.nsh, target: loader/entries/IMAGEKIT-A.conf",
-     "cannot fill structure 'esp': the gadget's 'loader/entries/IMAGEKIT-A.conf' lies where imagekit writes"
-     " 'loader/entries/imagekit-a.conf'"),
+    ("startup.nsh, target: /", "startup.nsh, target: efi/IMAGEKIT/a/kernel.efi",
+     "cannot fill structure 'esp': the gadget's 'efi/IMAGEKIT/a/kernel.efi' lies where imagekit writes"
+     " 'EFI/imagekit/a/kernel.efi'"),
+    ("startup.nsh, target: /", "startup.nsh, target: Loader/Entries/zz.conf",
+     "cannot fill structure 'esp': the gadget's 'Loader/Entries/zz.conf' would be offered by the loader beside the"
+     " slots"),
+    ("startup.nsh, target: /", "startup.nsh, target: EFI/Linux/other.efi",
+     "cannot fill structure 'esp': the gadget's 'EFI/Linux/other.efi' would be offered by the loader beside the slots"),
+    ("startup.nsh, target: /", "startup.nsh, target: loader/loader.conf",
+     "cannot fill structure 'esp': two contents of the gadget become 'loader/loader.conf'"),
+    ("size: 32M", "size: 999999999999G",
+     "cannot lay out volume 'pc': it needs a disk of 999999999999.1 GiB, at most 1073741824 GiB are possible"),
     ("source: startup.nsh", "source: $kernel:dtbs/x.dtb",
      "cannot fill structure 'esp': $kernel:dtbs/x.dtb: assets of the kernel are not supported yet"),
     ("bootloader: systemd-boot", "bootloader: u-boot",
