@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from imagekit.boot.entries import kernel_path
+from imagekit.boot.entries import ENTRY_FOLDER, kernel_path
 from imagekit.boot.health import CHALLENGE_TIMEOUT_S, Check, Hello, Verdict
 from imagekit.boot.slotstate import mark_healthy
 from imagekit.device import checks
@@ -74,7 +74,7 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
     publish(machine, verdict, port)
     state = "healthy" if verdict.healthy else "NOT healthy"
     say(f"slot {verdict.slot} is {state}" + "".join(f"; {reason}" for reason in reasons))
-    if reasons and can_fall_back(report):
+    if reasons and can_fall_back(machine, report):
         say("rebooting: the other slot has once been healthy")
         with suppress(TargetError):
             machine.programs.run("systemctl", "--no-block", "reboot")
@@ -118,8 +118,6 @@ def _verity(machine: Machine, mount_point: Path) -> VerityDevice | TargetError:
 def confirm(machine: Machine, report: BootReport) -> None:
     """Make the running slot a good one: the entry first, the record second.
 
-    A confirmed slot was blessed before, so that an ESP which cannot be read any more is no reason to give it up.
-
     Raises:
         TargetError: either could not be written.
     """
@@ -127,20 +125,21 @@ def confirm(machine: Machine, report: BootReport) -> None:
     state = partition.load()
     if state is None or state.slot is not report.slot:
         raise TargetError(f"cannot confirm slot {report.slot.value}: the slot-state record names another or is lost")
-    try:
-        bless(report.slot, esp=machine.esp, programs=machine.programs)
-    except TargetError:
-        if not state.confirmed:
-            raise
+    bless(report.slot, esp=machine.esp, programs=machine.programs)
     partition.store(mark_healthy(state))
 
 
-def can_fall_back(report: BootReport) -> bool:
-    """Whether a reboot leads anywhere: by the record as it is now, else by what the initrd read."""
+def can_fall_back(machine: Machine, report: BootReport) -> bool:
+    """Whether a reboot leads anywhere: by the record as it is now, else by what the initrd read.
+
+    From a slot on trial the loader leads away by itself. From a confirmed one the initrd does, by an entry on the ESP:
+    where that is lost, this slot is what the firmware knows to start, and a reboot would be followed by the next.
+    """
     with suppress(TargetError):
         state = StatePartition(device=report.state_device).load()
         if state is not None:
-            return state.other_good
+            lost = state.slot is report.slot and state.confirmed and not (machine.esp / ENTRY_FOLDER).is_dir()
+            return state.other_good and not lost
     return report.fallback
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import configparser
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +107,10 @@ def test_persistent_files_name_nothing_that_decides_who_may_do_what() -> None:
         assert not name.startswith(("/", "passwd", "shadow", "group", "gshadow", "ssh", "pam", "sudo", "systemd",
                                     "ld.so", "imagekit", "cron", "profile", "."))
         assert ".." not in name
+
+
+def test_judgement_is_not_made_a_second_time_when_the_service_ends() -> None:
+    script = OVERLAY / "root/usr/lib/imagekit/health-stopped"
+    env = {"SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "7", "PATH": os.environ["PATH"]}
+    done = subprocess.run(["sh", str(script)], env=env, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -134,13 +134,20 @@ def test_slot_that_cannot_be_confirmed_is_not_blessed(device: Device) -> None:
     assert (device.folder / "efi/loader/entries/imagekit-b+2-1.conf").is_file()
 
 
-def test_confirmed_slot_is_not_given_up_for_an_esp_that_cannot_be_read(device: Device) -> None:
+def test_confirmed_slot_without_an_esp_does_not_reboot_for_ever(device: Device) -> None:
+    device.report(fallback=True)
+    device.record(begin_boot(replace(FACTORY, other_good=True), Slot.A).record)
     shutil.rmtree(device.folder / "efi")
     verdict, _ = run(device)
-    assert (verdict.healthy, verdict.confirmed) == (True, True)
-    state = StatePartition(device=device.state_path).load()
-    assert state
-    assert state.unhealthy == 0
+    assert not verdict.healthy
+    assert REBOOT not in device.programs.ran
+
+
+def test_trial_without_an_esp_is_left_to_the_loader(device: Device) -> None:
+    device.on_trial()
+    shutil.rmtree(device.folder / "efi")
+    assert not run(device)[0].healthy
+    assert REBOOT in device.programs.ran
 
 
 def test_verdict_is_left_for_status_and_names_the_phases(device: Device) -> None:
