@@ -19,6 +19,7 @@ from imagekit.build.verify import Finding, Report, State, examine
 from imagekit.cli.keys import key, keyring, passphrase_from, passphrase_option, trusted
 from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import console, drawn, emit_json, say, write
+from imagekit.digests import short
 from imagekit.errors import UsageError
 from imagekit.host.clock import SystemClock
 from imagekit.host.trust import signing_time
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 __all__ = ["key", "sign", "verify"]
-
-SHORT = 12  # characters of a key id that people compare
 
 
 @click.command()
@@ -88,7 +87,7 @@ def verify(files: tuple[Path, ...], trust: tuple[Path, ...], as_json: bool) -> N
 
 
 def _labels(done: Signed) -> str:
-    return ", ".join(f"{item.type} {_short(item.primary_key[0]) if item.type == 'account-key' else _name(item)}"
+    return ", ".join(f"{item.type} {short(item.primary_key[0]) if item.type == 'account-key' else _name(item)}"
                      for item in done.assertions)
 
 
@@ -96,12 +95,8 @@ def _name(assertion: Assertion) -> str:
     """The primary key, long digests shortened, defaults left out."""
     defaults = kind_of(assertion.type).defaults
     names = kind_of(assertion.type).primary_key
-    return "/".join(_short(value) if len(value) == 64 else printable(value)
+    return "/".join(short(value) if len(value) == 64 else printable(value)
                     for name, value in zip(names, assertion.primary_key, strict=True) if defaults.get(name) != value)
-
-
-def _short(digest: str) -> str:
-    return digest[:SHORT]
 
 
 def _validity(key: AccountKey) -> str:
@@ -110,7 +105,7 @@ def _validity(key: AccountKey) -> str:
 
 def _key_line(key: AccountKey, *, root: bool) -> str:
     name = f"{key.account_id} {key.name}".rstrip()
-    return f"account-key {_short(key.key_id)} of {name}, {_validity(key)}{', trusted root' if root else ''}"
+    return f"account-key {short(key.key_id)} of {name}, {_validity(key)}{', trusted root' if root else ''}"
 
 
 def _finding_line(finding: Finding) -> str:
