@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 CHUNK = 1 << 20
+SHORT = 12  # characters of a digest that people compare
 
 IMAGEKIT_NAMESPACE = uuid.UUID("0b7e5c1e-3a53-5a2e-9d55-2f0d4f6b7a11")  # of every identifier we derive (RFC 9562 5.5)
 
@@ -25,6 +26,11 @@ def derived_uuid(*parts: str) -> uuid.UUID:
 def b64url(raw: bytes) -> str:
     """Base64url without padding (RFC 4648 section 5)."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+
+
+def short(digest: str) -> str:
+    """The beginning of a digest, for messages; what is shorter than a digest stays whole."""
+    return digest[:SHORT] if len(digest) >= 64 else digest
 
 
 def chunks(stream: BinaryIO, size: int = CHUNK) -> Iterator[bytes]:

@@ -36,6 +36,7 @@ from imagekit.assertions.types import (
     snap_id,
 )
 from imagekit.assertions.wire import Assertion, unarmor
+from imagekit.digests import short
 from imagekit.errors import DocumentError, TrustError
 from imagekit.keys import verify_signature
 
@@ -185,7 +186,8 @@ class Database:
     def _signer(self, assertion: Assertion) -> AccountKey:
         found = self._stored.get(("account-key", (assertion.key_id,)))
         if found is None:
-            raise UnknownKey(f"cannot verify {assertion.label}: no account-key at hand has its key {assertion.key_id}",
+            raise UnknownKey(f"cannot verify {assertion.label}: no account-key at hand has its key"
+                             f" {short(assertion.key_id)}",
                              hint="add the file with that account-key, or name the folder of its root with --trust")
         signer = parse_account_key(found)
         if signer.account_id != assertion.authority_id:
@@ -200,8 +202,8 @@ class Database:
         if root is not None:
             return (Link(assertion=root.assertion, signer=root),)
         unproven = AuthorityUnproven(
-            f"cannot believe {assertion.label}: its signature by key {signer.key_id} is valid, but no trusted root"
-            f" vouches that this key is {signer.account_id!r}'s",
+            f"cannot believe {assertion.label}: its signature by key {short(signer.key_id)} is valid, but no trusted"
+            f" root vouches that this key belongs to {signer.account_id!r}",
             hint=f"name the folder that holds the root of {signer.account_id!r} with --trust, if you trust it")
         if signer.self_signed:
             raise unproven
@@ -293,7 +295,7 @@ def _check_now(assertion: Assertion, signer: AccountKey, now: datetime) -> None:
         return
     problem = (f"is valid from {format_time(signer.since)} only" if now < signer.since
                else f"expired at {format_time(signer.until or now)}")
-    raise TrustError(f"cannot verify {assertion.label}: key {signer.key_id} of {signer.account_id!r} {problem},"
+    raise TrustError(f"cannot verify {assertion.label}: key {short(signer.key_id)} of {signer.account_id!r} {problem},"
                      f" and now it is {format_time(now)}", hint="look at the clock of this machine, then at the key")
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from imagekit.assertions.headers import Header, decode_headers, encode_entry
 from imagekit.assertions.kinds import kind_of
+from imagekit.digests import short
 from imagekit.errors import DocumentError
 from imagekit.units import KIB, MIB
 
@@ -74,8 +75,8 @@ class Assertion:
 
     @property
     def label(self) -> str:
-        """`model 16/acme/pc`: the type and primary key, for messages."""
-        key = (str(self.headers.get(name, kind_of(self.type).defaults.get(name, "")))
+        """`model 16/acme/pc`: the type and primary key, digests shortened, for messages."""
+        key = (short(str(self.headers.get(name, kind_of(self.type).defaults.get(name, ""))))
                for name in kind_of(self.type).primary_key)
         return printable(f"{self.type} {'/'.join(key)}")
 

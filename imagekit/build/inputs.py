@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from imagekit.assertions import Assertion, Database, Model, decode_stream, parse_model
-from imagekit.digests import b64url
+from imagekit.digests import b64url, short
 from imagekit.errors import DocumentError, HostError, PlanError, TrustError
 from imagekit.gadget import Era, Gadget, parse_gadget
 from imagekit.host.files import reason
@@ -169,8 +169,9 @@ def read_gadget(package: ResolvedPackage) -> tuple[Gadget, dict[str, bytes]]:
     raw = read_file(path, limit=GADGET_LIMIT)
     found = b64url(hashlib.sha3_384(raw).digest())
     if found != package.revision.snap_sha3_384:
-        raise TrustError(f"cannot use {path}: its SHA3-384 is {found}, signed as revision {package.number} is"
-                         f" {package.revision.snap_sha3_384}", hint="it changed after it was signed: pack it again")
+        raise TrustError(f"cannot use {path}: its SHA3-384 is {short(found)}, signed as revision"
+                         f" {package.number} is {short(package.revision.snap_sha3_384)}",
+                         hint="it changed after it was signed: pack it again")
     inside = Erofs(io.BytesIO(raw), name=package.file_name)
     source = load_yaml(inside.read("meta/gadget.yaml", limit=MIB), name=f"{package.file_name} meta/gadget.yaml")
     gadget = parse_gadget(source, era=Era.UC20)

@@ -17,7 +17,7 @@ from imagekit.assertions.database import AuthorityUnproven, Chain, Database, Unk
 from imagekit.assertions.types import parse_snap_declaration, parse_snap_revision
 from imagekit.assertions.wire import Assertion, decode_stream
 from imagekit.build.sign import PACKAGE_SUFFIX
-from imagekit.digests import sha3_384
+from imagekit.digests import sha3_384, short
 from imagekit.errors import DocumentError, HostError, ImagekitError, TrustError
 from imagekit.host.files import reason
 from imagekit.host.trust import read_bounded
@@ -134,7 +134,7 @@ def _verify_package(path: Path, database: Database, now: datetime) -> tuple[Asse
         raise HostError(f"cannot read {path}: {reason(error)}") from error
     assertion = database.find("snap-revision", **{"snap-sha3-384": digest})
     if assertion is None:
-        raise TrustError(f"cannot believe {path}: no snap-revision at hand has its digest {digest}",
+        raise TrustError(f"cannot believe {path}: no snap-revision at hand has its digest {short(digest)}",
                          hint=f"it was changed, or never signed: imagekit sign {path} -k KEY")
     chain = database.verify(assertion, now=now)
     revision = parse_snap_revision(assertion)

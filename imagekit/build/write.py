@@ -16,7 +16,7 @@ from pathlib import Path
 from imagekit.build.facts import SLOTS, recall, remember
 from imagekit.build.imagefile import ImageFile, pieces
 from imagekit.build.seed import write_seed
-from imagekit.digests import b64url
+from imagekit.digests import b64url, short
 from imagekit.disk.bmap import MappedRange, block_ranges
 from imagekit.disk.ext4 import used_ranges
 from imagekit.disk.verity import TreeBuilder, salt_for, uuid_for
@@ -84,15 +84,16 @@ def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *
     found = b64url(digest.digest())
     if position != signed.snap_size or found != signed.snap_sha3_384:
         raise TrustError(
-            f"cannot use {path}: it has {min(position, package.file.size)} bytes with SHA3-384 {found}, signed as"
-            f" revision {signed.snap_revision} are {signed.snap_size} with {signed.snap_sha3_384}",
+            f"cannot use {path}: it has {min(position, package.file.size)} bytes with SHA3-384 {short(found)},"
+            f" signed as revision {signed.snap_revision} are {signed.snap_size} with {short(signed.snap_sha3_384)}",
             hint="the file changed after it was signed: fetch or pack it again")
     if slot is None:
         return None
     made = tree.finish()
     if made.root_hash != slot.root_hash:
         raise TrustError(
-            f"cannot use {path}: its hash tree has the root {made.root_hash}, signed is {slot.root_hash}",
+            f"cannot use {path}: its hash tree has the root {short(made.root_hash)}, signed is"
+            f" {short(slot.root_hash)}",
             hint="its snap-revision states a wrong verity-root: sign the package again")
     image.write(slot.offset + slot.size, made.tree)
     if fact is None:

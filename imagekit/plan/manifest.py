@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from imagekit.digests import short
 from imagekit.disk.bmap import MappedRange
 from imagekit.errors import DocumentError
 from imagekit.units import BLOCK
@@ -207,5 +208,6 @@ def with_boot(manifest: Manifest, *, machine: str, digest: str, time: datetime) 
     """The manifest after a healthy boot. Raises: DocumentError: the boot was of other bytes than the manifest's."""
     if digest != manifest.image.digest:
         raise DocumentError(f"cannot record the boot of {manifest.image.file}: the booted image has the digest"
-                            f" {digest}, the manifest says {manifest.image.digest}", hint="build the image again")
+                            f" {short(digest)}, the manifest says {short(manifest.image.digest)}",
+                            hint="build the image again")
     return replace(manifest, booted=Booted(machine=machine, digest=digest, time=time.isoformat(timespec="seconds")))
