@@ -48,8 +48,8 @@ def write_seed(image: ImageFile, write: Copy, package: ResolvedPackage, *, cache
     if recall(cache, SEEDS, digest.hexdigest()) != signed:
         found = unpacked_digest(image, write, path, most=package.revision.snap_size)
         if found != signed:
-            raise TrustError(f"cannot use {path}: what it unpacks to has the SHA3-384 {short(found)}, signed as"
-                             f" revision {package.number} is {short(signed)}", hint=AGAIN)
+            raise TrustError(f"cannot use {path}: it unpacks to a SHA3-384 of {short(found)}, signed as revision"
+                             f" {package.number} is {short(signed)}", hint=AGAIN)
         remember(cache, SEEDS, digest.hexdigest(), signed)
     end = align_up(write.offset + write.length, BLOCK)
     digest.update(bytes(end - write.offset - write.length))  # the rest of the last block is empty

@@ -21,7 +21,7 @@ from typing import NoReturn
 import click
 
 from imagekit.cli.log import close_log
-from imagekit.cli.output import Talk, colors_wanted, emit_json, suggest
+from imagekit.cli.output import Talk, colors_wanted, emit_json, short_path, suggest
 from imagekit.errors import ExitCode, HostError, ImagekitError, UsageError
 
 LOG = logging.getLogger("imagekit.cli")
@@ -77,7 +77,7 @@ def tell(error: ImagekitError, *, talk: Talk, as_json: bool) -> int:
     bold, plain = ("\x1b[1;31m", "\x1b[0m") if colors_wanted(sys.stderr, talk=talk) else ("", "")
     lines = [f"{bold}imagekit:{plain} {error.message}", *(f"  {line}" for line in error.details)]
     lines += [f"hint: {error.hint}"] if error.hint else []
-    lines += [f"log: {log_path}"] if log_path else []
+    lines += [f"log: {short_path(log_path)}"] if log_path else []
     sys.stdout.flush()
     click.echo("\n".join(lines), err=True, color=bool(bold) or None)
     if as_json and not talk.emitted:

@@ -14,6 +14,7 @@ from imagekit.build.run import plan as make_plan
 from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import emit_json, say, table, write
 from imagekit.cli.progress import progress
+from imagekit.digests import short
 from imagekit.errors import UsageError
 from imagekit.host.cache import Cache
 from imagekit.host.clock import SystemClock
@@ -126,8 +127,8 @@ def show_plan(made: ImagePlan, *, as_json: bool) -> None:
     from imagekit.cli.disk_bar import draw_bar
 
     model = made.model
-    write(f"{model.brand_id}/{model.model}, revision {model.revision}, for {model.architecture}:"
-          f" a disk of {iec(made.disk_size)}\n")
+    revision = f", revision {model.revision}," if model.revision else ""
+    write(f"{model.brand_id}/{model.model}{revision} for {model.architecture}: a disk of {iec(made.disk_size)}\n")
     table(("package", "revision", "type", "size", "compressed", "in"), [
         (item.name, item.number, item.snap.type.value, iec(item.file.size), iec(item.file.seed_size or 0),
          ", ".join(held_in(made, item.file_name)))
@@ -165,4 +166,5 @@ def show_image(output: Path, done: Manifest, *, as_json: bool, proved: bool) -> 
     packages = ", ".join(f"{item.name} {item.revision}" for item in done.packages)
     write(str(image))
     say(f"{iec(done.image.size)}, of which {iec(done.image.mapped)} are to be written; {packages}")
-    say(f"image digest {done.image.digest}" + ("; a second build elsewhere gave the same bytes" if proved else ""))
+    again = "; a second build elsewhere gave the same bytes" if proved else ""
+    say(f"image digest {short(done.image.digest)}{again}")

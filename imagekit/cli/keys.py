@@ -19,7 +19,8 @@ from imagekit.assertions.fields import ACCOUNT_ID, format_time, parse_time
 from imagekit.assertions.types import AccountKey, parse_account_key
 from imagekit.assertions.wire import Assertion
 from imagekit.cli.options import json_option, output_option, trust_option
-from imagekit.cli.output import emit_json, say, table, warn, write
+from imagekit.cli.output import emit_json, say, short_path, table, warn, write
+from imagekit.digests import short
 from imagekit.errors import HostError, UsageError
 from imagekit.host.clock import SystemClock
 from imagekit.host.files import read_file, write_atomic
@@ -128,9 +129,9 @@ def create(name: str, brand: str | None, since: datetime | None, until: datetime
         emit_json(_described(stored, (parse_account_key(made.account_key),)))
         return
     write(stored.public.key_id)
-    say(f"key {name} of {brand}: {stored.path}" + ("" if stored.encrypted else " (no passphrase)"))
+    say(f"key {name} of {brand}: {short_path(stored.path)}" + ("" if stored.encrypted else " (no passphrase)"))
     for path in written:
-        say(f"trusted: {path}")
+        say(f"trusted: {short_path(path)}")
 
 
 @key.command(name="list")
@@ -145,12 +146,12 @@ def list_keys(trust: tuple[Path, ...], as_json: bool) -> None:
         emit_json({"keys": [_described(stored, owners.get(stored.public.key_id, ())) for stored in found]})
         return
     if not found:
-        say(f"no keys in {keys.folder}; make one with `imagekit key create NAME`")
+        say(f"no keys in {short_path(keys.folder)}; make one with `imagekit key create NAME`")
         return
-    table(("NAME", "BRAND", "BITS", "PASSPHRASE", "KEY ID"),
+    table(("name", "brand", "bits", "passphrase", "key id"),
           [(stored.name, ", ".join(owner.account_id for owner in owners.get(stored.public.key_id, ())) or "-",
-            stored.public.bits, "yes" if stored.encrypted else "no", stored.public.key_id) for stored in found],
-          right=("BITS",))
+            stored.public.bits, "yes" if stored.encrypted else "no", short(stored.public.key_id)) for stored in found],
+          right=("bits",))
 
 
 @key.command()
@@ -216,7 +217,7 @@ def import_key(file: Path, name: str | None, passphrase_file: Path | None, as_js
         emit_json(_described(stored, _owners(()).get(stored.public.key_id, ())))
         return
     write(stored.public.key_id)
-    say(f"key {name}: {stored.path}" + ("" if stored.encrypted else " (no passphrase)"))
+    say(f"key {name}: {short_path(stored.path)}" + ("" if stored.encrypted else " (no passphrase)"))
 
 
 def _deliver(content: bytes, output: Path | None, *, mode: int) -> None:

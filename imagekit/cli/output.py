@@ -7,6 +7,7 @@ that there is no hidden state.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
@@ -155,6 +156,16 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
         return "  ".join(parts).rstrip()
 
     return "\n".join(render(line) for line in lines)
+
+
+def short_path(path: str | PurePath) -> str:
+    """The shortest way to write a path that a shell here understands: from this folder, or from one's home."""
+    with contextlib.suppress(OSError, RuntimeError):  # a folder that was removed, a user without a home
+        whole = Path(path).absolute()
+        for folder, mark in ((Path.cwd(), "."), (Path.home(), "~")):
+            if folder != Path("/") and whole.is_relative_to(folder):
+                return f"{mark}/{whole.relative_to(folder)}".removeprefix("./")
+    return str(path)
 
 
 def suggest(word: str, known: Iterable[str]) -> str | None:

@@ -14,7 +14,7 @@ from imagekit.build.pack import pack as make_package
 from imagekit.build.parts import Parts, Policy
 from imagekit.build.recipes import LOCK, RecipeFile, load_lock, load_recipe, project_recipes
 from imagekit.cli.options import json_option, output_option
-from imagekit.cli.output import emit_json, say, table
+from imagekit.cli.output import emit_json, say, short_path, table
 from imagekit.cli.progress import progress
 from imagekit.errors import UsageError
 from imagekit.host.cache import Cache
@@ -59,8 +59,12 @@ def lock(recipes: tuple[str, ...], update: bool, as_json: bool) -> None:
     if rows:
         table(("recipe", "package", "locked", "offered"),
               [(row["recipe"], row["package"], row["locked"] or "-", row["offered"] or "-") for row in rows])
-    say(f"{len(rows)} differences" + (f", written to {LOCK}" if update else "" if not rows else
-                                      "; write them into the lock: imagekit lock --update"))
+    if not rows:
+        say("the lock is what the mirror offers")
+    elif update:
+        say(f"written to {short_path(LOCK)}")
+    else:
+        say("to write this into the lock: imagekit lock --update")
 
 
 def _differences(old: Lock, new: Lock, sources: list[RecipeFile] | tuple[RecipeFile, ...]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from imagekit.build.sign import Signed, sign_file, signer_for
 from imagekit.build.verify import Finding, Report, State, examine
 from imagekit.cli.keys import key, keyring, passphrase_from, passphrase_option, trusted
 from imagekit.cli.options import json_option, output_option, trust_option
-from imagekit.cli.output import console, drawn, emit_json, say, write
+from imagekit.cli.output import console, detail, drawn, emit_json, say, write
 from imagekit.digests import short
 from imagekit.errors import UsageError
 from imagekit.host.clock import SystemClock
@@ -57,7 +57,9 @@ def sign(files: tuple[Path, ...], key_name: str, passphrase_file: Path | None, t
         results.append(done)
         if not as_json:
             write(str(done.path))
-            say(f"{path.name}: {'already signed' if done.unchanged else 'signed'} as {_labels(done)}")
+            say(f"{path.name}: {'already signed' if done.unchanged else 'signed'} by {signer.account_id} with key"
+                f" {short(private.public.key_id)}")
+            detail(f"  holds {_labels(done)}")
     if as_json:
         emit_json({"key_id": private.public.key_id, "account_id": signer.account_id,
                    "signed": [{"file": str(done.source), "result": str(done.path), "unchanged": done.unchanged,
@@ -87,15 +89,14 @@ def verify(files: tuple[Path, ...], trust: tuple[Path, ...], as_json: bool) -> N
 
 
 def _labels(done: Signed) -> str:
-    return ", ".join(f"{item.type} {short(item.primary_key[0]) if item.type == 'account-key' else _name(item)}"
-                     for item in done.assertions)
+    return ", ".join(f"{item.type} {_name(item)}" for item in done.assertions)
 
 
 def _name(assertion: Assertion) -> str:
     """The primary key, long digests shortened, defaults left out."""
     defaults = kind_of(assertion.type).defaults
     names = kind_of(assertion.type).primary_key
-    return "/".join(short(value) if len(value) == 64 else printable(value)
+    return "/".join(printable(short(value))
                     for name, value in zip(names, assertion.primary_key, strict=True) if defaults.get(name) != value)
 
 
@@ -104,7 +105,7 @@ def _validity(key: AccountKey) -> str:
 
 
 def _key_line(key: AccountKey, *, root: bool) -> str:
-    name = f"{key.account_id} {key.name}".rstrip()
+    name = key.account_id if key.name in {"", key.account_id} else f"{key.account_id} ({key.name})"
     return f"account-key {short(key.key_id)} of {name}, {_validity(key)}{', trusted root' if root else ''}"
 
 

@@ -113,7 +113,7 @@ def test_root_hash_that_is_not_the_packages_is_refused(workshop: Workshop) -> No
 def test_compressed_package_of_something_else_is_refused(workshop: Workshop) -> None:
     one, two = (workshop.packages / f"{name}_1.snap.zst" for name in ("debian-13", "pc-kernel"))
     one.write_bytes(two.read_bytes())
-    refused(workshop, ExitCode.TRUST, "debian-13_1.snap.zst", "what it unpacks to")
+    refused(workshop, ExitCode.TRUST, "debian-13_1.snap.zst", "it unpacks to")
 
 
 def test_compressed_package_that_is_broken_is_refused(workshop: Workshop) -> None:
@@ -125,7 +125,7 @@ def test_compressed_package_that_unpacks_without_end_is_refused_at_once(workshop
     compressor = zstandard.ZstdCompressor(level=1)
     bomb = b"".join([compressor.compress(bytes(64 << 20))] * 2000)  # 125 GiB
     (workshop.packages / "debian-13_1.snap.zst").write_bytes(bomb)
-    refused(workshop, ExitCode.TRUST, "debian-13_1.snap.zst", "what it unpacks to")
+    refused(workshop, ExitCode.TRUST, "debian-13_1.snap.zst", "it unpacks to")
 
 
 def test_links_in_the_output_folder_are_replaced_and_never_written_through(workshop: Workshop) -> None:

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from imagekit.cli.output import Talk, colors_wanted, detail, emit_json, plain_table, suggest, table, warn
+from imagekit.cli.output import Talk, colors_wanted, detail, emit_json, plain_table, short_path, suggest, table, warn
 from imagekit.cli.output import talk_of as talk
 
 
@@ -34,6 +34,18 @@ def output_of(function) -> str:
 
 def test_json_has_sorted_keys_two_spaces_and_a_last_newline() -> None:
     assert output_of(lambda: emit_json({"b": 1, "a": ["ü"]})) == '{\n  "a": [\n    "ü"\n  ],\n  "b": 1\n}\n'
+
+
+def test_path_is_shown_from_here_or_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home/work").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "home/work")
+    assert short_path(tmp_path / "home/work/out/pc.img") == "out/pc.img"
+    assert short_path(tmp_path / "home/.local/x.log") == "~/.local/x.log"
+    assert short_path(tmp_path / "homestead") == str(tmp_path / "homestead")
+    assert short_path("out/pc.img") == "out/pc.img"
+    (tmp_path / "home/work").rmdir()
+    assert short_path("/etc/x") == "/etc/x"
 
 
 def test_json_knows_values_paths_times_and_uuids() -> None:

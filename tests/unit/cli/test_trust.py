@@ -78,7 +78,8 @@ def test_from_a_new_key_to_a_verified_model_and_package(run: Run, home: Path, tm
     assert sorted(path.name for path in (home / "trust").iterdir()) == ["acme.account", "first.account-key"]
     assert run("sign", "pc-demo.yaml", "small_1.snap", "-k", "first").stdout == "pc-demo.model\nsmall_1.assert\n"
     lines = run("verify", "pc-demo.model", "small_1.snap").stdout.splitlines()
-    assert lines[0].startswith(f"account-key {key_id[:12]} of acme first, since ") and lines[0].endswith("trusted root")
+    assert lines[0].startswith(f"account-key {key_id[:12]} of acme (first), since ")
+    assert lines[0].endswith("trusted root")
     assert lines[1:] == ["  model 16/acme/pc: verified (pc-demo.model)", "  account acme: verified (pc-demo.model)",
                          f"  account-key {key_id[:12]}: verified (pc-demo.model)",
                          "  package small_1.snap: verified (small_1.snap)"]
@@ -96,8 +97,8 @@ def test_source_date_makes_signing_reproducible(run: Run, acme: str, tmp_path: P
 def test_key_list_and_show_know_the_brand(run: Run, acme: str) -> None:
     key_id = signing_key("brand").public.key_id
     lines = run("key", "list").stdout.splitlines()
-    assert lines[0].split() == ["NAME", "BRAND", "BITS", "PASSPHRASE", "KEY", "ID"]
-    assert lines[1].split() == ["acme", "acme", "4096", "no", key_id]
+    assert lines[0].split() == ["name", "brand", "bits", "passphrase", "key", "id"]
+    assert lines[1].split() == ["acme", "acme", "4096", "no", key_id[:12]]
     assert json.loads(run("key", "list", "--json").stdout)["keys"][0]["account_keys"][0]["self_signed"] is True
     assert f"key-id: {key_id}\n" in run("key", "show", acme).stdout
     assert json.loads(run("key", "show", acme, "--json").stdout)["key_id"] == key_id
