@@ -30,7 +30,7 @@ class Phase(StrEnum):
 ORDER = tuple(Phase)
 
 _MARKS: tuple[tuple[re.Pattern[str], Phase], ...] = (
-    (re.compile(r"BdsDxe: starting Boot"), Phase.LOADER),
+    (re.compile(r'BdsDxe: starting Boot\w+(?! "EFI Internal Shell)\b'), Phase.LOADER),  # the shell is firmware too
     (re.compile(r"EFI stub: |\[ *0\.000000\] |Linux version \d"), Phase.KERNEL),
     (re.compile(r"imagekit: phase (initrd|verity)$"), Phase.INITRD),
     (re.compile(r"imagekit: phase switch$"), Phase.SYSTEMD),
@@ -43,7 +43,8 @@ _HINTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"Out of memory|oom-kill"), "the guest ran out of memory: give the machine more (memory: in its YAML)"),
     (re.compile(r"Error loading|Error opening|Failed to (execute|start|load)", re.IGNORECASE),
      "the boot loader could not load the kernel of this slot: is it on the ESP, and whole?"),
-    (re.compile(r"No bootable option|Press any key to enter the Boot Manager|BdsDxe: failed to load", re.IGNORECASE),
+    (re.compile(r"No bootable option|Press any key to enter the Boot Manager|BdsDxe: failed to load|"
+                r"UEFI Interactive Shell", re.IGNORECASE),
      "the firmware found no boot loader it could start: is EFI/BOOT on the ESP?"),
     (re.compile(r"watchdog", re.IGNORECASE), "the guest hung and its watchdog reset it"),
 )

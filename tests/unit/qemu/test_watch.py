@@ -56,6 +56,14 @@ def test_quiet_kernel_without_a_count_leaves_its_time_to_the_loader() -> None:
                              PhaseTime(phase=Phase.INITRD, seconds=3))
 
 
+def test_shell_of_the_firmware_is_no_loader() -> None:
+    clock = PhaseClock(0)
+    clock.line(4, 'BdsDxe: starting Boot0002 "EFI Internal Shell" from Fv(7CB8BDC9)/FvFile(7C04A583)')
+    assert clock.current is Phase.FIRMWARE
+    clock.line(9, 'BdsDxe: starting Boot0001 "UEFI Misc Device" from PciRoot(0x0)')
+    assert clock.current is Phase.LOADER
+
+
 def test_guest_cannot_turn_a_phase_back_or_make_its_time_negative() -> None:
     clock = PhaseClock(0)
     clock.line(4, "BdsDxe: starting Boot0001")
