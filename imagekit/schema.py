@@ -7,6 +7,7 @@ constructor that turns the source into a value.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,14 @@ class Problems:
         count = len(self._lines)
         message = self._lines[0] if count == 1 else f"cannot use {self._source.name}: {count} problems"
         raise DocumentError(message, details=() if count == 1 else tuple(self._lines))
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?` for a word that looks mistyped; nothing otherwise."""
+    import difflib
+
+    found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.75)
+    return f", did you mean {found[0]!r}?" if found else ""
 
 
 def load_yaml(text: str | bytes, *, name: str) -> Source:
@@ -145,5 +154,15 @@ def check_shape(source: Source, schema: dict[str, Any]) -> None:
     problems = Problems(source)
     errors = Draft202012Validator(schema).iter_errors(source.value)
     for error in sorted(errors, key=lambda item: [str(part) for part in item.absolute_path]):
-        problems.add(tuple(error.absolute_path), error.message)
+        place = tuple(error.absolute_path)
+        if error.validator == "additionalProperties" and error.validator_value is False:
+            known = error.schema.get("properties", {})
+            for key in error.instance:
+                if key not in known:
+                    problems.add((*place, key), f"there is no such key{near(key, known)}")
+        elif error.validator == "enum":
+            allowed = ", ".join(map(str, error.validator_value))
+            problems.add(place, f"{error.instance!r} is not one of {allowed}")
+        else:
+            problems.add(place, error.message)
     problems.raise_if_any()

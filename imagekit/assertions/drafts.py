@@ -26,9 +26,16 @@ from imagekit.assertions.types import SERIES, snap_id
 from imagekit.assertions.wire import Assertion
 from imagekit.errors import DocumentError
 from imagekit.keys import PublicKey
-from imagekit.schema import MAX_DEPTH, MAX_DOCUMENT, Path, Problems, Source, load_yaml
+from imagekit.schema import MAX_DEPTH, MAX_DOCUMENT, Path, Problems, Source, load_yaml, near
 
 SET_BY_SIGNING = ("sign-key-sha3-384", "body-length")
+# snapd's asserts/model.go
+MODEL_HEADERS = frozenset({
+    "type", "authority-id", "revision", "series", "brand-id", "model", "display-name", "architecture", "base",
+    "classic", "distribution", "grade", "storage-safety", "store", "snaps", "validation-sets", "timestamp", "kernel",
+    "gadget", "required-snaps", "system-user-authority", "serial-authority", "preseed-authority",
+})
+SNAP_HEADERS = frozenset({"name", "id", "type", "default-channel", "presence", "modes", "classic", "components"})
 _PLAIN_NUMBER = re.compile(r"(?:0|-?[1-9][0-9]*)\Z")
 
 
@@ -94,8 +101,21 @@ def complete(drafted: Draft, *, account_id: str, timestamp: datetime) -> Mapping
         for header in RESERVED:
             if header in headers:
                 problems.add((header,), "is a reserved header, no image is built from a model that has it")
+        _refuse_typos(drafted, problems)
     problems.raise_if_any()
     return headers
+
+
+def _refuse_typos(drafted: Draft, problems: Problems) -> None:
+    """A header that only looks like one of a model would be signed and mean nothing; other unknown ones may stand."""
+    for name in drafted.headers:
+        if name not in {*MODEL_HEADERS, *RESERVED} and (meant := near(name, MODEL_HEADERS)):
+            problems.add((name,), f"a model has no such header{meant}")
+    snaps = drafted.headers.get("snaps")
+    for index, snap in enumerate(snaps if isinstance(snaps, tuple) else ()):
+        for name in snap if isinstance(snap, Mapping) else ():
+            if name not in SNAP_HEADERS and (meant := near(name, SNAP_HEADERS)):
+                problems.add(("snaps", index, name), f"a snap of a model has no such header{meant}")
 
 
 def check_draft(drafted: Draft, headers: Mapping[str, Header], *, key: PublicKey) -> Assertion:

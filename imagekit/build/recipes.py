@@ -14,7 +14,7 @@ from imagekit.errors import DocumentError, HostError
 from imagekit.host.files import reason
 from imagekit.packages.lockfile import EMPTY, Lock, parse_lock
 from imagekit.packages.recipe import Recipe, parse_recipe
-from imagekit.schema import load_yaml
+from imagekit.schema import load_yaml, near
 
 PROJECT = Path(imagekit.__file__).parent.parent
 RECIPES = PROJECT / "packages"
@@ -45,9 +45,9 @@ def load_recipe(word: str) -> RecipeFile:
     candidates = [path / "recipe.yaml", path, RECIPES / f"{word}.yaml", GADGETS / word / "recipe.yaml"]
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
-        known = ", ".join(source.path.stem for source in project_recipes() if source.path.parent == RECIPES)
-        raise DocumentError(f"cannot find recipe {word}: no such file, folder or name",
-                            hint=f"the recipes of the project are {known}")
+        known = [source.recipe.name for source in project_recipes()]
+        raise DocumentError(f"cannot find recipe {word}: no such file, folder or name{near(word, known)}",
+                            hint=f"the recipes of the project are {', '.join(known)}")
     try:
         content = found.read_bytes()
     except OSError as error:

@@ -130,7 +130,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Co
     `right` names the columns that hold numbers.
     """
     cells = [[str(cell) for cell in row] for row in rows]
-    if not drawn(sys.stdout):
+    if not drawn(sys.stdout) or not fits(columns, cells, console().width):
         write(plain_table(columns, cells, right=right))
         return
     from rich.table import Table
@@ -138,11 +138,19 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Co
 
     drawing = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        drawing.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        drawing.add_column(name, justify="right" if name in right else "left", overflow="fold",
+                           no_wrap=name != columns[-1])
     for row in cells:
         drawing.add_row(*(Text(cell) for cell in row))
     LOG.debug("out: %s", plain_table(columns, cells, right=right))
     console().print(drawing)
+
+
+def fits(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether a table can be drawn in `width` when only its last column is folded: no word there is too long."""
+    lines = [columns, *rows]
+    before = sum(max(len(line[index]) for line in lines) + 2 for index in range(len(columns) - 1))
+    return before + max(len(word) for line in lines for word in line[-1].split() or [""]) <= width
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:

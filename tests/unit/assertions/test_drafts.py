@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 
 from imagekit.assertions import parse_model, snap_id
@@ -161,3 +164,19 @@ def test_malformed_json_is_refused(text: str, message: str) -> None:
     with pytest.raises(DocumentError) as caught:
         parse_draft(text.encode(), name="x.json")
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(("right", "wrong"), [("grade:", "grad:"), ("default-channel:", "defaultchannel:")])
+def test_mistyped_header_of_a_model_is_refused(right: str, wrong: str) -> None:
+    text = (Path(__file__).parents[3] / "models/pc-demo.yaml").read_text().replace(right, wrong)
+    with pytest.raises(DocumentError) as refused:
+        complete(parse_draft(text.encode(), name="m.yaml"), account_id="acme",
+                 timestamp=datetime(2026, 1, 1, tzinfo=UTC))
+    said = "\n".join((refused.value.message, *refused.value.details))
+    assert f"no such header, did you mean {right.removesuffix(':')!r}?" in said
+
+
+def test_unknown_header_of_a_model_may_stand() -> None:
+    text = (Path(__file__).parents[3] / "models/pc-demo.yaml").read_text() + "x-ours: yes it is\n"
+    drafted = parse_draft(text.encode(), name="m.yaml")
+    assert complete(drafted, account_id="acme", timestamp=datetime(2026, 1, 1, tzinfo=UTC))["x-ours"] == "yes it is"

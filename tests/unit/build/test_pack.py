@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from imagekit.build.pack import _deliver, encode_packages
 from imagekit.build.pack_base import OVERLAY, PACKAGE, add_overlay, drop, keep_root, settle, take_root
 from imagekit.build.pack_gadget import gadget_tree
 from imagekit.build.pack_kernel import names_module
-from imagekit.build.recipes import LOCK, load_lock, load_recipe, project_recipes
+from imagekit.build.recipes import GADGETS, LOCK, load_lock, load_recipe, project_recipes
 from imagekit.build.tree import Tree, content_of, file, folder, symlink
 from imagekit.cli.main import main
 from imagekit.errors import DocumentError, PlanError
@@ -140,13 +142,23 @@ def test_module_patterns(pattern: str, path: str, meant: bool) -> None:
 
 
 def test_gadget_takes_its_files_from_beside_the_recipe_and_from_parts(tmp_path: Path) -> None:
-    (tmp_path / "gadget.yaml").write_text("volumes")
+    shutil.copyfile(GADGETS / "pc/gadget.yaml", tmp_path / "gadget.yaml")
     (tmp_path / "boot/usr").mkdir(parents=True)
     (tmp_path / "boot/usr/loader.efi").write_bytes(b"MZ")
     recipe = parse_recipe(load_yaml(GADGET + "files: [{from: gadget.yaml, to: meta/gadget.yaml},"
                                     " {part: boot, from: usr/loader.efi, to: loader.efi}]\n", name="r"))
     tree = gadget_tree(recipe, folder=tmp_path, roots={"boot": tmp_path / "boot"})
-    assert (text(tree, "meta/gadget.yaml"), text(tree, "loader.efi")) == ("volumes", "MZ")
+    assert text(tree, "meta/gadget.yaml") == (GADGETS / "pc/gadget.yaml").read_text()
+    assert text(tree, "loader.efi") == "MZ"
+
+
+@pytest.mark.parametrize(("right", "wrong"), [
+    ("filesystem-label", "filesystem-lable"), ("role: system-", "role: sistem-"), ("part: base", "part: bass")])
+def test_gadget_that_no_image_can_be_built_from_is_refused(tmp_path: Path, right: str, wrong: str) -> None:
+    (tmp_path / "gadget.yaml").write_text((GADGETS / "pc/gadget.yaml").read_text().replace(right, wrong))
+    recipe = parse_recipe(load_yaml(GADGET + "files: [{from: gadget.yaml, to: meta/gadget.yaml}]\n", name="r"))
+    with pytest.raises(DocumentError, match=re.escape(f"{tmp_path}/gadget.yaml")):
+        gadget_tree(recipe, folder=tmp_path, roots={})
 
 
 @pytest.mark.parametrize(("files", "reason"), [

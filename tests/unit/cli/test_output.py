@@ -13,7 +13,18 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from imagekit.cli.output import Talk, colors_wanted, detail, emit_json, plain_table, short_path, suggest, table, warn
+from imagekit.cli.output import (
+    Talk,
+    colors_wanted,
+    detail,
+    emit_json,
+    fits,
+    plain_table,
+    short_path,
+    suggest,
+    table,
+    warn,
+)
 from imagekit.cli.output import talk_of as talk
 
 
@@ -34,6 +45,13 @@ def output_of(function) -> str:
 
 def test_json_has_sorted_keys_two_spaces_and_a_last_newline() -> None:
     assert output_of(lambda: emit_json({"b": 1, "a": ["ü"]})) == '{\n  "a": [\n    "ü"\n  ],\n  "b": 1\n}\n'
+
+
+def test_table_that_would_be_cut_to_pieces_is_not_drawn() -> None:
+    columns, rows = ("structure", "content"), [("kernel-a", "pc-kernel_1.snap + hash tree")]
+    assert fits(columns, rows, 11 + 16)
+    assert not fits(columns, rows, 11 + 15)
+    assert fits(("check",), [("",)], 5)
 
 
 def test_path_is_shown_from_here_or_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def test_wants_change_with_everything_that_the_lock_answers() -> None:
 
 
 @pytest.mark.parametrize(("text", "reason"), [
-    (KERNEL + "colour: red\n", r"r\.yaml:1: document: .*'colour' was unexpected"),
+    (KERNEL + "colour: red\n", r"r\.yaml:\d+: colour: there is no such key"),
     (KERNEL.replace("kernel\n", "engine\n"), r"r\.yaml:2: type: 'engine' is not one of"),
     (KERNEL.replace("my-kernel", "My_Kernel"), r"r\.yaml:1: name"),
     (KERNEL.replace("revision: 3", "revision: 0"), r"r\.yaml:5: revision"),
@@ -74,3 +74,9 @@ def test_recipes_of_the_project_are_right(repository: Path) -> None:
     for path in paths:
         recipe = parse_recipe(load_yaml(path.read_bytes(), name=path.name))
         assert recipe.name == (path.parent.name if path.name == "recipe.yaml" else path.stem)
+
+
+def test_mistyped_key_is_refused_with_the_right_one() -> None:
+    text = (Path(__file__).parents[3] / "packages/pc-kernel.yaml").read_text().replace("parts:", "part:")
+    with pytest.raises(DocumentError, match=r"r.yaml:\d+: part: there is no such key, did you mean 'parts'\?"):
+        parse_recipe(load_yaml(text, name="r.yaml"))
