@@ -35,7 +35,7 @@ SEED = "seed"
 FACTORY_SLOT = "a"  # an image is built with this slot filled and confirmed
 ASSERTIONS_LIMIT = 8 * MIB
 
-_PACKAGE = re.compile(r"(?P<name>[a-z0-9-]+)_(?P<revision>[1-9][0-9]{0,8})\.snap(\.zst)?\Z")
+_PACKAGE = re.compile(r"(?P<name>[a-z0-9-]+)_(?P<revision>[1-9][0-9]{0,9})\.snap(\.zst)?\Z")
 
 
 def read_expectation(stream: BinaryIO, *, name: str, trusted: Iterable[Assertion], now: datetime,
