@@ -67,11 +67,11 @@ def test_machine_by_path_of_a_yaml_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("old", "new", "complaint"), [
     ("memory: 1024M", "memory: 1024K", "memory"),
     ("memory: 1024M", "memory: 16M", "outside 64M to 64G"),
-    ("cpus: 2", "cpus: 0", "cpus"),
+    ("cpus: 1", "cpus: 0", "cpus"),
     ("name: pc\n", "name: ../pc\n", "name"),
     ('["-action", "watchdog=reset"]', '["-nic", "user"]', "-nic is not a machine's to say"),
     ("emulator: qemu-system-x86_64", "emulator: /bin/sh", "emulator"),
-    ("cpus: 2", "cpus: 2\nshell: yes", "shell"),
+    ("cpus: 1", "cpus: 1\nshell: yes", "shell"),
 ])
 def test_wrong_machine_is_refused_naming_the_key(old: str, new: str, complaint: str) -> None:
     text = (FOLDER / "pc.yaml").read_text()
