@@ -30,7 +30,7 @@ def test_command_line_has_no_network_no_display_and_starts_paused() -> None:
     assert "-nic none" in text
     assert "-display none" in text
     assert "-S" in argv
-    assert "-accel tcg,thread=multi -cpu max" in text
+    assert "-accel tcg,thread=multi -cpu qemu64,cx16=off -smp 1" in text
 
 
 def test_command_line_uses_the_host_cpu_only_under_kvm() -> None:
