@@ -32,6 +32,8 @@ DEMO_BRAND = "demo"
 GUESS_S = {"packages": 30, "base": 100, "rest": 80}  # two cores; once known, the last run's own time is told
 GUESS_BYTES_PER_S = 5_000_000
 
+PHASES = ("firmware", "loader", "kernel", "initrd", "systemd", "health")  # in the order of a boot
+
 SUITES = {"bookworm": "12", "trixie": "13"}
 
 
@@ -90,7 +92,7 @@ def announce() -> bool:
         seconds += size / GUESS_BYTES_PER_S
     what = f"downloads {iec(size)} ({count} Debian packages)" if count else "downloads nothing (all is in the cache)"
     shown = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-    print(f"This takes about {shown} on two cores, {what} and uses 3 GiB of disk.", flush=True)
+    print(f"This takes about {shown} on two cores, {what} and needs 3 GiB of disk.", flush=True)
     return count == 0 and has_base
 
 
@@ -139,7 +141,7 @@ def report(verdict: Mapping[str, Any], took: Mapping[str, float], total: float, 
     print(f"\nVerdict: healthy, slot {verdict['slot']}, after {total:.0f} s")
     print("  " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in took.items()))
     phases = verdict.get("phases") or {}
-    print("  of the boot: " + ", ".join(f"{name} {float(seconds):.1f} s" for name, seconds in phases.items()))
+    print("  of the boot: " + ", ".join(f"{name} {float(phases[name]):.1f} s" for name in PHASES if name in phases))
     here = os.path.relpath(image, ROOT)
     print(f"  image: {here}\n\nTry next:")
     for line in (f".venv/bin/imagekit boot {here} --trust build/demo/data/imagekit/trust --console",

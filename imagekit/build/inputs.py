@@ -73,7 +73,7 @@ def refuse_unsigned(raw: bytes, path: Path) -> None:
     """Raises: TrustError: a model in YAML or JSON, which nobody signed, with the command that signs it."""
     if not raw.startswith(b"type: ") or b"\n\n" not in raw.rstrip(b"\n"):
         raise TrustError(f"cannot use model {path}: it is not signed",
-                         hint=f"imagekit sign {path} -k <key>, then use {path.with_suffix('.model')}")
+                         hint=f"imagekit sign {path} -k KEY, then use {path.with_suffix('.model')}")
 
 
 def the_model(stream: Iterable[Assertion], path: Path) -> Assertion:

@@ -111,7 +111,8 @@ class Parts:
                             hint="run it once without --offline",
                             details=tuple(f"{part.name} {part.version}" for part in missing[:20]))
         require_space(self._cache.root, 2 * needed, what="fetch Debian packages")
-        self._progress.step(f"fetch {len(missing)} Debian packages for {recipe.name}", total=needed)
+        packages = "package" if len(missing) == 1 else "packages"
+        self._progress.step(f"fetch {len(missing)} Debian {packages} for {recipe.name}", total=needed)
         return self._apt(recipe).fetch(missing, progress=self._progress)
 
     def offered(self, recipe: Recipe) -> Section:

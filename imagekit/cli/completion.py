@@ -10,9 +10,9 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", metavar="SHELL", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print the completion script of SHELL."""
+    """Print the completion script of SHELL: bash, zsh or fish."""
     write(script(shell))
 
 

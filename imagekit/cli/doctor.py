@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -162,8 +163,20 @@ def _kvm(machine: Machine, cache: Path) -> Check:
 
 
 def _cache(cache: Path) -> Check:
-    size = sum(entry.stat().st_size for entry in cache.rglob("*") if entry.is_file() and not entry.is_symlink())
-    return Check(name="cache", state="ok", found=f"{cache}, {iec(size)}", needed=False)
+    known = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    if not os.access(known, os.W_OK | os.X_OK):
+        return Check(name="cache", state="denied", found=f"{cache} may not be written", needed=True,
+                     remedy=f"{cache} may not be written: name another folder, IMAGEKIT_CACHE=...")
+    return Check(name="cache", state="ok", found=f"{cache}, {iec(sum(map(_size, cache.rglob('*'))))}", needed=False)
+
+
+def _size(path: Path) -> int:
+    """Of a file; nothing for all else, among it what another run has just removed."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _space(name: str, folder: Path) -> Check:
@@ -195,7 +208,7 @@ def doctor(as_json: bool, line_only: bool) -> None:
     else:
         table(("check", "state", "found"), [(check.name, check.state + ("" if check.needed or check.state == "ok"
               else " (not needed)"), check.remedy or check.found) for check in checks])
-        if line:
+        if line and not fatal:  # otherwise it is the hint
             say(f"to install what is missing: {line}")
     if fatal:
         raise HostError(f"cannot do the main job on this machine: {', '.join(check.name for check in fatal)}",

@@ -90,7 +90,7 @@ def tell(error: ImagekitError, *, talk: Talk, as_json: bool) -> int:
 def usage_error(error: click.ClickException) -> ImagekitError:
     """A complaint of click's in our words."""
     text = " ".join(error.format_message().split()).rstrip(".")
-    text = text[:1].lower() + text[1:]
+    text = (text[:1].lower() + text[1:]).replace("is not a valid float range", "is not a number")
     if isinstance(error, click.FileError):
         return HostError(f"cannot read the file named on the command line: {text}")
     if isinstance(error, click.exceptions.NoSuchCommand) and error.ctx and isinstance(error.ctx.command, click.Group):

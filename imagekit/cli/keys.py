@@ -6,6 +6,7 @@ stdout only when asked for by `--private`, past everything that keeps a log.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -21,7 +22,7 @@ from imagekit.assertions.wire import Assertion
 from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import emit_json, say, short_path, table, warn, write
 from imagekit.digests import short
-from imagekit.errors import HostError, UsageError
+from imagekit.errors import HostError, ImagekitError, UsageError
 from imagekit.host.clock import SystemClock
 from imagekit.host.files import read_file, write_atomic
 from imagekit.host.folders import default_keys_dir, default_trust_dir
@@ -42,6 +43,13 @@ def passphrase_option(function: F) -> F:
 def keyring() -> Keyring:
     """The user's keys."""
     return Keyring(default_keys_dir(), SystemClock())
+
+
+def complete_key(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of keys, for the shell; none where they may not be read."""
+    with contextlib.suppress(ImagekitError, OSError):
+        return [name for name in keyring().names() if name.startswith(incomplete)]
+    return []
 
 
 def trusted(more: tuple[Path, ...]) -> tuple[Assertion, ...]:
@@ -155,7 +163,7 @@ def list_keys(trust: tuple[Path, ...], as_json: bool) -> None:
 
 
 @key.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_key)
 @trust_option
 @json_option
 def show(name: str, trust: tuple[Path, ...], as_json: bool) -> None:
@@ -174,7 +182,7 @@ def show(name: str, trust: tuple[Path, ...], as_json: bool) -> None:
 
 
 @key.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_key)
 @click.option("--private", is_flag=True, help="Print the private key instead, as it is stored.")
 @trust_option
 @output_option

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from imagekit.build.pack import Packed
 from imagekit.build.pack import pack as make_package
 from imagekit.build.parts import Parts, Policy
-from imagekit.build.recipes import LOCK, RecipeFile, load_lock, load_recipe, project_recipes
+from imagekit.build.recipes import GADGETS, LOCK, RECIPES, RecipeFile, load_lock, load_recipe, project_recipes
 from imagekit.cli.options import json_option, output_option
 from imagekit.cli.output import emit_json, say, short_path, table
 from imagekit.cli.progress import progress
@@ -24,6 +25,15 @@ from imagekit.host.ports import Progress
 from imagekit.packages.lockfile import Lock, encode_lock
 from imagekit.units import iec
 
+
+def complete_recipe(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The project's recipes by name, for the shell; where none fits, files."""
+    names = sorted([*(path.stem for path in RECIPES.glob("*.yaml")),
+                    *(path.parent.name for path in GADGETS.glob("*/recipe.yaml"))])
+    fitting = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return fitting or [CompletionItem(incomplete, type="file")]
+
+
 OFFLINE = click.option("--offline", is_flag=True, help="Use the cache only, no network.")
 
 
@@ -34,7 +44,7 @@ def _parts(told: Progress, *, locked: bool = False, offline: bool = False) -> tu
 
 
 @click.command()
-@click.argument("recipes", nargs=-1, metavar="[RECIPE]...")
+@click.argument("recipes", nargs=-1, metavar="[RECIPE]...", shell_complete=complete_recipe)
 @click.option("--update", is_flag=True, help="Write what the mirror offers into the lock.")
 @json_option
 def lock(recipes: tuple[str, ...], update: bool, as_json: bool) -> None:
@@ -78,7 +88,7 @@ def _differences(old: Lock, new: Lock, sources: list[RecipeFile] | tuple[RecipeF
 
 
 @click.command()
-@click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...")
+@click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...", shell_complete=complete_recipe)
 @output_option
 @click.option("--locked", is_flag=True, help="Take the parts of the lock and no others, even if one has vanished.")
 @OFFLINE

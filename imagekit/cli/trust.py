@@ -16,7 +16,7 @@ from imagekit.assertions.types import AccountKey
 from imagekit.assertions.wire import Assertion, printable
 from imagekit.build.sign import Signed, sign_file, signer_for
 from imagekit.build.verify import Finding, Report, State, examine
-from imagekit.cli.keys import key, keyring, passphrase_from, passphrase_option, trusted
+from imagekit.cli.keys import complete_key, key, keyring, passphrase_from, passphrase_option, trusted
 from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import console, detail, drawn, emit_json, say, write
 from imagekit.digests import short
@@ -33,7 +33,8 @@ __all__ = ["key", "sign", "verify"]
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True,
                 type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("-k", "--key", "key_name", metavar="KEY", required=True, help="The key that signs.")
+@click.option("-k", "--key", "key_name", metavar="KEY", required=True, shell_complete=complete_key,
+              help="The key that signs.")
 @passphrase_option
 @trust_option
 @output_option

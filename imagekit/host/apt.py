@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from imagekit.errors import HostError
 from imagekit.host.cache import Cache
-from imagekit.host.files import write_atomic
+from imagekit.host.files import reason, write_atomic
 from imagekit.host.ports import Finished, Progress, Tools
 from imagekit.packages.debmeta import control_of, parse_stanzas
 from imagekit.packages.lockfile import Part
@@ -179,8 +179,12 @@ class Apt:
         self._mirrors = mirrors_of(targets.stdout.decode(), self._environment.get("IMAGEKIT_MIRROR"))
         suites = {DEBIAN: self._suite, SECURITY: f"{self._suite}-security"}
         lines = [f"deb [signed-by={KEYRING}] {uri} {suites[archive]} main" for archive, uri in self._mirrors.items()]
-        for name in ("lists/partial", "archives/partial"):
-            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        try:
+            for name in ("lists/partial", "archives/partial"):
+                (self._folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HostError(f"cannot use the cache: {self._folder}: {reason(error)}",
+                            hint="name another folder for it: IMAGEKIT_CACHE=/some/folder imagekit ...") from error
         write_atomic(self._folder / "sources.list", ("\n".join(lines) + "\n").encode())
         write_atomic(self._folder / "status", b"")
         dump = self._tools.run("apt-config", "dump").stdout.decode().splitlines()
@@ -258,5 +262,5 @@ def _refused(batch: Sequence[Part], files: Sequence[Path], error: HostError) -> 
         gone = next((part for part, file in zip(batch, files, strict=True)
                      if part.filename.rpartition("/")[2] in text or not file.exists()), batch[0])
         return PartVanished(f"cannot fetch {gone.name} {gone.version}: the mirror does not have it any more",
-                            hint="imagekit lock --update", details=error.details)
+                            hint="to pin what the mirror has now: imagekit lock --update", details=error.details)
     return _network("fetch Debian packages", error)

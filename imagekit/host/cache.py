@@ -23,7 +23,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from imagekit.digests import chunks
+from imagekit.digests import chunks, short
 from imagekit.errors import TrustError
 from imagekit.host.files import FolderLock, atomic_file, scratch_folder
 from imagekit.host.folders import default_cache_folder
@@ -109,5 +109,5 @@ class Cache:
 
 def _demand(name: str, kind: str, wanted: str, found: str, *, hint: str | None = None) -> None:
     if wanted != found:
-        raise TrustError(f"cannot use {name}: its {kind} is {found}, locked is {wanted}",
+        raise TrustError(f"cannot use {name}: its {kind} is {short(found)}, locked is {short(wanted)}",
                          hint=hint or "the mirror or a proxy on the way sent something else: try another mirror")

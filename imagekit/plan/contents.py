@@ -118,7 +118,7 @@ def signed_root(package: ResolvedPackage) -> str:
     root = package.revision.verity_root
     if root is None:
         raise PlanError(f"cannot place {package.file_name}: its signed revision has no verity-root",
-                        hint=f"sign it again: imagekit sign {package.file.path} -k <key>")
+                        hint=f"sign it again: imagekit sign {package.file.path} -k KEY")
     return root
 
 

@@ -140,7 +140,7 @@ def _refuse_doubt(snap: ModelSnap, chosen: SnapRevision, revisions: list[SnapRev
     if newer:
         path = available[snap.name, max(newer)].path
         raise TrustError(f"cannot use package {snap.name!r}: {path} is newer than revision {number}, the newest that"
-                         " is signed and at hand", hint=f"sign it: imagekit sign {path} -k <key>; or take it away")
+                         " is signed and at hand", hint=f"sign it: imagekit sign {path} -k KEY; or take it away")
     digests = sorted(item.snap_sha3_384 for item in revisions if item.snap_revision == number)
     if len(digests) > 1:
         raise TrustError(f"cannot use package {snap.name!r}: {len(digests)} packages are signed as its revision"
@@ -152,7 +152,7 @@ def _declaration(database: Database, model: Model, snap: ModelSnap) -> SnapDecla
     found: Assertion | None = database.find("snap-declaration", series=model.series, **{"snap-id": snap.snap_id or ""})
     if found is None:
         raise TrustError(f"cannot use package {snap.name!r}: no snap-declaration says who publishes {snap.snap_id}",
-                         hint=f"sign it again: imagekit sign {snap.name}_<revision>.snap -k <key>")
+                         hint=f"sign it again: imagekit sign {snap.name}_REVISION.snap -k KEY")
     declaration = parse_snap_declaration(found)
     if declaration.snap_name != snap.name:
         raise TrustError(f"cannot use package {snap.name!r}: its snap-declaration names it {declaration.snap_name!r}")
@@ -169,7 +169,7 @@ def _missing(snap: ModelSnap, revisions: list[SnapRevision], available: Availabl
         return f"{snap.name}: files of revision {_list(files)}, none of them signed"
     if signed:
         return f"{snap.name}: signed is revision {_list(signed)}, no file of it"
-    return f"{snap.name}: neither a file {snap.name}_<revision>.snap nor a signed revision"
+    return f"{snap.name}: neither a file {snap.name}_REVISION.snap nor a signed revision"
 
 
 def _list(numbers: list[int]) -> str:
@@ -191,5 +191,5 @@ def _nothing(model: Model, missing: list[str], *, unsigned: str | None) -> PlanE
     message += missing[0] if len(missing) == 1 else f"{len(missing)} packages are missing"
     details = () if len(missing) == 1 else tuple(missing)
     if unsigned is not None:
-        return TrustError(message, details=details, hint=f"sign it: imagekit sign {unsigned} -k <key>")
+        return TrustError(message, details=details, hint=f"sign it: imagekit sign {unsigned} -k KEY")
     return PlanError(message, details=details, hint="name the folder that holds them: --packages DIR")

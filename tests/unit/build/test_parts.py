@@ -116,7 +116,7 @@ def test_vanished_part_is_refused_when_locked_even_if_there_is_a_newer_one(world
     world.parts().section(RECIPE)
     with pytest.raises(HostError, match=r"cannot fetch hello 1\.0-1: the mirror does not have it any more") as caught:
         world.parts(locked=True).section(RECIPE)
-    assert caught.value.hint == "imagekit lock --update"
+    assert caught.value.hint == "to pin what the mirror has now: imagekit lock --update"
     assert caught.value.exit_code == 6
 
 

@@ -35,6 +35,19 @@ def test_arguments_with_choices_complete() -> None:
     assert answer("completion", "f") == ["fish"]
 
 
+def test_recipes_and_keys_complete_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answer("pack", "pc-k") == ["pc-kernel", "pc-kernel-generic"]
+    folder = tmp_path / "imagekit/keys"
+    folder.mkdir(parents=True, mode=0o700)
+    for name in ("acme", "other"):
+        (folder / f"{name}.pem").touch(mode=0o600)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert answer("sign", "-k", "a") == ["acme"]
+    assert answer("key", "show", "") == ["acme", "other"]
+    folder.chmod(0o777)
+    assert answer("key", "show", "") == [""]
+
+
 def test_completion_of_command_names_imports_no_command() -> None:
     env = {**os.environ, "_IMAGEKIT_COMPLETE": "bash_complete", "COMP_WORDS": "imagekit ", "COMP_CWORD": "1"}
     result = subprocess.run([sys.executable, "-X", "importtime", "-c",

@@ -165,7 +165,7 @@ def test_vanished_part_is_told_by_its_name(apt: Apt, tools: FakeTools, tmp_path:
     (mirror.folder / parts[1].filename).unlink()
     with pytest.raises(PartVanished, match=r"cannot fetch second 1\.0-1: the mirror does not have it") as caught:
         apt.fetch(parts, progress=RecordedProgress())
-    assert caught.value.hint == "imagekit lock --update"
+    assert caught.value.hint == "to pin what the mirror has now: imagekit lock --update"
 
 
 def test_part_replaced_on_the_mirror_is_refused(apt: Apt, tools: FakeTools, tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_file_that_nobody_signed_is_refused_with_the_command_that_signs_it() -> 
     with pytest.raises(TrustError) as caught:
         resolve(model, database, available(), now=NOW)
     assert str(caught.value) == ("cannot resolve model 'pc': debian-13: files of revision 1, none of them signed")
-    assert caught.value.hint == "sign it: imagekit sign packages/debian-13_1.snap -k <key>"
+    assert caught.value.hint == "sign it: imagekit sign packages/debian-13_1.snap -k KEY"
 
 
 def test_missing_packages_are_all_told() -> None:
@@ -267,7 +267,7 @@ def test_missing_packages_are_all_told() -> None:
         resolve(model, database, available(("pc", 1)), now=NOW)
     assert caught.value.details == (
         "pc-kernel: signed is revision 1, no file of it",
-        "debian-13: neither a file debian-13_<revision>.snap nor a signed revision")
+        "debian-13: neither a file debian-13_REVISION.snap nor a signed revision")
 
 
 def test_package_cut_short_is_refused_with_both_sizes() -> None:
