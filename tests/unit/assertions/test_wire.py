@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -223,16 +222,3 @@ def test_flipped_or_cut_stream_is_read_or_refused_never_crashes(data: st.DataObj
     except DocumentError:
         return
     assert all(isinstance(item, Assertion) for item in found)
-
-
-def test_larger_real_material_round_trips() -> None:
-    import os
-
-    folder = os.environ.get("IMAGEKIT_TEST_DATA")
-    if not folder:
-        pytest.skip("IMAGEKIT_TEST_DATA names no folder with real data")
-    for path in sorted((Path(folder) / "assertions").iterdir()):
-        if path.suffix not in (".md", ".json"):
-            assert encode_stream(decode_stream(path.read_bytes(), name=path.name)) == path.read_bytes()
-
-
