@@ -76,4 +76,4 @@ def dress(command: click.Command, name: str) -> None:
               help="Write the log of this run to FILE.")
 @click.version_option(__version__, message="imagekit %(version)s")
 def program(log_file: Path | None) -> None:
-    """Build, boot and update signed A/B images."""
+    """Build and boot signed A/B images."""

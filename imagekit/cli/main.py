@@ -43,6 +43,8 @@ GLOBAL_OPTIONS = (
 FIRST_STEPS = (
     "imagekit doctor",
     "imagekit key create acme",
+    "imagekit pack pc-kernel debian-13 pc -o packages-out",
+    "imagekit sign packages-out/*.snap -k acme",
     "imagekit sign models/pc-demo.yaml -k acme -o pc-demo.model",
     "imagekit build pc-demo.model --packages packages-out -o out",
     "imagekit boot out/pc-demo.img",
@@ -52,7 +54,7 @@ FIRST_STEPS = (
 def top_help() -> str:
     """The help of the program itself, from the table alone."""
     width = max(len(name) for name in COMMANDS) + 2
-    lines = ["Usage: imagekit [OPTIONS] COMMAND [ARGS]...", "", "Build, boot and update signed A/B images."]
+    lines = ["Usage: imagekit [OPTIONS] COMMAND [ARGS]...", "", "Build and boot signed A/B images."]
     for group in dict.fromkeys(entry[0] for entry in COMMANDS.values()):
         lines += ["", f"{group}:"]
         lines += [f"  {name:{width}}{text}" for name, (of, _, _, text) in COMMANDS.items() if of == group]
