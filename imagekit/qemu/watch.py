@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from imagekit.boot.health import Verdict
 from imagekit.qemu.console import LineSplitter, clean_line
 from imagekit.qemu.judge import Dialogue, Expectation, Judgement
-from imagekit.qemu.phases import Phase, PhaseClock, PhaseTime, hint
+from imagekit.qemu.phases import ORDER, Phase, PhaseClock, PhaseTime, hint
 from imagekit.qemu.transcript import Transcript
 
 LAST_LINES = 15
+GUEST_OFF = "the guest switched itself off"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,7 +117,7 @@ class Watch:
             self._next_cause = ""
         elif name == "SHUTDOWN":
             self._flush(time_s)
-            self.boot.ended = "the guest switched itself off" if guest else "switched off"
+            self.boot.ended = GUEST_OFF if guest else "switched off"
             self.transcript.mark(self.boot.ended)
         elif name == "GUEST_PANICKED":
             self.transcript.mark("the kernel panicked")
@@ -129,8 +130,8 @@ class Watch:
         self.transcript.mark(how)
 
     def failure(self) -> Failure:
-        """Name what went wrong with the latest boot: the refusal of its verdict, or the phase it did not leave."""
-        boot = self.boot
+        """Name what went wrong: the refusal of a verdict, or the phase that a boot did not leave."""
+        boot = self._telling()
         lines = self.transcript.tail(LAST_LINES, boot=boot.number) or self.transcript.tail(LAST_LINES)
         if boot.judgement is not None:
             return Failure(phase=Phase.HEALTH, reasons=boot.judgement.reasons, lines=lines, hint=None)
@@ -139,6 +140,15 @@ class Watch:
         if boot.ended:
             told += f" ({boot.ended})"
         return Failure(phase=phase, reasons=(told,), lines=lines, hint=hint(phase, lines))
+
+    def _telling(self) -> Boot:
+        """The latest boot; or the one before, where the deadline found the latest less far than that one came."""
+        boot = self.boot
+        if boot.judgement is None and boot.ended != GUEST_OFF and len(self.boots) > 1:
+            before = self.boots[-2]
+            if before.judgement is None and ORDER.index(before.clock.current) > ORDER.index(boot.clock.current):
+                return before
+        return boot
 
     def _flush(self, time_s: float) -> None:
         for raw in self._lines.flush():

@@ -34,6 +34,9 @@ def test_image_boots_healthy_and_is_not_changed(stock: Stock) -> None:
     before = stock.image.stat()
     code, told = boot(stock, stock.image)
     assert (code, told["healthy"], told["slot"], told["reboots"]) == (0, True, "a", 0), told
+    verdict = told["verdict"]
+    assert isinstance(verdict, dict)
+    assert (verdict["degraded"], verdict["reasons"]) == (False, [])
     phases = told["phases"]
     assert isinstance(phases, dict)
     assert set(phases) == {"firmware", "loader", "kernel", "initrd", "systemd", "health"}

@@ -125,6 +125,18 @@ def test_failure_has_the_phase_the_last_lines_and_the_likely_cause() -> None:
     assert "switched itself off" in failure.reasons[0]
 
 
+def test_deadline_in_a_later_boot_names_the_phase_that_the_boots_before_it_came_to() -> None:
+    seen = watch()
+    boot_up_to_switch(seen, 0)
+    seen.console(20, b"[    9.1] device-mapper: verity: 259:3: data block 7 is corrupted\r\n")
+    seen.event(21, "RESET", guest=True, reason="guest-reset")
+    seen.boot.ended = "no verdict after 25 s"
+    failure = seen.failure()
+    assert failure.phase is Phase.SYSTEMD
+    assert "boot 1 did not get past systemd" in failure.reasons[0]
+    assert "signed root" in (failure.hint or "")
+
+
 def test_refused_verdict_is_a_failure_of_health_with_its_reasons() -> None:
     seen = watch()
     boot_up_to_switch(seen, 0)
