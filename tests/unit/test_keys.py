@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -161,10 +161,9 @@ def test_other_versions_types_algorithms_and_hashes_are_refused(kind: tuple[int,
 
 
 @pytest.mark.tools
-def test_openssl_accepts_our_signature(key: PrivateKey, signature: bytes, tmp_path: Path) -> None:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
+def test_openssl_accepts_our_signature(key: PrivateKey, signature: bytes, tmp_path: Path,
+                                       program: Callable[[str], str]) -> None:
+    openssl = program("openssl")
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     head, _, number = decode_signature(signature)

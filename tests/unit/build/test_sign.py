@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -110,10 +111,9 @@ def test_kernel_package_gets_its_digest_and_hash_tree_signed(tmp_path: Path, sig
 
 
 @pytest.mark.tools
-def test_signed_root_is_what_veritysetup_computes(tmp_path: Path, signer: Signer) -> None:
-    veritysetup = shutil.which("veritysetup", path="/usr/sbin:/sbin:/usr/bin")
-    if veritysetup is None:
-        pytest.skip("veritysetup is not installed")
+def test_signed_root_is_what_veritysetup_computes(tmp_path: Path, signer: Signer,
+                                                  program: Callable[[str], str]) -> None:
+    veritysetup = program("veritysetup")
     path = package(tmp_path)
     revision = parse_snap_revision(decode_stream(run(path, signer).read_bytes(), name="x")[3])
     digest = revision.snap_sha3_384
