@@ -271,8 +271,10 @@ def bare_root(suite: str, folder: Path) -> Iterator[list[str]]:
             cp -L /etc/resolv.conf /etc/hosts {root}/etc/
             [ -z "{bundle}" ] || cp -L {bundle or "/dev/null"} {root}/etc/host-ca.crt""")
         shutil.rmtree(folder / "clone")
-        inner = (f"mount --rbind /dev {root}/dev; mount --rbind /sys {root}/sys; mount -t proc proc {root}/proc;"
-                 f' exec chroot {root} env -i "$@"')
+        # Not a chroot, in which the kernel refuses user namespaces: the folder becomes the root of all.
+        inner = (f"mount --bind {root} {root}; mount --rbind /dev {root}/dev; mount --rbind /sys {root}/sys;"
+                 f' mount -t proc proc {root}/proc; cd {root}; mkdir -p old; pivot_root . old;'
+                 " exec chroot . sh -ec 'umount -l /old; exec env -i \"$@\"' fresh \"$@\"")
         settings = ["HOME=/root", "TERM=dumb", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CI=true"]
         settings += [f"{name}=/etc/host-ca.crt" for name in CA_VARIABLES if bundle]
         yield [*enter, "sh", "-ec", inner, "fresh", *settings]

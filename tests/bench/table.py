@@ -16,6 +16,7 @@ TOP = Path(__file__).parents[2]
 RECORDS = TOP / "docs" / "benchmarks"
 PAGE = TOP / "docs" / "benchmarks.md"
 MIB = 1 << 20
+PHASES = ("firmware", "loader", "kernel", "initrd", "systemd", "health")
 
 HEAD = """# Benchmarks
 
@@ -49,7 +50,7 @@ def speed(record: dict[str, Any]) -> list[str]:
     floor = record["rows"]["floor"]["rounds"]
     lines = [f"{len(floor)} rounds, median (minimum); × is the ratio of medians to the floor.", "",
              "| way | wall s | CPU s | × | written MiB | × | peak memory MiB |", "|---|---|---|---|---|---|---|"]
-    for row in record["rows"].values():
+    for row in sorted(record["rows"].values(), key=lambda row: str(row["label"])):
         rounds = row["rounds"]
         lines.append(f"| {row['label']} | {both(rounds, 'wall_s')} | {both(rounds, 'cpu_s')}"
                      f" | {median(rounds, 'cpu_s') / median(floor, 'cpu_s'):.2f}"
@@ -61,7 +62,7 @@ def speed(record: dict[str, Any]) -> list[str]:
 
 def boot(record: dict[str, Any]) -> list[str]:
     rounds = record["rounds"]
-    names = [name for name in rounds[0] if name != "wall_s"]
+    names = [name for name in PHASES if name in rounds[0]]
     return [f"{len(rounds)} boots, median (minimum), seconds from the start of QEMU.", "",
             "| " + " | ".join(["verdict", *names]) + " |", "|" + "---|" * (len(names) + 1),
             "| " + " | ".join([both(rounds, "wall_s"), *(both(rounds, name) for name in names)]) + " |"]

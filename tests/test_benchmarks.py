@@ -1,0 +1,20 @@
+"""The page of benchmarks says what the records say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).parents[1]
+TABLE = TOP / "tests" / "bench" / "table.py"
+
+
+def test_benchmarks_page_is_what_its_records_give() -> None:
+    subprocess.run([sys.executable, TABLE, "--check"], check=True)
+
+
+def test_page_that_was_edited_by_hand_is_noticed(tmp_path: Path) -> None:
+    edited = tmp_path / "benchmarks.md"
+    edited.write_text((TOP / "docs" / "benchmarks.md").read_text().replace("| (a) floor", "| (a) almost the floor"))
+    assert subprocess.run([sys.executable, TABLE, "--check", edited], check=False).returncode == 1
