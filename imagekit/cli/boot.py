@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagekit.cli.options import json_option, trust_option
-from imagekit.cli.output import detail, emit_json, say, warn, write
+from imagekit.cli.output import detail, emit_json, say, short_path, warn, write
 from imagekit.cli.progress import progress
 from imagekit.errors import DocumentError, HostError, ImagekitError, TargetError, UsageError
 from imagekit.host.cache import default_cache_folder
@@ -25,6 +26,7 @@ from imagekit.host.trust import default_trust_dir, load_trust
 from imagekit.qemu.console import clean
 from imagekit.qemu.expectation import read_expectation
 from imagekit.qemu.machine import load_machine, machine_folders, machine_names
+from imagekit.qemu.phases import Phase
 from imagekit.qemu.record import record_boot
 from imagekit.qemu.session import Acceleration, Outcome, Wish, choose, run_boot
 from imagekit.qemu.transcript import Transcript, new_transcript_path
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from imagekit.host.ports import Progress
     from imagekit.qemu.judge import Expectation
     from imagekit.qemu.machine import Machine
-    from imagekit.qemu.phases import Phase
 
 DEADLINE_S = 180.0
 
@@ -76,7 +77,8 @@ def boot(image: Path, machine_name: str, deadline: float, accel: str, console: b
     kept = open_transcript(path)
     watch = Watch(expectation=expectation, transcript=kept, new_nonce=lambda: secrets.token_hex(32))
     try:
-        with workbench(tools, machine, image, keep=keep) as bench, progress() as told:
+        # With the console on the screen there is no place for a bar, and its lines tell how far it is.
+        with workbench(tools, machine, image, keep=keep) as bench, nullcontext() if console else progress() as told:
             outcome = asyncio.run(run_boot(
                 tools=tools, machine=machine, bench=bench, accelerator=acceleration.accelerator, watch=watch,
                 deadline_s=deadline, console=sys.stderr.buffer if console else None,
@@ -97,11 +99,14 @@ def boot(image: Path, machine_name: str, deadline: float, accel: str, console: b
 class Talker:
     """Tells phases as steps of the progress."""
 
-    def __init__(self, told: Progress) -> None:
+    def __init__(self, told: Progress | None) -> None:
         self._told = told
 
     def phase(self, number: int, phase: Phase) -> None:
-        self._told.step(phase.value if number == 1 else f"boot {number}: {phase.value}")
+        # A quiet kernel is told apart from its loader only by the verdict.
+        name = "loader and kernel" if phase is Phase.LOADER else phase.value
+        if self._told is not None:
+            self._told.step(name if number == 1 else f"boot {number}: {name}")
 
 
 def expectation_of(image: Path, trust: tuple[Path, ...]) -> Expectation:
@@ -141,19 +146,29 @@ def tell(machine: Machine, acceleration: Acceleration, watch: Watch, outcome: Ou
     last, expected = watch.boot, watch.expectation
     slot = last.verdict.slot if last.verdict else "?"
     write(f"healthy: slot {slot}, {expected.kernel}, {expected.base}")
-    reboots = f", after {watch.reboots} reboot{'s' if watch.reboots > 1 else ''}" if watch.reboots else ""
+    reboots = f", {after(watch)}" if watch.reboots else ""
     write(f"{outcome.seconds:.1f} s on machine {machine.name} under {acceleration.accelerator.value}{reboots}: "
           + ", ".join(f"{time.phase.value} {time.seconds:.1f} s" for time in last.phases))
     if last.verdict and last.verdict.degraded:
         warn("the device runs degraded: its data partition cannot be used")
-    say(f"transcript: {watch.transcript.path}")
+    say(f"transcript: {transcript_of(watch)}")
+
+
+def after(watch: Watch) -> str:
+    """`after 1 reboot`."""
+    return f"after {watch.reboots} reboot{'s' if watch.reboots > 1 else ''}"
+
+
+def transcript_of(watch: Watch) -> str:
+    """Its path, as short as a shell here understands it."""
+    return short_path(watch.transcript.path or "")
 
 
 def unhealthy(image: Path, watch: Watch) -> TargetError:
     """A boot that failed: the phase by name, the reasons, the last lines, what to try."""
     failure = watch.failure()
-    reboots = f" after {watch.reboots} reboots" if watch.reboots else ""
-    details = [*failure.reasons[1:], *(f"  | {line}" for line in failure.lines), f"transcript: {watch.transcript.path}"]
+    reboots = f" {after(watch)}" if watch.reboots else ""
+    details = [*failure.reasons[1:], *(f"  | {line}" for line in failure.lines), f"transcript: {transcript_of(watch)}"]
     return TargetError(f"cannot call {image} healthy: {failure.phase.value}: {failure.reasons[0]}{reboots}",
                        hint=failure.hint, details=tuple(details))
 

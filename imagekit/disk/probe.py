@@ -24,6 +24,7 @@ from imagekit.packages.erofs import Erofs
 
 SLOT_STATE = "slot-state"
 SLOT_STATE_MAGIC = b"IKS1"
+MAKE_ONE = "build an image with `imagekit build`"
 
 _HEAD = 8192  # every magic number is in here
 _EXT_MAGIC = b"\x53\xef"
@@ -116,9 +117,11 @@ def _no_table(stream: BinaryIO, name: str, error: DocumentError) -> DocumentErro
     content = _content(head)
     if content in (Content.EROFS, Content.FAT, Content.EXT4):
         return DocumentError(f"cannot use {name}: it is a single {content.value} file system, not a disk image",
-                             hint="build an image with `imagekit build`")
+                             hint=MAKE_ONE)
     if head[510:512] == b"\x55\xaa" and any(head[450:512:16]) and 0xEE not in head[450:510:16]:
-        return DocumentError(f"cannot use {name}: it has an MBR partition table only; ours have a GPT")
+        return DocumentError(f"cannot use {name}: it has an MBR partition table only; ours have a GPT", hint=MAKE_ONE)
+    if all(line.endswith(("'EFI PART'", "there is none")) for line in error.details):
+        return DocumentError(f"cannot use {name}: it is no disk image: it has no partition table", hint=MAKE_ONE)
     return DocumentError(f"cannot use {name}: it is no disk image: {error.message}", details=error.details)
 
 

@@ -162,7 +162,7 @@ def find_firmware(machine: Machine) -> tuple[Path, Path]:
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
             raise HostError(f"cannot start machine {machine.name!r}: no firmware {kind} at {candidates[0]}",
-                            hint=f"sudo apt-get install --no-install-recommends {machine.firmware.package}")
+                            hint=f"as root: apt-get install {machine.firmware.package}")
         found.append(path)
     return found[0], found[1]
 

@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from imagekit.cli.boot import boot as boot_command
-from imagekit.cli.boot import cleaned
+from imagekit.cli.boot import Talker, cleaned
 from imagekit.cli.main import main
 from imagekit.errors import ExitCode
 from imagekit.qemu.machine import MACHINES
+from imagekit.qemu.phases import Phase
 from imagekit.testing.documents import Brand
 from tests.unit.qemu.seeds import Seed
 
@@ -88,6 +89,28 @@ def test_unknown_machine_names_those_there_are(image: Path) -> None:
 def test_words_of_a_device_have_nothing_that_a_terminal_obeys() -> None:
     told = cleaned({"reasons": ("\x1b[2Jx\u009b31m\u202e",), "phases": {"\u009bkernel": 1.5}, "healthy": True})
     assert told == {"reasons": ["[2Jx31m"], "phases": {"kernel": 1.5}, "healthy": True}
+
+
+class Steps:
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def step(self, name: str, *, total: int | None = None, unit: str = "B") -> None:
+        self.names.append(name)
+
+    def advance(self, amount: int) -> None:
+        raise AssertionError("phases have no amount")
+
+    def note(self, text: str) -> None:
+        raise AssertionError("phases have no notes")
+
+
+def test_steps_do_not_claim_to_tell_a_quiet_kernel_from_its_loader() -> None:
+    steps = Steps()
+    for number, phase in ((1, Phase.FIRMWARE), (1, Phase.LOADER), (2, Phase.LOADER), (2, Phase.INITRD)):
+        Talker(steps).phase(number, phase)
+    Talker(None).phase(1, Phase.FIRMWARE)  # with --console nothing is told
+    assert steps.names == ["firmware", "loader and kernel", "boot 2: loader and kernel", "boot 2: initrd"]
 
 
 def test_shell_completes_the_machines() -> None:

@@ -110,7 +110,7 @@ def mbr_only() -> bytes:
 
 @pytest.mark.parametrize(("raw", "why"), [
     (b"", "it is empty"),
-    (b"\x7fELF" * 3000, "it is no disk image: cannot read partition table"),
+    (b"\x7fELF" * 3000, "it is no disk image: it has no partition table"),
     (bytes(MIB), "it is no disk image"),
     (bytes(OURS[:10 * MIB - 512]), "partitions reach up to byte"),
     (bytes(OURS[:10 * MIB]), "it was cut short"),
