@@ -46,14 +46,14 @@ _HINTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"No bootable option|Press any key to enter the Boot Manager|BdsDxe: failed to load|"
                 r"UEFI Interactive Shell", re.IGNORECASE),
      "the firmware found no boot loader it could start: is EFI/BOOT on the ESP?"),
-    (re.compile(r"watchdog", re.IGNORECASE), "the guest hung and its watchdog reset it"),
+    (re.compile(r"soft lockup|hard LOCKUP|detected stall"), "a processor of the guest hung in its kernel"),
 )
 _STUCK: Mapping[Phase, str] = {
     Phase.FIRMWARE: "the firmware printed nothing about a boot loader: is there an ESP with EFI/BOOT on the disk?",
     Phase.LOADER: "no sign of a kernel: look at loader/entries on the ESP, and whether the kernel has console=ttyS0",
     Phase.KERNEL: "the kernel started and its initrd did not",
     Phase.INITRD: "the initrd did not hand over: its last line names the step",
-    Phase.SYSTEMD: "systemd started and the health service did not report: try a longer --deadline, or --console",
+    Phase.SYSTEMD: "systemd started and the health service did not report: look on with --console",
     Phase.HEALTH: "the health service opened its port and gave no verdict",
 }
 

@@ -19,7 +19,7 @@ from imagekit.qemu.machine import Accelerator, Machine
 from imagekit.qemu.phases import Phase
 from imagekit.qemu.probe import probe_kvm
 from imagekit.qemu.runner import Runner
-from imagekit.qemu.watch import Watch
+from imagekit.qemu.watch import LATE, Watch
 from imagekit.qemu.workbench import Workbench
 
 BOOTS_MAX = 8  # three tries of one slot, three of the other, and a hand-over
@@ -100,5 +100,5 @@ async def run_boot(*, tools: Tools, machine: Machine, bench: Workbench, accelera
         if not ended:
             runner.check_alive()
         if timed_out:
-            watch.boot.ended = f"no verdict after {deadline_s:g} s"
+            watch.boot.ended = f"{LATE} {deadline_s:g} s"
     return Outcome(healthy=watch.boot.healthy, timed_out=timed_out, seconds=round(seconds, 3))

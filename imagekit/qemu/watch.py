@@ -16,6 +16,8 @@ from imagekit.qemu.phases import ORDER, Phase, PhaseClock, PhaseTime, hint
 from imagekit.qemu.transcript import Transcript
 
 LAST_LINES = 15
+WATCHDOG = "the watchdog's reset"
+LATE = "no verdict after"
 GUEST_OFF = "the guest switched itself off"
 
 
@@ -110,7 +112,7 @@ class Watch:
     def event(self, time_s: float, name: str, *, guest: bool, reason: str) -> None:
         """A QMP event (QEMU's qapi/run-state.json)."""
         if name == "WATCHDOG":
-            self._next_cause = "the watchdog's reset"
+            self._next_cause = WATCHDOG
             self.transcript.mark("the watchdog expired")
         elif name == "RESET":
             self.begin(time_s, self._next_cause or (f"the guest's reset ({reason})" if guest else "our reset"))
@@ -139,7 +141,12 @@ class Watch:
         told = f"boot {boot.number} did not get past {phase}"
         if boot.ended:
             told += f" ({boot.ended})"
-        return Failure(phase=phase, reasons=(told,), lines=lines, hint=hint(phase, lines))
+        likely = hint(phase, lines)
+        if boot.ended == WATCHDOG:
+            likely = "the guest hung and its watchdog reset it"
+        elif boot.ended and boot.ended.startswith(LATE):
+            likely += "; a slow host may need a longer --deadline"
+        return Failure(phase=phase, reasons=(told,), lines=lines, hint=likely)
 
     def _telling(self) -> Boot:
         """The latest boot; or the one before, where the deadline found the latest less far than that one came."""

@@ -8,8 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from imagekit.cli.boot import boot as boot_command
 from imagekit.cli.boot import Talker, cleaned
+from imagekit.cli.boot import boot as boot_command
 from imagekit.cli.main import main
 from imagekit.errors import ExitCode
 from imagekit.qemu.machine import MACHINES

@@ -98,6 +98,25 @@ def test_watchdog_is_named_as_the_cause_of_the_next_boot() -> None:
     assert seen.reboots == 1
 
 
+def test_boot_that_its_watchdog_ended_is_said_to_have_hung() -> None:
+    seen = watch()
+    boot_up_to_switch(seen, 0)
+    seen.console(13, b"[    3.7] watchdog: watchdog0: watchdog did not stop!\r\n")
+    assert "hung" not in (seen.failure().hint or "")
+    seen.event(60, "WATCHDOG", guest=False, reason="")
+    seen.event(60, "RESET", guest=False, reason="host-qmp-system-reset")
+    failure = seen.failure()
+    assert failure.phase is Phase.SYSTEMD
+    assert "watchdog reset it" in (failure.hint or "")
+
+
+def test_deadline_is_said_to_be_perhaps_too_short() -> None:
+    seen = watch()
+    boot_up_to_switch(seen, 0)
+    seen.boot.ended = "no verdict after 20 s"
+    assert "longer --deadline" in (seen.failure().hint or "")
+
+
 def test_our_own_reset_is_no_reboot_of_the_guest() -> None:
     seen = watch()
     seen.event(60, "RESET", guest=False, reason="host-qmp-system-reset")
