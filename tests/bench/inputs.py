@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ class Inputs:
     genimage_config: Path
     genimage_prepare: Path
     genimage_input: Path
+    folders_config: Path
+    folders: Path
 
 
 def write_inputs(manifest_path: Path, packages: Path, folder: Path) -> Inputs:
@@ -35,7 +38,12 @@ def write_inputs(manifest_path: Path, packages: Path, folder: Path) -> Inputs:
     config, prepare = _genimage(manifest, structures, esp, seed, trees, folder)
     empty = folder / "input"
     empty.mkdir()
-    return Inputs(variables=variables, genimage_config=config, genimage_prepare=prepare, genimage_input=empty)
+    for part in ("base", "kernel"):
+        subprocess.run(["fsck.erofs", f"--extract={folder / part}-a", packages / _file(slots[part])], check=True,
+                       stdout=subprocess.DEVNULL)
+    folders_config = _genimage_from_folders(structures, folder)
+    return Inputs(variables=variables, genimage_config=config, genimage_prepare=prepare, genimage_input=empty,
+                  folders_config=folders_config, folders=folder)
 
 
 def _file(package: dict[str, Any]) -> str:
@@ -101,15 +109,32 @@ def _genimage(manifest: dict[str, Any], structures: dict[str, Any], esp: list[tu
                       f" size = {structures[name]['size']}\n}}\n")
     config.append(f'image data.ext4 {{\n ext4 {{ use-mke2fs = true }}\n empty = true\n'
                   f" size = {structures['data']['size']}\n}}\n")
-    sources = {"esp": "esp.vfat", "seed": "seed.vfat", "data": "data.ext4",
-               "base-a": "@SCRATCH@/base-a", "kernel-a": "@SCRATCH@/kernel-a"}
+    config.append(_disk(structures, {"esp": "esp.vfat", "seed": "seed.vfat", "data": "data.ext4",
+                                     "base-a": "@SCRATCH@/base-a", "kernel-a": "@SCRATCH@/kernel-a"}))
+    prepare_path, config_path = folder / "prepare.sh", folder / "genimage.cfg.in"
+    prepare_path.write_text("\n".join(prepare) + "\n")
+    config_path.write_text("\n".join(config))
+    return config_path, prepare_path
+
+
+def _genimage_from_folders(structures: dict[str, Any], folder: Path) -> Path:
+    """genimage as its users know it: the content lies in folders, and it makes every file system itself."""
+    kinds = {"esp": 'vfat { extraargs = "-F 32 -s 4" }', "seed": 'vfat { extraargs = "-F 32 -s 4" }',
+             "base-a": "ext4 { use-mke2fs = true }", "kernel-a": "ext4 { use-mke2fs = true }"}
+    config = [f'image {name}.fs {{\n mountpoint = "/{name}"\n {kind}\n size = {structures[name]["size"]}\n}}\n'
+              for name, kind in kinds.items()]
+    config.append(f"image data.fs {{\n ext4 {{ use-mke2fs = true }}\n empty = true\n"
+                  f" size = {structures['data']['size']}\n}}\n")
+    config.append(_disk(structures, {name: f"{name}.fs" for name in (*kinds, "data")}))
+    path = folder / "genimage-folders.cfg"
+    path.write_text("\n".join(config))
+    return path
+
+
+def _disk(structures: dict[str, Any], sources: dict[str, str]) -> str:
     parts = ""
     for one in structures.values():
         image = f'image = "{sources[one["name"]]}"' if one["name"] in sources else ""
         parts += (f' partition {one["name"]} {{ {image}\n  offset = {one["start"]}\n  size = {one["size"]}\n'
                   f'  partition-type-uuid = {one["type"]}\n }}\n')
-    config.append("image disk.img {\n hdimage { partition-table-type = gpt }\n" + parts + "}\n")
-    prepare_path, config_path = folder / "prepare.sh", folder / "genimage.cfg.in"
-    prepare_path.write_text("\n".join(prepare) + "\n")
-    config_path.write_text("\n".join(config))
-    return config_path, prepare_path
+    return "image disk.img {\n hdimage { partition-table-type = gpt }\n" + parts + "}\n"

@@ -28,7 +28,8 @@ DEMO = TOP / "build" / "demo"
 FLOOR = Path(__file__).parent / "floor.sh"
 LABELS = {
     "floor": "(a) floor: by hand, with sfdisk, mtools, dd, veritysetup, mke2fs",
-    "genimage": "(b) genimage, with veritysetup and cat before it",
+    "genimage": "(b) genimage, given the packages as they are; veritysetup and cat before it",
+    "genimage-folders": "(b) genimage, from folders, making ext4 itself; no dm-verity",
     "packages": "(c) imagekit, from packages",
     "unchanged": "(d) imagekit, nothing changed",
     "one-changed": "(e) imagekit, one package changed",
@@ -85,6 +86,7 @@ def build_rounds(folder: Path, rounds: int) -> dict[str, Any]:
     ways: dict[str, Callable[[Path], Cost]] = {
         "floor": lambda scratch: by_hand(inputs, scratch),
         "genimage": lambda scratch: by_genimage(inputs, scratch),
+        "genimage-folders": lambda scratch: by_genimage_from_folders(inputs, scratch),
         "packages": lambda scratch: by_imagekit(DEMO / "packages", scratch / "out", scratch),
         "unchanged": lambda scratch: by_imagekit(DEMO / "packages", folder / "kept", scratch),
         "one-changed": lambda scratch: after_a_change(changed, folder / "kept", scratch),
@@ -116,6 +118,12 @@ def by_genimage(inputs: Inputs, scratch: Path) -> Cost:
                f" --rootpath {inputs.genimage_input} --inputpath {inputs.genimage_input}"
                f" --tmppath {scratch}/tmp --outputpath {scratch}/out")
     return measure(["sh", "-c", command], env=os.environ, log=scratch / "log")
+
+
+def by_genimage_from_folders(inputs: Inputs, scratch: Path) -> Cost:
+    return measure(["genimage", "--config", inputs.folders_config, "--rootpath", inputs.folders, "--inputpath",
+                    inputs.genimage_input, "--tmppath", scratch / "tmp", "--outputpath", scratch / "out"],
+                   env=os.environ, log=scratch / "log")
 
 
 def by_imagekit(packages: Path, out: Path, scratch: Path) -> Cost:
