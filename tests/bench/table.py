@@ -21,8 +21,9 @@ PHASES = ("firmware", "loader", "kernel", "initrd", "systemd", "health")
 HEAD = """# Benchmarks
 
 This page is generated: `python tests/bench/table.py` writes it from the records in [benchmarks/](benchmarks/), and a
-test runs that again. `invoke bench` makes a new record. All rows of a table come from one run, interleaved, and make an
-image of the same content; read the ratios, the seconds belong to one machine.
+test runs that again. `invoke bench` makes a new record. All rows of a table come from one run, interleaved; read the
+ratios, the seconds belong to one machine. The rows of a build make images of the same content, but for genimage from
+folders: the same files, in ext4 instead of EROFS and without hash trees.
 """
 
 
