@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from imagekit.errors import DocumentError
+from imagekit.rules import Rule, YamlRules
 from imagekit.schema import Path, Problems
 from imagekit.units import parse_size
 
@@ -25,7 +26,7 @@ class Node:
         self._value: dict[str, Any] = value if isinstance(value, dict) else {}
         self.readable = isinstance(value, dict) or value is None
         if not self.readable:
-            problems.add(path, f"a map is needed, not {kind(value)}")
+            problems.add(path, f"a map is needed, not {kind(value)}", YamlRules.MAP)
 
     def __contains__(self, key: str) -> bool:
         return self._value.get(key) is not None
@@ -36,9 +37,9 @@ class Node:
     def raw(self, key: str) -> Any:
         return self._value.get(key)
 
-    def problem(self, key: str | None, text: str) -> None:
+    def problem(self, key: str | None, text: str, rule: Rule | None = None) -> None:
         """Note a problem of the field `key`, or of the map itself."""
-        self.problems.add((*self.path, key) if key is not None and key in self._value else self.path, text)
+        self.problems.add((*self.path, key) if key is not None and key in self._value else self.path, text, rule)
 
     def map(self, key: str) -> Node:
         """The map under `key`; an empty one if it is absent."""
@@ -56,7 +57,7 @@ class Node:
         if value is None:
             return []
         if not isinstance(value, list):
-            self.problem(key, f"a list is needed, not {kind(value)}")
+            self.problem(key, f"a list is needed, not {kind(value)}", YamlRules.LIST)
             return []
         return value
 
@@ -71,7 +72,7 @@ class Node:
             if isinstance(item, str | int | float) and not isinstance(item, bool):
                 result.append(str(item))
             else:
-                self.problems.add((*self.path, key, index), f"a string is needed, not {kind(item)}")
+                self.problems.add((*self.path, key, index), f"a string is needed, not {kind(item)}", YamlRules.STRING)
         return tuple(result)
 
     def string(self, key: str, default: str = "") -> str:
@@ -79,14 +80,15 @@ class Node:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            self.problem(key, f"a string is needed, not {kind(value)}")
+            self.problem(key, f"a string is needed, not {kind(value)}", YamlRules.STRING)
             return default
         return str(value)
 
     def boolean(self, key: str) -> bool:
         value = self._value.get(key, False)
         if not isinstance(value, bool):
-            self.problem(key, f"true or false is needed, not {kind(value)}")
+            self.problem(key, f"true or false is needed, not {kind(value)}",
+                         YamlRules.BOOLEAN)
             return False
         return value
 
@@ -98,10 +100,10 @@ class Node:
         try:
             return parse_size(value if isinstance(value, str | int) else repr(value), where=key)
         except DocumentError as error:
-            self.problem(key, error.message.removeprefix(f"{key}: "))
+            self.problem(key, error.message.removeprefix(f"{key}: "), YamlRules.QUANTITY)
             return None
 
-    def choice(self, key: str, allowed: dict[str, Any], what: str) -> Any:
+    def choice(self, key: str, allowed: dict[str, Any], what: str, rule: Rule | None = None) -> Any:
         """The value that `allowed` has for the text under `key`; None if it is absent or noted as wrong."""
         if key not in self:
             return None
@@ -109,15 +111,15 @@ class Node:
         if not text and self.raw(key) != "":
             return None
         if text not in allowed:
-            self.problem(key, f"{text!r} is not a {what}: allowed are {', '.join(allowed)}")
+            self.problem(key, f"{text!r} is not a {what}: allowed are {', '.join(allowed)}", rule)
             return None
         return allowed[text]
 
-    def only(self, *allowed: str, what: str) -> None:
+    def only(self, *allowed: str, what: str, rule: Rule | None = None) -> None:
         """Note every field that is present but not among `allowed`."""
         for key in self._value:
             if key not in allowed:
-                self.problem(key, f"not allowed {what}")
+                self.problem(key, f"not allowed {what}", rule)
 
 
 def kind(value: object) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from imagekit.errors import DocumentError
+from imagekit.rules import Rule
 
 Path = tuple[str | int, ...]
 
@@ -30,12 +31,15 @@ class Source:
     lines: dict[Path, int] = field(repr=False)
 
     def where(self, path: Path) -> str:
-        """`FILE:LINE: a.b[2].c` for the node at `path`, or for its nearest parent that has a line."""
+        """`FILE:LINE: a.b[2].c` for the node at `path`."""
+        return f"{self.name}:{self.line(path)}: {dotted(path)}"
+
+    def line(self, path: Path) -> int:
+        """The line of the node at `path`, or of its nearest parent that has one."""
         known = path
         while known and known not in self.lines:
             known = known[:-1]
-        line = self.lines.get(known, 1)
-        return f"{self.name}:{line}: {dotted(path)}"
+        return self.lines.get(known, 1)
 
 
 def dotted(path: Path) -> str:
@@ -46,26 +50,61 @@ def dotted(path: Path) -> str:
     return text or "document"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong, or will hurt, in a document."""
+
+    name: str  # of the document
+    line: int
+    path: Path
+    text: str
+    rule: Rule | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.line}: {dotted(self.path)}: {self.text}"
+
+
+class DocumentProblems(DocumentError):
+    """A document that breaks rules of its format: all of `problems`, at least one."""
+
+    def __init__(self, name: str, problems: tuple[Problem, ...]) -> None:
+        lines = tuple(map(str, problems))
+        if len(lines) == 1:
+            super().__init__(lines[0])
+        else:
+            super().__init__(f"cannot use {name}: {len(lines)} problems", details=lines)
+        self.problems = problems
+
+
 class Problems:
-    """Collects all problems of one document, to be raised at once."""
+    """Collects all problems of one document, to be raised at once, and warnings beside them."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._lines: list[str] = []
+        self._found: list[Problem] = []
+        self._warnings: list[Problem] = []
 
-    def add(self, path: Path, text: str) -> None:
-        self._lines.append(f"{self._source.where(path)}: {text}")
+    def add(self, path: Path, text: str, rule: Rule | None = None) -> None:
+        self._found.append(self._problem(path, text, rule))
+
+    def warn(self, path: Path, text: str, rule: Rule | None = None) -> None:
+        """Note what the format accepts and somebody will regret."""
+        self._warnings.append(self._problem(path, text, rule))
+
+    def _problem(self, path: Path, text: str, rule: Rule | None) -> Problem:
+        return Problem(name=self._source.name, line=self._source.line(path), path=path, text=text, rule=rule)
 
     def __bool__(self) -> bool:
-        return bool(self._lines)
+        return bool(self._found)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        return tuple(self._warnings)
 
     def raise_if_any(self) -> None:
-        """Raises: DocumentError: with the first problem as its message and all of them as details."""
-        if not self._lines:
-            return
-        count = len(self._lines)
-        message = self._lines[0] if count == 1 else f"cannot use {self._source.name}: {count} problems"
-        raise DocumentError(message, details=() if count == 1 else tuple(self._lines))
+        """Raises: DocumentProblems: if there was any problem."""
+        if self._found:
+            raise DocumentProblems(self._source.name, tuple(self._found))
 
 
 def near(word: str, known: Iterable[str]) -> str:
