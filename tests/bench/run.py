@@ -28,8 +28,8 @@ DEMO = TOP / "build" / "demo"
 FLOOR = Path(__file__).parent / "floor.sh"
 LABELS = {
     "floor": "(a) floor: by hand, with sfdisk, mtools, dd, veritysetup, mke2fs",
-    "genimage": "(b) genimage, given the packages as they are; veritysetup and cat before it",
-    "genimage-folders": "(b) genimage, from folders, making ext4 itself; no dm-verity",
+    "genimage": "(b) genimage, handed finished slot files that veritysetup and cat made before it",
+    "genimage-folders": "(b) genimage, from folders; mkfs.erofs and veritysetup run by it",
     "packages": "(c) imagekit, from packages",
     "unchanged": "(d) imagekit, nothing changed",
     "one-changed": "(e) imagekit, one package changed",
