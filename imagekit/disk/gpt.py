@@ -1,9 +1,10 @@
 """The GUID partition table: a protective MBR, a header with its entries, and a backup of both at the disk's end.
 
-Decides the geometry that every imagekit disk has (128 entries of 128 bytes, tables as close to the ends as they go) and
-reads any other legal one. Where partitions lie is `imagekit.plan`'s business; here they are bytes, half-open, and the
-format's inclusive last LBA stays inside. A reader learns about damage that the other copy made good from
-`Table.problems`; what cannot be read at all, or contradicts itself, is a `DocumentError`.
+Decides the geometry that every imagekit disk has (128 entries of 128 bytes, or fewer where a board's boot code lies in
+the way of so many; tables as close to the ends as they go) and reads any other legal one. Where partitions lie is
+`imagekit.plan`'s business; here they are bytes, half-open, and the format's inclusive last LBA stays inside. A reader
+learns about damage that the other copy made good from `Table.problems`; what cannot be read at all, or contradicts
+itself, is a `DocumentError`.
 
 Source: UEFI specification 2.10, sections 5.2 and 5.3; attribute bits 59 to 63: Discoverable Partitions Specification.
 Integers are little-endian, GUIDs in the mixed order of EFI:
@@ -24,10 +25,11 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from imagekit.errors import DocumentError, PlanError
-from imagekit.units import SECTOR
+from imagekit.units import SECTOR, align_up
 
 NAME_UNITS = 36
 ENTRIES = 128
+LEAST_ENTRIES = 4  # a sector of 512 bytes of them
 SECTORS = (512, 4096)
 
 ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
@@ -72,6 +74,7 @@ class Table:
     partitions: tuple[Partition, ...]
     disk_size: int
     sector: int = SECTOR
+    entries: int = ENTRIES
     problems: tuple[str, ...] = field(default=(), compare=False)
 
     def find(self, name: str) -> Partition | None:
@@ -79,10 +82,15 @@ class Table:
         return next((partition for partition in self.partitions if partition.name == name), None)
 
 
-def usable_extent(disk_size: int, sector: int = SECTOR) -> tuple[int, int]:
+def array_size(entries: int = ENTRIES, sector: int = SECTOR) -> int:
+    """The bytes that this many entries take, in whole sectors."""
+    return align_up(entries * _ENTRY.size, sector)
+
+
+def usable_extent(disk_size: int, sector: int = SECTOR, entries: int = ENTRIES) -> tuple[int, int]:
     """The bytes of a disk that partitions may take: between the two tables."""
-    table = ENTRIES * _ENTRY.size
-    return 2 * sector + table, disk_size - sector - table
+    array = array_size(entries, sector)
+    return 2 * sector + array, disk_size - sector - array
 
 
 def encode(table: Table) -> tuple[tuple[int, bytes], ...]:
@@ -93,22 +101,26 @@ def encode(table: Table) -> tuple[tuple[int, bytes], ...]:
     """
     _check(table)
     sector, sectors = table.sector, table.disk_size // table.sector
-    array = bytearray(ENTRIES * _ENTRY.size)
+    array = bytearray(table.entries * _ENTRY.size)
     for partition in table.partitions:
         _ENTRY.pack_into(array, (partition.index - 1) * _ENTRY.size, partition.type_guid.bytes_le,
                          partition.unique_guid.bytes_le, partition.start // sector, partition.end // sector - 1,
                          partition.attributes, partition.name.encode("utf-16-le"))
-    backup_entries = sectors - 1 - len(array) // sector
+    whole = bytes(array).ljust(array_size(table.entries, sector), b"\0")
+    backup_entries = sectors - 1 - len(whole) // sector
     primary = _header(table, here=1, other=sectors - 1, entries=2, array=bytes(array))
     backup = _header(table, here=sectors - 1, other=1, entries=backup_entries, array=bytes(array))
     return ((0, _protective_mbr(sectors).ljust(sector, b"\0")),
-            (sector, primary + array),
-            (backup_entries * sector, bytes(array) + backup))
+            (sector, primary + whole),
+            (backup_entries * sector, whole + backup))
 
 
 def _check(table: Table) -> None:
     problems = []
-    low, high = usable_extent(table.disk_size, table.sector)
+    if not LEAST_ENTRIES <= table.entries <= ENTRIES:
+        raise PlanError(f"cannot encode partition table: {table.entries} entries, allowed are {LEAST_ENTRIES} to"
+                        f" {ENTRIES}")
+    low, high = usable_extent(table.disk_size, table.sector, table.entries)
     if table.sector not in SECTORS or table.disk_size % table.sector or high <= low:
         raise PlanError(f"cannot encode partition table: a disk of {table.disk_size} bytes in sectors of"
                         f" {table.sector} cannot hold one")
@@ -123,8 +135,8 @@ def _check(table: Table) -> None:
             problems.append(f"{what} begins at {partition.start}, before {last.name!r} ends at {last.end}")
         if len(partition.name.encode("utf-16-le")) > 2 * NAME_UNITS or "\0" in partition.name:
             problems.append(f"{what}: its name takes more than {NAME_UNITS} UTF-16 units, or has a NUL")
-        if not 1 <= partition.index <= ENTRIES:
-            problems.append(f"{what}: allowed are the numbers 1 to {ENTRIES}")
+        if not 1 <= partition.index <= table.entries:
+            problems.append(f"{what}: allowed are the numbers 1 to {table.entries}")
         last = partition
     for kind, values in (("number", [item.index for item in table.partitions]),
                          ("unique GUID", [item.unique_guid.int for item in table.partitions])):
@@ -141,9 +153,9 @@ def _protective_mbr(sectors: int) -> bytes:
 
 
 def _header(table: Table, *, here: int, other: int, entries: int, array: bytes) -> bytes:
-    low, high = usable_extent(table.disk_size, table.sector)
+    low, high = usable_extent(table.disk_size, table.sector, table.entries)
     fields = [_MAGIC, _REVISION, _HEADER.size, 0, 0, here, other, low // table.sector, high // table.sector - 1,
-              table.disk_guid.bytes_le, entries, ENTRIES, _ENTRY.size, zlib.crc32(array)]
+              table.disk_guid.bytes_le, entries, table.entries, _ENTRY.size, zlib.crc32(array)]
     fields[3] = zlib.crc32(_HEADER.pack(*fields))
     return _HEADER.pack(*fields).ljust(table.sector, b"\0")
 
@@ -242,7 +254,7 @@ def _table(copies: list[_Copy], sector: int, size: int, problems: list[str]) -> 
         raise DocumentError(f"cannot read partition table: partitions reach up to byte {ends}, the disk has {size}",
                             hint="the image was cut short: make or fetch it again")
     return Table(disk_guid=chosen.disk_guid, partitions=partitions, disk_size=disk_size, sector=sector,
-                 problems=tuple(problems))
+                 entries=len(chosen.array) // chosen.entry_size, problems=tuple(problems))
 
 
 def _partitions(copy: _Copy, sector: int) -> tuple[Partition, ...]:

@@ -64,10 +64,10 @@ def locate(image: BinaryIO, offset: int) -> tuple[str, ...]:
         return ("a disk without a readable partition table",)
     for name, first, entries in (("primary", table.sector, 2 * table.sector),
                                  ("backup", table.disk_size - table.sector,
-                                  gpt.usable_extent(table.disk_size, table.sector)[1])):
+                                  gpt.usable_extent(table.disk_size, table.sector, table.entries)[1])):
         if first <= offset < first + table.sector:
             return (f"{name} GPT header", *_field(fields.GPT_HEADER, offset - first))
-        if entries <= offset < entries + gpt.ENTRIES * fields.GPT_ENTRY_SIZE:
+        if entries <= offset < entries + table.entries * fields.GPT_ENTRY_SIZE:
             index, within = divmod(offset - entries, fields.GPT_ENTRY_SIZE)
             named = next((f" ({item.name!r})" for item in table.partitions if item.index == index + 1), "")
             return (f"{name} GPT entry {index + 1}{named}", *_field(fields.GPT_ENTRY, within))

@@ -25,8 +25,8 @@ PARTITIONS = tuple(
     for index, name in enumerate(NAMES, 1))
 
 
-def written(path: Path, sector: int) -> gpt.Table:
-    table = gpt.Table(disk_guid=DISK, partitions=PARTITIONS, disk_size=SIZE, sector=sector)
+def written(path: Path, sector: int, *, entries: int = gpt.ENTRIES) -> gpt.Table:
+    table = gpt.Table(disk_guid=DISK, partitions=PARTITIONS, disk_size=SIZE, sector=sector, entries=entries)
     with path.open("wb") as stream:
         stream.truncate(SIZE)
         for offset, piece in gpt.encode(table):
@@ -84,3 +84,23 @@ def test_table_made_by_gdisk_is_read(run_tool: Callable[..., str], tmp_path: Pat
     assert [(item.index, item.name, item.start, item.attributes) for item in found.partitions] == [
         (1, "boot", MIB, gpt.LEGACY_BOOT), (3, "rest", 9 * MIB, 0)]
     assert found.partitions[0].type_guid == gpt.ESP
+
+
+def test_table_with_room_for_boot_code_at_8_kib_is_read_by_all(run_tool: Callable[..., str], tmp_path: Path) -> None:
+    table = written(tmp_path / "disk", 512, entries=56)
+    told = json.loads(run_tool("sfdisk", "--json", tmp_path / "disk"))["partitiontable"]
+    assert told["firstlba"] * 512 == 8192
+    assert [(item["name"], item["start"] * 512) for item in told["partitions"]] == [
+        (item.name, item.start) for item in table.partitions]
+    assert "No errors detected" in run_tool("sfdisk", "--verify", tmp_path / "disk")
+    assert "No problems found" in run_tool("sgdisk", "-v", tmp_path / "disk")
+    assert "Partition table holds up to 56 entries" in run_tool("sgdisk", "-p", tmp_path / "disk")
+
+
+def test_small_table_written_again_by_gdisk_keeps_its_size(run_tool: Callable[..., str], tmp_path: Path) -> None:
+    table = written(tmp_path / "disk", 512, entries=56)
+    run_tool("sgdisk", "-c", "1:other", tmp_path / "disk")
+    with (tmp_path / "disk").open("rb") as stream:
+        found = gpt.decode(stream)
+    assert (found.entries, found.problems) == (56, ())
+    assert [item.name for item in found.partitions] == ["other", *(item.name for item in table.partitions[1:])]

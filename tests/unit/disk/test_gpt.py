@@ -222,3 +222,26 @@ def test_flipped_and_cut_disks_give_an_answer_or_a_document_error(flips: list[tu
         except DocumentError:
             continue
         assert all(item.end <= len(candidate) for item in found.partitions)
+
+
+@pytest.mark.parametrize(("sector", "entries", "first"), [
+    (512, 56, 8192), (512, 4, 1536), (512, 57, 8704), (4096, 56, 16384), (4096, 128, 24576)])
+def test_table_of_fewer_entries_leaves_more_room(sector: int, entries: int, first: int) -> None:
+    low, high = gpt.usable_extent(8 * MIB, sector, entries)
+    assert (low, 8 * MIB - high) == (first, first - sector)
+    made = gpt.Table(disk_guid=DISK, partitions=(partition(1, low, high),), disk_size=8 * MIB, sector=sector,
+                     entries=entries)
+    found = decoded(disk(made))
+    assert found == made
+    assert found.entries == entries
+
+
+def test_partition_that_a_small_table_has_no_entry_for_is_refused() -> None:
+    with pytest.raises(PlanError, match="the numbers 1 to 4"):
+        gpt.encode(gpt.Table(disk_guid=DISK, partitions=(partition(5, MIB, 2 * MIB),), disk_size=8 * MIB, entries=4))
+
+
+@pytest.mark.parametrize("entries", [0, 3, 129])
+def test_number_of_entries_has_limits(entries: int) -> None:
+    with pytest.raises(PlanError, match="allowed are 4 to 128"):
+        gpt.encode(gpt.Table(disk_guid=DISK, partitions=(), disk_size=8 * MIB, entries=entries))
