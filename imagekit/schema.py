@@ -98,6 +98,10 @@ class Problems:
         return bool(self._found)
 
     @property
+    def found(self) -> tuple[Problem, ...]:
+        return tuple(self._found)
+
+    @property
     def warnings(self) -> tuple[Problem, ...]:
         return tuple(self._warnings)
 
