@@ -65,24 +65,43 @@ class Node:
         """The items of a list of maps."""
         return [Node(self.problems, (*self.path, key, index), item) for index, item in enumerate(self.items(key))]
 
+    def text(self, key: str, default: str = "") -> str:
+        """Any scalar as it was written: what the field's YAML reader puts into a string."""
+        path, value = (*self.path, key), self._value.get(key)
+        found = self.problems.source.text(path, value)
+        if found is None and value is not None:
+            self.problem(key, f"a string is needed, not {kind(value)}", YamlRules.STRING)
+        return default if found is None else found
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of scalars as they were written; nothing counts as an empty string."""
+        result = []
+        for index, item in enumerate(self.items(key)):
+            path = (*self.path, key, index)
+            found = self.problems.source.text(path, item)
+            if found is None and item is not None:
+                self.problems.add(path, f"a string is needed, not {kind(item)}", YamlRules.STRING)
+            result.append(found or "")
+        return tuple(result)
+
     def strings(self, key: str) -> tuple[str, ...]:
         """A list of strings; numbers count as the text they were written as."""
         result = []
         for index, item in enumerate(self.items(key)):
-            if isinstance(item, str | int | float) and not isinstance(item, bool):
-                result.append(str(item))
+            text = self.problems.source.text((*self.path, key, index), item)
+            if text is not None and not isinstance(item, bool):
+                result.append(text)
             else:
                 self.problems.add((*self.path, key, index), f"a string is needed, not {kind(item)}", YamlRules.STRING)
         return tuple(result)
 
     def string(self, key: str, default: str = "") -> str:
+        """A string; a number counts as the text it was written as, a boolean does not."""
         value = self._value.get(key)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
+        if isinstance(value, bool):
             self.problem(key, f"a string is needed, not {kind(value)}", YamlRules.STRING)
             return default
-        return str(value)
+        return self.text(key, default)
 
     def boolean(self, key: str) -> bool:
         value = self._value.get(key, False)

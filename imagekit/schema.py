@@ -8,27 +8,30 @@ constructor that turns the source into a value.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import yaml
-
 from imagekit.errors import DocumentError
-from imagekit.rules import Rule
-
-Path = tuple[str | int, ...]
+from imagekit.rules import Rule, YamlRules
+from imagekit.yamltree import MAX_DEPTH, Fault, Path, read_tree
 
 MAX_DOCUMENT = 1 << 20
-MAX_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A document's plain value (dict, list, str, int, float, bool, None) with the line of every node."""
+    """A document's plain value (dict, list, str, int, float, bool, None) with the line of every node.
+
+    `texts` has what each scalar that is no string was written as: `1.10` is a number to YAML and a version to a format.
+    `other_keys` are the keys that are no strings to YAML (`on`, `1`); `notes` what was odd and is no reason to refuse.
+    """
 
     name: str
     value: Any
     lines: dict[Path, int] = field(repr=False)
+    texts: dict[Path, str] = field(repr=False, default_factory=dict)
+    other_keys: frozenset[Path] = field(repr=False, default=frozenset())
+    notes: tuple[Problem, ...] = ()
 
     def where(self, path: Path) -> str:
         """`FILE:LINE: a.b[2].c` for the node at `path`."""
@@ -40,6 +43,12 @@ class Source:
         while known and known not in self.lines:
             known = known[:-1]
         return self.lines.get(known, 1)
+
+    def text(self, path: Path, value: object) -> str | None:
+        """The scalar `value` at `path` as it was written; None for maps, lists and nothing."""
+        if value is None or isinstance(value, dict | list):
+            return None
+        return value if isinstance(value, str) else self.texts.get(path, str(value))
 
 
 def dotted(path: Path) -> str:
@@ -80,9 +89,9 @@ class Problems:
     """Collects all problems of one document, to be raised at once, and warnings beside them."""
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        self.source = source
         self._found: list[Problem] = []
-        self._warnings: list[Problem] = []
+        self._warnings: list[Problem] = list(source.notes)
 
     def add(self, path: Path, text: str, rule: Rule | None = None) -> None:
         self._found.append(self._problem(path, text, rule))
@@ -92,7 +101,7 @@ class Problems:
         self._warnings.append(self._problem(path, text, rule))
 
     def _problem(self, path: Path, text: str, rule: Rule | None) -> Problem:
-        return Problem(name=self._source.name, line=self._source.line(path), path=path, text=text, rule=rule)
+        return Problem(name=self.source.name, line=self.source.line(path), path=path, text=text, rule=rule)
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -108,7 +117,11 @@ class Problems:
     def raise_if_any(self) -> None:
         """Raises: DocumentProblems: if there was any problem."""
         if self._found:
-            raise DocumentProblems(self._source.name, tuple(self._found))
+            raise DocumentProblems(self.source.name, tuple(self._found))
+
+
+__all__ = ["MAX_DEPTH", "MAX_DOCUMENT", "DocumentProblems", "Path", "Problem", "Problems", "Source", "check_shape",
+           "dotted", "load_yaml", "near"]
 
 
 def near(word: str, known: Iterable[str]) -> str:
@@ -119,67 +132,42 @@ def near(word: str, known: Iterable[str]) -> str:
     return f", did you mean {found[0]!r}?" if found else ""
 
 
-def load_yaml(text: str | bytes, *, name: str) -> Source:
-    """Read one YAML document by the safe subset: no duplicate keys, no aliases, bounded size and depth.
+def load_yaml(text: str | bytes, *, name: str, repeated_keys: bool = False) -> Source:
+    """Read one YAML document, bounded in size, depth and aliases (`imagekit.yamltree`).
+
+    With `repeated_keys` the last of several equal keys counts, and the source notes it: so do the field's readers with
+    the field's documents. In ours such a key is refused.
 
     Raises:
-        DocumentError: not UTF-8, not YAML, too large or deep, a key repeated, an anchor used.
+        DocumentProblems: not UTF-8, not YAML, too large or deep, a key repeated.
     """
-    raw = text.encode("utf-8") if isinstance(text, str) else text
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(raw) > MAX_DOCUMENT:
-        raise DocumentError(f"cannot read {name}: {len(raw)} bytes, at most {MAX_DOCUMENT} are allowed")
+        raise _refused(name, 1, (), f"{len(raw)} bytes came, at most {MAX_DOCUMENT} are allowed", YamlRules.SIZE)
     try:
         decoded = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DocumentError(f"cannot read {name}: not UTF-8 at byte {error.start}") from error
-    loader = yaml.SafeLoader(decoded)
+        raise _refused(name, raw.count(b"\n", 0, error.start) + 1, (),
+                       f"the byte {raw[error.start]:#04x} at {error.start} is not UTF-8", YamlRules.UTF8) from error
     try:
-        _refuse_depth(decoded, name)
-        node = loader.get_single_node()
-        lines: dict[Path, int] = {(): 1}
-        if node is None:
-            return Source(name=name, value=None, lines=lines)
-        value = _build(loader, node, (), lines, name)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise DocumentError(f"{name}:{line}: not valid YAML: {error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise DocumentError(f"cannot read {name}: not valid YAML: {error}") from error
-    finally:
-        loader.dispose()
-    return Source(name=name, value=value, lines=lines)
+        tree = read_tree(decoded.removeprefix("\ufeff"))
+    except Fault as fault:
+        raise _refused(name, fault.line, fault.path, fault.text, fault.rule) from fault
+    repeated = tuple(Problem(name=name, line=line, path=path, rule=YamlRules.REPEATED_LAST,
+                             text="this key stands in its map already, the last one counts")
+                     for path, line in tree.repeated)
+    if repeated and not repeated_keys:
+        raise DocumentProblems(name, tuple(replace(item, text="key repeated", rule=YamlRules.REPEATED)
+                                           for item in repeated))
+    overridden = tuple(Problem(name=name, line=line, path=path, rule=YamlRules.MERGE_LATE,
+                               text="the merge on this line changes this key: put << first")
+                       for path, line in tree.overridden)
+    return Source(name=name, value=tree.value, lines=tree.lines, texts=tree.texts, other_keys=tree.other_keys,
+                  notes=repeated + overridden)
 
 
-def _refuse_depth(text: str, name: str) -> None:
-    """Count nesting on the event stream, before anything recursive sees the document."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1 if event.start_mark else 1
-        if isinstance(event, yaml.AliasEvent):
-            raise DocumentError(f"{name}:{line}: aliases are not allowed here: write the value out")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise DocumentError(f"{name}:{line}: nested deeper than {MAX_DEPTH} levels")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-
-
-def _build(loader: yaml.SafeLoader, node: yaml.Node, path: Path, lines: dict[Path, int], name: str) -> Any:
-    lines[path] = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = str(loader.construct_object(key_node))
-            if key in result:
-                raise DocumentError(f"{name}:{key_node.start_mark.line + 1}: {dotted((*path, key))}: key repeated")
-            result[key] = _build(loader, value_node, (*path, key), lines, name)
-            lines[(*path, key)] = key_node.start_mark.line + 1
-        return result
-    if isinstance(node, yaml.SequenceNode):
-        return [_build(loader, item, (*path, index), lines, name) for index, item in enumerate(node.value)]
-    return loader.construct_object(node)
+def _refused(name: str, line: int, path: Path, text: str, rule: Rule) -> DocumentProblems:
+    return DocumentProblems(name, (Problem(name=name, line=line, path=path, text=text, rule=rule),))
 
 
 def check_shape(source: Source, schema: dict[str, Any]) -> None:

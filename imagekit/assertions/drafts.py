@@ -169,7 +169,7 @@ class _Refused:
 
 
 def _load_yaml(raw: bytes, name: str) -> tuple[Source, Any]:
-    source = load_yaml(raw, name=name)  # bounds size and depth, refuses aliases and repeated keys
+    source = load_yaml(raw, name=name)  # bounds size, depth and aliases, refuses repeated keys
     node = yaml.compose(raw.decode("utf-8"), Loader=yaml.SafeLoader)
     return source, None if node is None else _value(node)
 
