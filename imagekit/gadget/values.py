@@ -89,6 +89,11 @@ class StructureType:
     def in_table(self) -> bool:
         return self.mbr is not None or self.guid is not None
 
+    def __str__(self) -> str:
+        parts = [f"{self.mbr:02X}"] if self.mbr is not None else []
+        parts += [str(self.guid).upper()] if self.guid is not None else []
+        return ",".join(parts) or "bare"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileContent:

@@ -2,25 +2,28 @@
 
 Nothing here touches a file: a `Volume` goes in, a `VolumeLayout` comes out, and equal input gives an equal layout.
 Sizes and offsets are bytes; extents are half-open. The volume's structures are in disk order already
-(`imagekit.gadget` orders them), so one pass is enough.
+(`imagekit.gadget` orders them), so one pass is enough; each gets its largest size. What a volume leaves to the device
+cannot be laid out: `imagekit.plan.spans` tells what can be said of it.
 
-Source: gadget.yaml rules (snapd gadget/layout.go); UEFI 2.10 section 5.3 for the room that GPT takes.
+Source: gadget.yaml rules (snapd gadget/layout.go); UEFI 2.10 section 5.3 for the room that GPT takes, 5.2 for MBR's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from imagekit.disk import gpt, mbr
 from imagekit.errors import PlanError
 from imagekit.gadget import Role, Schema, Structure, Volume
+from imagekit.plan.spans import FIRST_IMPLIED
 from imagekit.units import MIB, SECTOR, align_up, iec
 
-FIRST_IMPLIED = 1 * MIB  # an offset left out never falls below this (gadget.yaml rules)
 MAX_DISK = 1 << 60  # what a file can be asked to be, with room to calculate
 TAIL_RESERVED = 1 * MIB  # backup GPT: 33 sectors, rounded up
-GPT_START = 1 * SECTOR
-GPT_END = 34 * SECTOR  # protective MBR, header, 128 entries
 NAME_LIMIT = 36  # UTF-16 units of a GPT partition name
+POINTER_SIZE = 4  # of an offset-write
+IMAGE_SCHEMAS = (Schema.GPT, Schema.MBR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +40,29 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pointer:
+    """A resolved offset-write: at `offset` of the disk stands the first `sector` of the structure `of`."""
+
+    of: Structure
+    offset: int
+    sector: int
+
+    @property
+    def content(self) -> bytes:
+        """The four bytes."""
+        return self.sector.to_bytes(POINTER_SIZE, "little")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeLayout:
-    """Placements in ascending order, none overlapping, all within `disk_size`."""
+    """Placements in ascending order, none overlapping, all within `disk_size`; `entries` is the GPT's."""
 
     volume: Volume
     placements: tuple[Placement, ...]
     disk_size: int
+    sector: int = SECTOR
+    entries: int = gpt.ENTRIES
+    pointers: tuple[Pointer, ...] = ()
 
     def named(self, name: str) -> Placement:
         """The placement of the structure called `name`. Raises: PlanError: there is none."""
@@ -58,14 +78,22 @@ class VolumeLayout:
                 return placement
         raise PlanError(f"cannot lay out volume {self.volume.name!r}: no structure has the role {role.value}")
 
+    @property
+    def partitions(self) -> tuple[Placement, ...]:
+        """The placements that the partition table has entries for, in its order."""
+        return tuple(item for item in self.placements if item.structure.type.in_table)
 
-def lay_out(volume: Volume) -> VolumeLayout:
+
+def lay_out(volume: Volume, *, sector: int = SECTOR, entries: int = gpt.ENTRIES) -> VolumeLayout:
     """Place the structures, each at its declared offset or at the end of the one before.
 
+    `sector` is the disk's logical sector, 512 or 4096 bytes; `entries` the number of entries of a GPT.
+
     Raises:
-        PlanError: a structure starts in space that is taken, has no size, or cannot be in the partition table; no disk
-            is as large.
+        PlanError: a structure starts in space that is taken, has no size, or cannot be in the partition table; the
+            volume is no disk, or leaves its schema to the device; no disk is as large.
     """
+    _check_volume(volume, sector, entries)
     placements: list[Placement] = []
     taken = 0
     for structure in volume.structures:
@@ -74,14 +102,43 @@ def lay_out(volume: Volume) -> VolumeLayout:
             raise PlanError(
                 f"cannot place structure {structure.title!r} of volume {volume.name!r} at {iec(start)}: the disk is"
                 f" taken up to {iec(taken)}", hint="raise its offset, or leave the offset out")
-        _check_table(volume, structure, start, end)
+        _check_table(volume, structure, start, end, sector=sector, entries=entries)
         taken = end
         placements.append(Placement(structure=structure, start=start, end=end))
-    disk_size = align_up(taken, MIB) + TAIL_RESERVED
+    disk_size = align_up(taken, MIB) + (TAIL_RESERVED if volume.schema is Schema.GPT else 0)
     if disk_size > MAX_DISK:
         raise PlanError(f"cannot lay out volume {volume.name!r}: it needs a disk of {iec(disk_size)}, at most"
                         f" {iec(MAX_DISK)} are possible")
-    return VolumeLayout(volume=volume, placements=tuple(placements), disk_size=disk_size)
+    return VolumeLayout(volume=volume, placements=tuple(placements), disk_size=disk_size, sector=sector,
+                        entries=entries, pointers=tuple(_pointers(volume, placements, sector, entries)))
+
+
+def table_extents(schema: Schema, *, sector: int = SECTOR, entries: int = gpt.ENTRIES) -> tuple[tuple[int, int], ...]:
+    """The bytes at the disk's start that a partition table takes; boot code lies before them."""
+    first = (mbr.TABLE_OFFSET, 512)
+    if schema is not Schema.GPT:
+        return (first,)
+    return (first, (sector, gpt.usable_extent(MAX_DISK, sector, entries)[0]))
+
+
+def _check_volume(volume: Volume, sector: int, entries: int) -> None:
+    what = f"cannot lay out volume {volume.name!r}"
+    if volume.schema is Schema.EMMC:
+        raise PlanError(f"{what}: the boot areas of an eMMC have no partition table, and no image is made of them",
+                        hint="write their images to the device's boot areas")
+    if volume.schema is None:
+        raise PlanError(f"{what}: its schema is partial", hint="partial volumes describe disks made elsewhere; give"
+                        " the volume a schema")
+    if sector not in gpt.SECTORS:
+        raise PlanError(f"{what}: sectors of {sector} bytes, allowed are {' and '.join(map(str, gpt.SECTORS))}")
+    if not gpt.LEAST_ENTRIES <= entries <= gpt.ENTRIES:
+        raise PlanError(f"{what}: a partition table of {entries} entries, allowed are {gpt.LEAST_ENTRIES} to"
+                        f" {gpt.ENTRIES}")
+    count = sum(1 for structure in volume.structures if structure.type.in_table)
+    limit, hint = ((mbr.ENTRIES, "use schema gpt") if volume.schema is Schema.MBR else
+                   (entries, "raise gpt-entries of x-imagekit"))
+    if count > limit:
+        raise PlanError(f"{what}: it has {count} partitions, its partition table holds {limit}", hint=hint)
 
 
 def _extent(volume: Volume, structure: Structure, taken: int) -> tuple[int, int]:
@@ -94,15 +151,50 @@ def _extent(volume: Volume, structure: Structure, taken: int) -> tuple[int, int]
     return start, start + structure.size
 
 
-def _check_table(volume: Volume, structure: Structure, start: int, end: int) -> None:
-    """What the partition table demands: room for itself, whole sectors, names that fit."""
+def _check_table(volume: Volume, structure: Structure, start: int, end: int, *, sector: int, entries: int) -> None:
+    """What the partition table demands: room for itself, whole sectors, numbers and names that fit."""
     title = f"structure {structure.title!r} of volume {volume.name!r}"
-    if volume.schema is Schema.GPT and start < GPT_END and end > GPT_START:
-        raise PlanError(f"cannot place {title} at {start}: the partition table needs bytes {GPT_START} to {GPT_END}",
-                        hint=f"raise its offset to {GPT_END} or above")
+    assert volume.schema is not None
+    for low, high in table_extents(volume.schema, sector=sector, entries=entries):
+        if start < high and end > low:
+            raise PlanError(f"cannot place {title} at {start}: the partition table needs bytes {low} to {high}",
+                            hint=_way_out(volume.schema, start, high))
     if not structure.type.in_table:
         return
-    if start % SECTOR or end % SECTOR:
-        raise PlanError(f"cannot place {title} at {start} to {end}: partitions begin and end at multiples of {SECTOR}")
+    if start % sector or end % sector:
+        raise PlanError(f"cannot place {title} at {start} to {end}: partitions begin and end at multiples of {sector}")
     if volume.schema is Schema.GPT and len(structure.name.encode("utf-16-le")) > 2 * NAME_LIMIT:
         raise PlanError(f"cannot name {title}: a GPT partition name has at most {NAME_LIMIT} characters")
+    if volume.schema is Schema.MBR and max(start, end - start) // sector > mbr.MAX_LBA:
+        raise PlanError(f"cannot place {title} at {iec(start)} to {iec(end)}: an MBR table counts up to"
+                        f" {iec(mbr.MAX_LBA * sector)}", hint="use schema gpt")
+
+
+def _way_out(schema: Schema, start: int, high: int) -> str:
+    """What helps: a smaller table, if there is one that ends before the structure."""
+    fewer = (start - 2 * SECTOR) // 128
+    if schema is Schema.GPT and fewer >= gpt.LEAST_ENTRIES:
+        return (f"raise its offset to {high} or above, or make the table smaller: gpt-entries: {min(fewer, 128)} in"
+                " x-imagekit")
+    return f"raise its offset to {high} or above"
+
+
+def _pointers(volume: Volume, placements: list[Placement], sector: int, entries: int) -> Iterator[Pointer]:
+    """The resolved offset-writes."""
+    assert volume.schema is not None
+    starts = {item.structure.name: item.start for item in placements}
+    taken = table_extents(volume.schema, sector=sector, entries=entries)
+    if volume.schema is Schema.MBR:
+        taken = ((mbr.SIGNATURE_OFFSET, mbr.TABLE_OFFSET), *taken)
+    for item in placements:
+        write = item.structure.offset_write
+        if write is None:
+            continue
+        what = f"cannot write the offset of structure {item.structure.title!r} of volume {volume.name!r}"
+        if item.start % sector or item.start // sector >= 1 << 8 * POINTER_SIZE:
+            raise PlanError(f"{what}: {item.start} is not a number of sectors of {sector} bytes that has 32 bits")
+        at = (starts[write.relative_to] if write.relative_to else 0) + write.offset
+        for low, high in taken:
+            if at < high and at + POINTER_SIZE > low:
+                raise PlanError(f"{what} at {at}: the partition table needs bytes {low} to {high}")
+        yield Pointer(of=item.structure, offset=at, sector=item.start // sector)

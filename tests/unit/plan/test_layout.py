@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagekit.errors import ExitCode, PlanError
-from imagekit.gadget import Role, Schema, Structure, StructureType, Update, Volume, parse_gadget
-from imagekit.plan.layout import TAIL_RESERVED, VolumeLayout, lay_out
+from imagekit.gadget import OffsetWrite, Role, Schema, Structure, StructureType, Update, Volume, parse_gadget
+from imagekit.plan.layout import TAIL_RESERVED, lay_out, table_extents
+from imagekit.plan.spans import rooms
 from imagekit.schema import load_yaml
 from imagekit.units import MIB, iec
 
@@ -19,12 +20,25 @@ TESTS = Path(__file__).parent.parent.parent
 REAL = sorted((TESTS / "data" / "gadgets").glob("*.yaml"))
 
 
-def as_text(layout: VolumeLayout) -> str:
-    """The layout for a reviewer."""
-    lines = [f"volume {layout.volume.name}: {layout.disk_size} bytes, {iec(layout.disk_size)}"]
-    for item in layout.placements:
+def as_text(volume: Volume) -> str:
+    """The layout for a reviewer, in bytes and in sectors of both sizes."""
+    small, large = lay_out(volume), lay_out(volume, sector=4096)
+    assert small.placements == large.placements
+    tables = [table_extents(volume.schema or Schema.GPT, sector=sector)[-1] for sector in (512, 4096)]
+    lines = [f"volume {volume.name}: {small.disk_size} bytes, {iec(small.disk_size)}, schema"
+             f" {volume.schema.value if volume.schema else '-'}",
+             f"table up to {tables[0][1]} with sectors of 512 bytes, {tables[1][1]} with 4096", ""]
+    for item, room in zip(small.placements, rooms(volume), strict=True):
         role = item.structure.role.value if item.structure.role else "-"
-        lines.append(f"{item.start:>12} {item.end:>12} {iec(item.size):>10}  {role:<12} {item.structure.title}")
+        sectors = "  ".join(f"{item.start // size:>8}-{item.end // size - 1:<8}" if item.structure.type.in_table
+                            else f"{'not in the table':>17}" for size in (512, 4096))
+        assert room.start
+        moves = "" if room.start.fixed else f"  (from {room.start.least})"
+        lines.append(f"{item.start:>12} {item.end:>12} {iec(item.size):>10}  {sectors}  {role:<12}"
+                     f" {item.structure.title}{moves}")
+    for layout in (small, large):
+        lines += [f"{item.content.hex()} at {item.offset}: sector {item.sector} of {layout.sector} bytes, where"
+                  f" {item.of.title} begins" for item in layout.pointers]
     return "\n".join(lines) + "\n"
 
 
@@ -47,8 +61,7 @@ def volume(*structures: Structure, schema: Schema = Schema.GPT) -> Volume:
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.name)
 def test_published_gadget_lies_as_reviewed(path: Path) -> None:
     gadget = parse_gadget(load_yaml(path.read_bytes(), name=path.name))
-    text = as_text(lay_out(gadget.boot_volume))
-    assert text == golden(path).read_text()
+    assert "\n".join(as_text(volume) for volume in gadget.volumes) == golden(path).read_text()
 
 
 def test_structure_in_taken_space_is_refused() -> None:
@@ -112,3 +125,87 @@ def test_placements_never_overlap_and_the_disk_holds_them(sizes: list[tuple[int,
         assert one.end <= two.start
     assert layout.placements[-1].end + TAIL_RESERVED <= layout.disk_size
     assert layout == lay_out(replace(volume(*items)))
+
+
+SPL = structure("spl", size=32768, offset=8192, kind=StructureType())
+
+
+def test_boot_code_at_8_kib_lies_behind_a_gpt_of_56_entries() -> None:
+    layout = lay_out(volume(SPL, structure("one")), entries=56)
+    assert (layout.entries, layout.placements[0].start) == (56, 8192)
+
+
+@pytest.mark.parametrize(("sector", "entries", "reason"), [
+    (512, 57, "bytes 512 to 8704"), (4096, 56, "bytes 4096 to 16384"), (4096, 4, "bytes 4096 to 12288")])
+def test_boot_code_at_8_kib_in_a_larger_table_is_refused(sector: int, entries: int, reason: str) -> None:
+    with pytest.raises(PlanError, match=reason):
+        lay_out(volume(SPL), sector=sector, entries=entries)
+
+
+def test_refusal_of_boot_code_in_the_table_names_the_table_that_would_do() -> None:
+    with pytest.raises(PlanError) as caught:
+        lay_out(volume(SPL))
+    assert caught.value.hint == "raise its offset to 17408 or above, or make the table smaller: gpt-entries: 56 in" \
+        " x-imagekit"
+
+
+def test_mbr_volume_of_five_partitions_is_refused() -> None:
+    with pytest.raises(PlanError, match="it has 5 partitions, its partition table holds 4"):
+        lay_out(volume(*(structure(f"s{index}") for index in range(5)), schema=Schema.MBR))
+    bare = structure("bare", kind=StructureType())
+    assert lay_out(volume(*(structure(f"s{index}") for index in range(4)), bare, schema=Schema.MBR)).partitions[3]
+
+
+def test_structure_over_the_mbr_table_itself_is_refused() -> None:
+    with pytest.raises(PlanError, match="the partition table needs bytes 446 to 512"):
+        lay_out(volume(structure("raw", size=1024, offset=0, kind=StructureType()), schema=Schema.MBR))
+
+
+def test_mbr_partition_beyond_32_bits_of_sectors_is_refused() -> None:
+    with pytest.raises(PlanError, match="counts up to 2048 GiB"):
+        lay_out(volume(structure("far", offset=1 << 41), schema=Schema.MBR))
+    assert lay_out(volume(structure("far", offset=1 << 41), schema=Schema.MBR), sector=4096)
+
+
+def test_partition_of_small_sectors_is_refused_on_large_ones() -> None:
+    odd = volume(structure("odd", size=MIB + 512))
+    assert lay_out(odd)
+    with pytest.raises(PlanError, match="multiples of 4096"):
+        lay_out(odd, sector=4096)
+
+
+@pytest.mark.parametrize(("schema", "reason"), [
+    (Schema.EMMC, "the boot areas of an eMMC have no partition table"), (None, "its schema is partial")])
+def test_volume_that_is_no_disk_of_ours_is_refused(schema: Schema | None, reason: str) -> None:
+    with pytest.raises(PlanError, match=reason):
+        lay_out(replace(volume(structure("boot0")), schema=schema))
+
+
+@pytest.mark.parametrize(("sector", "entries"), [(1024, 128), (512, 3), (512, 129)])
+def test_disk_of_unknown_kind_is_refused(sector: int, entries: int) -> None:
+    with pytest.raises(PlanError, match="allowed are"):
+        lay_out(volume(structure("one")), sector=sector, entries=entries)
+
+
+def pointing(offset: int, relative_to: str | None = None) -> Volume:
+    code = structure("mbr", size=446, role=Role.MBR, kind=StructureType())
+    core = replace(structure("core", offset=MIB), offset_write=OffsetWrite(relative_to=relative_to, offset=offset))
+    return volume(code, core)
+
+
+def test_offset_write_says_the_sector_in_four_bytes() -> None:
+    small, large = lay_out(pointing(92, "mbr")), lay_out(pointing(92), sector=4096)
+    assert [(item.offset, item.content.hex()) for item in (*small.pointers, *large.pointers)] == [
+        (92, "00080000"), (92, "00010000")]
+
+
+@pytest.mark.parametrize("offset", [443, 511, 600, 17407])
+def test_offset_write_into_the_partition_table_is_refused(offset: int) -> None:
+    with pytest.raises(PlanError, match="the partition table needs bytes"):
+        lay_out(pointing(offset))
+
+
+def test_offset_write_over_the_signature_of_an_mbr_disk_is_refused() -> None:
+    assert lay_out(pointing(441)).pointers
+    with pytest.raises(PlanError, match="needs bytes 440 to 446"):
+        lay_out(replace(pointing(441), schema=Schema.MBR))
