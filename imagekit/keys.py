@@ -13,7 +13,9 @@ Signatures are RSASSA-PKCS1-v1_5 with SHA-512 over the content, the signature's 
 Written is the creation time alone; read are also an issuer fingerprint in the hashed and an issuer in the unhashed
 part, as GnuPG adds them, both without meaning here: which key signed is said by the assertion.
 
-Making keys needs entropy and keeping them needs files: `imagekit.host.keyring` does both.
+Who signs is a `Signer`: a public key, and whoever makes the RSA signature over a digest. Here is the one that has its
+numbers in memory; the program that is handed the digest is `imagekit.host.signer`. Making keys needs entropy and
+keeping them needs files: `imagekit.host.keyring` does both.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from imagekit.digests import b64url
+from imagekit.digests import b64url, short
 from imagekit.errors import DocumentError, TrustError
 
 if TYPE_CHECKING:
@@ -62,9 +64,23 @@ class PublicKey:
         return VERSION + _encode_packet(_TAG_PUBLIC_KEY, body)
 
 
+class Signer(Protocol):
+    """One RSA key that signs, wherever its private part lies."""
+
+    @property
+    def public(self) -> PublicKey:
+        """The key that verifies."""
+
+    def sign_digest(self, digest: bytes, *, what: str) -> bytes:
+        """The RSASSA-PKCS1-v1_5 signature over a SHA-512 digest, as long as the modulus.
+
+        `what` says for people what is signed. Raises: HostError, TrustError: there will be no signature.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class PrivateKey:
-    """A key that signs. It shows its key id at most, never its numbers."""
+    """A `Signer` whose numbers are in memory. It shows its key id at most."""
 
     rsa: RSAPrivateKey
 
@@ -76,27 +92,39 @@ class PrivateKey:
     def __repr__(self) -> str:
         return f"PrivateKey({self.public.key_id})"
 
-    def sign(self, content: bytes, *, created: datetime) -> bytes:
-        """Version byte and signature packet over `content`. Equal arguments give equal bytes.
-
-        Raises:
-            TrustError: the key is too short to sign.
-            DocumentError: a time that the packet cannot hold.
-        """
+    def sign_digest(self, digest: bytes, *, what: str) -> bytes:  # noqa: ARG002  `Signer` hands it to those who ask
         from cryptography.hazmat.primitives.asymmetric import padding, utils
         from cryptography.hazmat.primitives.hashes import SHA512
 
-        if self.rsa.key_size < SIGNING_BITS:
-            raise TrustError(f"cannot sign: the key has {self.rsa.key_size} bits, at least {SIGNING_BITS} are required",
-                             hint="make a key with `imagekit key create NAME`")
-        seconds = int(created.timestamp())
-        if not 0 <= seconds < 1 << 32:
-            raise DocumentError(f"cannot sign at {created}: a signature's time lies between 1970 and 2106")
-        hashed = bytes((5, _CREATION_TIME)) + seconds.to_bytes(4, "big")
-        head = bytes((_PACKET_VERSION, _BINARY, _RSA, _SHA512)) + len(hashed).to_bytes(2, "big") + hashed
-        digest = _digest(content, head)
-        number = int.from_bytes(self.rsa.sign(digest, padding.PKCS1v15(), utils.Prehashed(SHA512())), "big")
-        return VERSION + _encode_packet(_TAG_SIGNATURE, head + b"\x00\x00" + digest[:2] + _encode_mpi(number))
+        return self.rsa.sign(digest, padding.PKCS1v15(), utils.Prehashed(SHA512()))
+
+
+def sign_content(signer: Signer, content: bytes, *, created: datetime, what: str) -> bytes:
+    """Version byte and signature packet over `content`, verified. Equal arguments give equal bytes.
+
+    Raises:
+        TrustError: the key is too short to sign, or what came back is not its signature over this content.
+        DocumentError: a time that the packet cannot hold.
+        HostError: the signer failed.
+    """
+    key = signer.public
+    if key.bits < SIGNING_BITS:
+        raise TrustError(f"cannot sign {what}: the key has {key.bits} bits, at least {SIGNING_BITS} are required",
+                         hint="make a key with `imagekit key create NAME`")
+    seconds = int(created.timestamp())
+    if not 0 <= seconds < 1 << 32:
+        raise DocumentError(f"cannot sign {what} at {created}: a signature's time lies between 1970 and 2106")
+    hashed = bytes((5, _CREATION_TIME)) + seconds.to_bytes(4, "big")
+    head = bytes((_PACKET_VERSION, _BINARY, _RSA, _SHA512)) + len(hashed).to_bytes(2, "big") + hashed
+    digest = _digest(content, head)
+    number = int.from_bytes(signer.sign_digest(digest, what=what), "big")
+    signature = VERSION + _encode_packet(_TAG_SIGNATURE, head + b"\x00\x00" + digest[:2] + _encode_mpi(number))
+    try:
+        verify_signature(key, content, signature)
+    except (TrustError, DocumentError) as error:
+        raise TrustError(f"cannot sign {what}: what came back is not a signature by key {short(key.key_id)} over it",
+                         hint="whoever signed took another key, or another digest") from error
+    return signature
 
 
 def decode_public_key(blob: bytes) -> PublicKey:
