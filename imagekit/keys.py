@@ -3,17 +3,18 @@
 A public key and a signature are each one version byte 0x01 and exactly one OpenPGP packet (RFC 4880), nothing after it:
 
     blob        = 0x01 packet
-    packet      = 0xC0|tag  length  body                       new format; the old one is read too (4.2)
+    packet      = `imagekit.openpgp.packets`
     public key  = 4  created(4)  1  mpi(n) mpi(e)              tag 6 (5.5.2); created is always 2016-01-01T00:00:00Z
     signature   = 4 0 1 10  len(2) hashed  len(2) unhashed  digest[:2] mpi(s)            tag 2 (5.2.3)
-    mpi         = bit count(2)  big-endian magnitude           (3.2)
 
 The key id is the SHA3-384 of the public key's blob, rebuilt from n and e: it commits to the RSA numbers alone.
 Signatures are RSASSA-PKCS1-v1_5 with SHA-512 over the content, the signature's own head and a six byte trailer (5.2.4).
 Written is the creation time alone; read are also an issuer fingerprint in the hashed and an issuer in the unhashed
 part, as GnuPG adds them, both without meaning here: which key signed is said by the assertion.
 
-Making keys needs entropy and keeping them needs files: `imagekit.host.keyring` does both.
+Who signs is a `Signer`: a public key, and whoever makes the RSA signature over a digest. Here is the one that has its
+numbers in memory; the program that is handed the digest is `imagekit.host.signer`. Making keys needs entropy and
+keeping them needs files: `imagekit.host.keyring` does both.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from imagekit.digests import b64url
+from imagekit.digests import b64url, short
 from imagekit.errors import DocumentError, TrustError
+from imagekit.openpgp.packets import Reader, encode_mpi, encode_packet
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -58,13 +60,27 @@ class PublicKey:
 
     def encode(self) -> bytes:
         """Version byte and public key packet."""
-        body = bytes((_PACKET_VERSION,)) + _KEY_CREATED + bytes((_RSA,)) + _encode_mpi(self.n) + _encode_mpi(self.e)
-        return VERSION + _encode_packet(_TAG_PUBLIC_KEY, body)
+        body = bytes((_PACKET_VERSION,)) + _KEY_CREATED + bytes((_RSA,)) + encode_mpi(self.n) + encode_mpi(self.e)
+        return VERSION + encode_packet(_TAG_PUBLIC_KEY, body)
+
+
+class Signer(Protocol):
+    """One RSA key that signs, wherever its private part lies."""
+
+    @property
+    def public(self) -> PublicKey:
+        """The key that verifies."""
+
+    def sign_digest(self, digest: bytes, *, what: str) -> bytes:
+        """The RSASSA-PKCS1-v1_5 signature over a SHA-512 digest, as long as the modulus.
+
+        `what` says for people what is signed. Raises: HostError, TrustError: there will be no signature.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class PrivateKey:
-    """A key that signs. It shows its key id at most, never its numbers."""
+    """A `Signer` whose numbers are in memory. It shows its key id at most."""
 
     rsa: RSAPrivateKey
 
@@ -76,27 +92,39 @@ class PrivateKey:
     def __repr__(self) -> str:
         return f"PrivateKey({self.public.key_id})"
 
-    def sign(self, content: bytes, *, created: datetime) -> bytes:
-        """Version byte and signature packet over `content`. Equal arguments give equal bytes.
-
-        Raises:
-            TrustError: the key is too short to sign.
-            DocumentError: a time that the packet cannot hold.
-        """
+    def sign_digest(self, digest: bytes, *, what: str) -> bytes:  # noqa: ARG002  `Signer` hands it to those who ask
         from cryptography.hazmat.primitives.asymmetric import padding, utils
         from cryptography.hazmat.primitives.hashes import SHA512
 
-        if self.rsa.key_size < SIGNING_BITS:
-            raise TrustError(f"cannot sign: the key has {self.rsa.key_size} bits, at least {SIGNING_BITS} are required",
-                             hint="make a key with `imagekit key create NAME`")
-        seconds = int(created.timestamp())
-        if not 0 <= seconds < 1 << 32:
-            raise DocumentError(f"cannot sign at {created}: a signature's time lies between 1970 and 2106")
-        hashed = bytes((5, _CREATION_TIME)) + seconds.to_bytes(4, "big")
-        head = bytes((_PACKET_VERSION, _BINARY, _RSA, _SHA512)) + len(hashed).to_bytes(2, "big") + hashed
-        digest = _digest(content, head)
-        number = int.from_bytes(self.rsa.sign(digest, padding.PKCS1v15(), utils.Prehashed(SHA512())), "big")
-        return VERSION + _encode_packet(_TAG_SIGNATURE, head + b"\x00\x00" + digest[:2] + _encode_mpi(number))
+        return self.rsa.sign(digest, padding.PKCS1v15(), utils.Prehashed(SHA512()))
+
+
+def sign_content(signer: Signer, content: bytes, *, created: datetime, what: str) -> bytes:
+    """Version byte and signature packet over `content`, verified. Equal arguments give equal bytes.
+
+    Raises:
+        TrustError: the key is too short to sign, or what came back is not its signature over this content.
+        DocumentError: a time that the packet cannot hold.
+        HostError: the signer failed.
+    """
+    key = signer.public
+    if key.bits < SIGNING_BITS:
+        raise TrustError(f"cannot sign {what}: the key has {key.bits} bits, at least {SIGNING_BITS} are required",
+                         hint="make a key with `imagekit key create NAME`")
+    seconds = int(created.timestamp())
+    if not 0 <= seconds < 1 << 32:
+        raise DocumentError(f"cannot sign {what} at {created}: a signature's time lies between 1970 and 2106")
+    hashed = bytes((5, _CREATION_TIME)) + seconds.to_bytes(4, "big")
+    head = bytes((_PACKET_VERSION, _BINARY, _RSA, _SHA512)) + len(hashed).to_bytes(2, "big") + hashed
+    digest = _digest(content, head)
+    number = int.from_bytes(signer.sign_digest(digest, what=what), "big")
+    signature = VERSION + encode_packet(_TAG_SIGNATURE, head + b"\x00\x00" + digest[:2] + encode_mpi(number))
+    try:
+        verify_signature(key, content, signature)
+    except (TrustError, DocumentError) as error:
+        raise TrustError(f"cannot sign {what}: what came back is not a signature by key {short(key.key_id)} over it",
+                         hint="whoever signed took another key, or another digest") from error
+    return signature
 
 
 def decode_public_key(blob: bytes) -> PublicKey:
@@ -105,7 +133,7 @@ def decode_public_key(blob: bytes) -> PublicKey:
     Raises:
         DocumentError: anything else, a key that is not RSA, trailing bytes.
     """
-    reader = _Reader(_decode_packet(blob, _TAG_PUBLIC_KEY, "public key"), "public key")
+    reader = Reader(_decode_packet(blob, _TAG_PUBLIC_KEY, "public key"), "public key")
     version = reader.number(1)
     reader.take(4)
     algorithm = reader.number(1)
@@ -114,11 +142,16 @@ def decode_public_key(blob: bytes) -> PublicKey:
                             f" only version {_PACKET_VERSION} with RSA ({_RSA}) is known")
     n, e = reader.mpi(), reader.mpi()
     reader.end()
+    return public_key(n, e, what="public key")
+
+
+def public_key(n: int, e: int, *, what: str) -> PublicKey:
+    """The key of these numbers. Raises: DocumentError: they are no RSA key's, or absurdly long."""
     if n.bit_length() > MAX_BITS or e.bit_length() > MAX_EXPONENT_BITS:
-        raise DocumentError(f"cannot decode public key: {n.bit_length()} bits with an exponent of {e.bit_length()},"
+        raise DocumentError(f"cannot decode {what}: {n.bit_length()} bits with an exponent of {e.bit_length()},"
                             f" at most {MAX_BITS} and {MAX_EXPONENT_BITS} are allowed")
     if not (n % 2 and e % 2 and 3 <= e < n):
-        raise DocumentError("cannot decode public key: these are not the numbers of an RSA key")
+        raise DocumentError(f"cannot decode {what}: these are not the numbers of an RSA key")
     return PublicKey(n=n, e=e)
 
 
@@ -129,7 +162,7 @@ def decode_signature(blob: bytes) -> tuple[bytes, bytes, int]:
         DocumentError: not such a packet, another algorithm, a critical subpacket that is not known.
     """
     body = _decode_packet(blob, _TAG_SIGNATURE, "signature")
-    reader = _Reader(body, "signature")
+    reader = Reader(body, "signature")
     kind = tuple(reader.take(4))
     if kind != (_PACKET_VERSION, _BINARY, _RSA, _SHA512):
         raise DocumentError(f"cannot decode signature: version, type, algorithm and hash are {kind},"
@@ -176,58 +209,24 @@ def _digest(content: bytes, head: bytes) -> bytes:
     return digest.digest()
 
 
-def _encode_mpi(number: int) -> bytes:
-    return number.bit_length().to_bytes(2, "big") + number.to_bytes((number.bit_length() + 7) // 8, "big")
-
-
-def _encode_packet(tag: int, body: bytes) -> bytes:
-    size = len(body)
-    if size < 192:
-        length = bytes((size,))
-    elif size < 8384:
-        length = (0xC000 + size - 192).to_bytes(2, "big")
-    else:
-        length = b"\xff" + size.to_bytes(4, "big")
-    return bytes((0xC0 | tag,)) + length + body
-
-
 def _decode_packet(blob: bytes, tag: int, what: str) -> bytes:
     """The body of the one packet that follows the version byte."""
-    reader = _Reader(blob, what)
+    reader = Reader(blob, what)
     if reader.take(1) != VERSION:
         raise DocumentError(f"cannot decode {what}: format version {blob[0]}, only 1 is known")
-    first = reader.number(1)
-    if first & 0xC0 == 0xC0:
-        found, size = first & 0x3F, _long_length(reader)
-    elif first & 0xC3 in (0x80, 0x81, 0x82):
-        found, size = first >> 2 & 0x0F, reader.number(1 << (first & 3))
-    else:
-        raise DocumentError(f"cannot decode {what}: 0x{first:02x} does not begin a packet of known length")
-    if found != tag:
-        raise DocumentError(f"cannot decode {what}: the packet has tag {found}, expected {tag}")
-    body = reader.take(size)
+    packet = reader.packet()
+    if packet.tag != tag:
+        raise DocumentError(f"cannot decode {what}: the packet has tag {packet.tag}, expected {tag}")
     reader.end()
-    return body
-
-
-def _long_length(reader: _Reader) -> int:
-    """A length of packets and subpackets: one, two or five bytes; partial lengths are refused."""
-    first = reader.number(1)
-    if first < 192:
-        return first
-    if first < 224:
-        return (first - 192 << 8) + reader.number(1) + 192
-    if first == 255:
-        return reader.number(4)
-    raise DocumentError(f"cannot decode {reader.what}: partial lengths are not allowed")
+    return packet.body
 
 
 def _subpackets(area: bytes) -> list[int]:
     """The types of all subpackets in an area; only creation time may be critical, or carry meaning."""
     found = []
-    reader = _Reader(area, "signature")
+    reader = Reader(area, "signature")
     while reader.left:
-        subpacket = reader.take(_long_length(reader))
+        subpacket = reader.take(reader.length())
         if not subpacket:
             raise DocumentError("cannot decode signature: an empty subpacket")
         kind = subpacket[0] & ~_CRITICAL
@@ -237,37 +236,3 @@ def _subpackets(area: bytes) -> list[int]:
             raise DocumentError(f"cannot decode signature: it holds a critical subpacket of unknown type {kind}")
         found.append(kind)
     return found
-
-
-class _Reader:
-    """Takes bytes from the front and never past the end."""
-
-    def __init__(self, source: bytes, what: str) -> None:
-        self.source, self.what, self.at = source, what, 0
-
-    @property
-    def left(self) -> int:
-        return len(self.source) - self.at
-
-    def take(self, size: int) -> bytes:
-        if size > self.left:
-            raise DocumentError(f"cannot decode {self.what}: cut short, {size} bytes expected, {self.left} left")
-        self.at += size
-        return self.source[self.at - size:self.at]
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def mpi(self) -> int:
-        """A number with its bit count; some signers count whole bytes instead of bits, which is accepted."""
-        bits = self.number(2)
-        magnitude = self.take((bits + 7) // 8)
-        number = int.from_bytes(magnitude, "big")
-        if bits != number.bit_length() and bits != 8 * len(magnitude):
-            raise DocumentError(f"cannot decode {self.what}: a number of {number.bit_length()} bits"
-                                f" that is said to have {bits}")
-        return number
-
-    def end(self) -> None:
-        if self.left:
-            raise DocumentError(f"cannot decode {self.what}: {self.left} bytes follow where it should end")

@@ -24,7 +24,7 @@ from imagekit.assertions.types import (
 )
 from imagekit.assertions.wire import Assertion, armor, decode_one, encode_content
 from imagekit.errors import DocumentError
-from imagekit.keys import PrivateKey, PublicKey, verify_signature
+from imagekit.keys import PublicKey, Signer, sign_content
 
 PARSERS: Mapping[str, Callable[[Assertion], Any]] = MappingProxyType({
     "account": parse_account,
@@ -51,20 +51,20 @@ def draft(headers: Mapping[str, Header], *, key: PublicKey, body: bytes = b"") -
     return assertion
 
 
-def sign(headers: Mapping[str, Header], *, key: PrivateKey, created: datetime, body: bytes = b"") -> Assertion:
+def sign(headers: Mapping[str, Header], *, key: Signer, created: datetime, body: bytes = b"") -> Assertion:
     """Sign headers and body; `sign-key-sha3-384` and `body-length` are set here.
 
     Raises:
         DocumentError: as `draft`.
-        TrustError: the key is too short to sign.
+        TrustError, HostError: as `imagekit.keys.sign_content`.
     """
-    content = draft(headers, key=key.public, body=body).content
-    signature = key.sign(content, created=created)
-    verify_signature(key.public, content, signature)
-    return decode_one(content + b"\n\n" + armor(signature) + b"\n", name=str(headers["type"]))
+    drafted = draft(headers, key=key.public, body=body)
+    revision = f" revision {drafted.revision}" if drafted.revision else ""
+    signature = sign_content(key, drafted.content, created=created, what=drafted.label + revision)
+    return decode_one(drafted.content + b"\n\n" + armor(signature) + b"\n", name=drafted.type)
 
 
-def sign_account(account_id: str, *, authority_id: str, key: PrivateKey, timestamp: datetime,
+def sign_account(account_id: str, *, authority_id: str, key: Signer, timestamp: datetime,
                  display_name: str | None = None) -> Assertion:
     return sign({"type": "account", "authority-id": authority_id, "account-id": account_id,
                  "display-name": display_name or account_id, "validation": "unproven",
@@ -72,7 +72,7 @@ def sign_account(account_id: str, *, authority_id: str, key: PrivateKey, timesta
 
 
 def sign_account_key(public: PublicKey, *, account_id: str, authority_id: str, name: str, since: datetime,
-                     key: PrivateKey, until: datetime | None = None, revision: int = 0) -> Assertion:
+                     key: Signer, until: datetime | None = None, revision: int = 0) -> Assertion:
     """Say that `public` belongs to `account_id`. Signed by its own private part it is a root of trust."""
     headers: dict[str, Header] = {
         "type": "account-key", "authority-id": authority_id, "revision": str(revision),
@@ -82,14 +82,14 @@ def sign_account_key(public: PublicKey, *, account_id: str, authority_id: str, n
     return sign(headers, key=key, created=since, body=armor(public.encode()))
 
 
-def sign_declaration(brand: str, name: str, *, key: PrivateKey, timestamp: datetime) -> Assertion:
+def sign_declaration(brand: str, name: str, *, key: Signer, timestamp: datetime) -> Assertion:
     """Say that the brand's own snap-id of `name` is its package of that name."""
     return sign({"type": "snap-declaration", "authority-id": brand, "series": SERIES, "snap-id": snap_id(brand, name),
                  "snap-name": name, "publisher-id": brand, "timestamp": format_time(timestamp)},
                 key=key, created=timestamp)
 
 
-def sign_revision(brand: str, name: str, revision: int, *, sha3_384: str, size: int, key: PrivateKey,
+def sign_revision(brand: str, name: str, revision: int, *, sha3_384: str, size: int, key: Signer,
                   timestamp: datetime, verity_root: str | None = None) -> Assertion:
     """Say that the file with this digest and size is this revision of the brand's package."""
     headers: dict[str, Header] = {

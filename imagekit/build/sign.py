@@ -28,7 +28,7 @@ from imagekit.disk import verity
 from imagekit.errors import DocumentError, HostError, PlanError, TrustError
 from imagekit.host.files import read_file, reason, write_atomic
 from imagekit.host.trust import MAX_FILE
-from imagekit.keys import PrivateKey, verify_signature
+from imagekit.keys import Signer, verify_signature
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.snapyaml import SnapInfo, parse_file_name, parse_snap_yaml
 from imagekit.schema import load_yaml
@@ -39,10 +39,10 @@ _SQUASHFS = b"hsqs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signer:
-    """A key, the account-key that says whose it is, and everything the user trusts."""
+class Authority:
+    """Who speaks: a key, the account-key that says whose it is, and everything the user trusts."""
 
-    key: PrivateKey
+    key: Signer
     account_key: AccountKey
     trusted: tuple[Assertion, ...]
 
@@ -61,7 +61,7 @@ class Signed:
     unchanged: bool = False
 
 
-def signer_for(key: PrivateKey, trusted: tuple[Assertion, ...], *, name: str) -> Signer:
+def authority_for(key: Signer, trusted: tuple[Assertion, ...], *, name: str) -> Authority:
     """Find whose key it is.
 
     Raises:
@@ -71,41 +71,42 @@ def signer_for(key: PrivateKey, trusted: tuple[Assertion, ...], *, name: str) ->
     if account_key is None:
         raise TrustError(f"cannot sign with key {name!r}: no account-key in your folders of trust says whose it is",
                          hint="name the folder that holds its account-key with --trust")
-    return Signer(key=key, account_key=parse_account_key(account_key), trusted=trusted)
+    return Authority(key=key, account_key=parse_account_key(account_key), trusted=trusted)
 
 
-def sign_file(path: Path, signer: Signer, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
+def sign_file(path: Path, authority: Authority, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
     """Sign a package or a draft. `timestamp` is for what has none of its own, `now` for verifying the result.
 
     Raises:
         DocumentError, TrustError, PlanError, HostError: nothing was written then.
     """
     if path.suffix == PACKAGE_SUFFIX:
-        return sign_package(path, signer, output=output, timestamp=timestamp, now=now)
-    return sign_draft(path, signer, output=output, timestamp=timestamp, now=now)
+        return sign_package(path, authority, output=output, timestamp=timestamp, now=now)
+    return sign_draft(path, authority, output=output, timestamp=timestamp, now=now)
 
 
-def sign_draft(path: Path, signer: Signer, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
+def sign_draft(path: Path, authority: Authority, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
     """Sign headers in YAML or JSON; see `sign_file`."""
     drafted = parse_draft(read_file(path, limit=MAX_FILE), name=str(path))
-    headers = complete(drafted, account_id=signer.account_id, timestamp=timestamp)
-    checked = check_draft(drafted, headers, key=signer.key.public)
+    headers = complete(drafted, account_id=authority.account_id, timestamp=timestamp)
+    checked = check_draft(drafted, headers, key=authority.key.public)
     created = parse_time(checked.text("timestamp") or checked.text("since"))
-    if not signer.account_key.valid_at(created):
-        until = signer.account_key.until
+    if not authority.account_key.valid_at(created):
+        until = authority.account_key.until
         end = f" and ends {format_time(until)}" if until else ""
         raise TrustError(f"cannot sign {path}: its time {format_time(created)} is not within the validity of the key,"
-                         f" which begins {format_time(signer.account_key.since)}{end}",
+                         f" which begins {format_time(authority.account_key.since)}{end}",
                          hint="leave the timestamp out, or make a key with `imagekit key create NAME --since TIME`")
-    assertion = sign(headers, key=signer.key, created=created, body=drafted.body)
-    proof = _prove((assertion,), signer, now)
+    assertion = sign(headers, key=authority.key, created=created, body=drafted.body)
+    proof = _prove((assertion,), authority, now)
     found = (assertion, *proof) if assertion.type == "model" else (assertion,)
     target = _target(path, output, f"{path.stem}.{assertion.type}")
     write_atomic(target, encode_stream(found))
     return Signed(source=path, path=target, assertions=found)
 
 
-def sign_package(path: Path, signer: Signer, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
+def sign_package(path: Path, authority: Authority, *, output: Path | None, timestamp: datetime,
+                 now: datetime) -> Signed:
     """Sign the digest of a package, and the root of its hash tree if it runs from a slot; see `sign_file`."""
     name, number = parse_file_name(path.name)
     target = _target(path, output, f"{path.stem}.assert")
@@ -116,11 +117,11 @@ def sign_package(path: Path, signer: Signer, *, output: Path | None, timestamp: 
             root = _verity_root(stream, path, name, digest, size)
     except OSError as error:
         raise HostError(f"cannot read {path}: {reason(error)}") from error
-    declaration = sign_declaration(signer.account_id, name, key=signer.key, timestamp=signer.account_key.since)
-    revision = sign_revision(signer.account_id, name, number, sha3_384=digest, size=size, key=signer.key,
+    declaration = sign_declaration(authority.account_id, name, key=authority.key, timestamp=authority.account_key.since)
+    revision = sign_revision(authority.account_id, name, number, sha3_384=digest, size=size, key=authority.key,
                              timestamp=timestamp, verity_root=root)
-    found = declaration, _kept(target, revision, signer) or revision
-    result = (*_prove(found, signer, now), *found)
+    found = declaration, _kept(target, revision, authority) or revision
+    result = (*_prove(found, authority, now), *found)
     unchanged = target.is_file() and target.read_bytes() == encode_stream(result)
     if not unchanged:
         write_atomic(target, encode_stream(result))
@@ -154,13 +155,13 @@ def _verity_root(stream: BinaryIO, path: Path, name: str, digest: str, size: int
     return verity.build_tree(stream, size, salt=salt, uuid=uuid).root_hash
 
 
-def _kept(target: Path, revision: Assertion, signer: Signer) -> Assertion | None:
+def _kept(target: Path, revision: Assertion, authority: Authority) -> Assertion | None:
     """The snap-revision in `target` that says the same as `revision`, at another time and with a good signature.
 
     Raises:
         PlanError: it says with a good signature that this revision of the package is another file.
     """
-    for item in _signed_before(target, signer):
+    for item in _signed_before(target, authority):
         if _timeless(item) == _timeless(revision):
             return item
         same = all(item.text(name) == revision.text(name) for name in ("authority-id", "snap-id", "snap-revision"))
@@ -171,13 +172,13 @@ def _kept(target: Path, revision: Assertion, signer: Signer) -> Assertion | None
     return None
 
 
-def _signed_before(target: Path, signer: Signer) -> list[Assertion]:
+def _signed_before(target: Path, authority: Authority) -> list[Assertion]:
     """The snap-revisions in `target` that this key signed; a broken file has none, and is replaced by a good one."""
     found = []
     try:
         for item in decode_stream(read_file(target, limit=MAX_FILE), name=str(target)) if target.is_file() else ():
             if item.type == "snap-revision":
-                verify_signature(signer.key.public, item.content, unarmor(item.signature, what="signature"))
+                verify_signature(authority.key.public, item.content, unarmor(item.signature, what="signature"))
                 found.append(item)
     except (DocumentError, TrustError):
         return []
@@ -188,9 +189,9 @@ def _timeless(assertion: Assertion) -> dict[str, Header]:
     return {name: value for name, value in assertion.headers.items() if name != "timestamp"}
 
 
-def _prove(found: tuple[Assertion, ...], signer: Signer, now: datetime) -> tuple[Assertion, ...]:
+def _prove(found: tuple[Assertion, ...], authority: Authority, now: datetime) -> tuple[Assertion, ...]:
     """Verify what was signed as its reader will; the accounts and keys that this takes."""
-    database = Database(signer.trusted)
+    database = Database(authority.trusted)
     proof: dict[bytes, Assertion] = {}
     for assertion in found:
         if assertion.type in ("snap-declaration", "snap-revision"):

@@ -14,7 +14,7 @@ from imagekit.assertions.fields import format_time
 from imagekit.assertions.kinds import kind_of
 from imagekit.assertions.types import AccountKey
 from imagekit.assertions.wire import Assertion, printable
-from imagekit.build.sign import Signed, sign_file, signer_for
+from imagekit.build.sign import Signed, authority_for, sign_file
 from imagekit.build.verify import Finding, Report, State, examine
 from imagekit.cli.keys import complete_key, key, keyring, passphrase_from, passphrase_option, trusted
 from imagekit.cli.options import json_option, output_option, trust_option
@@ -51,18 +51,18 @@ def sign(files: tuple[Path, ...], key_name: str, passphrase_file: Path | None, t
                          hint="name an existing folder with -o")
     clock = SystemClock()
     private = keyring().load(key_name, passphrase=passphrase_from(passphrase_file, name=key_name))
-    signer = signer_for(private, trusted(trust), name=key_name)
+    authority = authority_for(private, trusted(trust), name=key_name)
     results = []
     for path in files:
-        done = sign_file(path, signer, output=output, timestamp=signing_time(clock), now=clock.now())
+        done = sign_file(path, authority, output=output, timestamp=signing_time(clock), now=clock.now())
         results.append(done)
         if not as_json:
             write(str(done.path))
-            say(f"{path.name}: {'already signed' if done.unchanged else 'signed'} by {signer.account_id} with key"
+            say(f"{path.name}: {'already signed' if done.unchanged else 'signed'} by {authority.account_id} with key"
                 f" {short(private.public.key_id)}")
             detail(f"  holds {_labels(done)}")
     if as_json:
-        emit_json({"key_id": private.public.key_id, "account_id": signer.account_id,
+        emit_json({"key_id": private.public.key_id, "account_id": authority.account_id,
                    "signed": [{"file": str(done.source), "result": str(done.path), "unchanged": done.unchanged,
                                "assertions": [_named(item) for item in done.assertions]} for done in results]})
 

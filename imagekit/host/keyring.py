@@ -1,11 +1,12 @@
 """Private keys in the user's data folder.
 
-    NAME.pem    PKCS#8 in PEM, encrypted if there is a passphrase; mode 0600 from its first moment
-    NAME.pub    the public key as assertions carry it, so that listing keys asks for no passphrase
+    NAME.pem     PKCS#8 in PEM, encrypted if there is a passphrase; mode 0600 from its first moment
+    NAME.signer  instead of it: how the program is started that has the key (`imagekit.host.signer`)
+    NAME.pub     the public key as assertions carry it, so that listing keys asks for no passphrase
 
-Decides how keys are made, stored and found; who believes them is decided in `imagekit.host.trust`. A key file or
-folder that others may read is refused. Nothing here prints, logs or puts into a message what a private key or a
-passphrase is.
+Decides how keys are made, taken over from PEM and GnuPG's exports, stored and found; who believes them is decided in
+`imagekit.host.trust`. A key file or folder that others may read is refused. Nothing here prints, logs or puts into a
+message what a private key or a passphrase is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -28,7 +30,9 @@ from cryptography.hazmat.primitives.serialization import (
     KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
+    load_der_public_key,
     load_pem_private_key,
+    load_pem_public_key,
 )
 
 from imagekit.assertions.signing import sign_account, sign_account_key
@@ -36,23 +40,39 @@ from imagekit.assertions.wire import Assertion, armor, unarmor
 from imagekit.errors import DocumentError, HostError, TrustError, UsageError
 from imagekit.host.files import FolderLock, no_space, reason, write_atomic
 from imagekit.host.ports import Clock
-from imagekit.keys import SIGNING_BITS, PrivateKey, PublicKey, decode_public_key
+from imagekit.host.signer import ExternalKey, Program, parse_program
+from imagekit.keys import SIGNING_BITS, PrivateKey, PublicKey, Signer, decode_public_key, public_key
+from imagekit.openpgp.secretkeys import choose, decode_secret_keys, looks_like_export, open_key
 
 NAME = re.compile(r"[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*\Z")
 MAX_KEY_FILE = 64 * 1024
 ENCRYPTED = b"ENCRYPTED"  # in the first line of PKCS#8, in the second of the older form
 
+PRIVATE, EXTERNAL, PUBLIC = ".pem", ".signer", ".pub"
+
 Passphrase = Callable[[], bytes]  # asked only when a key turns out to be encrypted
+
+
+class Kind(StrEnum):
+    """Where the private part of a key is."""
+
+    LOCAL = "local"
+    EXTERNAL = "external"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredKey:
-    """A key in the folder, as far as it can be known without its passphrase."""
+    """A key in the folder, as far as it can be known without its passphrase. `program` has an external one."""
 
     name: str
     public: PublicKey
     path: Path
     encrypted: bool
+    program: Program | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.EXTERNAL if self.program else Kind.LOCAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,20 +108,43 @@ class Keyring:
         self._store(name, private, passphrase)
         return NewKey(private=private, account=account, account_key=account_key)
 
-    def add(self, name: str, pem: bytes, *, passphrase: Passphrase) -> StoredKey:
+    def add(self, name: str, raw: bytes, *, passphrase: Passphrase, key_id: str | None = None) -> StoredKey:
         """Store a private key that was made elsewhere; the passphrase it has is the one it keeps.
 
+        `raw` is PEM, or what GnuPG exports; `key_id` says which key of an export is meant.
+
         Raises:
-            DocumentError, TrustError: `pem` is no RSA key, or too short to sign, or its passphrase is another.
-            UsageError: not a name, or there is a key of that name.
+            DocumentError, TrustError: `raw` is no RSA key, or too short to sign, or its passphrase is another.
+            UsageError: not a name, there is a key of that name, or it is not clear which key is meant.
         """
         self._check_free(name)
-        kept = passphrase() if ENCRYPTED in pem else None
-        private = _decode_pem(pem, what="key file", passphrase=lambda: kept or b"")
-        if private.public.bits < SIGNING_BITS:
-            raise TrustError(f"cannot import key {name!r}: it has {private.public.bits} bits,"
-                             f" at least {SIGNING_BITS} are required to sign")
+        if looks_like_export(raw):
+            exported = choose(decode_secret_keys(raw), key_id)
+            assert exported.public is not None
+            _check_bits(name, exported.public)
+            kept = passphrase() if exported.protection else None
+            private = open_key(exported, kept)
+        elif key_id is not None:
+            raise UsageError("cannot choose a key by its id: only an export of GnuPG's can hold several")
+        else:
+            kept = passphrase() if ENCRYPTED in raw else None
+            private = _decode_pem(raw, what="key file", passphrase=lambda: kept or b"")
+            _check_bits(name, private.public)
         self._store(name, private, kept)
+        return self.stored(name)
+
+    def add_external(self, name: str, public: PublicKey, program: Program) -> StoredKey:
+        """Note a key that a program has.
+
+        Raises:
+            UsageError: not a name, or there is a key of that name.
+            TrustError: it is too short to sign.
+            HostError: there is no such program.
+        """
+        self._check_free(name)
+        _check_bits(name, public)
+        program.found()
+        self._write(name, public, EXTERNAL, program.encode())
         return self.stored(name)
 
     def names(self) -> tuple[str, ...]:
@@ -109,39 +152,48 @@ class Keyring:
         if not self.folder.is_dir():
             return ()
         self._check_folder()
-        return tuple(sorted(path.stem for path in self.folder.glob("*.pem") if NAME.match(path.stem)))
+        return tuple(sorted({path.stem for path in self.folder.iterdir()
+                             if path.suffix in (PRIVATE, EXTERNAL) and NAME.match(path.stem)}))
 
     def stored(self, name: str) -> StoredKey:
         """What is known of a key without its passphrase. Raises: UsageError: there is none of that name."""
         path = self._existing(name)
-        public = path.with_suffix(".pub")
+        public = path.with_suffix(PUBLIC)
         raw = _read_private(path)
         try:
             key = decode_public_key(unarmor(public.read_bytes().removesuffix(b"\n"), what=str(public)))
         except OSError as error:
             raise HostError(f"cannot read key {name!r}: {public}: {reason(error)}") from error
+        if path.suffix == EXTERNAL:
+            return StoredKey(name=name, public=key, path=path, encrypted=False,
+                             program=parse_program(raw, name=str(path)))
         return StoredKey(name=name, public=key, path=path, encrypted=ENCRYPTED in raw)
 
-    def load(self, name: str, *, passphrase: Passphrase) -> PrivateKey:
-        """Open a key to sign with.
+    def load(self, name: str, *, passphrase: Passphrase) -> Signer:
+        """Open a key to sign with; the program of an external one is started when it signs.
 
         Raises:
             UsageError: there is none of that name.
             TrustError: others may read it, the passphrase is wrong, or it is not the key it is listed as.
         """
         stored = self.stored(name)
+        if stored.program is not None:
+            return ExternalKey(public=stored.public, program=stored.program)
         private = _decode_pem(_read_private(stored.path), what=f"key {name!r}", passphrase=passphrase)
         if private.public != stored.public:
             raise TrustError(f"cannot use key {name!r}: {stored.path} holds another key than its .pub says")
         return private
 
     def export_private(self, name: str) -> bytes:
-        """The key file as it is, encrypted if it has a passphrase."""
-        return _read_private(self._existing(name))
+        """The key file as it is, encrypted if it has a passphrase. Raises: UsageError: a program has the key."""
+        path = self._existing(name)
+        if path.suffix == EXTERNAL:
+            raise UsageError(f"cannot export private key {name!r}: the program that signs with it has it")
+        return _read_private(path)
 
     def remove(self, name: str) -> None:
         """Take a key back that was just stored and could not be finished."""
-        for suffix in (".pem", ".pub"):
+        for suffix in (PRIVATE, EXTERNAL, PUBLIC):
             (self.folder / (name + suffix)).unlink(missing_ok=True)
 
     def _check_free(self, name: str) -> None:
@@ -157,14 +209,21 @@ class Keyring:
             known = f"there is {', '.join(names)}" if names else "there is none"
             raise UsageError(f"cannot find key {name!r} in {self.folder}: {known}",
                              hint=f"make it with `imagekit key create {name}`")
-        return self.folder / f"{name}.pem"
+        found = [path for suffix in (PRIVATE, EXTERNAL) if os.path.lexists(path := self.folder / (name + suffix))]
+        if len(found) > 1:
+            raise TrustError(f"cannot use key {name!r}: there are both {found[0].name} and {found[1].name}",
+                             hint=f"take the wrong one away from {self.folder}")
+        return found[0]
 
     def _check_folder(self) -> None:
         _refuse_readable(self.folder, self.folder.stat(), "key folder", 0o700)
 
     def _store(self, name: str, private: PrivateKey, passphrase: bytes | None) -> None:
         encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
-        pem = private.rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+        self._write(name, private.public, PRIVATE,
+                    private.rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+
+    def _write(self, name: str, public: PublicKey, suffix: str, content: bytes) -> None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -172,8 +231,33 @@ class Keyring:
         self._check_folder()
         with FolderLock(self.folder, wait=True):
             self._check_free(name)
-            write_atomic(self.folder / f"{name}.pub", armor(private.public.encode()) + b"\n", mode=0o600)
-            _create_private(self.folder / f"{name}.pem", pem)
+            write_atomic(self.folder / (name + PUBLIC), armor(public.encode()) + b"\n", mode=0o600)
+            _create_private(self.folder / (name + suffix), content)
+
+
+def decode_public_pem(raw: bytes, *, name: str) -> PublicKey:
+    """A public RSA key in PEM or DER (SubjectPublicKeyInfo, PKCS#1).
+
+    Raises:
+        DocumentError: it is none.
+    """
+    if b"PRIVATE KEY-----" in raw:
+        raise DocumentError(f"cannot read {name}: it holds a private key, and the public one is expected",
+                            hint="openssl pkey -in FILE -pubout")
+    try:
+        found = load_pem_public_key(raw) if raw.lstrip().startswith(b"-----BEGIN") else load_der_public_key(raw)
+    except (ValueError, UnsupportedAlgorithm):
+        raise DocumentError(f"cannot read {name}: it is not a public key in PEM or DER") from None
+    if not isinstance(found, rsa.RSAPublicKey):
+        raise DocumentError(f"cannot use {name}: it is no RSA key, and assertions know no other")
+    numbers = found.public_numbers()
+    return public_key(numbers.n, numbers.e, what=name)
+
+
+def _check_bits(name: str, public: PublicKey) -> None:
+    if public.bits < SIGNING_BITS:
+        raise TrustError(f"cannot take over key {name!r}: it has {public.bits} bits, at least {SIGNING_BITS} are"
+                         " required to sign", hint="make a longer one with `imagekit key create NAME`")
 
 
 def _create_private(path: Path, content: bytes) -> None:

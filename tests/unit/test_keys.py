@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,11 +13,23 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from imagekit.assertions.wire import armor, decode_stream, unarmor
 from imagekit.errors import DocumentError, TrustError
-from imagekit.keys import PrivateKey, PublicKey, decode_public_key, decode_signature, verify_signature
+from imagekit.keys import (
+    PrivateKey,
+    PublicKey,
+    Signer,
+    decode_public_key,
+    decode_signature,
+    sign_content,
+    verify_signature,
+)
 from imagekit.testing.documents import REAL_ROOT_KEY, real, signing_key
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CONTENT = b"type: model\nmodel: pc"
+
+
+def sign(signer: Signer, content: bytes) -> bytes:
+    return sign_content(signer, content, created=WHEN, what="a test")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +39,7 @@ def key() -> PrivateKey:
 
 @pytest.fixture(scope="module")
 def signature(key: PrivateKey) -> bytes:
-    return key.sign(CONTENT, created=WHEN)
+    return sign(key, CONTENT)
 
 
 def test_a_real_key_is_read_and_written_back_with_its_id() -> None:
@@ -51,7 +64,7 @@ def test_a_key_survives_its_encoding(key: PrivateKey) -> None:
 
 
 def test_signing_twice_gives_equal_bytes_with_the_creation_time_only(key: PrivateKey, signature: bytes) -> None:
-    assert key.sign(CONTENT, created=WHEN) == signature
+    assert sign(key, CONTENT) == signature
     head, _, _ = decode_signature(signature)
     assert head == bytes((4, 0, 1, 10, 0, 6, 5, 2)) + int(WHEN.timestamp()).to_bytes(4, "big")
 
@@ -63,7 +76,7 @@ def test_own_signature_verifies(key: PrivateKey, signature: bytes) -> None:
 def test_a_short_signature_number_is_padded(key: PrivateKey) -> None:
     for count in range(2000):  # one number in 256 has a zero byte in front
         content = b"%d" % count
-        signature = key.sign(content, created=WHEN)
+        signature = sign(key, content)
         if decode_signature(signature)[2].bit_length() <= key.public.bits - 8:
             verify_signature(key.public, content, signature)
             return
@@ -73,7 +86,7 @@ def test_a_short_signature_number_is_padded(key: PrivateKey) -> None:
 def test_a_number_counted_in_whole_bytes_is_read(key: PrivateKey) -> None:
     for count in range(64):
         content = b"%d" % count
-        signature = key.sign(content, created=WHEN)
+        signature = sign(key, content)
         bits = decode_signature(signature)[2].bit_length()
         if bits == 4095:
             at = len(signature) - 512 - 2
@@ -102,8 +115,30 @@ def test_forged_signature_number_above_the_modulus_is_refused(key: PrivateKey, s
 def test_short_key_refuses_to_sign_but_verifies() -> None:
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     with pytest.raises(TrustError, match="2048 bits, at least 4096"):
-        PrivateKey(rsa=private).sign(CONTENT, created=WHEN)
+        sign(PrivateKey(rsa=private), CONTENT)
     assert decode_public_key(PrivateKey(rsa=private).public.encode()).bits == 2048
+
+
+@dataclass
+class Liar:
+    """Says that it is one key and signs with another, or something else."""
+
+    public: PublicKey
+    behind: Signer
+    other: bytes | None = None
+
+    def sign_digest(self, digest: bytes, *, what: str) -> bytes:
+        return self.behind.sign_digest(self.other or digest, what=what)
+
+
+def test_signer_that_has_another_key_is_found_out(key: PrivateKey) -> None:
+    with pytest.raises(TrustError, match="what came back is not a signature by key"):
+        sign(Liar(key.public, signing_key("stranger")), CONTENT)
+
+
+def test_signer_that_signs_another_digest_is_found_out(key: PrivateKey) -> None:
+    with pytest.raises(TrustError, match="cannot sign a test: what came back is not a signature"):
+        sign(Liar(key.public, key, bytes(64)), CONTENT)
 
 
 def test_private_key_shows_no_numbers(key: PrivateKey) -> None:

@@ -21,6 +21,7 @@ from imagekit.assertions.headers import Header
 from imagekit.assertions.signing import sign, sign_account, sign_account_key, sign_declaration, sign_revision
 from imagekit.assertions.wire import armor
 from imagekit.errors import DocumentError, TrustError
+from imagekit.keys import sign_content
 from imagekit.testing.documents import NOW, REAL_ROOT_KEY, SIGNED, SINCE, Brand, real, signing_key
 
 REAL_ROOT = (*real("canonical-root.account"), *real("canonical-root.account-key"))
@@ -430,7 +431,7 @@ def test_model_signed_by_another_authority_than_its_brand() -> None:
     brand = Brand()
     headers: dict[str, Header] = {**brand.model().headers, "brand-id": "victim"}
     content = b"\n".join(f"{name}: {value}".encode() for name, value in headers.items() if isinstance(value, str))
-    raw = content + b"\n\n" + armor(brand.key.sign(content, created=SIGNED)) + b"\n"
+    raw = content + b"\n\n" + armor(sign_content(brand.key, content, created=SIGNED, what="it")) + b"\n"
     with pytest.raises(DocumentError, match=r"alone signs its models|problems"):
         brand.database().verify(decode_one(raw, name="forged"), now=NOW)
 
@@ -439,7 +440,7 @@ def test_type_without_rules_is_not_believed_for_its_signature_alone() -> None:
     brand = Brand()
     content = (f"type: validation-set\nauthority-id: acme\nseries: 16\naccount-id: acme\nname: x\nsequence: 1\n"
                f"sign-key-sha3-384: {brand.key.public.key_id}").encode()
-    raw = content + b"\n\n" + armor(brand.key.sign(content, created=SIGNED)) + b"\n"
+    raw = content + b"\n\n" + armor(sign_content(brand.key, content, created=SIGNED, what="it")) + b"\n"
     with pytest.raises(DocumentError, match="rules of a validation-set are not known"):
         brand.database().verify(decode_one(raw, name="x"), now=NOW)
 

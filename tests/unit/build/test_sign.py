@@ -20,7 +20,7 @@ from imagekit.assertions import (
 )
 from imagekit.assertions.signing import sign_account, sign_account_key
 from imagekit.assertions.types import parse_account_key
-from imagekit.build.sign import Signer, sign_file, signer_for
+from imagekit.build.sign import Authority, authority_for, sign_file
 from imagekit.digests import sha3_384
 from imagekit.disk.verity import salt_for, uuid_for
 from imagekit.errors import DocumentError, PlanError, TrustError
@@ -41,21 +41,21 @@ snaps:
 
 
 @pytest.fixture
-def signer() -> Signer:
+def signer() -> Authority:
     brand = Brand()
-    return signer_for(brand.key, brand.roots, name="acme")
+    return authority_for(brand.key, brand.roots, name="acme")
 
 
 def package(folder: Path, source: Path = KERNEL, name: str = "small_3.snap") -> Path:
     return shutil.copyfile(source, folder / name)
 
 
-def run(path: Path, signer: Signer, *, output: Path | None = None, timestamp: datetime = SIGNED,
+def run(path: Path, signer: Authority, *, output: Path | None = None, timestamp: datetime = SIGNED,
         now: datetime = NOW) -> Path:
     return sign_file(path, signer, output=output, timestamp=timestamp, now=now).path
 
 
-def test_signed_model_stands_alone_against_its_root(tmp_path: Path, signer: Signer) -> None:
+def test_signed_model_stands_alone_against_its_root(tmp_path: Path, signer: Authority) -> None:
     path = tmp_path / "pc-demo.yaml"
     path.write_text(MODEL)
     result = run(path, signer)
@@ -70,7 +70,7 @@ def test_signed_model_stands_alone_against_its_root(tmp_path: Path, signer: Sign
     database.verify(found[0], now=NOW)
 
 
-def test_signing_a_model_twice_gives_equal_bytes(tmp_path: Path, signer: Signer) -> None:
+def test_signing_a_model_twice_gives_equal_bytes(tmp_path: Path, signer: Authority) -> None:
     path = tmp_path / "pc.yaml"
     path.write_text(MODEL)
     first = run(path, signer, output=tmp_path / "one").read_bytes()
@@ -81,17 +81,17 @@ def test_other_types_are_written_alone_under_their_type(tmp_path: Path) -> None:
     brand = Brand("store")
     path = tmp_path / "acme.yaml"
     path.write_text("type: account\naccount-id: acme\ndisplay-name: ACME\nvalidation: verified\n")
-    result = run(path, signer_for(brand.key, brand.roots, name="store"))
+    result = run(path, authority_for(brand.key, brand.roots, name="store"))
     assert result.name == "acme.account"
     assert [item.label for item in decode_stream(result.read_bytes(), name="x")] == ["account acme"]
 
 
-def test_output_may_be_a_folder(tmp_path: Path, signer: Signer) -> None:
+def test_output_may_be_a_folder(tmp_path: Path, signer: Authority) -> None:
     (tmp_path / "out").mkdir()
     assert run(package(tmp_path), signer, output=tmp_path / "out") == tmp_path / "out" / "small_3.assert"
 
 
-def test_kernel_package_gets_its_digest_and_hash_tree_signed(tmp_path: Path, signer: Signer) -> None:
+def test_kernel_package_gets_its_digest_and_hash_tree_signed(tmp_path: Path, signer: Authority) -> None:
     path = package(tmp_path)
     result = run(path, signer)
     assert result == tmp_path / "small_3.assert"
@@ -111,7 +111,7 @@ def test_kernel_package_gets_its_digest_and_hash_tree_signed(tmp_path: Path, sig
 
 
 @pytest.mark.tools
-def test_signed_root_is_what_veritysetup_computes(tmp_path: Path, signer: Signer,
+def test_signed_root_is_what_veritysetup_computes(tmp_path: Path, signer: Authority,
                                                   program: Callable[[str], str]) -> None:
     veritysetup = program("veritysetup")
     path = package(tmp_path)
@@ -122,26 +122,26 @@ def test_signed_root_is_what_veritysetup_computes(tmp_path: Path, signer: Signer
     assert f"Root hash:      \t{revision.verity_root}" in done.stdout
 
 
-def test_package_that_runs_from_no_slot_has_no_root(tmp_path: Path, signer: Signer) -> None:
+def test_package_that_runs_from_no_slot_has_no_root(tmp_path: Path, signer: Authority) -> None:
     found = decode_stream(run(package(tmp_path, APP), signer).read_bytes(), name="x")
     assert parse_snap_revision(found[3]).verity_root is None
 
 
-def test_squashfs_package_is_signed_unread(tmp_path: Path, signer: Signer) -> None:
+def test_squashfs_package_is_signed_unread(tmp_path: Path, signer: Authority) -> None:
     path = tmp_path / "hello_1.snap"
     path.write_bytes(b"hsqs" + bytes(5000))
     revision = parse_snap_revision(decode_stream(run(path, signer).read_bytes(), name="x")[3])
     assert (revision.snap_size, revision.verity_root) == (5004, None)
 
 
-def test_signing_an_unchanged_package_later_keeps_its_signature(tmp_path: Path, signer: Signer) -> None:
+def test_signing_an_unchanged_package_later_keeps_its_signature(tmp_path: Path, signer: Authority) -> None:
     path = package(tmp_path)
     before = run(path, signer).read_bytes()
     later = sign_file(path, signer, output=None, timestamp=SIGNED + timedelta(days=1), now=NOW)
     assert later.unchanged and later.path.read_bytes() == before
 
 
-def test_damaged_signature_of_an_unchanged_package_is_replaced(tmp_path: Path, signer: Signer) -> None:
+def test_damaged_signature_of_an_unchanged_package_is_replaced(tmp_path: Path, signer: Authority) -> None:
     path = package(tmp_path)
     good = run(path, signer).read_bytes()
     (tmp_path / "small_3.assert").write_bytes(good[:-20] + b"AAAA" + good[-16:])
@@ -150,7 +150,7 @@ def test_damaged_signature_of_an_unchanged_package_is_replaced(tmp_path: Path, s
     assert run(path, signer).read_bytes() == good
 
 
-def test_two_revisions_of_a_package_share_one_declaration(tmp_path: Path, signer: Signer) -> None:
+def test_two_revisions_of_a_package_share_one_declaration(tmp_path: Path, signer: Authority) -> None:
     one = decode_stream(run(package(tmp_path), signer).read_bytes(), name="x")
     two = decode_stream(run(package(tmp_path, APP, "small_4.snap"), signer, timestamp=NOW).read_bytes(), name="x")
     assert one[2] == two[2]
@@ -165,13 +165,13 @@ def test_two_revisions_of_a_package_share_one_declaration(tmp_path: Path, signer
     ("small_x.snap", "not a package name"),
     ("large_1.snap", "says that it is 'small'"),
 ])
-def test_package_of_another_name_is_refused(tmp_path: Path, signer: Signer, name: str, reason: str) -> None:
+def test_package_of_another_name_is_refused(tmp_path: Path, signer: Authority, name: str, reason: str) -> None:
     with pytest.raises(DocumentError, match=reason):
         run(package(tmp_path, name=name), signer)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_package_cut_short_or_grown_is_refused(tmp_path: Path, signer: Signer) -> None:
+def test_package_cut_short_or_grown_is_refused(tmp_path: Path, signer: Authority) -> None:
     path = package(tmp_path)
     whole = path.read_bytes()
     for content in (whole[:4096], whole + bytes(4096), b"", b"no file system" * 1000):
@@ -181,7 +181,7 @@ def test_package_cut_short_or_grown_is_refused(tmp_path: Path, signer: Signer) -
     assert [item.name for item in tmp_path.iterdir()] == ["small_3.snap"]
 
 
-def test_model_dated_before_the_key_is_refused_with_the_remedy(tmp_path: Path, signer: Signer) -> None:
+def test_model_dated_before_the_key_is_refused_with_the_remedy(tmp_path: Path, signer: Authority) -> None:
     path = tmp_path / "pc.yaml"
     path.write_text(MODEL + "timestamp: 2024-01-01T00:00:00Z\n")
     with pytest.raises(TrustError, match="which begins 2025-01-01T00:00:00Z") as caught:
@@ -190,7 +190,7 @@ def test_model_dated_before_the_key_is_refused_with_the_remedy(tmp_path: Path, s
     assert not path.with_suffix(".model").exists()
 
 
-def test_wrong_model_is_told_by_line_and_nothing_is_written(tmp_path: Path, signer: Signer) -> None:
+def test_wrong_model_is_told_by_line_and_nothing_is_written(tmp_path: Path, signer: Authority) -> None:
     path = tmp_path / "pc.yaml"
     path.write_text(MODEL.replace("type: kernel", "type: kernle"))
     with pytest.raises(DocumentError) as caught:
@@ -202,13 +202,13 @@ def test_wrong_model_is_told_by_line_and_nothing_is_written(tmp_path: Path, sign
 def test_expired_key_does_not_sign(tmp_path: Path) -> None:
     brand = Brand(until=SIGNED + timedelta(days=1))
     with pytest.raises(TrustError, match="expired"):
-        run(package(tmp_path), signer_for(brand.key, brand.roots, name="acme"))
+        run(package(tmp_path), authority_for(brand.key, brand.roots, name="acme"))
     assert not (tmp_path / "small_3.assert").exists()
 
 
 def test_key_that_nobody_vouches_for_does_not_sign() -> None:
     with pytest.raises(TrustError, match="no account-key in your folders of trust says whose it is"):
-        signer_for(signing_key("stranger"), Brand().roots, name="mine")
+        authority_for(signing_key("stranger"), Brand().roots, name="mine")
 
 
 def test_brand_under_a_store_signs_models_with_the_whole_chain_but_no_packages(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_brand_under_a_store_signs_models_with_the_whole_chain_but_no_packages(t
                sign_account("acme", authority_id="store", key=store.key, timestamp=SINCE),
                sign_account_key(key.public, account_id="acme", authority_id="store", name="acme", since=SINCE,
                                 key=store.key))
-    signer = signer_for(key, trusted, name="acme")
+    signer = authority_for(key, trusted, name="acme")
     assert signer.account_key == parse_account_key(trusted[3])
     path = tmp_path / "pc.yaml"
     path.write_text(MODEL)
@@ -227,13 +227,13 @@ def test_brand_under_a_store_signs_models_with_the_whole_chain_but_no_packages(t
         run(package(tmp_path), signer)
 
 
-def test_times_of_a_declaration_are_those_of_its_key(tmp_path: Path, signer: Signer) -> None:
+def test_times_of_a_declaration_are_those_of_its_key(tmp_path: Path, signer: Authority) -> None:
     found = decode_stream(run(package(tmp_path), signer).read_bytes(), name="x")
     assert parse_snap_declaration(found[2]).timestamp == datetime(2025, 1, 1, tzinfo=UTC)
     assert parse_snap_revision(found[3]).timestamp == SIGNED
 
 
-def test_other_bytes_under_a_signed_revision_are_refused(tmp_path: Path, signer: Signer) -> None:
+def test_other_bytes_under_a_signed_revision_are_refused(tmp_path: Path, signer: Authority) -> None:
     before = run(package(tmp_path), signer).read_bytes()
     changed = package(tmp_path, APP)
     with pytest.raises(PlanError, match="a revision never changes") as caught:
@@ -242,7 +242,7 @@ def test_other_bytes_under_a_signed_revision_are_refused(tmp_path: Path, signer:
     assert (tmp_path / "small_3.assert").read_bytes() == before
 
 
-def test_what_a_stranger_signed_as_that_revision_does_not_stand_in_the_way(tmp_path: Path, signer: Signer) -> None:
+def test_what_a_stranger_signed_as_that_revision_does_not_stand_in_the_way(tmp_path: Path, signer: Authority) -> None:
     stranger = Brand(key="stranger")
-    run(package(tmp_path), signer_for(stranger.key, stranger.roots, name="stranger"))
+    run(package(tmp_path), authority_for(stranger.key, stranger.roots, name="stranger"))
     assert run(package(tmp_path, APP), signer).is_file()

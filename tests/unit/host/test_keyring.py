@@ -15,12 +15,16 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
 )
 
 from imagekit.assertions import Database, parse_account_key
 from imagekit.errors import DocumentError, HostError, TrustError, UsageError
-from imagekit.host.keyring import Keyring
-from imagekit.testing.documents import NOW, signing_key
+from imagekit.host.keyring import Keyring, Kind, decode_public_pem
+from imagekit.host.signer import ExternalKey, Program
+from imagekit.keys import PrivateKey
+from imagekit.testing.documents import NOW, TESTS, signing_key
+from imagekit.testing.openpgp import Seal, export
 
 PASSPHRASE = b"correct horse"
 
@@ -215,3 +219,93 @@ def test_time_of_a_key_may_be_given(keys: Keyring) -> None:
     since, until = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
     key = parse_account_key(keys.create("a", account_id="acme", passphrase=None, since=since, until=until).account_key)
     assert (key.since, key.until) == (since, until)
+
+
+GNUPG = TESTS / "keys" / "gnupg"
+PROGRAM = Program(argv=("/bin/true", "--slot", "1"), timeout_s=9)
+
+
+def test_key_from_gnupg_keeps_its_passphrase(keys: Keyring) -> None:
+    raw = (GNUPG / "TEST-ONLY-protected.gpg").read_bytes()
+    stored = keys.add("old", raw, passphrase=lambda: b"test only")
+    assert stored.encrypted and keys.load("old", passphrase=lambda: b"test only").public == stored.public
+    plain = keys.add("plain", (GNUPG / "TEST-ONLY-plain.asc").read_bytes(), passphrase=never)
+    assert not plain.encrypted and plain.public == stored.public
+
+
+def test_key_of_several_in_an_export_is_named(keys: Keyring) -> None:
+    raw = export(signing_key("brand"), user_id="acme") + export(signing_key("stranger"), user_id="other")
+    with pytest.raises(UsageError, match="holds 2 keys"):
+        keys.add("new", raw, passphrase=never)
+    assert keys.add("new", raw, passphrase=never, key_id="other").public == signing_key("stranger").public
+    with pytest.raises(UsageError, match="only an export of GnuPG's can hold several"):
+        keys.add("pem", pem_of("brand"), passphrase=never, key_id="acme")
+
+
+def test_wrong_passphrase_and_short_key_of_gnupg_are_refused(keys: Keyring) -> None:
+    raw = (GNUPG / "TEST-ONLY-protected.gpg").read_bytes()
+    with pytest.raises(TrustError, match="not the right one"):
+        keys.add("old", raw, passphrase=lambda: b"test  only")
+    short = PrivateKey(rsa=rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    with pytest.raises(TrustError, match="2048 bits, at least 4096"):
+        keys.add("old", export(short, Seal(passphrase=PASSPHRASE)), passphrase=never)
+    assert keys.names() == ()
+
+
+def test_key_of_a_program_is_listed_beside_the_others(filled: Keyring) -> None:
+    public = signing_key("stranger").public
+    stored = filled.add_external("hsm", public, PROGRAM)
+    assert filled.names() == ("acme", "hsm")
+    assert (stored.kind, stored.public, stored.program, stored.encrypted) == (Kind.EXTERNAL, public, PROGRAM, False)
+    assert filled.stored("acme").kind == Kind.LOCAL
+    assert filled.load("hsm", passphrase=never) == ExternalKey(public=public, program=PROGRAM)
+    assert stat.S_IMODE(stored.path.stat().st_mode) == 0o600
+    assert b"PRIVATE" not in stored.path.read_bytes() and b"BEGIN" not in stored.path.read_bytes()
+
+
+def test_key_of_a_program_has_no_private_part_to_export(filled: Keyring) -> None:
+    filled.add_external("hsm", signing_key("stranger").public, PROGRAM)
+    with pytest.raises(UsageError, match="the program that signs with it has it"):
+        filled.export_private("hsm")
+
+
+def test_program_that_others_may_exchange_is_refused(filled: Keyring) -> None:
+    path = filled.add_external("hsm", signing_key("stranger").public, PROGRAM).path
+    path.chmod(0o620)
+    with pytest.raises(TrustError, match="others may get at it"):
+        filled.load("hsm", passphrase=never)
+
+
+def test_program_that_is_not_there_makes_no_key(keys: Keyring) -> None:
+    with pytest.raises(HostError, match="it is not there"):
+        keys.add_external("hsm", signing_key("brand").public, Program(argv=("/no/such/program",)))
+    assert keys.names() == ()
+
+
+def test_name_of_a_program_and_of_a_file_is_one_name(filled: Keyring) -> None:
+    with pytest.raises(UsageError, match="there is one of that name"):
+        filled.add_external("acme", signing_key("stranger").public, PROGRAM)
+    filled.add_external("hsm", signing_key("stranger").public, PROGRAM)
+    with pytest.raises(UsageError, match="there is one of that name"):
+        filled.add("hsm", pem_of("stranger"), passphrase=never)
+    (filled.folder / "hsm.pem").write_bytes(pem_of("stranger"))
+    with pytest.raises(TrustError, match=r"there are both hsm\.pem and hsm\.signer"):
+        filled.load("hsm", passphrase=never)
+
+
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+@pytest.mark.parametrize("form", [PublicFormat.SubjectPublicKeyInfo, PublicFormat.PKCS1])
+def test_public_key_is_read_as_tokens_give_it(encoding: Encoding, form: PublicFormat) -> None:
+    key = signing_key("brand")
+    assert decode_public_pem(key.rsa.public_key().public_bytes(encoding, form), name="x") == key.public
+
+
+@pytest.mark.parametrize(("raw", "reason"), [
+    (b"", "not a public key"), (b"-----BEGIN PUBLIC KEY-----\nAAAA\n", "not a public key"),
+    (pem_of("brand"), "holds a private key"),
+    (ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(
+        Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), "no RSA key"),
+])
+def test_what_is_no_public_rsa_key_is_refused(raw: bytes, reason: str) -> None:
+    with pytest.raises(DocumentError, match=reason):
+        decode_public_pem(raw, name="x")
