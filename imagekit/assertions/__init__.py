@@ -1,8 +1,9 @@
 """Signed statements in the wire format of snapd: reading, writing, signing and believing them."""
 
-from imagekit.assertions.database import AuthorityUnproven, Chain, Database, Link, UnknownKey
+from imagekit.assertions.database import Database
 from imagekit.assertions.headers import Header
 from imagekit.assertions.model import Grade, Model, ModelSnap, Presence, SnapType, parse_model, unbuildable
+from imagekit.assertions.proof import AuthorityUnproven, Chain, Disbelief, Link, OutOfTime, UnknownKey
 from imagekit.assertions.signing import sign
 from imagekit.assertions.types import (
     Account,
@@ -24,11 +25,13 @@ __all__ = [
     "AuthorityUnproven",
     "Chain",
     "Database",
+    "Disbelief",
     "Grade",
     "Header",
     "Link",
     "Model",
     "ModelSnap",
+    "OutOfTime",
     "Presence",
     "SnapDeclaration",
     "SnapRevision",

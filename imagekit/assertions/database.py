@@ -6,88 +6,57 @@ for its own account, and may vouch for accounts that are not roots themselves: w
 mixes.
 
 An assertion is verified in this order: its key is known; the key belongs to the account that is said to speak; the key
-is in force now; the signature holds; the key was in force at the assertion's own time; the key leads back to a root;
-the rules of the type hold; nothing newer has taken its place. The rules of the types:
+is in force now; its constraints permit it to sign this; the signature holds; the key was in force at the assertion's
+own time; the key leads back to a root; the rules of the type hold (`imagekit.assertions.consistency`); nothing newer
+has taken its place.
 
-    account, account-key    only a root's account vouches; another root's account is never vouched for
-    model                   signed by the brand (`imagekit.assertions.model`), whose account is verified
-    snap-declaration        only a root's account; its snap-id is not that of another root's package of the same name
-    snap-revision           only a root's account, which has declared the snap-id too
+What a proof rests on (the account-key of the signer, an account, a declaration, a model) is the highest revision at
+hand that is believed itself: a forged one takes no place, and an older one is never taken instead of a newer. A newer
+one that is truly signed counts even if its signer's time is over, so that a key which was ended stays ended.
 
 Sources: snapd's database checks (docs/reference/assertions.md, "Believing").
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from imagekit.assertions.consistency import RULES, Witness
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.kinds import kind_of
+from imagekit.assertions.proof import AuthorityUnproven, Chain, Disbelief, Link, OutOfTime, UnknownKey
 from imagekit.assertions.signing import PARSERS
-from imagekit.assertions.types import (
-    PROVENANCE,
-    SERIES,
-    AccountKey,
-    parse_account_key,
-    parse_snap_declaration,
-    parse_snap_revision,
-    snap_id,
-)
+from imagekit.assertions.types import AccountKey, parse_account_key
 from imagekit.assertions.wire import Assertion, unarmor
 from imagekit.digests import short
 from imagekit.errors import DocumentError, TrustError
-from imagekit.keys import verify_signature
+from imagekit.keys import PublicKey, verify_signature
+
+__all__ = ["AuthorityUnproven", "Chain", "Database", "Disbelief", "Link", "OutOfTime", "UnknownKey"]
 
 DEEPEST_PROOF = 16  # assertions that wait for each other
 
 Key = tuple[str, tuple[str, ...]]
 
 
-class UnknownKey(TrustError):
-    """Nothing at hand says whose key signed, so that the signature cannot even be checked."""
-
-
-class AuthorityUnproven(TrustError):
-    """The signature is valid, but no trusted root vouches for the key that made it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """One assertion of a chain, and the key that signed it."""
-
-    assertion: Assertion
-    signer: AccountKey
-
-    @property
-    def account_key(self) -> AccountKey | None:
-        """The key that this link brings, if it is an account-key."""
-        return parse_account_key(self.assertion) if self.assertion.type == "account-key" else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
-    """From the trusted root (first) to what was verified (last); each link's key is brought by the one before it.
-
-    `accounts` are those of everybody who speaks in it, as far as they are at hand: whoever verifies it elsewhere may
-    need them.
-    """
-
-    links: tuple[Link, ...]
-    accounts: tuple[Assertion, ...]
-
-
 class Database:
-    """Assertions by type and primary key, the highest revision of each.
+    """Assertions by type and primary key, every revision that came along.
 
-    `trusted` are those that the user named. Raises: TrustError, DocumentError: they are malformed or at odds.
+    `trusted` are those that the user named; `public_keys` are known by their numbers alone and vouch for nothing.
+
+    Raises:
+        TrustError, DocumentError: what is trusted is malformed or at odds.
     """
 
-    def __init__(self, trusted: Iterable[Assertion]) -> None:
-        self._stored: dict[Key, Assertion] = {}
+    def __init__(self, trusted: Iterable[Assertion], *, public_keys: Iterable[PublicKey] = ()) -> None:
+        self._stored: dict[Key, list[Assertion]] = {}
         self._roots: dict[str, AccountKey] = {}
         self._fixed: set[Key] = set()
+        self._bare = {key.key_id: key for key in public_keys}
+        self._proved: dict[tuple[bytes, bytes, datetime], Chain] = {}
         others = []
         for assertion in trusted:
             if assertion.type == "account-key" and assertion.key_id == assertion.text("public-key-sha3-384"):
@@ -96,198 +65,278 @@ class Database:
                 others.append(assertion)
         for assertion in others:
             self.add(assertion)
+        self._fixed |= {("account", (account,)) for account in self.root_accounts
+                        if ("account", (account,)) in self._stored}
 
     @property
     def root_accounts(self) -> frozenset[str]:
         """The accounts that are believed by themselves."""
         return frozenset(root.account_id for root in self._roots.values())
 
+    @property
+    def roots(self) -> tuple[AccountKey, ...]:
+        """The keys that are believed by themselves."""
+        return tuple(self._roots[key_id] for key_id in sorted(self._roots))
+
     def _add_root(self, root: AccountKey) -> None:
         label = root.assertion.label
         if root.assertion.authority_id != root.account_id:
             raise TrustError(f"cannot trust {label}: it is signed by itself, but says that"
                              f" {root.assertion.authority_id!r} speaks and that {root.account_id!r} owns it")
-        _check_signature(root.assertion, root)
+        _check_signature(root.assertion, root.key)
         key = _key(root.assertion)
-        self._fixed.discard(key)  # two folders may hold it; the rules of `add` pick the newer
-        self.add(root.assertion)
-        self._roots[root.key_id] = parse_account_key(self._stored[key])
-        self._fixed.add(key)
+        known = self._roots.get(root.key_id)
+        if known is not None and known.assertion.revision == root.assertion.revision:
+            if known.assertion.content != root.assertion.content:
+                raise TrustError(f"cannot trust {label}: there is another root of that name and revision"
+                                 f" {known.assertion.revision}, and they differ",
+                                 hint="keep the right one of the two files")
+            return
+        if known is None or known.assertion.revision < root.assertion.revision:
+            self._stored[key] = [root.assertion]
+            self._roots[root.key_id] = root
+            self._fixed.add(key)
 
     def add(self, assertion: Assertion) -> None:
-        """Keep an assertion, believed or not. An older revision than the one kept is let go.
+        """Keep an assertion, believed or not.
 
         Raises:
-            TrustError: one of the same name and revision says something else, or the other is a root.
+            TrustError: a root or its account has that name and is older or differs.
             DocumentError: its type is not named by a primary key.
         """
         if not kind_of(assertion.type).has_authority:
             raise DocumentError(f"cannot keep {assertion.label}: a {assertion.type} is only passed on, never kept")
         key = _key(assertion)
-        kept = self._stored.get(key)
-        if kept is not None:
-            if kept.content == assertion.content or assertion.revision < kept.revision:
+        kept = self._stored.setdefault(key, [])
+        if any(item.content == assertion.content and item.signature == assertion.signature for item in kept):
+            return
+        if key in self._fixed:
+            if assertion.revision < kept[0].revision or assertion.content == kept[0].content:
                 return
-            if key in self._fixed:
-                raise TrustError(f"cannot add {assertion.label}: a root of trust has that name and says something else",
-                                 hint="only the folder with your roots of trust can change a root")
-            if assertion.revision == kept.revision:
-                raise TrustError(f"cannot add {assertion.label}: there is another one of revision {kept.revision},"
-                                 " and they differ", hint="keep the right one of the two files")
-        self._stored[key] = assertion
+            raise TrustError(f"cannot add {assertion.label}: a root of trust has that name and says something else",
+                             hint="only the folder with your roots of trust can change a root")
+        kept.append(assertion)
+        kept.sort(key=lambda item: -item.revision)
+        self._proved.clear()
 
     def find(self, kind: str, **headers: str) -> Assertion | None:
         """The first assertion of a type with these header values (underscores stand for hyphens). Not verified."""
         wanted = {name.replace("_", "-"): value for name, value in headers.items()}
         key = kind_of(kind).primary_key
         full = tuple(wanted.get(name, kind_of(kind).defaults.get(name, "")) for name in key)
-        candidates = [self._stored[(kind, full)]] if (kind, full) in self._stored else self.all(kind)
+        candidates = self._stored[kind, full][:1] if self._stored.get((kind, full)) else self.all(kind)
         return next((found for found in candidates
                      if all(found.text(name) == value for name, value in wanted.items())), None)
 
     def all(self, kind: str) -> tuple[Assertion, ...]:
-        """All assertions of a type, by primary key. Not verified."""
-        return tuple(self._stored[key] for key in sorted(self._stored) if key[0] == kind)
+        """The assertions of a type by primary key, the highest revision of each. Not verified."""
+        return tuple(self._stored[key][0] for key in sorted(self._stored) if key[0] == kind)
+
+    def believed(self, kind: str, *primary_key: str, now: datetime) -> Chain | None:
+        """The proof of the assertion of that name, of the highest revision that is believed; None: none is at hand.
+
+        Raises:
+            TrustError, DocumentError: there are some, and none is believed.
+        """
+        found = self._evidence((kind, primary_key), now, ())
+        return None if found is None else found[1]
 
     def verify(self, assertion: Assertion, *, now: datetime) -> Chain:
         """Lead an assertion back to a root.
 
         Raises:
-            UnknownKey: no account-key at hand has its key.
+            UnknownKey: nothing at hand has its key.
             AuthorityUnproven: its signature is valid, but its key leads back to no root.
+            OutOfTime: its key is not in force.
             TrustError: anything else that forbids to believe it.
             DocumentError: it breaks the rules of its type, or the type has none here.
         """
-        links = self._verify(assertion, now, ())
-        speakers = dict.fromkeys(link.signer.account_id for link in links)
-        accounts = (self._stored.get(("account", (speaker,))) for speaker in speakers)
-        return Chain(links=links, accounts=tuple(account for account in accounts if account is not None))
+        chain = self._prove(assertion, now, ())
+        self._check_newest(assertion, now)
+        return chain
 
-    def _verify(self, assertion: Assertion, now: datetime, above: tuple[bytes, ...]) -> tuple[Link, ...]:
+    def _prove(self, assertion: Assertion, now: datetime, above: tuple[bytes, ...]) -> Chain:
         """`above` are the contents of the assertions whose own proof is waiting for this one."""
-        if assertion.type not in PARSERS:
+        known = self._proved.get((assertion.content, assertion.signature, now))
+        if known is not None:
+            return known
+        if assertion.type not in RULES or assertion.type not in PARSERS:
             raise DocumentError(f"cannot verify {assertion.label}: the rules of a {assertion.type} are not known,"
-                                f" only those of {', '.join(PARSERS)}")
+                                f" only those of {', '.join(sorted(RULES))}")
         if assertion.content in above or len(above) == DEEPEST_PROOF:
-            raise AuthorityUnproven(f"cannot believe {assertion.label}: its proof runs in circles or has no end")
-        PARSERS[assertion.type](assertion)
+            raise AuthorityUnproven(assertion.label, "its proof runs in circles or has no end")
+        value = PARSERS[assertion.type](assertion)
         above = (*above, assertion.content)
-        signer = self._signer(assertion)
-        _check_now(assertion, signer, now)
-        _check_signature(assertion, signer)
-        _check_own_time(assertion, signer)
-        links = self._vouched(assertion, signer, now, above)
-        if assertion.content != signer.assertion.content:
-            self._check_rules(assertion, now, above)
-            self._check_newest(assertion, now, above)
-            links = (*links, Link(assertion=assertion, signer=signer))
-        return links
-
-    def _signer(self, assertion: Assertion) -> AccountKey:
-        found = self._stored.get(("account-key", (assertion.key_id,)))
-        if found is None:
-            raise UnknownKey(f"cannot verify {assertion.label}: no account-key at hand has its key"
-                             f" {short(assertion.key_id)}",
-                             hint="add the file with that account-key, or name the folder of its root with --trust")
-        signer = parse_account_key(found)
-        if signer.account_id != assertion.authority_id:
-            raise TrustError(f"cannot verify {assertion.label}: {assertion.authority_id!r} is said to speak,"
-                             f" but the key that signed belongs to {signer.account_id!r}")
-        return signer
-
-    def _vouched(self, assertion: Assertion, signer: AccountKey, now: datetime,
-                 above: tuple[bytes, ...]) -> tuple[Link, ...]:
-        """The links that prove the signer's key, the root's first."""
-        root = self._roots.get(signer.key_id)
-        if root is not None:
-            return (Link(assertion=root.assertion, signer=root),)
-        unproven = AuthorityUnproven(
-            f"cannot believe {assertion.label}: its signature by key {short(signer.key_id)} is valid, but no trusted"
-            f" root vouches that this key belongs to {signer.account_id!r}",
-            hint=f"name the folder that holds the root of {signer.account_id!r} with --trust, if you trust it")
-        if signer.self_signed:
-            raise unproven
-        try:
-            return self._verify(signer.assertion, now, above)
-        except (UnknownKey, AuthorityUnproven) as error:
-            raise unproven from error
-
-    def _check_rules(self, assertion: Assertion, now: datetime, above: tuple[bytes, ...]) -> None:
-        authority = assertion.authority_id
-        if assertion.type == "model":
-            self._require_account(assertion, authority, now, above)
-            return
-        if authority not in self.root_accounts:
-            raise TrustError(f"cannot believe {assertion.label}: {authority!r} is no root of trust,"
-                             f" and only such an account may sign a {assertion.type}")
-        if assertion.type in ("account", "account-key"):
-            account = assertion.text("account-id")
-            if account != authority and account in self.root_accounts:
-                raise TrustError(f"cannot believe {assertion.label}: {account!r} is a root of trust of its own,"
-                                 f" {authority!r} cannot vouch for it")
-            if assertion.type == "account-key":
-                self._require_account(assertion, account, now, above)
-        elif assertion.type == "snap-declaration":
-            self._check_declaration(assertion, now, above)
+        if kind_of(assertion.type).has_authority:
+            links = self._prove_signature(assertion, value, now, above)
         else:
-            self._check_revision(assertion, now, above)
+            _check_signature(assertion, value.key)
+            links = (Link(assertion=assertion, signer=None),)
+        found: dict[bytes, Assertion] = {}
+        for link in links[:-1]:
+            found.update((item.content, item) for item in self._prove(link.assertion, now, above).evidence)
+        for item in self._ask_rules(assertion, value, now, above):
+            found[item.content] = item
+        for link in links:
+            found.pop(link.assertion.content, None)
+        chain = Chain(links=links, evidence=tuple(found.values()))
+        self._proved[assertion.content, assertion.signature, now] = chain
+        return chain
 
-    def _check_declaration(self, assertion: Assertion, now: datetime, above: tuple[bytes, ...]) -> None:
-        declared = parse_snap_declaration(assertion)
-        for other in sorted(self.root_accounts - {assertion.authority_id}):
-            if other == declared.publisher_id or snap_id(other, declared.snap_name) == declared.snap_id:
-                raise TrustError(f"cannot believe {assertion.label}: package {declared.snap_name!r} is"
-                                 f" {other!r}'s, {assertion.authority_id!r} cannot declare it")
-        self._require_account(assertion, declared.publisher_id, now, above)
+    def _prove_signature(self, assertion: Assertion, value: Any, now: datetime,
+                         above: tuple[bytes, ...]) -> tuple[Link, ...]:
+        """The links up to the assertion itself."""
+        signer, proof = self._signer(assertion, now, above)
+        if signer.account_id != assertion.authority_id:
+            raise Disbelief(assertion.label, f"{assertion.authority_id!r} is said to speak, but the key that signed"
+                            f" belongs to {signer.account_id!r}", verb="verify")
+        _check_now(assertion, signer, now)
+        _check_signature(assertion, signer.key)
+        _check_own_time(assertion, value, signer)
+        if isinstance(proof, (UnknownKey, AuthorityUnproven)):
+            raise AuthorityUnproven(assertion.label, _without_root(proof, signer),
+                                    hint="add the file with the missing account-key, or name its root: imagekit trust"
+                                    " add FILE, if you trust it") from proof
+        if isinstance(proof, Exception):
+            raise proof
+        if assertion.content == signer.assertion.content:
+            return proof
+        return (*proof, Link(assertion=assertion, signer=signer))
 
-    def _check_revision(self, assertion: Assertion, now: datetime, above: tuple[bytes, ...]) -> None:
-        revision = parse_snap_revision(assertion)
-        if revision.provenance != PROVENANCE:
-            raise TrustError(f"cannot believe {assertion.label}: provenance {revision.provenance!r} is not supported,"
-                             f" only {PROVENANCE!r}")
-        declared = self._stored.get(("snap-declaration", (SERIES, revision.snap_id)))
-        if declared is None:
-            raise TrustError(f"cannot believe {assertion.label}: no snap-declaration at hand says which package"
-                             f" {revision.snap_id} is", hint="add the file that came with the package")
-        if declared.authority_id != assertion.authority_id:
-            raise TrustError(f"cannot believe {assertion.label}: {assertion.authority_id!r} signed it, but"
-                             f" {declared.authority_id!r} declared the package")
-        self._verify(declared, now, above)
-        self._require_account(assertion, revision.developer_id, now, above)
-
-    def _require_account(self, assertion: Assertion, account_id: str, now: datetime,
-                         above: tuple[bytes, ...]) -> None:
-        """An account that is not a root itself must be vouched for."""
-        if account_id in self.root_accounts:
-            return
-        account = self._stored.get(("account", (account_id,)))
-        if account is None:
-            raise TrustError(f"cannot believe {assertion.label}: nothing at hand says who {account_id!r} is",
-                             hint="add the file with the account assertion")
-        self._verify(account, now, above)
-
-    def _check_newest(self, assertion: Assertion, now: datetime, above: tuple[bytes, ...]) -> None:
-        kept = self._stored.get(_key(assertion))
-        if kept is None or kept.revision <= assertion.revision:
-            return
+    def _signer(self, assertion: Assertion, now: datetime, above: tuple[bytes, ...],
+                ) -> tuple[AccountKey, tuple[Link, ...] | TrustError | DocumentError]:
+        """The key that is said to have signed, and the links that prove it or the reason why there are none."""
+        root = self._roots.get(assertion.key_id)
+        if root is not None:
+            return root, (Link(assertion=root.assertion, signer=root),)
+        if assertion.type == "account-key" and assertion.key_id == assertion.text("public-key-sha3-384"):
+            own = parse_account_key(assertion)
+            return own, AuthorityUnproven(assertion.label, _no_root(own))
         try:
-            self._verify(kept, now, above)
-        except (TrustError, DocumentError):
+            found = self._evidence(("account-key", (assertion.key_id,)), now, above)
+        except (TrustError, DocumentError) as error:
+            return self._likely_signer(assertion), error
+        if found is None:
+            raise self._unknown(assertion)
+        return parse_account_key(found[0]), found[1].links
+
+    def _likely_signer(self, assertion: Assertion) -> AccountKey:
+        """Of account-keys that are not believed, the one that fits. Raises: DocumentError: all are malformed."""
+        candidates = self._stored["account-key", (assertion.key_id,)]
+        wellformed = []
+        for candidate in candidates:
+            with contextlib.suppress(DocumentError):
+                wellformed.append(parse_account_key(candidate))
+        fitting = [item for item in wellformed if item.account_id == assertion.authority_id]
+        for found in (*fitting, *wellformed):
+            return found
+        return parse_account_key(candidates[0])
+
+    def _unknown(self, assertion: Assertion) -> Disbelief:
+        """No account-key at hand has the key; its bare numbers may be known all the same."""
+        key_id = short(assertion.key_id)
+        bare = self._bare.get(assertion.key_id)
+        if bare is None:
+            return UnknownKey(assertion.label, f"no account-key at hand has its key {key_id}", verb="verify",
+                              hint="add the file with that account-key, or name its root: imagekit trust add FILE")
+        _check_signature(assertion, bare)
+        return AuthorityUnproven(assertion.label, f"its signature by key {key_id} is valid, but that key is known by"
+                                 " its numbers alone: no account-key says whose it is",
+                                 hint="ask its owner for the account-key")
+
+    def _evidence(self, key: Key, now: datetime, above: tuple[bytes, ...]) -> tuple[Assertion, Chain] | None:
+        """The highest revision of that name that is believed, and its proof; None: none is at hand.
+
+        Raises:
+            TrustError, DocumentError: there are some, and none is believed, or two of one revision are.
+        """
+        believed: tuple[Assertion, Chain] | None = None
+        first: TrustError | DocumentError | None = None
+        for candidate in self._stored.get(key, ()):
+            if believed is not None and candidate.revision < believed[0].revision:
+                break
+            try:
+                chain = self._prove(candidate, now, above)
+            except (TrustError, DocumentError) as error:
+                if believed is None and isinstance(error, OutOfTime) and error.signed:
+                    raise
+                first = first or error
+                continue
+            if believed is not None and candidate.content != believed[0].content:
+                raise Disbelief(candidate.label, f"there is another one of revision {candidate.revision}, and they"
+                                " differ", hint="keep the right one of the two")
+            believed = believed or (candidate, chain)
+        if believed is None and first is not None:
+            raise first
+        return believed
+
+    def _ask_rules(self, assertion: Assertion, value: Any, now: datetime,
+                   above: tuple[bytes, ...]) -> Iterable[Assertion]:
+        """Hold it to the rules of its type; all that had to be believed for that. A root stands by itself."""
+        root = self._roots.get(assertion.key_id)
+        if root is not None and assertion.content == root.assertion.content:
+            return ()
+        asked: dict[bytes, Assertion] = {}
+
+        def believe(kind: str, *primary_key: str) -> Assertion | None:
+            found = self._evidence((kind, primary_key), now, above)
+            if found is None:
+                return None
+            asked.update((item.content, item) for item in found[1].assertions)
+            return found[0]
+
+        witness = Witness(assertion=assertion, root_accounts=self.root_accounts, believe=believe,
+                          all_of=lambda kind: [key[1] for key in sorted(self._stored) if key[0] == kind])
+        RULES[assertion.type](witness, value)
+        return asked.values()
+
+    def _check_newest(self, assertion: Assertion, now: datetime) -> None:
+        """Raises: Disbelief: a verified assertion of the same name has a higher revision, or a root has that name."""
+        if not kind_of(assertion.type).has_authority:
             return
-        raise TrustError(f"cannot believe {assertion.label}: its revision {assertion.revision} was replaced by"
-                         f" revision {kept.revision}")
+        kept = self._stored.get(_key(assertion), [])
+        if _key(assertion) in self._fixed and kept[0].revision <= assertion.revision and (
+                kept[0].content != assertion.content):
+            raise Disbelief(assertion.label, "a root of trust has that name and says something else",
+                            hint="only the folder with your roots of trust can change a root")
+        for newer in kept:
+            if newer.revision <= assertion.revision:
+                return
+            try:
+                self._prove(newer, now, ())
+            except OutOfTime as error:
+                if not error.signed:
+                    continue
+            except (TrustError, DocumentError):
+                continue
+            raise Disbelief(assertion.label, f"its revision {assertion.revision} was replaced by revision"
+                            f" {newer.revision}")
 
 
 def _key(assertion: Assertion) -> Key:
     return assertion.type, assertion.primary_key
 
 
-def _check_signature(assertion: Assertion, signer: AccountKey) -> None:
-    signature = unarmor(assertion.signature, what=f"signature of {assertion.label}")
+def _no_root(signer: AccountKey) -> str:
+    return (f"its signature is valid, but leads to key {short(signer.key_id)} of {signer.account_id!r}, which signed"
+            " itself and is no trusted root")
+
+
+def _without_root(error: Disbelief, signer: AccountKey) -> str:
+    """Why a key leads to no root: the end of the way, which is the same for all that it signed."""
+    if isinstance(error, AuthorityUnproven):
+        return error.cause
+    return (f"its signature is valid, but leads to key {short(signer.key_id)} of {signer.account_id!r}, and"
+            f" {error.cause}")
+
+
+def _check_signature(assertion: Assertion, key: PublicKey) -> None:
     try:
-        verify_signature(signer.key, assertion.content, signature)
-    except (TrustError, DocumentError) as error:
-        raise type(error)(f"cannot verify {assertion.label}: {error.message}", hint=error.hint) from error
+        verify_signature(key, assertion.content, unarmor(assertion.signature, what="signature"))
+    except TrustError as error:
+        raise Disbelief(assertion.label, error.message, hint=error.hint, verb="verify") from error
+    except DocumentError as error:
+        raise DocumentError(f"cannot verify {assertion.label}: {error.message}", hint=error.hint) from error
 
 
 def _check_now(assertion: Assertion, signer: AccountKey, now: datetime) -> None:
@@ -295,15 +344,24 @@ def _check_now(assertion: Assertion, signer: AccountKey, now: datetime) -> None:
         return
     problem = (f"is valid from {format_time(signer.since)} only" if now < signer.since
                else f"expired at {format_time(signer.until or now)}")
-    raise TrustError(f"cannot verify {assertion.label}: key {short(signer.key_id)} of {signer.account_id!r} {problem},"
-                     f" and now it is {format_time(now)}", hint="look at the clock of this machine, then at the key")
+    raise OutOfTime(assertion.label, f"key {short(signer.key_id)} of {signer.account_id!r} {problem}, and now it is"
+                    f" {format_time(now)}", hint="look at the clock of this machine, then at the key",
+                    signed=_is_signed(assertion, signer))
 
 
-def _check_own_time(assertion: Assertion, signer: AccountKey) -> None:
-    """An account-key has no time of its own; all other types that are verified have."""
-    when = getattr(PARSERS[assertion.type](assertion), "timestamp", None)
+def _is_signed(assertion: Assertion, signer: AccountKey) -> bool:
+    try:
+        _check_signature(assertion, signer.key)
+    except (TrustError, DocumentError):
+        return False
+    return True
+
+
+def _check_own_time(assertion: Assertion, value: Any, signer: AccountKey) -> None:
+    """An account-key and a system-user have no time of their own; the other types that are verified have."""
+    when = getattr(value, "timestamp", None)
     if when is None or signer.valid_at(when):
         return
     end = f" to {format_time(signer.until)}" if signer.until else ""
-    raise TrustError(f"cannot verify {assertion.label}: its timestamp {format_time(when)} lies outside the validity of"
-                     f" the key that signed it, from {format_time(signer.since)}{end}")
+    raise Disbelief(assertion.label, f"its timestamp {format_time(when)} lies outside the validity of the key that"
+                    f" signed it, from {format_time(signer.since)}{end}", verb="verify")

@@ -197,8 +197,9 @@ def _prove(found: tuple[Assertion, ...], authority: Authority, now: datetime) ->
         if assertion.type in ("snap-declaration", "snap-revision"):
             database.add(assertion)
         chain = database.verify(assertion, now=now)
-        for item in (*chain.accounts, *(link.assertion for link in chain.links[:-1])):
-            proof[item.content] = item
+        for item in chain.assertions[:-1]:
+            if item not in found:
+                proof[item.content] = item
     return tuple(sorted(proof.values(), key=lambda item: (item.type, item.primary_key)))
 
 

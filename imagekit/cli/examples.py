@@ -18,6 +18,13 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "verify": (
         ("imagekit verify pc-demo.model", "against your own roots of trust"),
         ("imagekit verify pc-demo.model --trust roots --json", "against the roots in another folder too"),
+        ("imagekit verify packages-out/debian-13_1.snap", "a package, by the .assert beside it"),
+    ),
+    "trust": (
+        ("imagekit trust add canonical", "believe what Canonical's root key vouches for"),
+        ("imagekit trust add acme-root.account-key", "a brand's own root, from a file"),
+        ("imagekit trust list", "whom you trust"),
+        ("imagekit trust remove canonical", "and no longer"),
     ),
     "lock": (
         ("imagekit lock", "compare the lock with what the mirrors offer"),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "key": ("Trust", "imagekit.cli.trust", "key", "create and keep signing keys"),
     "sign": ("Trust", "imagekit.cli.trust", "sign", "sign a model, a package or any assertion"),
-    "verify": ("Trust", "imagekit.cli.trust", "verify", "verify assertions and show their chain"),
+    "verify": ("Trust", "imagekit.cli.verify", "verify", "verify assertions and packages, and show their chain"),
+    "trust": ("Trust", "imagekit.cli.roots", "trust", "say whom you trust"),
     "lock": ("Images", "imagekit.cli.pack", "lock", "pin the Debian parts of the recipes"),
     "pack": ("Images", "imagekit.cli.pack", "pack", "make a package from a recipe"),
     "plan": ("Images", "imagekit.cli.image", "plan", "show what a model becomes, and where it lies"),

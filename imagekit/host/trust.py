@@ -11,16 +11,19 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagekit.assertions.wire import Assertion, decode_stream
-from imagekit.errors import HostError, TrustError, UsageError
+from imagekit.assertions.wire import Assertion, decode_stream, unarmor
+from imagekit.errors import DocumentError, HostError, TrustError, UsageError
 from imagekit.host.files import read_file, reason, write_atomic
 from imagekit.host.folders import default_trust_dir, source_date_epoch
 from imagekit.host.ports import Clock
+from imagekit.keys import PublicKey, decode_public_key
 
-__all__ = ["MAX_FILE", "SUFFIXES", "default_trust_dir", "load_trust", "signing_time", "store_root"]
+__all__ = ["MAX_FILE", "SUFFIXES", "TrustFile", "default_trust_dir", "load_trust", "read_public_key", "signing_time",
+           "store_root", "trust_files"]
 
 SUFFIXES = (".account", ".account-key", ".assert", ".assertion", ".assertions")
 MAX_FILE = 16 << 20
@@ -40,20 +43,32 @@ def load_trust(dirs: Sequence[Path]) -> tuple[Assertion, ...]:
         TrustError: a folder or file may be written by everybody.
         DocumentError: a file with the name of an assertion holds none.
     """
-    found: list[Assertion] = []
-    for folder in dirs:
-        if folder == default_trust_dir() and not folder.exists():
-            continue
-        try:
-            _refuse_writable(folder)
-            paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES
-                           and not path.name.startswith(".") and path.is_file())
-            for path in paths:
-                _refuse_writable(path)
-                found += decode_stream(read_file(path, limit=MAX_FILE), name=str(path))
-        except OSError as error:
-            raise HostError(f"cannot read trust folder {folder}: {reason(error)}",
-                            hint="name a folder that holds account-key assertions") from error
+    return tuple(assertion for folder in dirs if folder != default_trust_dir() or folder.exists()
+                 for file in trust_files(folder) for assertion in file.assertions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustFile:
+    """One file of a folder of trust."""
+
+    path: Path
+    assertions: tuple[Assertion, ...]
+
+
+def trust_files(folder: Path) -> tuple[TrustFile, ...]:
+    """The assertion files of one folder, by name. Raises: as `load_trust`."""
+    found: list[TrustFile] = []
+    try:
+        _refuse_writable(folder)
+        paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES
+                       and not path.name.startswith(".") and path.is_file())
+        for path in paths:
+            _refuse_writable(path)
+            found.append(TrustFile(path=path, assertions=decode_stream(read_file(path, limit=MAX_FILE),
+                                                                       name=str(path))))
+    except OSError as error:
+        raise HostError(f"cannot read trust folder {folder}: {reason(error)}",
+                        hint="name a folder that holds account-key assertions") from error
     return tuple(found)
 
 
@@ -73,6 +88,30 @@ def store_root(folder: Path, *, account: Assertion, account_key: Assertion) -> t
     for path in written:
         write_atomic(path, (account_key if path == key_path else account).encode())
     return tuple(written)
+
+
+def read_public_key(path: Path) -> PublicKey:
+    """A public key by its numbers: `NAME.pub` as the keyring has it, or PEM.
+
+    Raises:
+        HostError: it cannot be read.
+        DocumentError: it is neither.
+    """
+    raw = read_file(path, limit=MAX_FILE)
+    if not raw.startswith(b"-----BEGIN "):
+        return decode_public_key(unarmor(raw.removesuffix(b"\n"), what=str(path)))
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        found = load_pem_public_key(raw)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise DocumentError(f"cannot read {path}: not a public key in PEM", hint="not a private one") from error
+    if not isinstance(found, RSAPublicKey):
+        raise DocumentError(f"cannot read {path}: it is no RSA key, and only those sign assertions")
+    numbers = found.public_numbers()
+    return decode_public_key(PublicKey(n=numbers.n, e=numbers.e).encode())
 
 
 def _refuse_writable(path: Path) -> None:

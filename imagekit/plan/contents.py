@@ -198,9 +198,8 @@ def seed_files(contents: Contents) -> dict[str, bytes | PackageMember | SeedFile
     """The model with its chain, and every package with its own; UC20 layout."""
     resolution = contents.resolution
     system = f"systems/{resolution.model.timestamp:%Y%m%d}"
-    chain = [link.assertion for link in resolution.chain.links] + [*resolution.chain.accounts]
-    proofs = [item for proof in resolution.proofs
-              for item in (*(link.assertion for link in proof.links), *proof.accounts)]
+    chain = resolution.chain.assertions
+    proofs = [item for proof in resolution.proofs for item in proof.assertions]
     files: dict[str, bytes | PackageMember | SeedFile] = {
         f"{system}/model": resolution.model.assertion.encode(),
         f"{system}/assertions/model-etc": encode_stream(_ordered(chain, without=resolution.model.assertion)),

@@ -117,7 +117,7 @@ def test_stranger_signs_a_model_in_the_brands_name() -> None:
 def test_stranger_brings_a_self_signed_key_in_the_brands_name() -> None:
     stranger = Brand("acme", key="stranger")
     database = Brand().database(stranger.account_key)
-    with pytest.raises(AuthorityUnproven, match=r"signature by key .* is valid, but no trusted root"):
+    with pytest.raises(AuthorityUnproven, match=r"signature is valid, but leads to key .* signed itself and is no"):
         database.verify(stranger.model(), now=NOW)
     with pytest.raises(AuthorityUnproven):
         database.verify(stranger.account_key, now=NOW)
@@ -229,6 +229,24 @@ def test_account_that_needs_itself_as_its_proof() -> None:
         database.verify(brand.model(), now=NOW)
 
 
+def test_key_that_is_known_by_its_numbers_alone_proves_the_signature_and_no_authority() -> None:
+    brand = Brand()
+    database = Database([], public_keys=[brand.key.public])
+    with pytest.raises(AuthorityUnproven, match="is valid, but that key is known by its numbers alone"):
+        database.verify(brand.model(), now=NOW)
+    with pytest.raises(TrustError, match="changed after it was signed") as caught:
+        database.verify(changed(brand.model(), "amd64", "arm64"), now=NOW)
+    assert not isinstance(caught.value, AuthorityUnproven)
+
+
+def test_signature_that_does_not_hold_is_refused_before_its_authority_is_unproven() -> None:
+    stranger = Brand("acme", key="stranger")
+    database = Brand().database(stranger.account_key)
+    with pytest.raises(TrustError, match="changed after it was signed") as caught:
+        database.verify(changed(stranger.model(), "amd64", "arm64"), now=NOW)
+    assert not isinstance(caught.value, AuthorityUnproven)
+
+
 def test_brand_without_an_account_assertion_is_nobody() -> None:
     store, brand = Brand("store"), Brand("acme")
     database = Database(store.roots)
@@ -302,6 +320,36 @@ def test_key_ended_by_a_newer_account_key() -> None:
         database.verify(brand.model(), now=NOW)
     with pytest.raises(TrustError, match="revision 0 was replaced by revision 1"):
         database.verify(vouch(None, 0), now=NOW)
+
+
+def test_ended_key_stays_ended_when_the_signer_of_its_end_is_over_too() -> None:
+    store, brand = Brand("store"), Brand("acme")
+    ending = sign_account_key(STRANGER.public, account_id="store", authority_id="store", name="second", since=SINCE,
+                              until=SIGNED + timedelta(days=2), key=store.key)
+    database = Database([*store.roots, ending])
+    database.add(sign_account("acme", authority_id="store", key=store.key, timestamp=SIGNED))
+    database.add(sign_account_key(brand.key.public, account_id="acme", authority_id="store", name="acme", since=SINCE,
+                                  key=store.key))
+    types(database, brand.model())
+    database.add(sign_account_key(brand.key.public, account_id="acme", authority_id="store", name="acme", since=SINCE,
+                                  until=SIGNED + timedelta(days=1), revision=1, key=STRANGER))
+    with pytest.raises(TrustError, match="expired"):
+        database.verify(brand.model(), now=NOW)
+
+
+def test_forged_end_of_a_key_by_an_expired_signer_ends_nothing() -> None:
+    store, brand = Brand("store"), Brand("acme")
+    expired = sign_account_key(STRANGER.public, account_id="store", authority_id="store", name="second", since=SINCE,
+                               until=SIGNED, key=store.key)
+    database = Database([*store.roots, expired])
+    database.add(sign_account("acme", authority_id="store", key=store.key, timestamp=SIGNED))
+    real_key = sign_account_key(brand.key.public, account_id="acme", authority_id="store", name="acme", since=SINCE,
+                                key=store.key)
+    ended = sign_account_key(brand.key.public, account_id="acme", authority_id="store", name="acme", since=SINCE,
+                             until=SIGNED, revision=1, key=STRANGER)
+    database.add(real_key)
+    database.add(changed(ended, "name: acme", "name: emca"))
+    types(database, brand.model())
 
 
 # --- changed bytes
@@ -467,24 +515,66 @@ def test_forged_higher_revision_does_not_make_the_real_one_old() -> None:
     types(database, brand.model())
 
 
-def test_duplicate_primary_key_with_other_contents() -> None:
+def test_two_models_of_one_name_and_revision_are_judged_each_by_itself() -> None:
     brand = Brand()
     database = Database(brand.roots)
-    database.add(brand.model())
+    for model in (brand.model(), brand.model(architecture="arm64"), brand.model()):
+        database.add(model)
+        types(database, model)
+    assert len(database.all("model")) == 1
+
+
+def test_two_accounts_of_one_revision_that_both_hold_prove_nothing() -> None:
+    store, brand = Brand("store"), Brand("acme")
+    database = Database(store.roots)
+    database.add(sign_account_key(brand.key.public, account_id="acme", authority_id="store", name="acme", since=SINCE,
+                                  key=store.key))
+    for name in ("Acme", "Emca"):
+        database.add(sign_account("acme", authority_id="store", key=store.key, timestamp=SIGNED, display_name=name))
     with pytest.raises(TrustError, match="there is another one of revision 0, and they differ"):
-        database.add(brand.model(architecture="arm64"))
-    database.add(brand.model())
-    assert database.find("model", model="pc") == brand.model()
+        database.verify(brand.model(), now=NOW)
+
+
+def test_account_that_was_changed_does_not_take_the_place_of_the_real_one() -> None:
+    store, brand = Brand("store"), Brand("acme")
+    database = Database(store.roots)
+    account = sign_account("acme", authority_id="store", key=store.key, timestamp=SIGNED)
+    database.add(changed(account, "display-name: acme", "display-name: emca"))
+    database.add(account)
+    database.add(sign_account_key(brand.key.public, account_id="acme", authority_id="store", name="acme", since=SINCE,
+                                  key=store.key))
+    assert database.verify(brand.model(), now=NOW).accounts[-1] == account
 
 
 @pytest.mark.parametrize("revision", [0, 5])
 def test_root_replaced_by_what_came_along(revision: int) -> None:
     brand = Brand()
     database = Database(brand.roots)
+    forged = sign_account_key(brand.key.public, account_id="acme", authority_id="acme", name="new", since=SINCE,
+                              revision=revision, key=brand.key)
     with pytest.raises(TrustError, match="a root of trust has that name"):
-        database.add(sign_account_key(brand.key.public, account_id="acme", authority_id="acme", name="new",
-                                      since=SINCE, revision=revision, key=brand.key))
+        database.add(forged)
+    with pytest.raises(TrustError, match="a root of trust has that name"):
+        database.verify(forged, now=NOW)
     assert database.find("account-key", name="root") == brand.account_key
+
+
+@pytest.mark.parametrize("revision", ["0", "5"])
+def test_account_of_a_root_replaced_by_what_came_along(revision: str) -> None:
+    brand = Brand()
+    database = Database(brand.roots)
+    forged = brand.sign({**brand.account.headers, "revision": revision, "display-name": "Emca"}, created=SINCE)
+    with pytest.raises(TrustError, match="a root of trust has that name"):
+        database.add(forged)
+    assert database.find("account", display_name="acme") == brand.account
+
+
+def test_two_roots_of_one_revision_that_differ_in_the_folders_of_trust() -> None:
+    brand = Brand()
+    other = sign_account_key(brand.key.public, account_id="acme", authority_id="acme", name="other", since=SINCE,
+                             key=brand.key)
+    with pytest.raises(TrustError, match="there is another root of that name and revision 0, and they differ"):
+        Database([*brand.roots, other])
 
 
 def test_older_copy_of_a_root_that_came_along_is_let_go() -> None:
@@ -505,19 +595,28 @@ def test_newer_of_two_roots_in_the_folders_counts() -> None:
             Database(folders).verify(brand.model(), now=NOW)
 
 
-def test_junk_with_a_higher_revision_shadows_a_key_but_is_never_believed() -> None:
+def test_forged_higher_revision_of_a_key_neither_counts_nor_shadows_the_real_one() -> None:
     database = real_database()
     store = real("store-key-and-publisher.assertions")[0]
-    database.add(changed(store, "revision: 2", "revision: 99"))
+    forged = changed(store, "revision: 2", "revision: 99")
+    database.add(forged)
+    assert len(types(database, real("valid-for-testing-pc-20.model")[0])) == 4
     with pytest.raises(TrustError, match="changed after it was signed"):
-        database.verify(real("valid-for-testing-pc-20.model")[0], now=NOW)
+        database.verify(forged, now=NOW)
 
 
-def test_declaration_with_another_signer_is_told_apart() -> None:
+def test_two_declarations_of_a_package_that_differ_prove_no_revision() -> None:
     brand = Brand()
-    database = brand.database(brand.declaration("pc"))
-    with pytest.raises(TrustError, match="they differ"):
-        database.add(sign_declaration("acme", "pc", key=STORE, timestamp=SIGNED))
+    revision = brand.revision("pc", 1, sha3=SHA3, size=10)
+    database = brand.database(sign_declaration("acme", "pc", key=brand.key, timestamp=NOW))
+    with pytest.raises(TrustError, match="there is another one of revision 0, and they differ"):
+        database.verify(revision, now=NOW)
+
+
+def test_declaration_by_a_stranger_does_not_take_the_place_of_the_real_one() -> None:
+    brand = Brand()
+    revision = brand.revision("pc", 1, sha3=SHA3, size=10)
+    types(brand.database(sign_declaration("acme", "pc", key=STORE, timestamp=NOW)), revision)
 
 
 def test_request_types_are_never_kept() -> None:
