@@ -213,6 +213,14 @@ def faults(c: Context) -> None:
          env={"IMAGEKIT_FAULTS": "all"})
 
 
+@task(help={"cases": "mutated documents of each kind to compare", "seed": "which ones", "suite": "bookworm or trixie; both"
+                  " without it", "relock": "write what the mirror has now into the oracle's lock"})
+def oracle(c: Context, cases: int = 2000, seed: int = 1, suite: str = "", relock: bool = False) -> None:
+    """Compile the oracle over snapd's own library and compare its judgements with ours."""
+    call(BIN / "python", "-m", "tests.oracle.run", f"--cases={cases}", f"--seed={seed}",
+         *(["--suite", suite] if suite else []), *(["--relock"] if relock else []))
+
+
 @task(help={"rounds": "how often each way of building is measured", "boots": "how often the image is booted"})
 def bench(c: Context, rounds: int = 5, boots: int = 5) -> None:
     """Measure building against doing it by hand and against genimage, and boot; writes docs/benchmarks.md."""

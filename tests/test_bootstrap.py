@@ -14,8 +14,22 @@ from imagekit.cli.doctor import FOR_TESTS, NEEDED
 from imagekit.host.tools import DEBIAN_PACKAGES
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = [line for raw in (ROOT / "packages/host.txt").read_text().splitlines()
-            if (line := raw.partition("#")[0].strip())]
+
+
+def sections() -> dict[str, list[str]]:
+    """The names of packages/host.txt by section."""
+    found: dict[str, list[str]] = {}
+    for raw in (ROOT / "packages/host.txt").read_text().splitlines():
+        line = raw.partition("#")[0].strip()
+        if line.startswith("["):
+            names = found[line.strip("[]")] = []
+        elif line:
+            names.append(line)
+    return found
+
+
+SECTIONS = sections()
+PACKAGES = [name for names in SECTIONS.values() for name in names]
 
 
 def program(folder: Path, name: str, text: str) -> None:
@@ -45,9 +59,9 @@ def run(machine: Path, *words: str, **env: str) -> subprocess.CompletedProcess[s
                           env={**os.environ, "PATH": f"{machine}/bin:{os.environ['PATH']}", **env})
 
 
-def want(machine: Path, *lines: str) -> None:
+def want(machine: Path, *lines: str, section: str = "demo") -> None:
     with (machine / "packages/host.txt").open("a") as stream:
-        stream.write("\n".join(lines) + "\n")
+        stream.write(f"[{section}]\n" + "\n".join(lines) + "\n")
 
 
 def test_without_words_it_prints_its_usage_and_does_nothing(machine: Path) -> None:
@@ -68,6 +82,18 @@ def test_alternative_that_is_installed_is_enough(machine: Path) -> None:
     want(machine, f"absent|{PACKAGES[0]}", "absent|second")
     result = run(machine, "demo")
     assert "install --no-install-recommends second\n" in result.stderr
+
+
+@pytest.mark.parametrize(("words", "asked"), [
+    (["demo"], {"demo"}), (["--list"], {"demo"}), (["reproduce"], {"demo"}), (["test"], {"demo", "test"}),
+    (["lint"], {"demo", "test"}), (["oracle"], {"demo", "test"}), (["bench"], {"demo", "test", "bench"})],
+    ids=lambda value: value[0] if isinstance(value, list) else "")
+def test_task_asks_only_for_the_packages_that_it_needs(machine: Path, words: list[str], asked: set[str]) -> None:
+    for section in SECTIONS:
+        want(machine, f"absent-{section}", section=section)
+    result = run(machine, *words)
+    line = next(line for line in result.stderr.splitlines() if "apt-get install" in line)
+    assert set(line.split("--no-install-recommends")[1].split()) == {f"absent-{section}" for section in asked}
 
 
 def test_root_installs_and_a_failure_of_apt_exits_6_with_the_line(machine: Path) -> None:
@@ -107,9 +133,11 @@ def folder_of_basics(machine: Path) -> Path:
 
 
 def test_list_names_each_package_once_and_what_the_doctor_looks_for() -> None:
+    assert list(SECTIONS) == ["demo", "test", "bench"]
     assert len(PACKAGES) == len(set(PACKAGES))
-    looked_for = {DEBIAN_PACKAGES[program] for program in (*NEEDED, *FOR_TESTS)} - {"dpkg"}
-    assert looked_for | {"ovmf", "uidmap"} <= set(PACKAGES)
+    needed = {DEBIAN_PACKAGES[program] for program in NEEDED} - {"dpkg"}
+    assert needed | {"ovmf", "uidmap"} <= set(SECTIONS["demo"])
+    assert {DEBIAN_PACKAGES[program] for program in FOR_TESTS} <= set(SECTIONS["demo"] + SECTIONS["test"])
 
 
 def test_every_requirement_is_pinned_with_digests() -> None:

@@ -145,13 +145,13 @@ class Parts:
         """The verified file of a part of an obtained section. Raises: TrustError: the cached file was changed."""
         return self._cache.verified(part.sha256, name=part.filename)
 
-    def tools(self, recipe: Recipe) -> LocalTools:
-        """The tool parts of `recipe`, unpacked once into the cache, ready to run."""
+    def unpacked(self, recipe: Recipe) -> Path:
+        """The folder with the parts of `recipe`, unpacked once into the cache."""
         section = self.section(recipe)
         target = self._cache.entry("tools", digest_of(section)[:32])
         with self._cache.lock("tools", told=self._progress):
             if not target.is_dir():
-                self._progress.step("unpack the tools", total=len(section.parts), unit="packages")
+                self._progress.step(f"unpack {recipe.name}", total=len(section.parts), unit="packages")
                 with self._cache.scratch() as scratch:
                     root = scratch / "root"
                     make_root(root)
@@ -159,7 +159,11 @@ class Parts:
                         unpack(self.path(part), root, name=part.filename)
                         self._progress.advance(1)
                     self._cache.adopt(root, "tools", target.name)
-        return LocalTools(target)
+        return target
+
+    def tools(self, recipe: Recipe) -> LocalTools:
+        """The tool parts of `recipe`, ready to run."""
+        return LocalTools(self.unpacked(recipe))
 
 
 def make_root(root: Path) -> None:

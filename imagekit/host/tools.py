@@ -41,7 +41,7 @@ DEBIAN_PACKAGES = {
     "veritysetup": "cryptsetup-bin", "mcopy": "mtools", "mdir": "mtools", "mkfs.vfat": "dosfstools",
     "fsck.vfat": "dosfstools", "sfdisk": "fdisk", "sgdisk": "gdisk", "gdisk": "gdisk", "bmaptool": "bmap-tools",
     "qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "genimage": "genimage", "dpkg-deb": "dpkg",
-    "busybox": "busybox", "shellcheck": "shellcheck",
+    "busybox": "busybox", "shellcheck": "shellcheck", "go": "golang-go",
 }
 ELSEWHERE = {"apt-helper": ("/usr/lib/apt/apt-helper",)}
 
