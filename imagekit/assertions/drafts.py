@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from imagekit.assertions.fields import HeaderProblems, format_time
+from imagekit.assertions.fields import format_time
 from imagekit.assertions.headers import NAME, Header
 from imagekit.assertions.model import RESERVED
 from imagekit.assertions.signing import draft
@@ -26,7 +26,7 @@ from imagekit.assertions.types import SERIES, snap_id
 from imagekit.assertions.wire import Assertion
 from imagekit.errors import DocumentError
 from imagekit.keys import PublicKey
-from imagekit.schema import MAX_DEPTH, MAX_DOCUMENT, Path, Problems, Source, load_yaml, near
+from imagekit.schema import MAX_DEPTH, MAX_DOCUMENT, DocumentProblems, Path, Problems, Source, load_yaml, near
 
 SET_BY_SIGNING = ("sign-key-sha3-384", "body-length")
 # snapd's asserts/model.go
@@ -126,10 +126,10 @@ def check_draft(drafted: Draft, headers: Mapping[str, Header], *, key: PublicKey
     """
     try:
         return draft(headers, key=key, body=drafted.body)
-    except HeaderProblems as error:
+    except DocumentProblems as error:
         problems = Problems(drafted.source)
-        for path, text in error.problems:
-            problems.add(path, text)
+        for found in error.problems:
+            problems.add(found.path, found.text, found.rule)
         problems.raise_if_any()
         raise
     except DocumentError as error:

@@ -1,52 +1,72 @@
 """Typed access to headers that notes every problem instead of stopping at the first.
 
-A `Fields` hands out values or harmless stand-ins; `finish` raises if anything was wrong. The problems keep their place,
-so that a draft's can be shown at the line of its file.
+A `Fields` hands out values or harmless stand-ins; `finish` raises if anything was wrong. Each problem names its rule
+and its place, which is found in the text of the assertion: `FILE:LINE: snaps[0].id: what came, what is allowed`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from imagekit.assertions.headers import Header
+from imagekit.assertions.headers import Header, shown, unlike
+from imagekit.assertions.rulebook import AssertionRules
+from imagekit.assertions.wire import Assertion
 from imagekit.errors import DocumentError
-from imagekit.schema import Path, dotted
+from imagekit.rules import Rule
+from imagekit.schema import DocumentProblems, Path, Problem, near
 
 E = TypeVar("E", bound=StrEnum)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MOST = 2**64 - 1  # what the field's programs keep in a number
 
-ACCOUNT_ID = re.compile(r"(?:[a-zA-Z0-9]{32}|[a-z0-9-]{2,28})\Z")
-SNAP_ID = re.compile(r"[a-zA-Z0-9]{32}\Z")
-SNAP_NAME = re.compile(r"(?=[a-z0-9-]{2,40}\Z)(?=[0-9-]*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*\Z")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a text must look: a pattern, its words for people, and the rule that demands it."""
+
+    pattern: re.Pattern[str]
+    what: str
+    rule: Rule
+
+    def match(self, text: str) -> bool:
+        return self.pattern.match(text) is not None
+
+
+def _form(pattern: str, what: str, rule: Rule) -> Form:
+    return Form(re.compile(pattern + r"\Z"), what, rule)
+
+
+ACCOUNT_ID = _form(r"(?:[a-zA-Z0-9]{32}|[a-z0-9-]{2,28})",
+                   "an account id: 32 letters and digits, or 2 to 28 of a-z, 0-9 and hyphen", AssertionRules.ACCOUNT_ID)
+SNAP_ID = _form(r"[a-zA-Z0-9]{32}", "a snap id: 32 letters and digits", AssertionRules.SNAP_ID)
+SNAP_NAME = _form(r"(?=[a-z0-9-]{2,40}\Z)(?=[0-9-]*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*",
+                  "a snap name: 2 to 40 of a-z, 0-9 and single inner hyphens, with a letter", AssertionRules.SNAP_NAME)
+MODEL_NAME = _form(r"[a-z0-9]+(?:-[a-z0-9]+)*", "a model name: a-z, 0-9 and single inner hyphens",
+                   AssertionRules.MODEL_NAME)
+SET_NAME = _form(r"[a-z0-9]+(?:-[a-z0-9]+)*", "the name of a validation set: a-z, 0-9 and single inner hyphens",
+                 AssertionRules.SET_NAME)
+PROVENANCE = _form(r"[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*", "a provenance: letters, digits and single inner hyphens",
+                   AssertionRules.PROVENANCE)
+DIGEST = _form(r"[A-Za-z0-9_-]{64}", "a digest of 64 characters: SHA3-384 in base64url", AssertionRules.DIGEST)
+HEX_SHA256 = _form(r"(?:[0-9a-f]{2}){32}", "a digest of 64 hexadecimal digits: SHA-256", AssertionRules.DIGEST)
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
                    r"(?:Z|[+-][0-9]{2}:[0-9]{2})\Z")
-_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z")
-
-
-class HeaderProblems(DocumentError):
-    """All that is wrong with the headers of one assertion; `problems` are (place, text)."""
-
-    def __init__(self, label: str, problems: tuple[tuple[Path, str], ...]) -> None:
-        lines = tuple(f"{dotted(path)}: {text}" for path, text in problems)
-        if len(lines) == 1:
-            super().__init__(f"cannot use {label}: {lines[0]}")
-        else:
-            super().__init__(f"cannot use {label}: {len(lines)} problems", details=lines)
-        self.problems = problems
+_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,19})\Z")
 
 
 def parse_time(text: str) -> datetime:
     """RFC 3339 with a time zone, as UTC. Raises: ValueError: anything else."""
     if not _TIME.match(text):
-        raise ValueError(f"{text!r} is not a time of RFC 3339, as in 2026-01-31T12:00:00Z")
+        raise ValueError(f"{shown(text)} is not a time of RFC 3339, as in 2026-01-31T12:00:00Z")
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{text!r} is not a time: {error}") from error
+        raise ValueError(f"{shown(text)} is not a time: {error}") from error
 
 
 def format_time(when: datetime) -> str:
@@ -54,88 +74,149 @@ def format_time(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def check_type(assertion: Assertion, kind: str) -> Fields:
+    """The headers of an assertion of type `kind`. Raises: DocumentError: it is of another."""
+    if assertion.type != kind:
+        raise DocumentError(f"cannot use {assertion.label}: expected {kind}")
+    return Fields(assertion.headers, assertion=assertion)
+
+
 class Fields:
     """The headers of an assertion, or of a map inside it."""
 
-    def __init__(self, headers: Mapping[str, Header], *, path: Path = (),
-                 problems: list[tuple[Path, str]] | None = None) -> None:
+    def __init__(self, headers: Mapping[str, Header], *, assertion: Assertion, path: Path = (),
+                 found: list[tuple[Path, str, Rule]] | None = None) -> None:
         self.headers = headers
-        self._path = path
-        self._problems: list[tuple[Path, str]] = [] if problems is None else problems
+        self.path = path
+        self._assertion = assertion
+        self._found: list[tuple[Path, str, Rule]] = [] if found is None else found
 
-    def problem(self, text: str, *path: str | int) -> None:
-        self._problems.append(((*self._path, *path), text))
+    def __contains__(self, name: str) -> bool:
+        return name in self.headers
 
-    def finish(self, label: str) -> None:
-        """Raises: HeaderProblems: if there was any problem."""
-        if self._problems:
-            raise HeaderProblems(label, tuple(self._problems))
+    def problem(self, text: str, *path: str | int, rule: Rule) -> None:
+        self._found.append(((*self.path, *path), text, rule))
 
-    def text(self, name: str, *, default: str | None = None, pattern: re.Pattern[str] | None = None,
-             what: str = "a text") -> str:
-        """A text, not empty. Without a `default` the header is required."""
+    def finish(self) -> None:
+        """Raises: DocumentProblems: if there was any problem."""
+        if self._found:
+            source = self._assertion.source()
+            raise DocumentProblems(source.name, tuple(
+                Problem(name=source.name, line=source.line(path), path=path, text=text, rule=rule)
+                for path, text, rule in self._found))
+
+    def inner(self, headers: Mapping[str, Header], *path: str | int) -> Fields:
+        """A map below this one, whose problems are told along."""
+        return Fields(headers, assertion=self._assertion, path=(*self.path, *path), found=self._found)
+
+    def text(self, name: str, *, form: Form | None = None) -> str:
+        """A text that is demanded, and not empty."""
+        if name not in self.headers:
+            self.problem(unlike(None, form.what if form else "a text"), name, rule=AssertionRules.MISSING)
+            return ""
+        return self.optional(name, form=form, empty=False)
+
+    def optional(self, name: str, *, default: str = "", form: Form | None = None, empty: bool = True) -> str:
+        """A text that may be left out; where it is empty it counts as left out, unless that is forbidden."""
         value = self.headers.get(name)
-        if value is None:
-            if default is None:
-                self.problem(f"missing, expected {what}", name)
-            return default or ""
-        if not isinstance(value, str) or not value or (pattern and not pattern.match(value)):
-            self.problem(f"{value!r} is not {what}", name)
-            return default or ""
-        return value
+        if value is None or (value == "" and empty and form is None):
+            return default
+        if not isinstance(value, str) or (not value and not empty and form is None):
+            self.problem(unlike(value, form.what if form else "a text"), name, rule=AssertionRules.TEXT)
+        elif form and not form.match(value):
+            self.problem(f"{shown(value)} is not {form.what}", name, rule=form.rule)
+        else:
+            return value
+        return default
 
-    def choice(self, name: str, kinds: type[E], *, default: E) -> E:
-        text = self.text(name, default=default)
+    def choice(self, name: str, kinds: type[E], *, default: E, rule: Rule) -> E:
+        """One of the words of `kinds`; left out or empty it is the default."""
+        text = self.optional(name, default=default)
         if text not in list(kinds):
-            self.problem(f"{text!r} is not one of {', '.join(kinds)}", name)
+            self.problem(f"{shown(text)} is not one of {', '.join(kinds)}{near(text, kinds)}", name, rule=rule)
             return default
         return kinds(text)
 
-    def number(self, name: str, *, least: int) -> int:
-        text = self.text(name, what="a number")
-        if text and (not _NUMBER.match(text) or int(text) < least):
-            self.problem(f"{text!r} is not a number of at least {least}", name)
-            return least
-        return int(text or "0")
+    def number(self, name: str, *, least: int, default: int | None = None) -> int:
+        """A number that is demanded unless it has a `default`."""
+        if default is not None and name not in self.headers:
+            return default
+        text = self.text(name)
+        if text and (not _NUMBER.match(text) or not least <= int(text) <= MOST):
+            self.problem(f"{shown(text)} is not a number of at least {least}", name, rule=AssertionRules.NUMBER)
+            text = ""
+        return int(text) if text else least
 
     def flag(self, name: str) -> bool:
-        text = self.text(name, default="false")
-        if text not in ("true", "false"):
-            self.problem(f"{text!r} is not true or false", name)
-        return text == "true"
+        value = self.headers.get(name, "false")
+        if value not in ("true", "false"):
+            self.problem(f"{shown(value)} is not true or false", name, rule=AssertionRules.FLAG)
+        return value == "true"
 
     def time(self, name: str) -> datetime:
-        text = self.text(name, what="a time")
+        if name not in self.headers:
+            self.problem("missing, expected a time", name, rule=AssertionRules.MISSING)
+        return self.time_or_none(name) or EPOCH
+
+    def time_or_none(self, name: str) -> datetime | None:
+        """A time that may be left out."""
+        if name not in self.headers:
+            return None
+        value = self.headers[name]
         try:
-            return parse_time(text) if text else EPOCH
+            return parse_time(value if isinstance(value, str) else shown(value))
         except ValueError as error:
-            self.problem(str(error), name)
+            self.problem(str(error), name, rule=AssertionRules.TIME)
             return EPOCH
 
-    def texts(self, name: str, *, pattern: re.Pattern[str] | None = None, what: str = "a text") -> tuple[str, ...]:
-        """A list of texts; empty when the header is absent."""
-        value = self.headers.get(name, ())
-        if isinstance(value, (str, Mapping)):
-            self.problem("must be a list", name)
-            return ()
+    def texts(self, name: str, *, form: Form | None = None) -> tuple[str, ...]:
+        """A list of texts; empty when the header is left out."""
         found = []
-        for index, item in enumerate(value):
-            if isinstance(item, str) and (pattern is None or pattern.match(item)):
-                found.append(item)
+        for index, item in enumerate(self._list(name, "a list of texts")):
+            if not isinstance(item, str):
+                self.problem(f"{shown(item)} is not a text", name, index, rule=AssertionRules.TEXT)
+            elif form and not form.match(item):
+                self.problem(f"{shown(item)} is not {form.what}", name, index, rule=form.rule)
             else:
-                self.problem(f"{item!r} is not {what}", name, index)
+                found.append(item)
         return tuple(found)
 
     def maps(self, name: str) -> tuple[Fields, ...]:
-        """A list of maps; empty when the header is absent."""
+        """A list of maps; empty when the header is left out."""
+        found = []
+        for index, item in enumerate(self._list(name, "a list of maps")):
+            if isinstance(item, Mapping):
+                found.append(self.inner(item, name, index))
+            else:
+                self.problem(f"{shown(item)} is not a map", name, index, rule=AssertionRules.MAP)
+        return tuple(found)
+
+    def map(self, name: str) -> Fields | None:
+        """A map, or None when the header is left out."""
+        value = self.headers.get(name)
+        if value is None or isinstance(value, Mapping):
+            return None if value is None else self.inner(value, name)
+        self.problem(f"{shown(value)} is not a map", name, rule=AssertionRules.MAP)
+        return None
+
+    def require(self, name: str, what: str) -> None:
+        """Note it if a list or map that is demanded is not there."""
+        if name not in self.headers:
+            self.problem(f"missing, expected {what}", name, rule=AssertionRules.MISSING)
+
+    def once(self, entries: tuple[Fields, ...], name: str, key: Callable[[Fields], str | None] | None = None) -> None:
+        """Note every entry whose header `name` says what an entry before it has said."""
+        seen: set[str] = set()
+        for entry in entries:
+            value = key(entry) if key else entry.headers.get(name)
+            if isinstance(value, str) and value:
+                if value in seen:
+                    entry.problem(f"{shown(value)} is named twice", name, rule=AssertionRules.TWICE)
+                seen.add(value)
+
+    def _list(self, name: str, what: str) -> tuple[Header, ...]:
         value = self.headers.get(name, ())
         if isinstance(value, (str, Mapping)):
-            self.problem("must be a list of maps", name)
+            self.problem(f"{shown(value)} is not {what}", name, rule=AssertionRules.LIST)
             return ()
-        found = []
-        for index, item in enumerate(value):
-            if isinstance(item, Mapping):
-                found.append(Fields(item, path=(*self._path, name, index), problems=self._problems))
-            else:
-                self.problem("must be a map", name, index)
-        return tuple(found)
+        return tuple(value)

@@ -22,6 +22,8 @@ class Kind:
     defaults: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     max_format: int = 0
     has_authority: bool = True
+    sequence: bool = False  # the last part of the primary key counts from 1
+    json_body: bool = False
 
 
 _PROVENANCE = MappingProxyType({"provenance": "global-upload"})
@@ -42,13 +44,13 @@ _KINDS = (
     Kind(name="snap-developer", primary_key=("snap-id", "publisher-id")),
     Kind(name="system-user", primary_key=("brand-id", "email"), max_format=2),
     Kind(name="validation", primary_key=("series", "snap-id", "approved-snap-id", "approved-snap-revision")),
-    Kind(name="validation-set", primary_key=("series", "account-id", "name", "sequence")),
+    Kind(name="validation-set", primary_key=("series", "account-id", "name", "sequence"), sequence=True),
     Kind(name="store", primary_key=("store",)),
-    Kind(name="repair", primary_key=("brand-id", "repair-id")),
+    Kind(name="repair", primary_key=("brand-id", "repair-id"), sequence=True),
     Kind(name="base-declaration", primary_key=("series",)),
     Kind(name="preseed", primary_key=("series", "brand-id", "model", "system-label")),
-    Kind(name="confdb-schema", primary_key=("account-id", "name")),
-    Kind(name="cluster", primary_key=("cluster-id", "sequence")),
+    Kind(name="confdb-schema", primary_key=("account-id", "name"), json_body=True),
+    Kind(name="cluster", primary_key=("cluster-id", "sequence"), sequence=True),
     Kind(name="request-message", primary_key=("account-id", "message-id")),
     Kind(name="hardware-identity", primary_key=("issuer-id", "hardware-id-key-sha3-384")),
     Kind(name="device-session-request", primary_key=("brand-id", "model", "serial"), has_authority=False),

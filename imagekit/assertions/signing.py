@@ -6,33 +6,19 @@ parameter; with equal arguments the bytes are equal. Whether anybody will believ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from types import MappingProxyType
-from typing import Any
 
+from imagekit.assertions.careful import check_careful
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.headers import Header
-from imagekit.assertions.model import parse_model
-from imagekit.assertions.types import (
-    SERIES,
-    parse_account,
-    parse_account_key,
-    parse_snap_declaration,
-    parse_snap_revision,
-    snap_id,
-)
+from imagekit.assertions.kinds import kind_of
+from imagekit.assertions.types import PARSERS as PARSERS
+from imagekit.assertions.types import SERIES, snap_id
 from imagekit.assertions.wire import Assertion, armor, decode_one, encode_content
 from imagekit.errors import DocumentError
 from imagekit.keys import PublicKey, Signer, sign_content
 
-PARSERS: Mapping[str, Callable[[Assertion], Any]] = MappingProxyType({
-    "account": parse_account,
-    "account-key": parse_account_key,
-    "model": parse_model,
-    "snap-declaration": parse_snap_declaration,
-    "snap-revision": parse_snap_revision,
-})
 _PLACE = armor(b"\x01 stands where the signature will be")
 
 
@@ -42,12 +28,13 @@ def draft(headers: Mapping[str, Header], *, key: PublicKey, body: bytes = b"") -
     Raises:
         DocumentError: it breaks the rules of its type, or the type has none here.
     """
-    content = encode_content({**headers, "sign-key-sha3-384": key.key_id}, body)
-    kind = str(headers.get("type"))
-    assertion = decode_one(content + b"\n\n" + _PLACE + b"\n", name=kind)
+    kind = kind_of(str(headers.get("type"))).name
     if kind not in PARSERS:
         raise DocumentError(f"cannot sign {kind}: its rules are not known, only those of {', '.join(PARSERS)}")
+    content = encode_content({**headers, "sign-key-sha3-384": key.key_id}, body)
+    assertion = decode_one(content + b"\n\n" + _PLACE + b"\n", name=kind)
     PARSERS[kind](assertion)
+    check_careful(assertion)
     return assertion
 
 

@@ -261,7 +261,7 @@ def test_account_key_whose_id_is_that_of_another_key() -> None:
     forged = decode_one(acme.account_key.encode().replace(acme.account_key.body, armor(STRANGER.public.encode())),
                         name="forged")
     assert forged.body != acme.account_key.body
-    with pytest.raises(DocumentError, match="key in its body has the id"):
+    with pytest.raises(DocumentError, match="is not the id of the key in the body"):
         Database([forged])
 
 
@@ -400,7 +400,7 @@ def test_body_replaced_by_another_signed_one() -> None:
     other = sign_account_key(STRANGER.public, account_id="acme", authority_id="acme", name="root", since=SINCE,
                              key=acme.key)
     swapped = acme.account_key.encode().replace(acme.account_key.body, other.body)
-    with pytest.raises(DocumentError, match="has the id"):
+    with pytest.raises(DocumentError, match="is not the id of the key in the body"):
         Database(acme.roots).verify(decode_one(swapped, name="swapped"), now=NOW)
 
 
@@ -486,10 +486,10 @@ def test_model_signed_by_another_authority_than_its_brand() -> None:
 
 def test_type_without_rules_is_not_believed_for_its_signature_alone() -> None:
     brand = Brand()
-    content = (f"type: validation-set\nauthority-id: acme\nseries: 16\naccount-id: acme\nname: x\nsequence: 1\n"
+    content = (f"type: cluster\nauthority-id: acme\ncluster-id: x\nsequence: 1\n"
                f"sign-key-sha3-384: {brand.key.public.key_id}").encode()
     raw = content + b"\n\n" + armor(sign_content(brand.key, content, created=SIGNED, what="it")) + b"\n"
-    with pytest.raises(DocumentError, match="rules of a validation-set are not known"):
+    with pytest.raises(DocumentError, match="rules of a cluster are not known"):
         brand.database().verify(decode_one(raw, name="x"), now=NOW)
 
 

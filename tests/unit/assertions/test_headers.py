@@ -68,27 +68,27 @@ def test_map_keys_are_sorted_and_empty_things_left_out() -> None:
 
 
 @pytest.mark.parametrize(("text", "line", "reason"), [
-    ("type: a\nno colon here", 2, "needs a colon"),
+    ("type: a\nno colon here", 2, "no colon after a name"),
     ("Type: a", 1, "not a header name"),
     ("1a: a", 1, "not a header name"),
     ("a-: a", 1, "not a header name"),
     ("a--b: a", 1, "not a header name"),
     ("\u00e4: a", 1, "not a header name"),
     (": a", 1, "not a header name"),
-    ("a: 1\nb: 2\na: 3", 3, "repeated"),
-    ("m:\n  k: 1\n  k: 2", 3, "repeated"),
+    ("a: 1\nb: 2\na: 3", 3, "stands twice"),
+    ("m:\n  k: 1\n  k: 2", 3, "stands twice"),
     ("a:1", 1, "a space or the end of the line"),
     ("a:\t1", 1, "a space or the end of the line"),
-    ("a:", 1, "must follow"),
-    ("a:\nb: 1", 2, "must follow"),
-    ("a:\n - x", 2, "must follow"),
+    ("a:", 1, "no value follows"),
+    ("a:\nb: 1", 2, "no value follows"),
+    ("a:\n - x", 2, "no value follows"),
     ("a:\n  -x", 2, "a space or the end of the line"),
-    ("a:\n  -\n  - b", 3, "must follow"),
+    ("a:\n  -\n  - b", 3, "no value follows"),
     ("a:\n  k: 1\n    j: 2", 3, "not a header name"),
     ("a:\n  k: 1\n j: 2", 3, "not a header name"),
     ("a: 1\n  k: 1", 2, "not a header name"),
     ("a: 1\r\nb : 2", 2, "not a header name"),
-    ("a: 1\n", 2, "needs a colon"),
+    ("a: 1\n", 2, "no colon after a name"),
 ])
 def test_malformed_header_is_refused_with_its_line(text: str, line: int, reason: str) -> None:
     with pytest.raises(DocumentError, match=reason) as caught:

@@ -39,7 +39,7 @@ def test_own_folder_may_be_absent_a_named_one_may_not(tmp_path: Path) -> None:
 
 def test_file_with_an_assertions_name_that_holds_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.account-key").write_bytes(b"")
-    with pytest.raises(DocumentError, match=r"x\.account-key: it is empty"):
+    with pytest.raises(DocumentError, match=r"x\.account-key:1: document: it is empty"):
         load_trust([tmp_path])
 
 
