@@ -62,7 +62,7 @@ def test_stream_on_stdin(run: Run, acme: str) -> None:
     shown = run("verify", "-", stdin=text).stdout
     assert "├── model 16/acme/pc, revision 0: verified (-)" in shown
     assert acme in shown
-    assert "stdin: it is empty" in run("verify", "-", stdin="", code=3).stderr
+    assert "it is empty" in run("verify", "-", stdin="", code=3).stderr
 
 
 def test_problems_of_all_files_are_told_and_trust_is_the_worst(run: Run, acme: str, tmp_path: Path) -> None:
