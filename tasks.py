@@ -221,10 +221,13 @@ def oracle(c: Context, cases: int = 2000, seed: int = 1, suite: str = "", relock
          *(["--suite", suite] if suite else []), *(["--relock"] if relock else []))
 
 
-@task(help={"rounds": "how often each way of building is measured", "boots": "how often the image is booted"})
-def bench(c: Context, rounds: int = 5, boots: int = 5) -> None:
+@task(help={"rounds": "how often each way is measured", "boots": "how often the image is booted",
+            "documents": "measure reading documents, nothing else"})
+def bench(c: Context, rounds: int = 5, boots: int = 5, documents: bool = False) -> None:
     """Measure building against doing it by hand and against genimage, and boot; writes docs/benchmarks.md."""
-    call(BIN / "python", "tests/bench/run.py", f"--rounds={rounds}", f"--boots={boots}")
+    call(BIN / "python", "tests/bench/documents.py", f"--rounds={rounds}")
+    if not documents:
+        call(BIN / "python", "tests/bench/run.py", f"--rounds={rounds}", f"--boots={boots}")
 
 
 # ---- housekeeping

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -18,3 +20,9 @@ def test_page_that_was_edited_by_hand_is_noticed(tmp_path: Path) -> None:
     edited = tmp_path / "benchmarks.md"
     edited.write_text((TOP / "docs" / "benchmarks.md").read_text().replace("| (a) floor", "| (a) almost the floor"))
     assert subprocess.run([sys.executable, TABLE, "--check", edited], check=False).returncode == 1
+
+
+def test_documents_are_read_within_their_budgets() -> None:
+    record = json.loads((TOP / "docs" / "benchmarks" / "documents.json").read_text())
+    for row in record["rows"].values():
+        assert statistics.median(one["cpu_s"] for one in row["rounds"]) <= row["budget_s"], row["label"]

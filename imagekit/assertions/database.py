@@ -28,8 +28,7 @@ from imagekit.assertions.consistency import RULES, Witness
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.kinds import kind_of
 from imagekit.assertions.proof import AuthorityUnproven, Chain, Disbelief, Link, OutOfTime, UnknownKey
-from imagekit.assertions.signing import PARSERS
-from imagekit.assertions.types import AccountKey, parse_account_key
+from imagekit.assertions.types import PARSERS, AccountKey, AccountKeyRequest, SerialRequest, parse_account_key
 from imagekit.assertions.wire import Assertion, unarmor
 from imagekit.digests import short
 from imagekit.errors import DocumentError, TrustError
@@ -170,7 +169,7 @@ class Database:
         if kind_of(assertion.type).has_authority:
             links = self._prove_signature(assertion, value, now, above)
         else:
-            _check_signature(assertion, value.key)
+            _check_signature(assertion, _own_key(value))
             links = (Link(assertion=assertion, signer=None),)
         found: dict[bytes, Assertion] = {}
         for link in links[:-1]:
@@ -191,6 +190,9 @@ class Database:
             raise Disbelief(assertion.label, f"{assertion.authority_id!r} is said to speak, but the key that signed"
                             f" belongs to {signer.account_id!r}", verb="verify")
         _check_now(assertion, signer, now)
+        if not signer.permits(assertion):
+            raise Disbelief(assertion.label, f"the constraints of key {short(signer.key_id)} of {signer.account_id!r}"
+                            " do not let it sign this", verb="verify")
         _check_signature(assertion, signer.key)
         _check_own_time(assertion, value, signer)
         if isinstance(proof, (UnknownKey, AuthorityUnproven)):
@@ -347,6 +349,11 @@ def _check_now(assertion: Assertion, signer: AccountKey, now: datetime) -> None:
     raise OutOfTime(assertion.label, f"key {short(signer.key_id)} of {signer.account_id!r} {problem}, and now it is"
                     f" {format_time(now)}", hint="look at the clock of this machine, then at the key",
                     signed=_is_signed(assertion, signer))
+
+
+def _own_key(value: AccountKeyRequest | SerialRequest) -> PublicKey:
+    """The key that a request brings, and that signs it."""
+    return value.key if isinstance(value, AccountKeyRequest) else value.device_key
 
 
 def _is_signed(assertion: Assertion, signer: AccountKey) -> bool:

@@ -6,6 +6,7 @@ calls give the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -102,12 +103,42 @@ class Brand:
 
     def database(self, *more: Assertion) -> Database:
         """Trusts this brand alone, and holds what it signed and `more`."""
-        database = Database(self.roots)
-        for assertion in (*self.signed, *more):
-            database.add(assertion)
-        return database
+        return holding(self.roots, *self.signed, *more)
 
     def _keep(self, assertion: Assertion) -> Assertion:
         if assertion not in self.signed:
             self.signed.append(assertion)
         return assertion
+
+
+class VouchedBrand(Brand):
+    """A brand that is no root: a store's root vouches for its account and key, and is all that is trusted."""
+
+    def __init__(self, name: str = "acme", *, store: Brand, key: str | None = None, since: datetime = SINCE,
+                 until: datetime | None = None, revision: int = 0) -> None:
+        super().__init__(name, key=key, since=since, until=until)
+        self.store = store
+        self.account_key = sign_account_key(self.key.public, account_id=name, authority_id=store.name, name=name,
+                                            since=since, until=until, revision=revision, key=store.key)
+        self.account = sign_account(name, authority_id=store.name, key=store.key, timestamp=since)
+
+    @property
+    def roots(self) -> tuple[Assertion, ...]:
+        return self.store.roots
+
+    @property
+    def vouched(self) -> tuple[Assertion, ...]:
+        """What the store says of this brand."""
+        return self.account, self.account_key
+
+    def database(self, *more: Assertion) -> Database:
+        """Trusts the store alone, and holds what it says of this brand, what the brand signed and `more`."""
+        return holding(self.roots, *self.vouched, *self.signed, *more)
+
+
+def holding(trusted: Iterable[Assertion], *more: Assertion) -> Database:
+    """A database that trusts the one and holds the others."""
+    database = Database(trusted)
+    for assertion in more:
+        database.add(assertion)
+    return database

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from inputs import Inputs, write_inputs  # type: ignore[import-not-found]
 from measure import Cost, measure  # type: ignore[import-not-found]
+from record import TOP, machine, output, save  # type: ignore[import-not-found]
 
-TOP = Path(__file__).parents[2]
 DEMO = TOP / "build" / "demo"
 FLOOR = Path(__file__).parent / "floor.sh"
 LABELS = {
@@ -51,27 +51,11 @@ def main() -> int:
     common = {"date": f"{stamp:%Y-%m-%d}", "commit": output("git", "rev-parse", "--short=12", "HEAD"),
               "image_sha256": json.loads((DEMO / "out" / "manifest.json").read_text())["image"]["digest"],
               "machine": machine()}
-    folder = TOP / "docs" / "benchmarks"
-    folder.mkdir(exist_ok=True)
-    save(folder / "build.json", {**common, "kind": "build", "title": "Building `pc-demo`",
-                                 "command": f"./bootstrap bench --rounds={options.rounds}", "rows": rows})
-    save(folder / "boot.json", {**common, "kind": "boot", "title": "Booting `pc-demo` in QEMU (TCG)",
-                                "command": f"./bootstrap bench --boots={options.boots}", "rounds": boots})
+    save("build", {**common, "kind": "build", "title": "Building `pc-demo`",
+                   "command": f"./bootstrap bench --rounds={options.rounds}", "rows": rows})
+    save("boot", {**common, "kind": "boot", "title": "Booting `pc-demo` in QEMU (TCG)",
+                  "command": f"./bootstrap bench --boots={options.boots}", "rounds": boots})
     return subprocess.call([sys.executable, Path(__file__).parent / "table.py"])
-
-
-def save(path: Path, record: dict[str, Any]) -> None:
-    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-
-
-def output(*argv: str) -> str:
-    return subprocess.run(argv, cwd=TOP, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def machine() -> str:
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), "unknown processor")
-    return f"{os.cpu_count()} cores, {model}"
 
 
 def environment() -> dict[str, str]:

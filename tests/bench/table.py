@@ -41,10 +41,11 @@ def page(records: list[dict[str, Any]]) -> str:
 
 
 def section(record: dict[str, Any]) -> str:
+    image = f" image `{record['image_sha256'][:16]}`," if "image_sha256" in record else ""
     lines = [f"## {record['title']}", "",
-             f"{record['date']}, commit `{record['commit']}`, image `{record['image_sha256'][:16]}`,"
-             f" {record['machine']}. Repeat: `{record['command']}`.", ""]
-    return "\n".join([*lines, *(speed(record) if record["kind"] == "build" else boot(record)), ""])
+             f"{record['date']}, commit `{record['commit']}`,{image} {record['machine']}."
+             f" Repeat: `{record['command']}`.", ""]
+    return "\n".join([*lines, *TABLES[record["kind"]](record), ""])
 
 
 def speed(record: dict[str, Any]) -> list[str]:
@@ -69,12 +70,24 @@ def boot(record: dict[str, Any]) -> list[str]:
             "| " + " | ".join([both(rounds, "wall_s"), *(both(rounds, name) for name in names)]) + " |"]
 
 
+def documents(record: dict[str, Any]) -> list[str]:
+    rows = record["rows"].values()
+    return [f"{len(next(iter(rows))['rounds'])} rounds, median (minimum), the start of the program included.", "",
+            "| what | CPU s | budget | wall s | peak memory MiB |", "|---|---|---|---|---|",
+            *(f"| {row['label']} | {both(row['rounds'], 'cpu_s')} | {row['budget_s']:.1f}"
+              f" | {both(row['rounds'], 'wall_s')} | {max(one['peak'] for one in row['rounds']) / MIB:.0f} |"
+              for row in rows)]
+
+
 def median(rounds: list[dict[str, float]], key: str) -> float:
     return statistics.median(one[key] for one in rounds)
 
 
 def both(rounds: list[dict[str, float]], key: str) -> str:
     return f"{median(rounds, key):.2f} ({min(one[key] for one in rounds):.2f})"
+
+
+TABLES = {"build": speed, "boot": boot, "documents": documents}
 
 
 if __name__ == "__main__":

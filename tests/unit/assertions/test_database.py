@@ -467,14 +467,6 @@ def test_package_revision_without_a_declaration() -> None:
         brand.database().verify(revision, now=NOW)
 
 
-def test_package_revision_of_another_provenance() -> None:
-    brand = Brand()
-    brand.declaration("pc")
-    revision = brand.sign({**brand.revision("pc", 1, sha3=SHA3, size=10).headers, "provenance": "elsewhere"})
-    with pytest.raises(TrustError, match="provenance 'elsewhere' is not supported"):
-        brand.database().verify(revision, now=NOW)
-
-
 def test_model_signed_by_another_authority_than_its_brand() -> None:
     brand = Brand()
     headers: dict[str, Header] = {**brand.model().headers, "brand-id": "victim"}

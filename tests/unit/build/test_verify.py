@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.assertions import encode_stream
-from imagekit.build.sign import sign_file, signer_for
+from imagekit.build.sign import authority_for, sign_file
 from imagekit.build.verify import Report, State, examine
 from imagekit.errors import DocumentError, HostError, TrustError
 from imagekit.host.trust import load_trust
@@ -26,7 +26,7 @@ def brand() -> Brand:
 @pytest.fixture
 def package(tmp_path: Path, brand: Brand) -> Path:
     path = shutil.copyfile(KERNEL, tmp_path / "small_3.snap")
-    sign_file(path, signer_for(brand.key, brand.roots, name="acme"), output=None, timestamp=SIGNED, now=NOW)
+    sign_file(path, authority_for(brand.key, brand.roots, name="acme"), output=None, timestamp=SIGNED, now=NOW)
     return path
 
 
@@ -139,7 +139,7 @@ def test_package_without_its_assertions(brand: Brand, package: Path) -> None:
 def test_package_signed_by_a_stranger(tmp_path: Path, brand: Brand) -> None:
     stranger = Brand(key="stranger")
     path = shutil.copyfile(KERNEL, tmp_path / "small_3.snap")
-    sign_file(path, signer_for(stranger.key, stranger.roots, name="x"), output=None, timestamp=SIGNED, now=NOW)
+    sign_file(path, authority_for(stranger.key, stranger.roots, name="x"), output=None, timestamp=SIGNED, now=NOW)
     assert states(examine([path], brand.roots, now=NOW)) == [State.UNPROVEN]
 
 
