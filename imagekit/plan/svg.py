@@ -95,7 +95,7 @@ def draw_volumes(title: str, subtitle: str, volumes: Sequence[DrawnVolume]) -> b
             top += HEADING
         for row in range(0, max(len(volume.structures), 1), ROW_MOST):
             panels += _row(volume, volume.structures[row:row + ROW_MOST], top)
-            top += BOX_DOWN + BOX_HEIGHT + SHARE_ROOM
+            top += _down(volume) + BOX_HEIGHT + SHARE_ROOM
     height = top + FOOT
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
@@ -111,6 +111,11 @@ def draw_volumes(title: str, subtitle: str, volumes: Sequence[DrawnVolume]) -> b
     return "\n".join(lines).encode()
 
 
+def _down(volume: DrawnVolume) -> int:
+    """From the top of a row to its boxes."""
+    return BOX_DOWN if volume.disk_size is not None else GAP
+
+
 def _row(volume: DrawnVolume, structures: Sequence[Drawn], top: int) -> list[str]:
     """A strip with some of the volume's structures, and their boxes."""
     lines, scale = [], None
@@ -119,7 +124,7 @@ def _row(volume: DrawnVolume, structures: Sequence[Drawn], top: int) -> list[str
         lines.append(f'<rect class="box" x="{MARGIN}" y="{top}" width="{WIDTH - 2 * MARGIN}" height="{STRIP_HEIGHT}"/>')
     left = float(MARGIN)
     for item, width in zip(structures, box_widths([item.size for item in structures]), strict=True):
-        lines += _structure(item, left, width, top, scale)
+        lines += _structure(item, left, width, top, top + _down(volume), scale)
         left += width + GAP
     return lines
 
@@ -133,11 +138,10 @@ def box_widths(sizes: Sequence[int]) -> list[float]:
     return [round(least + (spare * size / total if total else spare / len(sizes)), 1) for size in sizes]
 
 
-def _structure(item: Drawn, left: float, width: float, top: int, scale: float | None) -> list[str]:
-    """The stripe, the box, and what joins them."""
+def _structure(item: Drawn, left: float, width: float, top: int, box: int, scale: float | None) -> list[str]:
+    """The stripe in the strip at `top`, the box at `box`, and what joins them."""
     right = round(left + width, 1)
     left = round(left, 1)
-    box = top + BOX_DOWN
     below = box + BOX_HEIGHT
     lines = [f"<g><title>{escape(_tip(item))}</title>"]
     if scale is not None and item.start is not None:
