@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imagekit.cli.output import colors_wanted, console, drawn, talk_of, write
@@ -11,8 +13,9 @@ if TYPE_CHECKING:
     from imagekit.plan.image import ImagePlan, Planned
 
 WIDTH = 76
-COLORS = {"boot": "#0072b2", "state": "#d55e00", "a": "#009e73", "b": "#56b4e9", "seed": "#cc79a7", "data": "#e69f00"}
-ROLES = {"system-boot": "boot", "system-seed": "seed", "system-data": "data"}
+COLORS = {"boot": "#0072b2", "state": "#d55e00", "a": "#009e73", "b": "#56b4e9", "seed": "#cc79a7", "data": "#e69f00",
+          "save": "#f0e442"}
+ROLES = {"system-boot": "boot", "system-seed": "seed", "system-data": "data", "system-save": "save"}
 
 
 def cells(sizes: list[int], width: int) -> list[int]:
@@ -27,6 +30,16 @@ def cells(sizes: list[int], width: int) -> list[int]:
     return result
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarPart:
+    """One share of the bar; `used` bytes of it are filled, all of them where nobody knows; `style` names a colour."""
+
+    title: str
+    size: int
+    used: int | None
+    style: str
+
+
 def style(item: Planned) -> str:
     """What a structure is, as a key of `COLORS`; empty for anything else."""
     if item.held is not None:
@@ -36,28 +49,39 @@ def style(item: Planned) -> str:
 
 
 def draw_bar(plan: ImagePlan) -> None:
+    """The bar of an image."""
+    draw_parts([BarPart(title=item.placement.structure.title, size=item.placement.size, used=item.used or 0,
+                        style=style(item)) for item in plan.structures])
+
+
+def draw_parts(parts: Sequence[BarPart]) -> None:
     """The bar and, where there are colours, which is which."""
-    counts = cells([item.placement.size for item in plan.structures], WIDTH)
+    counts = cells([item.size for item in parts], WIDTH)
     if not (drawn(sys.stdout) and colors_wanted(sys.stdout, talk=talk_of())):
         write("".join(cell(item, index, count) for index, (item, count)
-                      in enumerate(zip(plan.structures, counts, strict=True), 1)))
+                      in enumerate(zip(parts, counts, strict=True), 1)))
         return
     from rich.text import Text
 
     bar, legend = Text(), Text()
-    for index, (item, count) in enumerate(zip(plan.structures, counts, strict=True), 1):
-        color = COLORS.get(style(item), "#8c959f")
-        used = min(count, -(-(item.used or 0) * count // item.placement.size))
+    for index, (item, count) in enumerate(zip(parts, counts, strict=True), 1):
+        color = COLORS.get(item.style, "#8c959f")
+        used = filled(item, count)
         bar.append("█" * used + "░" * (count - used), style=color)
-        legend.append(f" {index} ", style=f"bold #ffffff on {color}").append(f" {item.placement.structure.title}  ")
+        legend.append(f" {index} ", style=f"bold #ffffff on {color}").append(f" {item.title}  ")
     screen = console()
     screen.print(bar, soft_wrap=True)
     screen.print(legend)
 
 
-def cell(item: Planned, index: int, count: int) -> str:
+def filled(item: BarPart, count: int) -> int:
+    """How many of a share's cells are filled."""
+    return count if item.used is None else min(count, -(-item.used * count // item.size))
+
+
+def cell(item: BarPart, index: int, count: int) -> str:
     """The structure's number and, in its width, `#` for what is used and `.` for the rest; `|` begins it."""
     label = f"|{index}"
-    used = min(count, -(-(item.used or 0) * count // item.placement.size))
+    used = filled(item, count)
     body = "#" * used + "." * (count - used)
     return (label + body[len(label):])[:max(count, 1)]

@@ -42,6 +42,18 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit build pc-demo.model --packages packages-out -o out", "out/pc-demo.img, and what belongs to it"),
         ("imagekit build pc-demo.model --packages packages-out -o out --twice", "proves that the bytes are the same"),
     ),
+    "gadget": (
+        ("imagekit gadget show gadgets/pc", "tables and bars of its disks"),
+        ("imagekit gadget diff pc_1.snap pc_2.snap", "may a device be updated in place"),
+    ),
+    "gadget show": (
+        ("imagekit gadget show gadgets/pc -o pc.svg", "and a picture"),
+        ("imagekit gadget show pc_1.snap --sector-size 4096 --json", "on a disk of large sectors, for programs"),
+    ),
+    "gadget diff": (
+        ("imagekit gadget diff pc_1.snap pc_2.snap", "exit 0 if it may, 5 if not, with every reason"),
+        ("imagekit gadget diff old.yaml new.yaml --kernel-new pi-kernel_7.snap --json", "with what a kernel brings"),
+    ),
     "boot": (
         ("imagekit boot out/pc-demo.img", "exit 0 only if the guest itself says that it is healthy"),
         ("imagekit boot out/pc-demo.img --console", "and watch its console"),

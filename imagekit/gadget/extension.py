@@ -3,6 +3,7 @@
     x-imagekit:
       bootloader: systemd-boot
       cmdline: "console=ttyS0,115200"
+      gpt-entries: 56
       structures:
         slot-state: {part: state}
         base-a: {slot: a, part: base}
@@ -13,7 +14,8 @@ docs/reference/gadget-yaml.md.
 
 from __future__ import annotations
 
-from imagekit.gadget.values import Extension, Part, SlotPart, Volume
+from imagekit.disk.gpt import ENTRIES, LEAST_ENTRIES
+from imagekit.gadget.values import Extension, Part, Schema, SlotPart, Volume
 from imagekit.nodes import Node
 
 BACKENDS = {name: name for name in ("systemd-boot", "u-boot", "piboot")}
@@ -23,7 +25,7 @@ SLOTS = {"a": "a", "b": "b"}
 def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
     """Read `x-imagekit`; here unknown keys are a mistake, since only we read them."""
     node = top.map("x-imagekit")
-    node.only("bootloader", "cmdline", "structures", what="in x-imagekit")
+    node.only("bootloader", "cmdline", "structures", "gpt-entries", what="in x-imagekit")
     bootloader: str | None = node.choice("bootloader", BACKENDS, "bootloader backend")
     if bootloader is None and "bootloader" not in node:
         node.problem(None, f"a bootloader is needed: {', '.join(BACKENDS)}")
@@ -35,7 +37,21 @@ def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
         node.problem("cmdline", "only printable ASCII is allowed")
     structures = {name: parse_part(item) for name, item in node.maps("structures")}
     check_parts(node.map("structures"), structures, volumes)
-    return Extension(bootloader=bootloader or "", cmdline=cmdline, structures=structures)
+    return Extension(bootloader=bootloader or "", cmdline=cmdline, structures=structures,
+                     gpt_entries=parse_entries(node, volumes))
+
+
+def parse_entries(node: Node, volumes: tuple[Volume, ...]) -> int | None:
+    """`gpt-entries`: room for how many partitions the table has, where boot code lies in the way of 128."""
+    value = node.raw("gpt-entries")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not LEAST_ENTRIES <= value <= ENTRIES:
+        node.problem("gpt-entries", f"{value!r} is not a number of entries: allowed are {LEAST_ENTRIES} to {ENTRIES}")
+        return None
+    if any(volume.bootloader is not None and volume.schema is not Schema.GPT for volume in volumes):
+        node.problem("gpt-entries", "the volume with the bootloader has no GPT")
+    return value
 
 
 def parse_part(node: Node) -> SlotPart:

@@ -188,6 +188,7 @@ class Extension:
     bootloader: str
     cmdline: str
     structures: Mapping[str, SlotPart]
+    gpt_entries: int | None = None  # of the bootloader's volume; None: as many as usual
 
     def named(self, part: Part, slot: str | None) -> str | None:
         """The structure that holds `part` of `slot`."""

@@ -18,8 +18,7 @@ from imagekit.gadget import FileContent, Filesystem, Gadget, RawContent, Schema,
 from imagekit.gadget.content_check import KernelMismatch, reference_asset, resolve_reference
 from imagekit.gadget.content_files import landing_files
 from imagekit.packages.kernelyaml import KernelContents, is_reference
-from imagekit.plan.spans import Room, Span, rooms
-from imagekit.units import iec
+from imagekit.plan.spans import Room, rooms, span_text
 
 
 class Action(Enum):
@@ -251,15 +250,6 @@ def _bytes_of(content: FileContent | RawContent, files: Mapping[str, bytes]) -> 
         return {}
     sizes = {path: len(raw) for path, raw in files.items()}
     return {item.target: files[item.source] for item in landing_files(content.source, content.target, sizes)}
-
-
-def span_text(span: Span) -> str:
-    """A span of bytes in words."""
-    if span.fixed:
-        return f"{span.least} bytes" if span.least % 1024 else iec(span.least)
-    if span.most is None:
-        return f"{iec(span.least)} or more" if span.least else "any size"
-    return f"{iec(span.least)} to {iec(span.most)}"
 
 
 def _lower(text: str | None) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from imagekit.gadget import Role, Schema, Structure, Volume
-from imagekit.units import MIB
+from imagekit.units import GIB, KIB, MIB
 
 FIRST_IMPLIED = 1 * MIB  # an offset left out never falls below this (gadget.yaml rules)
 
@@ -102,3 +102,20 @@ def _start_span(starts: list[int | None], sizes: list[Span], position: int) -> S
             return Span(least=least, most=start - behind if most is None else min(most, start - behind))
         behind += sizes[after].least
     return Span(least=least, most=most)
+
+
+def exact(size: int) -> str:
+    """`size` in the largest unit that says it exactly: `1200 MiB`, `33 KiB`, `440 B`."""
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} B" if size else "0"
+
+
+def span_text(span: Span) -> str:
+    """A span of bytes in words."""
+    if span.fixed:
+        return exact(span.least)
+    if span.most is None:
+        return f"{exact(span.least)} or more" if span.least else "any"
+    return f"{exact(span.least)} to {exact(span.most)}"
