@@ -137,7 +137,7 @@ class Node:
     def word(self, key: str, allowed: dict[str, Any], what: str, rule: Rule, *, empty: bool = False) -> Any:
         """As `choice`, with the text as it was written; `empty`: an empty text counts as left out."""
         text = self.text(key)
-        if key not in self or (empty and not text) or not isinstance(self.raw(key), str | int | float):
+        if key not in self or (empty and not text) or isinstance(self.raw(key), dict | list):
             return None
         if text not in allowed:
             self.problem(key, f"{text!r} is no {what}: allowed are {', '.join(allowed)}", rule)

@@ -36,9 +36,10 @@ def parse_hooks(top: Node, files: tuple[str, ...]) -> tuple[Hook, ...]:
     """The hooks that are declared; `files` are those in the package's `meta/hooks`, which need no declaration."""
     hooks = []
     for name, node in top.maps("hooks"):
+        hook = _hook(node, name)
         if is_called(name):
             _check_name(node, name)
-            hooks.append(_hook(node, name))
+            hooks.append(hook)
         else:
             node.problems.warn(node.path, f"no hook is called {name!r}: it is never run", SnapRules.HOOK_UNKNOWN)
     known = {hook.name for hook in hooks} | set(files)

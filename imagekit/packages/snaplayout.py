@@ -27,7 +27,7 @@ _MAX_MODE = 0o1777
 
 def parse_layouts(top: Node, name: str) -> tuple[Layout, ...]:
     """The entries, in the document's order; `name` is the package's."""
-    if "layouts" in top.names():
+    if "layouts" in top:
         top.problem("layouts", "there is no such key, did you mean 'layout'?", SnapRules.LAYOUTS)
     outer = top.map("layout")
     entries = [(path, _parse(outer.map(path), path, name)) for path in outer.names()]

@@ -167,7 +167,7 @@ def _license(top: Node) -> str:
 
 
 def _grade(top: Node) -> str:
-    grade = top.text("grade")
+    grade = top.problems.source.text(("grade",), top.raw("grade")) or ""  # snapd does not read it
     if grade and grade not in GRADES:
         top.problems.warn(("grade",), f"{grade!r} is not a grade: stores take {' and '.join(GRADES)}", SnapRules.GRADE)
     return grade
