@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import date
 from typing import Any
 
 from imagekit.nodes import Node, kind
@@ -39,7 +38,7 @@ def _interface(outer: Node, name: str, what: str) -> Interface:
         interface = _label(node, "interface", what, default=name)
         label = _label(node, "label", what)
         attributes = parse_attributes(node, known=("interface", "label"))
-    elif isinstance(value, str) or _is_date(value):
+    elif isinstance(value, str):
         interface = outer.text(name)
     elif value is not None:
         outer.problem(name, f"a {what} is nothing, the name of its interface or a map of attributes, not"
@@ -58,7 +57,7 @@ def _label(node: Node, key: str, what: str, default: str = "") -> str:
     if key not in node.names():
         return default
     value = node.raw(key)
-    if isinstance(value, str) or _is_date(value):
+    if isinstance(value, str):
         return node.text(key)
     node.problem(key, f"the {key} of a {what} is a string, not {kind(value)}", SnapRules.PLUG_TEXT)
     return default
@@ -92,15 +91,9 @@ def _attribute(node: Node, path: Path, value: Any) -> Value:
     if isinstance(value, str | bool | int | float) and not (
             type(value) is int and not -(1 << 63) <= value < 1 << 63):
         return value
-    if _is_date(value):
-        return node.problems.source.text(path, value) or ""
     node.problems.add(path, f"an attribute is a string, a number of 64 bits, a boolean, a list or a map, not"
                       f" {kind(value)}", SnapRules.ATTRIBUTE_VALUE)
     return ""
-
-
-def _is_date(value: object) -> bool:
-    return isinstance(value, date)
 
 
 def add_named(interfaces: tuple[Interface, ...], users: Iterable[App | Hook], key: str, node: Node,
@@ -144,7 +137,7 @@ def _username(outer: Node, name: str) -> SystemUsername:
         node = outer.map(name)
         scope = _scope(node)
         attributes = parse_attributes(node, known=("scope",))
-    elif isinstance(value, str) or _is_date(value):
+    elif isinstance(value, str):
         scope = outer.text(name)
     elif value is not None:
         outer.problem(name, f"a scope or a map with one is needed, not {kind(value)}", rule)
