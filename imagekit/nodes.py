@@ -134,6 +134,16 @@ class Node:
             return None
         return allowed[text]
 
+    def word(self, key: str, allowed: dict[str, Any], what: str, rule: Rule, *, empty: bool = False) -> Any:
+        """As `choice`, with the text as it was written; `empty`: an empty text counts as left out."""
+        text = self.text(key)
+        if key not in self or (empty and not text) or isinstance(self.raw(key), dict | list):
+            return None
+        if text not in allowed:
+            self.problem(key, f"{text!r} is no {what}: allowed are {', '.join(allowed)}", rule)
+            return None
+        return allowed[text]
+
     def only(self, *allowed: str, what: str, rule: Rule | None = None) -> None:
         """Note every field that is present but not among `allowed`."""
         for key in self._value:

@@ -90,11 +90,11 @@ class Problems:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._found: list[Problem] = []
+        self._found: dict[Problem, None] = {}  # in order, each once
         self._warnings: list[Problem] = list(source.notes)
 
     def add(self, path: Path, text: str, rule: Rule | None = None) -> None:
-        self._found.append(self._problem(path, text, rule))
+        self._found[self._problem(path, text, rule)] = None
 
     def warn(self, path: Path, text: str, rule: Rule | None = None) -> None:
         """Note what the format accepts and somebody will regret."""
