@@ -213,7 +213,8 @@ def faults(c: Context) -> None:
          env={"IMAGEKIT_FAULTS": "all"})
 
 
-@task(help={"cases": "mutated documents of each kind to compare", "seed": "which ones", "suite": "bookworm or trixie; both"
+@task(help={"cases": "mutated documents of each kind to compare", "seed": "which ones",
+            "suite": "bookworm or trixie; both"
                   " without it", "relock": "write what the mirror has now into the oracle's lock"})
 def oracle(c: Context, cases: int = 2000, seed: int = 1, suite: str = "", relock: bool = False) -> None:
     """Compile the oracle over snapd's own library and compare its judgements with ours."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,14 @@ class Oracle:
     def ask(self, request: Request) -> Answer:
         return self.ask_all([request])[0]
 
+    @contextmanager
+    def converse(self) -> Iterator[Conversation]:
+        """One process for many questions, each of which may depend on the answer before it."""
+        with subprocess.Popen([self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            yield Conversation(process)
+            assert process.stdin
+            process.stdin.close()
+
     def ask_all(self, requests: Sequence[Request]) -> list[Answer]:
         """The answers, in the order of the requests. Raises: AssertionError: a request was not understood."""
         answers: list[Answer] = []
@@ -48,6 +57,21 @@ class Oracle:
         for request, answer in zip(requests, answers, strict=True):
             assert answer["verdict"] != "misused", f"{request['op']}: {answer['error']}"
         return answers
+
+
+class Conversation:
+    """A running oracle that is asked one thing at a time."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def ask(self, request: Request) -> Answer:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(plain(request)) + "\n")
+        self._process.stdin.flush()
+        answer: Answer = json.loads(self._process.stdout.readline())
+        assert answer["verdict"] != "misused", answer["error"]
+        return answer
 
 
 def plain(value: Any) -> Any:

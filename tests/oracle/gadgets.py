@@ -17,10 +17,11 @@ from imagekit.plan.layout import lay_out
 from imagekit.schema import load_yaml
 from tests.oracle.ask import Answer
 from tests.oracle.compare import Case, Judgement, judged
-from tests.oracle.mutate import ADDED, BY_KEY, mutate_lines, mutate_yaml
+from tests.oracle.mutate import load_values, mutate_lines, mutate_yaml
 
 TESTS = Path(__file__).parent.parent
 DATA = Path(os.environ.get("IMAGEKIT_TEST_DATA") or TESTS / "data")
+VALUES = load_values("gadget")
 RULES: Mapping[str, Era | None] = {"none": None, "uc16": Era.UC16, "uc20": Era.UC20}
 
 
@@ -95,7 +96,7 @@ def mutants(count: int, seed: int) -> Iterator[Case]:
     sources = [(name, raw, yaml.safe_load(raw)) for name, raw in standing().items()]
     for number in range(count):
         name, raw, tree = draw.choice(sources)
-        mutant = mutate_yaml(tree, draw, by_key=BY_KEY, added=ADDED) if number % 5 else mutate_lines(raw, draw)
+        mutant = mutate_yaml(tree, draw, VALUES) if number % 5 else mutate_lines(raw, draw)
         yield case(f"{name}: {mutant.what}", mutant.text, draw.choice(list(RULES)))
 
 

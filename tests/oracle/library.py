@@ -73,7 +73,8 @@ def build(suite: str, *, progress: Progress) -> Path:
 def _compile(suite: str, sources: Sequence[Path], scratch: Path) -> None:
     """GOPATH mode, as Debian builds Go: everything comes from `sources`, nothing from a network."""
     (scratch / "made").mkdir()
-    settings = {"GO111MODULE": "off", "GOPATH": ":".join(map(str, sources)), "GOFLAGS": "", "CGO_ENABLED": "0", "GOPROXY": "off",
+    settings = {"GO111MODULE": "off", "GOPATH": ":".join(map(str, sources)), "GOFLAGS": "", "CGO_ENABLED": "0",
+                "GOPROXY": "off",
                 "GOTOOLCHAIN": "local", "GOCACHE": str(scratch / "objects"), "HOME": str(scratch),
                 "PATH": os.environ.get("PATH", "/usr/bin:/bin")}
     done = subprocess.run(["go", "build", "-trimpath", "-tags", suite, "-o", str(scratch / "made/oracle"), "."],

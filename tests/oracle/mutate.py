@@ -7,58 +7,37 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path as Folder
 from typing import Any
 
 import yaml
 
 Path = tuple[str | int, ...]
 
-GUID = "44444444-4444-4444-4444-444444444444"
+VALUES = Folder(__file__).parent / "values"
 
-ANYTHING: tuple[Any, ...] = (
-    None, "", " ", "a", "A", "a-b", "-", "a/b", "../a", "~", True, False, 0, 1, -1, 1.5, 446, 1 << 20, 1 << 63, 1 << 64,
-    "0", "00", "1", "-1", "1.5", "1M", "1G", "1K", "1MiB", "1m", "0x10", "0o10", "1_000", "1e3", "yes", "no", "null", "ä",
-    [], {}, [None], [""], [[]], [{}], ["a"], {"a": "b"}, {"": ""}, {"a": None},
-)
-BY_KEY: dict[str, tuple[Any, ...]] = {
-    "size": (0, 1, 440, 446, 447, 512, "4096", "8192M", "4G", "5G", 1 << 40),
-    "min-size": (0, 1, "1M", "2G", "10G"),
-    "offset": (0, 1, 440, 446, 512, 4096, 17408, "1M", "2M", "4G", 1 << 40),
-    "offset-write": (0, 92, 440, "92", "mbr+92", "mbr+442", "mbr+443", "mbr+", "+1", "x+1", "1+1", "4G", "5G", "mbr+1+2"),
-    "type": ("bare", "mbr", "0C", "0c", "83", 83, "EF", "0FC63DAF-8483-4772-8E79-3D69D8477DE4", GUID, GUID.lower(),
-             "EF,C12A7328-F81F-11D2-BA4B-00C04FC93EC9", "EF,ef", "EF,EF", f"{GUID},EF", "0xEF", "DA,", ",DA"),
-    "role": ("mbr", "system-boot", "system-data", "system-seed", "system-seed-null", "system-save", "system-boot-state",
-             "system-boot-image", "system-boot-select", "system-seed-image", "system-seed-select", "bootimg", "bootselect",
-             "system-none"),
-    "filesystem": ("ext4", "vfat", "vfat-16", "vfat-32", "fat16", "none", "btrfs", "EXT4", "xfs"),
-    "filesystem-label": ("writable", "system-boot", "system-data", "ubuntu-seed", "ubuntu-boot", "ubuntu-data",
-                         "ubuntu-save", "UBUNTU-SEED", "Writable", "label-that-is-rather-long-for-a-disk"),
-    "id": (GUID, GUID.upper(), GUID[:-1], "00000000", "0xdeadbeef", "DEADBEEF", "x"),
-    "schema": ("gpt", "mbr", "emmc", "GPT", "mbr,gpt", "none"),
-    "bootloader": ("grub", "u-boot", "android-boot", "lk", "piboot", "GRUB", "none", "systemd-boot"),
-    "edition": (0, 1, 2, (1 << 32) - 1, 1 << 32, "1", "x"),
-    "preserve": (["a"], ["a", "a"], ["a", "b"], "a", ["/a"], [1]),
-    "source": ("a", "a/", "/", "$kernel:a/b", "$kernel:a", "$kernel:/b", "$kernel:a/../b", "$kernel:", "$KERNEL:a/b", "../x"),
-    "target": ("/", "a", "/a/", "a/../b"),
-    "image": ("a.img", "../a.img", "$kernel:a/b", "/a.img"),
-    "unpack": (True, False, "true", 1, "x"),
-    "partial": (["size"], ["filesystem"], ["schema"], ["structure"], ["size", "size"], ["structure", "schema"],
-                ["filesystem", "size", "schema", "structure"], ["id"], "size"),
-    "defaults": ({"system": {}}, {"system": {"a": {"b": 1}}}, {"x": {}}, {"a" * 32: {"k": [1, None]}}, {"system": 1}),
-    "connections": ([{"plug": "a" * 32 + ":p"}], [{"plug": "system:p", "slot": "system:s"}], [{"plug": ":p"}], [{}],
-                    [{"slot": "system:s"}], [{"plug": "x:y:z"}], [{"plug": "nonsense"}]),
-    "kernel-cmdline": ({"allow": ["a", "b=*"]}, {"append": ["a"]}, {"append": ["root=x"]}, {"append": ["a", "a"]},
-                       {"remove": ["a"]}, {"allow": "a"}, {"append": ["snapd.debug=1"]}, {"append": ["snapd_x=1"]},
-                       {"allow": ['a="b']}, {"allow": ["*"]}, {"append": ["a=*"]}, {"append": ["a b"]}),
-    "volume-assignments": ([{"name": "x", "assignments": {}}], [{"assignments": {"pc": {"device": "/dev/disk/by-diskseq/1"}}}],
-                           [{"name": "x", "assignments": {"nope": {"device": "/dev/sda"}}}]),
-    "name": ("mbr", "ubuntu-seed", "x" * 36, "x" * 37, "boot0", "boot1", "boot2", "a b", "a+b"),
-}
-ADDED = ("volumes", "defaults", "connections", "kernel-cmdline", "volume-assignments", "device-tree", "format", "schema",
-         "bootloader", "id", "partial", "name", "type", "role", "size", "min-size", "offset", "offset-write", "filesystem",
-         "filesystem-label", "content", "update", "edition", "preserve", "unknown")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """What documents of one format are spoilt with: values for any key, more for single keys, and keys to add."""
+
+    anything: tuple[Any, ...]
+    by_key: Mapping[str, tuple[Any, ...]]
+    added: tuple[str, ...]
+
+    def draw(self, name: str, draw: random.Random) -> Any:
+        """A value for the key `name`, twice as likely one of its own."""
+        own = self.by_key.get(name, ())
+        return copy.deepcopy(draw.choice((*own, *own, *self.anything)))
+
+
+def load_values(name: str) -> Values:
+    """The table in `values/NAME.yaml`."""
+    table = yaml.safe_load((VALUES / f"{name}.yaml").read_text())
+    return Values(anything=tuple(table["anything"]), added=tuple(table["added"]),
+                  by_key={key: tuple(values) for key, values in table["by-key"].items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +62,11 @@ def get(tree: Any, path: Path) -> Any:
     return tree
 
 
+def places(tree: Any, kind: type) -> list[Path]:
+    """Where the maps or lists of a tree lie that hold something."""
+    return [path for path in paths(tree) if isinstance(get(tree, path), kind) and get(tree, path)]
+
+
 def shown(path: Path) -> str:
     return ".".join(map(str, path)) or "document"
 
@@ -91,18 +75,15 @@ def dump(tree: Any) -> bytes:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=1000).encode()
 
 
-def change(tree: Any, draw: random.Random, *, by_key: Mapping[str, tuple[Any, ...]], anything: tuple[Any, ...],
-           added: Sequence[str]) -> tuple[str, Any]:
+def change(tree: Any, draw: random.Random, values: Values) -> tuple[str, Any]:
     """One change to one place of a tree: what was done, and a new tree. Tuples become lists."""
     changed = thawed(tree)
     way = draw.choice(("set", "set", "set", "set", "drop", "add", "add", "copy", "swap"))
-    if way in ("copy", "swap") and any(isinstance(get(changed, place), list) and get(changed, place) for place in paths(changed)):
+    if way in ("copy", "swap") and places(changed, list):
         return rearrange(changed, draw, copying=way == "copy"), changed
     if way == "add":
-        place = draw.choice([place for place in paths(changed) if isinstance(get(changed, place), dict)])
-        name = draw.choice(added)
-        value = draw.choice((*by_key.get(name, ()), *anything))
-        get(changed, place)[name] = thawed(value)
+        place, name = draw.choice(places(changed, dict)), draw.choice(values.added)
+        value = get(changed, place)[name] = values.draw(name, draw)
         return f"add {shown((*place, name))} as {value!r}", changed
     path = draw.choice([path for path in paths(changed) if path])
     parent, key = get(changed, path[:-1]), path[-1]
@@ -110,14 +91,13 @@ def change(tree: Any, draw: random.Random, *, by_key: Mapping[str, tuple[Any, ..
         del parent[key]
         return f"drop {shown(path)}", changed
     name = next((part for part in reversed(path) if isinstance(part, str)), "")
-    value = draw.choice((*by_key.get(name, ()), *by_key.get(name, ()), *anything))
-    parent[key] = thawed(value)
+    value = parent[key] = values.draw(name, draw)
     return f"set {shown(path)} to {value!r}", changed
 
 
 def rearrange(changed: Any, draw: random.Random, *, copying: bool) -> str:
     """Copy an item of a list, or swap two."""
-    place = draw.choice([place for place in paths(changed) if isinstance(get(changed, place), list) and get(changed, place)])
+    place = draw.choice(places(changed, list))
     items = get(changed, place)
     first, second = draw.randrange(len(items)), draw.randrange(len(items))
     if copying:
@@ -134,8 +114,8 @@ def thawed(value: Any) -> Any:
     return [thawed(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def mutate_yaml(tree: Any, draw: random.Random, *, by_key: Mapping[str, tuple[Any, ...]], added: Sequence[str]) -> Mutant:
-    what, changed = change(tree, draw, by_key=by_key, anything=ANYTHING, added=added)
+def mutate_yaml(tree: Any, draw: random.Random, values: Values) -> Mutant:
+    what, changed = change(tree, draw, values)
     return Mutant(what=what, text=dump(changed))
 
 

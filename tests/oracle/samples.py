@@ -38,9 +38,11 @@ def tree(kind: str, **headers: Header) -> Tree:
 def models() -> dict[str, Tree]:
     snaps = (snap("pc", "gadget"), snap("pc-kernel", "kernel"), snap("debian-13", "base"))
     more = (*snaps, snap("snapd", "snapd"), snap("app-one", "app", presence="optional", modes=("run", "recover")),
-            snap("app-two", "app", components={"drivers": "optional", "tables": {"presence": "required", "modes": ("run",)}},
+            snap("app-two", "app", components={"drivers": "optional", "tables": {"presence": "required",
+                                                                                 "modes": ("run",)}},
                  modes=("run", "ephemeral")))
-    base = tree("model", series="16", brand_id=BRAND, model="pc", architecture="amd64", base="debian-13", timestamp=TIME)
+    base = tree("model", series="16", brand_id=BRAND, model="pc", architecture="amd64", base="debian-13",
+                timestamp=TIME)
     return {
         "model-signed": {**base, "grade": "signed", "snaps": snaps},
         "model-dangerous": {**base, "grade": "dangerous", "snaps": snaps, "storage-safety": "prefer-unencrypted"},
@@ -80,8 +82,10 @@ def all_samples() -> Mapping[str, tuple[Tree, bytes]]:
     add("account-key-constraints", tree(
         "account-key", format="1", public_key_sha3_384=key.key_id, account_id="store", name="models",
         since="2025-01-01T00:00:00Z",
-        constraints=({"headers": {"type": "model", "model": ("pc", "desk")}}, {"headers": {"type": "system-user"}})), encoded)
-    add("account-key-request", tree("account-key-request", authority_id="", public_key_sha3_384=signing_key("brand").public.key_id,
+        constraints=({"headers": {"type": "model", "model": ("pc", "desk")}}, {"headers": {"type": "system-user"}})),
+        encoded)
+    brand = signing_key("brand").public
+    add("account-key-request", tree("account-key-request", authority_id="", public_key_sha3_384=brand.key_id,
                                     account_id=BRAND, name="models", since="2025-01-01T00:00:00Z"),
         armor(signing_key("brand").public.encode()))
     add("serial", tree("serial", brand_id=BRAND, model="pc", serial="0001", device_key=encoded.decode(),
@@ -90,15 +94,18 @@ def all_samples() -> Mapping[str, tuple[Tree, bytes]]:
                                device_key=armor(signing_key("brand").public.encode()).decode(), serial="0001"))
     add("device-session-request", tree("device-session-request", authority_id="", brand_id=BRAND, model="pc",
                                        serial="0001", nonce="NONCE", timestamp=TIME))
-    add("snap-declaration", tree("snap-declaration", series="16", snap_id=snap_id(BRAND, "app-one"), snap_name="app-one",
+    add("snap-declaration", tree("snap-declaration", series="16", snap_id=snap_id(BRAND, "app-one"),
+                                 snap_name="app-one",
                                  publisher_id=BRAND, timestamp=TIME))
     add("snap-declaration-rules", tree(
         "snap-declaration", format="3", series="16", snap_id=snap_id(BRAND, "app-two"), snap_name="app-two",
         publisher_id=BRAND, timestamp=TIME, refresh_control=(snap_id(BRAND, "app-one"),),
-        aliases=({"name": "one", "target": "first"}, {"name": "t_wo.2", "target": "second"}), auto_aliases=("a1", "b-2"),
+        aliases=({"name": "one", "target": "first"}, {"name": "t_wo.2", "target": "second"}), auto_aliases=("a1",
+                                                                                                            "b-2"),
         plugs={"home": {"allow-auto-connection": "true", "deny-installation": {"plug-attributes": {"read": "all"}}},
                "network": "true"},
-        slots={"dbus": {"allow-installation": ({"slot-attributes": {"name": "org\\.acme\\..*"}}, {"on-classic": ("debian",)}),
+        slots={"dbus": {"allow-installation": ({"slot-attributes": {"name": "org\\.acme\\..*"}},
+                                               {"on-classic": ("debian",)}),
                         "deny-connection": "false"}}))
     add("snap-declaration-authority", tree(
         "snap-declaration", format="3", series="16", snap_id=snap_id(BRAND, "app-two"), snap_name="app-two",
@@ -108,12 +115,14 @@ def all_samples() -> Mapping[str, tuple[Tree, bytes]]:
                              "on-model": (f"{BRAND}/pc",)},)))
     add("snap-build", tree("snap-build", snap_sha3_384=DIGEST, snap_id=snap_id(BRAND, "app-one"), grade="stable",
                            snap_size="4096", timestamp=TIME))
-    add("snap-revision", tree("snap-revision", snap_sha3_384=DIGEST, snap_id=snap_id(BRAND, "app-one"), snap_size="4096",
+    add("snap-revision", tree("snap-revision", snap_sha3_384=DIGEST, snap_id=snap_id(BRAND, "app-one"),
+                              snap_size="4096",
                               snap_revision="7", developer_id=BRAND, timestamp=TIME))
     add("snap-revision-provenance", tree("snap-revision", snap_sha3_384=DIGEST, provenance="prov-one",
                                          snap_id=snap_id(BRAND, "app-one"), snap_size="4096", snap_revision="7",
                                          developer_id=BRAND, timestamp=TIME, verity_root="ab" * 32))
-    add("snap-resource-revision", tree("snap-resource-revision", snap_id=snap_id(BRAND, "app-two"), resource_name="drivers",
+    add("snap-resource-revision", tree("snap-resource-revision", snap_id=snap_id(BRAND, "app-two"),
+                                       resource_name="drivers",
                                        resource_sha3_384=DIGEST, resource_size="4096", resource_revision="3",
                                        developer_id=BRAND, timestamp=TIME))
     add("snap-resource-pair", tree("snap-resource-pair", snap_id=snap_id(BRAND, "app-two"), resource_name="drivers",
@@ -121,7 +130,8 @@ def all_samples() -> Mapping[str, tuple[Tree, bytes]]:
     add("snap-developer", tree("snap-developer", snap_id=snap_id(BRAND, "app-one"), publisher_id=BRAND,
                                developers=({"developer-id": "other", "since": TIME},
                                            {"developer-id": "third", "since": TIME, "until": "2027-01-01T00:00:00Z"})))
-    add("system-user", tree("system-user", brand_id=BRAND, email="me@example.com", series=("16",), models=("pc", "desk"),
+    add("system-user", tree("system-user", brand_id=BRAND, email="me@example.com", series=("16",), models=("pc",
+                                                                                                           "desk"),
                             name="Me", username="me", password=HASH, ssh_keys=("ssh-ed25519 AAAA me",),
                             since="2026-01-01T00:00:00Z", until="2026-06-01T00:00:00Z"))
     add("system-user-serials", tree("system-user", format="2", brand_id=BRAND, email="me@example.com", series=("16",),
@@ -131,7 +141,8 @@ def all_samples() -> Mapping[str, tuple[Tree, bytes]]:
     add("validation", tree("validation", series="16", snap_id=snap_id(BRAND, "app-one"),
                            approved_snap_id=snap_id(BRAND, "app-two"), approved_snap_revision="3", revoked="false",
                            timestamp=TIME))
-    add("validation-set", tree("validation-set", series="16", account_id=BRAND, name="all", sequence="2", timestamp=TIME,
+    add("validation-set", tree("validation-set", series="16", account_id=BRAND, name="all", sequence="2",
+                               timestamp=TIME,
                                snaps=({"name": "app-one", "id": snap_id(BRAND, "app-one"), "presence": "required",
                                        "revision": "7"},
                                       {"name": "app-two", "id": snap_id(BRAND, "app-two"), "presence": "optional"},
@@ -142,7 +153,8 @@ def all_samples() -> Mapping[str, tuple[Tree, bytes]]:
                 "components": {"drivers": {"presence": "required", "revision": "3"}}},)))
     add("store", tree("store", store="shop", operator_id=BRAND, url="https://shop.example.com/api", location="here",
                       friendly_stores=("other-shop",), timestamp=TIME))
-    add("repair", tree("repair", brand_id=BRAND, repair_id="42", summary="mends it", series=("16",), models=(f"{BRAND}/pc",),
+    add("repair", tree("repair", brand_id=BRAND, repair_id="42", summary="mends it", series=("16",),
+                       models=(f"{BRAND}/pc",),
                        architectures=("amd64",), disabled="false", timestamp=TIME), b"#!/bin/sh\necho done\n\n\nyes\n")
     add("repair-modes", tree("repair", brand_id=BRAND, repair_id="43", summary="mends it", modes=("run", "recover"),
                              bases=("core20", "core22"), timestamp=TIME), b"#!/bin/sh\n")
@@ -150,9 +162,11 @@ def all_samples() -> Mapping[str, tuple[Tree, bytes]]:
                                  plugs={"network": {"allow-installation": "true"}},
                                  slots={"network": {"allow-installation": {"slot-snap-type": ("core",)},
                                                     "deny-auto-connection": "true"}}))
-    add("preseed", tree("preseed", series="16", brand_id=BRAND, model="pc", system_label="20260101", artifact_sha3_384=DIGEST,
+    add("preseed", tree("preseed", series="16", brand_id=BRAND, model="pc", system_label="20260101",
+                        artifact_sha3_384=DIGEST,
                         timestamp=TIME,
-                        snaps=({"name": "app-one", "id": snap_id(BRAND, "app-one"), "revision": "7"}, {"name": "app-two"})))
+                        snaps=({"name": "app-one", "id": snap_id(BRAND, "app-one"), "revision": "7"},
+                               {"name": "app-two"})))
     add("confdb-control", tree("confdb-control", authority_id="", brand_id=BRAND, model="pc", serial="0001",
                                groups=({"operators": ("other",), "authentications": ("operator-key",),
                                         "views": ("other/network/control",)},)))
