@@ -20,10 +20,11 @@ import zstandard
 import imagekit
 from imagekit.build import pack_base
 from imagekit.build.facts import remember_package
+from imagekit.build.foreign import native_architecture
 from imagekit.build.pack_gadget import gadget_tree
 from imagekit.build.pack_kernel import kernel_tree
 from imagekit.build.parts import Parts, make_root, unpack
-from imagekit.build.recipes import RecipeFile, load_recipe
+from imagekit.build.recipes import RecipeFile, initrd_recipe, load_recipe
 from imagekit.build.tree import Tree, file, write_tar
 from imagekit.digests import chunks, derived_uuid
 from imagekit.errors import PlanError
@@ -93,8 +94,11 @@ def pack(source: RecipeFile, *, parts: Parts, cache: Cache, out: Path, progress:
 
 def _key(source: RecipeFile, section: Section, parts: Parts) -> tuple[str, dict[str, Section]]:
     """The digest of everything that decides the package's bytes, and the other sections that it needs."""
-    names = ["tools", "initrd"] if source.recipe.type == KERNEL else ["tools"]
-    sections = {name: parts.section(load_recipe(name).recipe) for name in names}
+    sections = {"tools": parts.section(load_recipe("tools").recipe)}
+    if source.recipe.type == KERNEL:
+        sections["initrd"] = parts.section(initrd_recipe(source.recipe.architecture).recipe)
+    if source.recipe.type == BASE and source.recipe.architecture != native_architecture():
+        sections["foreign"] = parts.section(load_recipe("foreign").recipe)
     code = Path(imagekit.__file__).parent
     inputs = {
         "format": PACK_FORMAT, "recipe": sha256(source.content).hexdigest(), "parts": digest_of(section),
@@ -116,6 +120,7 @@ def _code(package: Path, recipe: Recipe) -> list[Path]:
     if recipe.type == KERNEL:
         found += (package / "build/initrd").glob("*")
     if recipe.type == BASE:
+        found += [package / "build/foreign.py", *(package / "build/foreign").glob("*")]
         found += [path for folder in ("device", "boot", "build/base-overlay") for path in (package / folder).rglob("*")]
         found += package.glob("*.py")
     return [path for path in found if path.is_file() and "__pycache__" not in path.parts]
@@ -160,8 +165,8 @@ def _tree(source: RecipeFile, section: Section, sections: dict[str, Section], ve
           cache: Cache, scratch: Path, tools: Tools, progress: Progress) -> Tree:
     recipe = source.recipe
     if recipe.type == BASE:
-        return pack_base.base_tree(recipe, section, parts=parts, cache=cache, scratch=scratch, tools=tools,
-                                   progress=progress)
+        return pack_base.base_tree(recipe, section, native=sections.get("foreign"), parts=parts, cache=cache,
+                                   scratch=scratch, tools=tools, progress=progress)
     progress.step(f"unpack the parts of {recipe.name}")
     if recipe.type == KERNEL:
         root = _unpacked(section.parts, scratch / "root", parts)

@@ -22,6 +22,7 @@ import zstandard
 
 import imagekit
 from imagekit.build.accounts import settle_accounts
+from imagekit.build.foreign import Foreign, prepare
 from imagekit.build.parts import Parts, make_root, unpack
 from imagekit.build.tree import FILE, Tree, content_of, file, folder, read_tar, symlink
 from imagekit.digests import chunks
@@ -36,7 +37,7 @@ from imagekit.packages.recipe import Recipe
 from imagekit.schema import check_shape, load_yaml
 
 ROOT_FORMAT = 1  # raise it when the way mmdebstrap is run changes
-PYTHON = "usr/bin/python3.13"
+PYTHON, PYTHON_PART = "usr/bin/python3.13", "python3.13-minimal"
 PACKAGE = Path(imagekit.__file__).parent
 UNSHARE_HINT = ("this user needs newuidmap and ranges in /etc/subuid and /etc/subgid (as root: apt-get install uidmap; "
                 "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER), or run it as root")
@@ -66,23 +67,40 @@ OVERLAY_SCHEMA = {
 }
 
 
-def base_tree(recipe: Recipe, section: Section, *, parts: Parts, cache: Cache, scratch: Path, tools: Tools,
-              progress: Progress) -> Tree:
-    """The content of the package. `scratch` keeps files that the tree refers to."""
+def base_tree(recipe: Recipe, section: Section, *, native: Section | None, parts: Parts, cache: Cache, scratch: Path,
+              tools: Tools, progress: Progress) -> Tree:
+    """The content of the package. `scratch` keeps files that the tree refers to.
+
+    `native`: the parts of `packages/foreign.yaml`, for a base of another architecture than this machine's.
+    """
     archive = scratch / "root.tar"
-    _root(recipe, section, archive, parts=parts, cache=cache, tools=tools, progress=progress)
+    _root(recipe, section, archive, native=native, parts=parts, cache=cache, tools=tools, progress=progress)
     progress.step(f"put {recipe.name} in order")
     with archive.open("rb") as stream:
         tree = read_tar(stream, path=archive)
     drop(tree, (*VOLATILE, *recipe.drop))
     settle(tree)
     add_overlay(tree, OVERLAY, package=PACKAGE)
-    _compile(tree, section, parts=parts, scratch=scratch, tools=tools)
+    _compile(tree, section if native is None else python_of(native, section, recipe), parts=parts, scratch=scratch,
+             tools=tools)
     return tree
 
 
-def _root(recipe: Recipe, section: Section, out: Path, *, parts: Parts, cache: Cache, tools: Tools,
-          progress: Progress) -> None:
+def python_of(native: Section, section: Section, recipe: Recipe) -> Section:
+    """`native`, if its Python is the one of `section`: byte code is the same for all architectures, not versions.
+
+    Raises:
+        PlanError: it is another version.
+    """
+    ours, theirs = (here.part(PYTHON_PART).source_version for here in (native, section))
+    if ours != theirs:
+        raise PlanError(f"cannot pack {recipe.name}: it has Python {theirs}, and {ours} would compile its modules",
+                        hint=f"imagekit lock --update {recipe.name} foreign")
+    return native
+
+
+def _root(recipe: Recipe, section: Section, out: Path, *, native: Section | None, parts: Parts, cache: Cache,
+          tools: Tools, progress: Progress) -> None:
     """Write the tar of the bootstrapped system to `out`, from the cache or by mmdebstrap."""
     key = sha256(f"{ROOT_FORMAT} {recipe.architecture} {digest_of(section)}".encode()).hexdigest()
     kept = cache.entry("roots", f"{key}.tar.zst")
@@ -90,7 +108,7 @@ def _root(recipe: Recipe, section: Section, out: Path, *, parts: Parts, cache: C
         if take_root(kept, out):
             return
         progress.step(f"bootstrap {recipe.name} from {len(section.parts)} Debian packages")
-        _bootstrap(recipe, section, out, parts=parts, tools=tools)
+        bootstrap(recipe, section, out, native=native, parts=parts, tools=tools)
         keep_root(kept, out)
 
 
@@ -121,24 +139,31 @@ def take_root(kept: Path, tar: Path) -> bool:
     return known.read_bytes() == digest.hexdigest().encode()
 
 
-def _bootstrap(recipe: Recipe, section: Section, out: Path, *, parts: Parts, tools: Tools) -> None:
+def bootstrap(recipe: Recipe, section: Section, out: Path, *, native: Section | None, parts: Parts, tools: Tools,
+              emulate: bool = False) -> None:
+    """Write the tar that mmdebstrap makes of the parts to `out`. `emulate`: for another architecture by QEMU alone."""
     # In a user namespace mmdebstrap is another user, to whom $HOME is closed: the packages have to lie in the open.
     with scratch_folder(Path("/var/tmp")) as folder:
         folder.chmod(0o755)
         repository = folder / "repository"
         _offer(section.parts, repository, parts, suite=recipe.suite)
-        mode = "root" if os.geteuid() == 0 else "unshare"
+        mode, way = "root" if os.geteuid() == 0 else "unshare", Foreign(prefix=(), arguments=())
+        if native is not None:
+            way = prepare(recipe.architecture, section, native, parts=parts, scratch=folder, tools=tools,
+                          emulate=emulate)
+        program, *words = (*way.prefix, *tools.find("mmdebstrap"))
         names = ",".join(part.name for part in section.parts)
         try:
-            tools.run("mmdebstrap", f"--mode={mode}", "--variant=essential", f"--include={names}",
-                      f"--architectures={recipe.architecture}", "--format=tar", "--dpkgopt=force-unsafe-io",
-                      "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+            tools.run(program, *words, f"--mode={'root' if way.prefix else mode}", "--variant=essential",
+                      f"--include={names}", f"--architectures={recipe.architecture}", "--format=tar",
+                      "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
+                      "--dpkgopt=path-exclude=/usr/share/locale/*", *way.arguments,
                       recipe.suite, out, f"deb [trusted=yes] copy:{repository} ./",
                       env={"TMPDIR": str(folder), "SOURCE_DATE_EPOCH": str(newest(section.parts, parts))})
         except HostError as error:
             hint = UNSHARE_HINT if re.search(r"subuid|newuidmap|unshare", "\n".join(error.details)) else error.hint
-            raise HostError(f"cannot bootstrap {recipe.name}: {error.message.removeprefix('cannot ')}", hint=hint,
-                            details=error.details) from error
+            reason = error.message.removeprefix("cannot ").replace(f"run {program}:", "run mmdebstrap:")
+            raise HostError(f"cannot bootstrap {recipe.name}: {reason}", hint=hint, details=error.details) from error
 
 
 def _offer(wanted: Iterable[Part], repository: Path, parts: Parts, *, suite: str) -> None:

@@ -22,7 +22,7 @@ from imagekit.host.ports import Tools
 from imagekit.packages.recipe import Recipe
 from imagekit.packages.uki import decode_uki
 
-STUB = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+STUBS = {"amd64": "usr/lib/systemd/boot/efi/linuxx64.efi.stub", "arm64": "usr/lib/systemd/boot/efi/linuxaa64.efi.stub"}
 KEPT = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
 
 
@@ -129,7 +129,7 @@ def _uki(recipe: Recipe, version: str, release: str, image: Path, ramdisk: bytes
     ramdisk_file.write_bytes(ramdisk)
     osrel.write_text(f'ID=imagekit\nNAME="imagekit"\nPRETTY_NAME="{recipe.name} {version}"\nVERSION_ID="{version}"\n')
     tools.run("ukify", "build", "--linux", image, "--initrd", ramdisk_file, "--os-release", f"@{osrel}",
-              "--uname", release, "--stub", boot_root / STUB, "--output", out)
+              "--uname", release, "--stub", boot_root / STUBS[recipe.architecture], "--output", out)
     content = out.read_bytes()
     uki = decode_uki(content, name="kernel.efi")
     if uki.section(".initrd") != ramdisk or uki.section(".linux") != image.read_bytes() or ".cmdline" in uki.names:

@@ -8,7 +8,7 @@ everything is cached nothing here touches the network, not even to look for news
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import file_digest
 from pathlib import Path
@@ -173,10 +173,11 @@ def make_root(root: Path) -> None:
         (root / name).symlink_to(f"usr/{name}")
 
 
-def unpack(package: Path, root: Path, *, name: str) -> None:
+def unpack(package: Path, root: Path, *, name: str, only: Callable[[str], bool] | None = None) -> None:
     """Put the files of a Debian package under `root`: contents, links and the executable bit, nothing else.
 
-    Every path is checked to stay in the tree, also through links that earlier entries made.
+    Every path is checked to stay in the tree, also through links that earlier entries made. `only` says of a path
+    whether it is wanted; folders always are.
 
     Raises:
         DocumentError: the package is broken or one of its paths leaves the tree.
@@ -190,6 +191,8 @@ def unpack(package: Path, root: Path, *, name: str) -> None:
                 if entry.isdir():
                     if not target.is_dir():
                         target.mkdir(parents=True)
+                    continue
+                if only is not None and not only(entry.name):
                     continue
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.unlink(missing_ok=True)

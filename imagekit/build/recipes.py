@@ -13,7 +13,7 @@ import imagekit
 from imagekit.errors import DocumentError, HostError
 from imagekit.host.files import reason
 from imagekit.packages.lockfile import EMPTY, Lock, parse_lock
-from imagekit.packages.recipe import Recipe, parse_recipe
+from imagekit.packages.recipe import Recipe, liked, parse_recipe, take_over
 from imagekit.schema import load_yaml, near
 
 PROJECT = Path(imagekit.__file__).parent.parent
@@ -27,7 +27,7 @@ class RecipeFile:
     """A recipe and where it came from; its files lie in `folder`."""
 
     path: Path
-    content: bytes
+    content: bytes  # with that of the recipe that it is like
     recipe: Recipe
 
     @property
@@ -48,11 +48,27 @@ def load_recipe(word: str) -> RecipeFile:
         known = [source.recipe.name for source in project_recipes()]
         raise DocumentError(f"cannot find recipe {word}: no such file, folder or name{near(word, known)}",
                             hint=f"the recipes of the project are {', '.join(known)}")
+    content = _read(found)
+    source = load_yaml(content, name=str(found))
+    if (name := liked(source)) is not None:
+        other = found.parent / f"{name}.yaml"
+        if not other.is_file():
+            raise DocumentError(f"{source.where(('like',))}: there is no recipe {other}")
+        beside = _read(other)
+        source, content = take_over(source, load_yaml(beside, name=str(other))), content + beside
+    return RecipeFile(path=found, content=content, recipe=parse_recipe(source))
+
+
+def _read(path: Path) -> bytes:
     try:
-        content = found.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise HostError(f"cannot read {found}: {reason(error)}") from error
-    return RecipeFile(path=found, content=content, recipe=parse_recipe(load_yaml(content, name=str(found))))
+        raise HostError(f"cannot read {path}: {reason(error)}") from error
+
+
+def initrd_recipe(architecture: str) -> RecipeFile:
+    """The parts of the initrd for kernels of an architecture."""
+    return load_recipe("initrd" if architecture == "amd64" else f"initrd-{architecture}")
 
 
 def project_recipes() -> tuple[RecipeFile, ...]:

@@ -40,7 +40,8 @@ DEBIAN_PACKAGES = {
     "setpriv": "util-linux",
     "veritysetup": "cryptsetup-bin", "mcopy": "mtools", "mdir": "mtools", "mkfs.vfat": "dosfstools",
     "fsck.vfat": "dosfstools", "sfdisk": "fdisk", "sgdisk": "gdisk", "gdisk": "gdisk", "bmaptool": "bmap-tools",
-    "qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "genimage": "genimage", "dpkg-deb": "dpkg",
+    "qemu-system-x86_64": "qemu-system-x86", "qemu-system-aarch64": "qemu-system-arm",
+    "qemu-system-arm": "qemu-system-arm", "qemu-img": "qemu-utils", "genimage": "genimage", "dpkg-deb": "dpkg",
     "busybox": "busybox", "shellcheck": "shellcheck", "go": "golang-go",
 }
 ELSEWHERE = {"apt-helper": ("/usr/lib/apt/apt-helper",)}

@@ -1,7 +1,8 @@
 """Recipes: what a package is made of, in YAML (docs/reference/recipes.md).
 
 Decides what a recipe may say and turns it into a value. A recipe names Debian packages and a suite; which versions
-those are is the lock's (`imagekit.packages.lockfile`), and making the package is `imagekit.build.pack`'s.
+those are is the lock's (`imagekit.packages.lockfile`), and making the package is `imagekit.build.pack`'s. A recipe may
+be `like` another one beside it, for another architecture mostly: then it says only what differs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from imagekit.errors import DocumentError
 from imagekit.packages.snapyaml import NAME_PATTERN, VERSION_PATTERN
 from imagekit.schema import Problems, Source, check_shape
 
@@ -45,6 +47,9 @@ SCHEMA: dict[str, Any] = {
                            "part": {"type": "string"}}}},
     },
 }
+
+OWN = ("name", "architecture", "revision", "like")  # never taken over from another recipe
+VERSIONS = ("version", "version-of")  # one of them takes the place of either
 
 ONLY_IN = {"modules": KERNEL, "drop": BASE, "files": GADGET}
 
@@ -83,6 +88,38 @@ class Recipe:
         """What the lock has to answer; a changed answer is needed when this changes."""
         return tuple(sorted([*self.parts, *(f"{name} alone" for name in self.alone),
                              *(f"keep {glob}" for glob in self.keep)]))
+
+
+def liked(source: Source) -> str | None:
+    """The name of the recipe that this one is like, if it says so.
+
+    Raises:
+        DocumentError: it says something that is no name.
+    """
+    if not isinstance(source.value, dict) or "like" not in source.value:
+        return None
+    name = source.value["like"]
+    if not isinstance(name, str) or not re.match(NAME_PATTERN, name):
+        raise DocumentError(f"{source.where(('like',))}: {name!r} is not the name of a recipe")
+    return name
+
+
+def take_over(source: Source, other: Source) -> Source:
+    """`source` with all that it does not say itself taken from the recipe `other`.
+
+    Raises:
+        DocumentError: `other` is like a third one, or a gadget, whose files lie beside it.
+    """
+    where = source.where(("like",))
+    if liked(other) is not None:
+        raise DocumentError(f"{where}: {other.name} is like another recipe itself, name that one")
+    known = other.value if isinstance(other.value, dict) else {}
+    if known.get("type") == GADGET:
+        raise DocumentError(f"{where}: {other.name} is a gadget, whose files are its own")
+    own = {key: value for key, value in source.value.items() if key != "like"}
+    unsaid = [*OWN, *(VERSIONS if set(VERSIONS) & set(own) else ())]
+    merged = {**{key: value for key, value in known.items() if key not in unsaid}, **own}
+    return Source(name=source.name, value=merged, lines=source.lines)
 
 
 def parse_recipe(source: Source) -> Recipe:

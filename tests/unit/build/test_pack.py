@@ -219,12 +219,15 @@ def test_recipe_is_found_by_name_file_and_folder(repository: Path) -> None:
 
 
 def test_gadget_and_models_of_the_project_fit_its_recipes(repository: Path) -> None:
-    gadget = parse_gadget(load_yaml((repository / "gadgets/pc/gadget.yaml").read_bytes(), name="gadget.yaml"))
-    assert gadget.extension is not None and gadget.extension.bootloader == "systemd-boot"
+    for name in ("pc", "arm64-uefi"):
+        source = load_yaml((repository / f"gadgets/{name}/gadget.yaml").read_bytes(), name="gadget.yaml")
+        gadget = parse_gadget(source)
+        assert gadget.extension is not None and gadget.extension.bootloader == "systemd-boot"
     for path in (repository / "models").glob("*.yaml"):
         model = load_yaml(path.read_bytes(), name=path.name).value
         for snap in model["snaps"]:
-            assert load_recipe(snap["name"]).recipe.type == snap["type"]
+            recipe = load_recipe(snap["name"]).recipe
+            assert (recipe.type, recipe.architecture) == (snap["type"], model["architecture"])
         assert model["base"] in [snap["name"] for snap in model["snaps"]]
 
 

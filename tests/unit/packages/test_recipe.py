@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.build.recipes import load_recipe
 from imagekit.errors import DocumentError
-from imagekit.packages.recipe import CopiedFile, Recipe, parse_recipe
+from imagekit.packages.recipe import CopiedFile, Recipe, liked, parse_recipe, take_over
 from imagekit.schema import load_yaml
 
 HEAD = "suite: trixie\narchitecture: amd64\n"
@@ -72,7 +73,7 @@ def test_recipes_of_the_project_are_right(repository: Path) -> None:
     paths = [*(repository / "packages").glob("*.yaml"), *(repository / "gadgets").glob("*/recipe.yaml")]
     assert len(paths) >= 6
     for path in paths:
-        recipe = parse_recipe(load_yaml(path.read_bytes(), name=path.name))
+        recipe = load_recipe(str(path)).recipe
         assert recipe.name == (path.parent.name if path.name == "recipe.yaml" else path.stem)
 
 
@@ -80,3 +81,57 @@ def test_mistyped_key_is_refused_with_the_right_one() -> None:
     text = (Path(__file__).parents[3] / "packages/pc-kernel.yaml").read_text().replace("parts:", "part:")
     with pytest.raises(DocumentError, match=r"r.yaml:\d+: part: there is no such key, did you mean 'parts'\?"):
         parse_recipe(load_yaml(text, name="r.yaml"))
+
+
+OTHER = "name: other\nlike: my-kernel\narchitecture: arm64\nrevision: 1\n"
+
+
+def like(text: str, known: str = KERNEL) -> Recipe:
+    return parse_recipe(take_over(load_yaml(text, name="o.yaml"), load_yaml(known, name="r.yaml")))
+
+
+def test_recipe_that_is_like_another_says_only_what_differs() -> None:
+    recipe = like(OTHER)
+    assert (recipe.name, recipe.architecture, recipe.revision) == ("other", "arm64", 1)
+    assert (recipe.type, recipe.suite, recipe.version_of, recipe.parts) == ("kernel", "trixie", "linux", ("linux",))
+
+
+def test_version_of_its_own_takes_the_place_of_either() -> None:
+    recipe = like(OTHER + "version: '7'\n")
+    assert (recipe.version, recipe.version_of) == ("7", None)
+
+
+@pytest.mark.parametrize("missing", ["architecture: arm64\n", "revision: 1\n", "name: other\n"])
+def test_what_is_a_recipes_own_is_never_taken_over(missing: str) -> None:
+    with pytest.raises(DocumentError, match=missing.partition(":")[0]):
+        like(OTHER.replace(missing, ""))
+
+
+@pytest.mark.parametrize(("known", "reason"), [
+    (OTHER, "r.yaml is like another recipe itself"), (GADGET, "r.yaml is a gadget"), ("[]", "required property")])
+def test_recipe_is_not_like_a_gadget_or_like_one_that_is_like_another(known: str, reason: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        like(OTHER, known)
+    assert reason in "\n".join((caught.value.message, *caught.value.details))
+
+
+def test_like_is_the_name_of_a_recipe_and_no_path() -> None:
+    assert liked(load_yaml(KERNEL, name="r.yaml")) is None
+    with pytest.raises(DocumentError, match=r"r\.yaml:1: like: '\.\./x' is not the name"):
+        liked(load_yaml("like: ../x\n", name="r.yaml"))
+
+
+def test_recipe_like_one_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text(OTHER)
+    with pytest.raises(DocumentError, match=r"other\.yaml:2: like: there is no recipe .*my-kernel\.yaml"):
+        load_recipe(str(tmp_path / "other.yaml"))
+
+
+def test_recipe_like_another_changes_when_that_one_changes(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text(OTHER)
+    (tmp_path / "my-kernel.yaml").write_text(KERNEL)
+    before = load_recipe(str(tmp_path / "other.yaml"))
+    (tmp_path / "my-kernel.yaml").write_text(KERNEL + "modules: [ext4]\n")
+    after = load_recipe(str(tmp_path / "other.yaml"))
+    assert before.content != after.content
+    assert after.recipe.modules == ("ext4",)

@@ -1,0 +1,3 @@
+# Reached only when the firmware found nothing to boot and fell into its shell: start over instead of waiting.
+@echo -off
+reset
