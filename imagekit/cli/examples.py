@@ -42,6 +42,14 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit build pc-demo.model --packages packages-out -o out", "out/pc-demo.img, and what belongs to it"),
         ("imagekit build pc-demo.model --packages packages-out -o out --twice", "proves that the bytes are the same"),
     ),
+    "gadget": (
+        ("imagekit gadget check gadgets/pc", "everything that is wrong with a gadget, and what will hurt"),
+        ("imagekit gadget check gadget.yaml --rules uc20 --json", "by the rules of Ubuntu Core 20, for programs"),
+    ),
+    "gadget check": (
+        ("imagekit gadget check gadgets/pc", "a folder: its gadget.yaml, and the files of its content"),
+        ("imagekit gadget check one.snap two/meta/gadget.yaml --strict", "warnings count as errors"),
+    ),
     "boot": (
         ("imagekit boot out/pc-demo.img", "exit 0 only if the guest itself says that it is healthy"),
         ("imagekit boot out/pc-demo.img --console", "and watch its console"),
