@@ -13,8 +13,12 @@ from typing import Any
 
 from imagekit.errors import DocumentError
 from imagekit.rules import Rule, YamlRules
-from imagekit.schema import Path, Problems
+from imagekit.schema import Path, Problems, near
 from imagekit.units import parse_size
+
+MAX_SIZE = 1 << 63
+MAX_DIGITS = 100
+SHOWN = 80  # characters of a value in a message
 
 
 class Node:
@@ -24,7 +28,8 @@ class Node:
         self.problems = problems
         self.path = path
         self._value: dict[str, Any] = value if isinstance(value, dict) else {}
-        self.readable = isinstance(value, dict) or value is None
+        self.empty = value is None
+        self.readable = self.empty or isinstance(value, dict)
         if not self.readable:
             problems.add(path, f"a map is needed, not {kind(value)}", YamlRules.MAP)
 
@@ -104,33 +109,39 @@ class Node:
         return self.text(key, default)
 
     def boolean(self, key: str) -> bool:
-        value = self._value.get(key, False)
+        value = self._value.get(key)
+        if value is None:
+            return False
         if not isinstance(value, bool):
-            self.problem(key, f"true or false is needed, not {kind(value)}",
-                         YamlRules.BOOLEAN)
+            self.problem(key, f"true or false is needed, not {kind(value)}", YamlRules.BOOLEAN)
             return False
         return value
 
     def size(self, key: str) -> int | None:
         """A size or offset in bytes."""
-        value = self._value.get(key)
-        if value is None:
+        if self._value.get(key) is None:
             return None
-        try:
-            return parse_size(value if isinstance(value, str | int) else repr(value), where=key)
-        except DocumentError as error:
-            self.problem(key, error.message.removeprefix(f"{key}: "), YamlRules.QUANTITY)
-            return None
-
-    def choice(self, key: str, allowed: dict[str, Any], what: str, rule: Rule | None = None) -> Any:
-        """The value that `allowed` has for the text under `key`; None if it is absent or noted as wrong."""
-        if key not in self:
-            return None
-        text = self.string(key)
+        text = self.text(key, "")
         if not text and self.raw(key) != "":
             return None
+        try:
+            size = parse_size(text, where=key) if len(text) < MAX_DIGITS else MAX_SIZE
+        except DocumentError:
+            self.problem(key, f"{shown(text)} is not a size: {_size_hint(text)}", YamlRules.QUANTITY)
+            return None
+        if size >= MAX_SIZE:
+            self.problem(key, f"{shown(text)} is too large: below 2^63 bytes are allowed", YamlRules.QUANTITY)
+            return None
+        return size
+
+    def choice(self, key: str, allowed: dict[str, Any], what: str, rule: Rule | None = None) -> Any:
+        """The value that `allowed` has for the text under `key`; None if it is absent, empty or noted as wrong."""
+        text = self.text(key)
+        if not text:
+            return None  # the field's readers take the empty text for nothing
         if text not in allowed:
-            self.problem(key, f"{text!r} is not a {what}: allowed are {', '.join(allowed)}", rule)
+            self.problem(key, f"{shown(text)} is not a {what}: allowed are {', '.join(allowed)}{near(text, allowed)}",
+                         rule)
             return None
         return allowed[text]
 
@@ -157,3 +168,24 @@ def kind(value: object) -> str:
         return "a boolean"
     names: dict[type, str] = {dict: "a map", list: "a list", str: "a string", int: "an integer", float: "a number"}
     return names.get(type(value), "nothing" if value is None else f"a {type(value).__name__}")
+
+
+def shown(text: str) -> str:
+    """A text in quotes for a message, cut where it is long."""
+    return repr(text) if len(text) <= SHOWN else repr(text[:SHOWN]) + "..."
+
+
+def _size_hint(text: str) -> str:
+    """What is allowed, and what was probably meant."""
+    allowed = "an integer of bytes is allowed, or one with M (2^20) or G (2^30)"
+    number, unit = text[:-1], text[-1:]
+    if text.startswith("-"):
+        return f"it is below 0, {allowed}"
+    if number.isdecimal() and unit in "kK":
+        return f"{allowed}; write {int(number[:20]) * 1024}"
+    for suffix in ("iB", "ib", "B", "b"):
+        if text.removesuffix(suffix)[:-1].isdecimal() and text.removesuffix(suffix)[-1:] in ("M", "G"):
+            return f"{allowed}; write {text.removesuffix(suffix)}"
+    if number.isdecimal() and unit in "mg":
+        return f"{allowed}; write {number}{unit.upper()}"
+    return allowed

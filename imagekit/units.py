@@ -13,7 +13,7 @@ GIB = 1024 * MIB
 SECTOR = 512
 BLOCK = 4096
 
-_SIZE = re.compile(r"(\d+)([MG]?)\Z")
+_SIZE = re.compile(r"([0-9]+)([MG]?)\Z")
 
 
 def align_up(value: int, step: int) -> int:

@@ -134,7 +134,8 @@ class _Composer:
                 self._place(found, event.anchor, line)
                 self._stack.append(found)
                 if len(self._stack) > MAX_DEPTH:
-                    raise Fault(line, (), f"maps and lists are nested deeper than {MAX_DEPTH}", YamlRules.DEPTH)
+                    raise Fault(line, self._path()[:4], f"maps and lists are nested deeper than {MAX_DEPTH}",
+                                YamlRules.DEPTH)
             elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
                 self._stack.pop().open = False
             elif kind is yaml.AliasEvent:
@@ -149,9 +150,12 @@ class _Composer:
     def _path(self) -> Path:
         """Where the composer is."""
         path: list[str | int] = []
-        for collection in self._stack:
+        for depth, collection in enumerate(self._stack, start=1):
+            inside = depth < len(self._stack)  # of the item that was placed last
             if collection.keys is None:
-                path.append(len(collection.items))
+                path.append(len(collection.items) - inside)
+            elif inside:
+                path.append(collection.keys[-1].text)
             elif collection.key is not None:
                 path.append(collection.key.text)
         return tuple(path)
@@ -241,7 +245,7 @@ class _Expansion:
                 self._texts[path] = node.text
             return node.value
         if len(path) >= MAX_DEPTH:
-            raise Fault(node.line, path, f"maps and lists are nested deeper than {MAX_DEPTH}", YamlRules.DEPTH)
+            raise Fault(node.line, path[:4], f"maps and lists are nested deeper than {MAX_DEPTH}", YamlRules.DEPTH)
         if node.keys is None:
             return [self._value(item, (*path, index)) for index, item in enumerate(node.items)]
         result: dict[str, Any] = {}
@@ -351,9 +355,9 @@ def _explained(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
     """The parser's complaint in words that help."""
     said = str(error.problem or error.context)
     row = (text.split("\n", line)[line - 1:line] or [""])[0]
+    if "\t" in row[:len(row) - len(row.lstrip())]:
+        return "not valid YAML: a tab came, lines are indented with spaces"
     if "cannot start any token" in said:
-        if "\t" in row[:len(row) - len(row.lstrip())]:
-            return "not valid YAML: a tab came, lines are indented with spaces"
         return "not valid YAML: a value begins with @, `, % or a tab: put it in quotes"
     for piece, words in _EXPLAINED:
         if piece in said:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "imagekit"
 
 FLOOR = {
     "errors": 0, "units": 0, "digests": 0, "keys": 0, "openpgp": 0, "nodes": 0, "rules": 0, "schema": 0,
-    "yamltree": 0,
+    "yamltree": 0, "rulebooks": 1,
     "assertions": 1, "packages": 1, "gadget": 1, "disk": 1, "boot": 1,
     "plan": 2,
     "host": 3,

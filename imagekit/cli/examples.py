@@ -43,8 +43,14 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit build pc-demo.model --packages packages-out -o out --twice", "proves that the bytes are the same"),
     ),
     "gadget": (
+        ("imagekit gadget check gadgets/pc", "everything that is wrong with a gadget, and what will hurt"),
+        ("imagekit gadget check gadget.yaml --rules uc20 --json", "by the rules of Ubuntu Core 20, for programs"),
         ("imagekit gadget show gadgets/pc", "tables and bars of its disks"),
         ("imagekit gadget diff pc_1.snap pc_2.snap", "may a device be updated in place"),
+    ),
+    "gadget check": (
+        ("imagekit gadget check gadgets/pc", "a folder: its gadget.yaml, and the files of its content"),
+        ("imagekit gadget check one.snap two/meta/gadget.yaml --strict", "warnings count as errors"),
     ),
     "gadget show": (
         ("imagekit gadget show gadgets/pc -o pc.svg", "and a picture"),

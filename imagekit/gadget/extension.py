@@ -15,8 +15,9 @@ docs/reference/gadget-yaml.md.
 from __future__ import annotations
 
 from imagekit.disk.gpt import ENTRIES, LEAST_ENTRIES
+from imagekit.gadget.rulebook import GadgetRules as Rules
 from imagekit.gadget.values import Extension, Part, Schema, SlotPart, Volume
-from imagekit.nodes import Node
+from imagekit.nodes import Node, shown
 
 BACKENDS = {name: name for name in ("systemd-boot", "u-boot", "piboot")}
 SLOTS = {"a": "a", "b": "b"}
@@ -25,16 +26,18 @@ SLOTS = {"a": "a", "b": "b"}
 def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
     """Read `x-imagekit`; here unknown keys are a mistake, since only we read them."""
     node = top.map("x-imagekit")
-    node.only("bootloader", "cmdline", "structures", "gpt-entries", what="in x-imagekit")
-    bootloader: str | None = node.choice("bootloader", BACKENDS, "bootloader backend")
-    if bootloader is None and "bootloader" not in node:
-        node.problem(None, f"a bootloader is needed: {', '.join(BACKENDS)}")
+    node.only("bootloader", "cmdline", "structures", "gpt-entries", what="in x-imagekit",
+              rule=Rules.OWN_KEY)
+    bootloader: str | None = node.choice("bootloader", BACKENDS, "bootloader backend", Rules.OWN_BOOTLOADER)
+    if node.raw("bootloader") in (None, ""):
+        node.problem("bootloader", f"a bootloader is needed: {', '.join(BACKENDS)}", Rules.OWN_BOOTLOADER)
     cmdline = node.string("cmdline")
     for argument in cmdline.split():
         if argument.startswith("imagekit."):
-            node.problem("cmdline", f"{argument.partition('=')[0]!r} is set by imagekit for each slot")
+            node.problem("cmdline", f"{shown(argument.partition('=')[0])} is set by imagekit for each slot",
+                         Rules.OWN_CMDLINE)
     if not cmdline.isascii() or not cmdline.isprintable():
-        node.problem("cmdline", "only printable ASCII is allowed")
+        node.problem("cmdline", "only printable ASCII is allowed", Rules.OWN_CMDLINE)
     structures = {name: parse_part(item) for name, item in node.maps("structures")}
     check_parts(node.map("structures"), structures, volumes)
     return Extension(bootloader=bootloader or "", cmdline=cmdline, structures=structures,
@@ -56,15 +59,15 @@ def parse_entries(node: Node, volumes: tuple[Volume, ...]) -> int | None:
 
 def parse_part(node: Node) -> SlotPart:
     """`{slot: a, part: base}`, or `{part: state}`."""
-    node.only("slot", "part", what="here")
-    part: Part | None = node.choice("part", {item.value: item for item in Part}, "part")
-    if part is None and "part" not in node:
-        node.problem(None, f"a part is needed: {', '.join(item.value for item in Part)}")
-    slot: str | None = node.choice("slot", SLOTS, "slot")
+    node.only("slot", "part", what="here", rule=Rules.OWN_KEY)
+    part: Part | None = node.choice("part", {item.value: item for item in Part}, "part", Rules.OWN_PART)
+    if node.raw("part") in (None, ""):
+        node.problem("part", f"a part is needed: {', '.join(item.value for item in Part)}", Rules.OWN_PART)
+    slot: str | None = node.choice("slot", SLOTS, "slot", Rules.OWN_PART)
     if part is Part.STATE and "slot" in node:
-        node.problem("slot", "the state belongs to no slot")
-    elif part not in (None, Part.STATE) and "slot" not in node:
-        node.problem(None, "a slot is needed: a or b")
+        node.problem("slot", "the state belongs to no slot", Rules.OWN_PART)
+    elif part not in (None, Part.STATE) and node.raw("slot") in (None, ""):
+        node.problem("slot", "a slot is needed: a or b", Rules.OWN_PART)
     return SlotPart(part=part or Part.STATE, slot=slot)
 
 
@@ -76,19 +79,21 @@ def check_parts(node: Node, structures: dict[str, SlotPart], volumes: tuple[Volu
     seen: dict[SlotPart, str] = {}
     for name, part in structures.items():
         if name not in known:
-            node.problem(name, f"no structure is called {name!r}")
+            node.problem(name, f"no structure is called {shown(name)}", Rules.OWN_STRUCTURE)
         if part in seen:
-            node.problem(name, f"structure {seen[part]!r} already is that")
+            node.problem(name, f"structure {shown(seen[part])} already is that", Rules.OWN_STRUCTURE)
         seen.setdefault(part, name)
     if not any(part.part is Part.STATE for part in seen):
-        node.problem(None, "a structure with part state is needed")
+        node.problem(None, "a structure with part state is needed", Rules.OWN_SLOTS)
     for kind in (Part.BASE, Part.KERNEL, Part.BOOT):
         names = [seen.get(SlotPart(part=kind, slot=slot)) for slot in SLOTS]
         if kind is Part.BOOT and names == [None, None]:
             continue
         for slot, held in zip(SLOTS, names, strict=True):
             if held is None:
-                node.problem(None, f"a structure with part {kind.value} of slot {slot} is needed")
+                node.problem(None, f"a structure with part {kind.value} of slot {slot} is needed",
+                             Rules.OWN_SLOTS)
         one, two = (known.get(name or "") for name in names)
         if one and two and one.size != two.size:
-            node.problem(two.name, f"{two.size} bytes, but {one.name!r} has {one.size}: slots are equal")
+            node.problem(two.name, f"{two.size} bytes, but {shown(one.name)} has {one.size}: slots are equal",
+                         Rules.OWN_SIZE)

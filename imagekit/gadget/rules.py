@@ -1,27 +1,36 @@
-"""The rules of gadget.yaml that span structures and volumes: order, overlap, names, labels, roles.
+"""The rules of gadget.yaml that span the structures of a volume: order, overlap, names, labels, offset writes.
 
-Order and implied values follow snapd (gadget/gadget.go): an mbr structure lies at 0, nothing else without an offset
-below 1 MiB; each run of structures behind an explicit offset moves with it.
+Order and implied values follow snapd (gadget/gadget.go): in the order of the document, a structure without an offset
+lies behind the one before it, and never below 1 MiB unless it is an mbr; behind a structure whose size is not fixed
+nobody knows. Each run of structures behind a known offset moves with it when they are sorted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from imagekit.gadget.rulebook import GadgetRules as Rules
 from imagekit.gadget.values import Era, Role, Schema, Structure, Volume
+from imagekit.nodes import shown
 from imagekit.schema import Path, Problems
 from imagekit.units import MIB
 
 FIRST_IMPLIED = 1 * MIB
 OFFSET_WRITE_SIZE = 4
 
-LABELS = {
-    Era.UC16: {Role.DATA: "writable"},
-    Era.UC20: {Role.SEED: "ubuntu-seed", Role.SEED_NULL: "ubuntu-seed", Role.BOOT: "ubuntu-boot",
-               Role.SAVE: "ubuntu-save", Role.DATA: "ubuntu-data"},
-}
-ONCE = (Role.SEED, Role.SEED_NULL, Role.BOOT, Role.DATA, Role.SAVE, Role.BOOT_STATE)
+MODES_LABELS = {Role.SEED: "ubuntu-seed", Role.SEED_NULL: "ubuntu-seed", Role.BOOT: "ubuntu-boot",
+                Role.SAVE: "ubuntu-save", Role.DATA: "ubuntu-data"}
+UC16_LABELS = {Role.DATA: "writable"}
+IMPLIED_LABELS: dict[Era, dict[Role, str]] = {
+    Era.NONE: {}, Era.UC16: UC16_LABELS, Era.UC20: MODES_LABELS, Era.CLASSIC: MODES_LABELS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A structure and where it starts; None where only the device can know."""
+
+    structure: Structure
+    start: int | None
 
 
 def implied(volume: Volume, era: Era) -> Volume:
@@ -34,50 +43,42 @@ def _implied(structure: Structure, era: Era) -> Structure:
     if era is Era.UC16 and role is None and label == "system-boot":
         role = Role.BOOT
     if label is None and role is not None:
-        label = LABELS[era].get(role)
+        label = IMPLIED_LABELS[era].get(role)
     return replace(structure, role=role, label=label)
+
+
+def placed(volume: Volume) -> tuple[Placed, ...]:
+    """The structures in the order of the disk."""
+    runs: list[list[Placed]] = []
+    behind: int | None = 0
+    for structure in volume.structures:
+        start = structure.offset
+        if start is None and behind is not None:
+            start = behind if structure.role is Role.MBR else max(behind, FIRST_IMPLIED)
+        if start is not None or not runs:
+            runs.append([])
+        runs[-1].append(Placed(structure=structure, start=start))
+        fixed = structure.size is not None and structure.size == structure.min_size
+        behind = start + structure.size if start is not None and structure.size is not None and fixed else None
+    return tuple(item for run in sorted(runs, key=lambda run: run[0].start or 0) for item in run)
 
 
 def disk_order(volume: Volume) -> Volume:
     """The volume with its structures in the order of the disk."""
-    keyed: list[tuple[int, Structure]] = []
-    run = 0
-    for index, structure in enumerate(volume.structures):
-        if structure.offset is not None:
-            run = structure.offset
-        elif structure.role is Role.MBR:
-            run = 0
-        elif index == 0:
-            run = FIRST_IMPLIED
-        keyed.append((run, structure))
-    return replace(volume, structures=tuple(item for _, item in sorted(keyed, key=lambda pair: pair[0])))
+    if volume.schema is Schema.EMMC:
+        return volume
+    return replace(volume, structures=tuple(item.structure for item in placed(volume)))
 
 
-def starts(volume: Volume) -> Iterator[tuple[Structure, int | None, int | None]]:
-    """Each structure in disk order with its earliest start and end; None where only the device can know."""
-    taken: int | None = 0
-    for structure in disk_order(volume).structures:
-        start = structure.offset
-        if start is None and structure.role is Role.MBR:
-            start = 0
-        if start is None and taken is not None:
-            start = max(taken, FIRST_IMPLIED)
-        end = None if start is None or structure.min_size is None else start + structure.min_size
-        yield structure, start, end
-        taken = end
-
-
-def check_volume(problems: Problems, path: Path, volume: Volume) -> None:
-    """Names, labels, types of a partial schema, overlap and offset writes of one volume."""
+def check_volume(problems: Problems, volume: Volume) -> None:
+    """Names, labels, overlap and offset writes of one volume."""
+    path = ("volumes", volume.name)
     check_names(problems, path, volume)
     check_labels(problems, path, volume)
-    if volume.schema is None:
-        for structure in volume.structures:
-            if structure.type.in_table and None in (structure.type.mbr, structure.type.guid):
-                problems.add(place(path, structure, "type"), "partial schema needs types of the form XX,GUID")
     if volume.schema is not Schema.EMMC:
-        check_overlap(problems, path, volume)
-        check_offset_writes(problems, path, volume)
+        order = placed(volume)
+        check_overlap(problems, path, order)
+        check_offset_writes(problems, path, order)
 
 
 def place(path: Path, structure: Structure, key: str | None = None) -> Path:
@@ -92,121 +93,69 @@ def check_names(problems: Problems, path: Path, volume: Volume) -> None:
     for structure in volume.structures:
         if structure.name and structure.name in seen:
             problems.add(place(path, structure, "name"),
-                         f"{structure.name!r} is already the name of structure[{seen[structure.name].index}]")
+                         f"{shown(structure.name)} is the name of structure[{seen[structure.name].index}] already",
+                         Rules.NAME_TWICE)
         elif structure.name:
             seen[structure.name] = structure
 
 
 def check_labels(problems: Problems, path: Path, volume: Volume) -> None:
     """A label is used once; where a FAT is among the two, without regard to case."""
-    for position, structure in enumerate(volume.structures):
-        for other in volume.structures[:position]:
-            if structure.label is None or other.label is None:
-                continue
-            loose = any(item.filesystem is not None and item.filesystem.is_vfat for item in (structure, other))
-            one, two = (structure.label.lower(), other.label.lower()) if loose else (structure.label, other.label)
-            if one == two:
-                problems.add(place(path, structure, "filesystem-label"),
-                             f"{structure.label!r} is already the label of structure[{other.index}]")
-                break
-
-
-def check_overlap(problems: Problems, path: Path, volume: Volume) -> None:
-    """No two structures share a byte."""
-    furthest: tuple[int, Structure] | None = None
-    for structure, start, end in starts(volume):
-        if furthest is not None and start is not None and start < furthest[0]:
-            problems.add(place(path, structure, "offset"),
-                         f"structure {structure.title!r} starts at {start}, inside structure {furthest[1].title!r}"
-                         f" which ends at {furthest[0]}")
-        if end is not None and (furthest is None or end > furthest[0]):
-            furthest = (end, structure)
-
-
-def check_offset_writes(problems: Problems, path: Path, volume: Volume) -> None:
-    """An offset is written into the first structure, which lies at 0, or somewhere on the disk."""
-    placed = list(starts(volume))
-    size = max((end or 0 for _, _, end in placed), default=0)
+    exact: dict[str, Structure] = {}
+    fats: dict[str, Structure] = {}
+    folded: dict[str, Structure] = {}
     for structure in volume.structures:
-        write = structure.offset_write
+        label = structure.label
+        if label is None:
+            continue
+        lower = label.lower()
+        is_vfat = structure.filesystem is not None and structure.filesystem.is_vfat
+        other = fats.get(lower) or (folded.get(lower) if is_vfat else exact.get(label))
+        if other is not None:
+            problems.add(place(path, structure, "filesystem-label"),
+                         f"{shown(label)} is the label of structure[{other.index}] already", Rules.LABEL_TWICE)
+        exact.setdefault(label, structure)
+        folded.setdefault(lower, structure)
+        if is_vfat:
+            fats.setdefault(lower, structure)
+
+
+def check_overlap(problems: Problems, path: Path, order: tuple[Placed, ...]) -> None:
+    """No two structures share a byte, whatever sizes the device chooses; an mbr lies at the start."""
+    end, last = 0, None
+    for item in order:
+        structure = item.structure
+        if structure.role is Role.MBR and item.start != 0:
+            where = "nobody knows where" if item.start is None else f"at {item.start}"
+            problems.add(place(path, structure, "offset"), f"the role mbr lies at offset 0, this one {where}",
+                         Rules.MBR_OFFSET)
+        if item.start is not None and item.start < end and last is not None:
+            problems.add(place(path, structure, "offset"),
+                         f"structure {shown(structure.title)} starts at {item.start}, inside structure"
+                         f" {shown(last.title)} which ends at {end}", Rules.OVERLAP)
+        stop = (end if item.start is None else item.start) + (structure.size or 0)
+        if stop > end:
+            end, last = stop, structure
+
+
+def check_offset_writes(problems: Problems, path: Path, order: tuple[Placed, ...]) -> None:
+    """An offset is written into the first structure, which lies at 0, or somewhere on the disk."""
+    volume_size = 0
+    for item in order:
+        volume_size = (volume_size if item.start is None else item.start) + (item.structure.min_size or 0)
+    for item in order:
+        write = item.structure.offset_write
         if write is None:
             continue
-        where = place(path, structure, "offset-write")
-        limit, inside = size, "volume"
+        where = place(path, item.structure, "offset-write")
+        limit, inside = volume_size, "volume"
         if write.relative_to is not None:
-            first, start, _ = placed[0]
-            if write.relative_to != first.name or start != 0:
-                problems.add(where, f"{write.relative_to!r} is not the first structure, at offset 0, of the volume")
+            first = order[0]
+            if write.relative_to != first.structure.name or first.start != 0:
+                problems.add(where, f"{shown(write.relative_to)} is not the first structure, at 0, of the volume",
+                             Rules.WRITE_FIRST)
                 continue
-            limit, inside = first.size or 0, "structure"
+            limit, inside = first.structure.min_size or 0, "structure"
         if write.offset + OFFSET_WRITE_SIZE > limit:
-            problems.add(where, f"4 bytes at {write.offset} do not fit in the {inside} of {limit} bytes")
-
-
-def check_gadget(problems: Problems, volumes: tuple[Volume, ...], era: Era) -> None:
-    """One bootloader, and the roles the era wants."""
-    with_bootloader = [volume.name for volume in volumes if volume.bootloader is not None]
-    if volumes and not with_bootloader and not problems:
-        problems.add(("volumes",), "exactly one volume needs a bootloader, none has one")
-    for name in with_bootloader[1:]:
-        problems.add(("volumes", name, "bootloader"), f"volume {with_bootloader[0]!r} already has the bootloader")
-    holders = check_once(problems, volumes)
-    if Role.SEED in holders and Role.SEED_NULL in holders:
-        problems.add(holders[Role.SEED_NULL][1], "system-seed and system-seed-null exclude each other")
-    if era is Era.UC20:
-        check_uc20(problems, volumes, holders)
-    else:
-        for role in (Role.SEED, Role.SEED_NULL, Role.SAVE):
-            if role in holders:
-                problems.add(holders[role][1], f"{role.value} is not allowed in a gadget for UC16/18")
-    check_role_labels(problems, volumes, era)
-
-
-Holders = dict[Role, tuple[str, Path]]
-
-
-def check_once(problems: Problems, volumes: tuple[Volume, ...]) -> Holders:
-    """The volume and place of each role of which there is at most one."""
-    holders: Holders = {}
-    for volume in volumes:
-        for structure in volume.structures:
-            role = structure.role
-            if role not in ONCE or role is None:
-                continue
-            where = place(("volumes", volume.name), structure, "role")
-            if role in holders:
-                problems.add(where, f"there is already a structure with the role {role.value}")
-            else:
-                holders[role] = (volume.name, where)
-    return holders
-
-
-def check_uc20(problems: Problems, volumes: tuple[Volume, ...], holders: Holders) -> None:
-    """A seed and a data structure exist; boot, data and save lie on the seed's volume."""
-    seed = holders.get(Role.SEED) or holders.get(Role.SEED_NULL)
-    if problems:
-        return  # what is missing may be what could not be read
-    for role, found in ((Role.SEED, seed), (Role.DATA, holders.get(Role.DATA))):
-        if found is None and volumes:
-            problems.add(("volumes",), f"a gadget for UC20+ needs a structure with the role {role.value}")
-    if seed is None:
-        return
-    for role in (Role.BOOT, Role.DATA, Role.SAVE):
-        if role in holders and holders[role][0] != seed[0]:
-            problems.add(holders[role][1], f"{role.value} must lie on the volume of the seed, {seed[0]!r}")
-
-
-def check_role_labels(problems: Problems, volumes: tuple[Volume, ...], era: Era) -> None:
-    """The labels of the roles are fixed, and nobody else takes them."""
-    reserved = {label: role for role, label in reversed(LABELS[era].items())}
-    for volume in volumes:
-        for structure in volume.structures:
-            where = place(("volumes", volume.name), structure, "filesystem-label")
-            wanted = LABELS[era].get(structure.role) if structure.role is not None else None
-            if wanted is not None and structure.label != wanted:
-                assert structure.role is not None
-                problems.add(where, f"the role {structure.role.value} has the label {wanted!r},"
-                                    f" not {structure.label!r}")
-            elif wanted is None and structure.label in reserved:
-                problems.add(where, f"the label {structure.label!r} is reserved for the role"
-                                    f" {reserved[structure.label].value}")
+            problems.add(where, f"4 bytes at {write.offset} do not fit in the {inside} of {limit} bytes",
+                         Rules.WRITE_FIT)

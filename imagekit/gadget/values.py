@@ -65,8 +65,10 @@ class Filesystem(Enum):
 class Era(Enum):
     """Which generation of rules applies; the model decides it."""
 
+    NONE = "no model"
     UC16 = "UC16/18"
     UC20 = "UC20+"
+    CLASSIC = "classic with modes"
 
 
 class Part(Enum):
@@ -154,6 +156,7 @@ class Structure:
     id: str | None
     content: tuple[Content, ...]
     update: Update
+    legacy_mbr: bool = False  # written as `type: mbr`
 
     @property
     def title(self) -> str:

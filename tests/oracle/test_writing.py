@@ -30,7 +30,8 @@ NAMES = st.from_regex(r"\A[a-z](-?[a-z0-9]){0,6}\Z")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ["", " ", "\n", "\n\n", "a\n", "\na", " a", "a ", "a\n  b", "- a", "a: b", "\t", "\r", "\x00", "\u2028", "é"])
 TREES: st.SearchStrategy[Header] = st.recursive(
-    TEXTS, lambda inner: st.lists(inner, max_size=4).map(tuple) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=12)
+    TEXTS, lambda inner: st.lists(inner, max_size=4).map(tuple) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=12)
 BODIES = st.just("") | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 
 

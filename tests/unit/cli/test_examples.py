@@ -32,7 +32,7 @@ def parse(line: str) -> None:
 
 
 def test_every_command_has_two_examples() -> None:
-    assert {name.partition(" ")[0] for name in EXAMPLES} == set(COMMANDS)
+    assert {name for name in EXAMPLES if " " not in name} == set(COMMANDS)  # those of a group may have their own
     assert all(len(examples) >= 2 for examples in EXAMPLES.values())
 
 
