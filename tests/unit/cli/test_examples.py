@@ -13,7 +13,8 @@ from imagekit.cli.group import program
 from imagekit.cli.main import COMMANDS, FIRST_STEPS
 
 PRESENT = {name for name, (_, module, _, _) in COMMANDS.items() if find_spec(module)}
-LINES = [line for examples in EXAMPLES.values() for line, _ in examples] + list(FIRST_STEPS)
+LINES = [line[line.index("imagekit "):] for line in (  # behind what pipes into it
+    *(line for examples in EXAMPLES.values() for line, _ in examples), *FIRST_STEPS)]
 
 
 def parse(line: str) -> None:
@@ -32,10 +33,17 @@ def parse(line: str) -> None:
 
 
 def test_every_command_has_two_examples() -> None:
-    assert {name.partition(" ")[0] for name in EXAMPLES} == set(COMMANDS)
+    assert {name for name in EXAMPLES if " " not in name} == set(COMMANDS)
     assert all(len(examples) >= 2 for examples in EXAMPLES.values())
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.split()[1] in PRESENT])
 def test_example_parses(line: str) -> None:
     parse(line)
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if " " in name])
+def test_example_of_a_command_below_another_is_of_a_command_that_there_is(name: str) -> None:
+    above, below = name.split()
+    command = program.get_command(click.Context(program), above)
+    assert isinstance(command, click.Group) and below in command.commands
