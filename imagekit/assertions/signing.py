@@ -69,15 +69,18 @@ def sign_account_key(public: PublicKey, *, account_id: str, authority_id: str, n
     return sign(headers, key=key, created=since, body=armor(public.encode()))
 
 
-def sign_declaration(brand: str, name: str, *, key: Signer, timestamp: datetime) -> Assertion:
+def declaration_headers(brand: str, name: str, *, timestamp: datetime) -> dict[str, Header]:
     """Say that the brand's own snap-id of `name` is its package of that name."""
-    return sign({"type": "snap-declaration", "authority-id": brand, "series": SERIES, "snap-id": snap_id(brand, name),
-                 "snap-name": name, "publisher-id": brand, "timestamp": format_time(timestamp)},
-                key=key, created=timestamp)
+    return {"type": "snap-declaration", "authority-id": brand, "series": SERIES, "snap-id": snap_id(brand, name),
+            "snap-name": name, "publisher-id": brand, "timestamp": format_time(timestamp)}
 
 
-def sign_revision(brand: str, name: str, revision: int, *, sha3_384: str, size: int, key: Signer,
-                  timestamp: datetime, verity_root: str | None = None) -> Assertion:
+def sign_declaration(brand: str, name: str, *, key: Signer, timestamp: datetime) -> Assertion:
+    return sign(declaration_headers(brand, name, timestamp=timestamp), key=key, created=timestamp)
+
+
+def revision_headers(brand: str, name: str, revision: int, *, sha3_384: str, size: int, timestamp: datetime,
+                     verity_root: str | None = None) -> dict[str, Header]:
     """Say that the file with this digest and size is this revision of the brand's package."""
     headers: dict[str, Header] = {
         "type": "snap-revision", "authority-id": brand, "snap-sha3-384": sha3_384, "snap-id": snap_id(brand, name),
@@ -85,4 +88,11 @@ def sign_revision(brand: str, name: str, revision: int, *, sha3_384: str, size: 
         "timestamp": format_time(timestamp)}
     if verity_root is not None:
         headers["verity-root"] = verity_root
+    return headers
+
+
+def sign_revision(brand: str, name: str, revision: int, *, sha3_384: str, size: int, key: Signer,
+                  timestamp: datetime, verity_root: str | None = None) -> Assertion:
+    headers = revision_headers(brand, name, revision, sha3_384=sha3_384, size=size, timestamp=timestamp,
+                               verity_root=verity_root)
     return sign(headers, key=key, created=timestamp)

@@ -11,6 +11,7 @@ refused under its old revision.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from imagekit.assertions.database import Database
 from imagekit.assertions.drafts import check_draft, complete, parse_draft
 from imagekit.assertions.fields import format_time, parse_time
 from imagekit.assertions.headers import Header
-from imagekit.assertions.signing import sign, sign_declaration, sign_revision
+from imagekit.assertions.signing import declaration_headers, revision_headers, sign
 from imagekit.assertions.types import AccountKey, parse_account_key
 from imagekit.assertions.wire import Assertion, decode_stream, encode_stream, unarmor
 from imagekit.digests import sha3_384
@@ -117,10 +118,14 @@ def sign_package(path: Path, authority: Authority, *, output: Path | None, times
             root = _verity_root(stream, path, name, digest, size)
     except OSError as error:
         raise HostError(f"cannot read {path}: {reason(error)}") from error
-    declaration = sign_declaration(authority.account_id, name, key=authority.key, timestamp=authority.account_key.since)
-    revision = sign_revision(authority.account_id, name, number, sha3_384=digest, size=size, key=authority.key,
-                             timestamp=timestamp, verity_root=root)
-    found = declaration, _kept(target, revision, authority) or revision
+    account_id, since = authority.account_id, authority.account_key.since
+    before = _signed_before(target, authority)
+    declaration = declaration_headers(account_id, name, timestamp=since)
+    revision = revision_headers(account_id, name, number, sha3_384=digest, size=size, timestamp=timestamp,
+                                verity_root=root)
+    _refuse_other_file(target, revision, before)
+    found = (_kept(declaration, before) or sign(declaration, key=authority.key, created=since),
+             _kept(revision, before) or sign(revision, key=authority.key, created=timestamp))
     result = (*_prove(found, authority, now), *found)
     unchanged = target.is_file() and target.read_bytes() == encode_stream(result)
     if not unchanged:
@@ -155,29 +160,36 @@ def _verity_root(stream: BinaryIO, path: Path, name: str, digest: str, size: int
     return verity.build_tree(stream, size, salt=salt, uuid=uuid).root_hash
 
 
-def _kept(target: Path, revision: Assertion, authority: Authority) -> Assertion | None:
-    """The snap-revision in `target` that says the same as `revision`, at another time and with a good signature.
-
-    Raises:
-        PlanError: it says with a good signature that this revision of the package is another file.
+def _refuse_other_file(target: Path, revision: Mapping[str, Header], before: list[Assertion]) -> None:
     """
-    for item in _signed_before(target, authority):
-        if _timeless(item) == _timeless(revision):
-            return item
-        same = all(item.text(name) == revision.text(name) for name in ("authority-id", "snap-id", "snap-revision"))
-        if same and item.text("snap-sha3-384") != revision.text("snap-sha3-384"):
+    Raises:
+        PlanError: it was said with a good signature that this revision of the package is another file.
+    """
+    named = ("authority-id", "snap-id", "snap-revision")
+    for item in before:
+        same = item.type == "snap-revision" and all(item.headers.get(name) == revision[name] for name in named)
+        if same and item.headers.get("snap-sha3-384") != revision["snap-sha3-384"]:
             raise PlanError(f"cannot sign {target.stem}.snap: {target} says that another file is this revision, and a"
                             " revision never changes",
                             hint=f"raise its revision; or delete {target}, if nobody else has seen it")
-    return None
+
+
+def _kept(headers: Mapping[str, Header], before: list[Assertion]) -> Assertion | None:
+    """What says the same already, a snap-revision perhaps at another time; so nobody is asked for a PIN again."""
+    return next((item for item in before if _said(item.headers) == _said(headers)), None)
+
+
+def _said(headers: Mapping[str, Header]) -> dict[str, Header]:
+    left_out = {"sign-key-sha3-384", *(("timestamp",) if headers["type"] == "snap-revision" else ())}
+    return {name: value for name, value in headers.items() if name not in left_out}
 
 
 def _signed_before(target: Path, authority: Authority) -> list[Assertion]:
-    """The snap-revisions in `target` that this key signed; a broken file has none, and is replaced by a good one."""
+    """What in `target` was signed by this key; a broken file has nothing, and is replaced by a good one."""
     found = []
     try:
         for item in decode_stream(read_file(target, limit=MAX_FILE), name=str(target)) if target.is_file() else ():
-            if item.type == "snap-revision":
+            if item.type in ("snap-declaration", "snap-revision") and item.key_id == authority.key.public.key_id:
                 verify_signature(authority.key.public, item.content, unarmor(item.signature, what="signature"))
                 found.append(item)
     except (DocumentError, TrustError):
@@ -185,12 +197,11 @@ def _signed_before(target: Path, authority: Authority) -> list[Assertion]:
     return found
 
 
-def _timeless(assertion: Assertion) -> dict[str, Header]:
-    return {name: value for name, value in assertion.headers.items() if name != "timestamp"}
-
-
 def _prove(found: tuple[Assertion, ...], authority: Authority, now: datetime) -> tuple[Assertion, ...]:
-    """Verify what was signed as its reader will; the accounts and keys that this takes."""
+    """Verify what was signed as its reader will; the accounts and keys that this takes.
+
+    Among them are the accounts of all who speak or are named, as far as they are at hand, and what proves those.
+    """
     database = Database(authority.trusted)
     proof: dict[bytes, Assertion] = {}
     for assertion in found:

@@ -9,7 +9,37 @@ Example = tuple[str, str]  # the command line, and what it does
 EXAMPLES: dict[str, tuple[Example, ...]] = {
     "key": (
         ("imagekit key create acme", "a new key for the brand acme"),
+        ("imagekit key create acme-2027 --by acme --until 2028-01-01T00:00:00Z", "a second key, under the first"),
         ("imagekit key list", "the keys you have"),
+    ),
+    "key create": (
+        ("imagekit key create acme", "a new key for the brand acme, its own root of trust"),
+        ("imagekit key create acme-2027 --by acme --until 2028-01-01T00:00:00Z", "a key under the root acme"),
+    ),
+    "key add": (
+        ("imagekit key add hsm --signer 'sign-with-pkcs11.py acme' --public acme.pem", "a key that a program has"),
+        ("imagekit key check hsm", "try it"),
+    ),
+    "key import": (
+        ("imagekit key import acme.pem --name acme", "from PEM"),
+        ("gpg --homedir ~/.snap/gnupg --export-secret-keys acme | imagekit key import - --name acme",
+         "what `snap create-key acme` made, through no file"),
+    ),
+    "key vouch": (
+        ("imagekit key vouch hsm --brand acme", "an own root of trust for the brand acme"),
+        ("imagekit key vouch hsm --by acme", "a further key of the root acme's brand"),
+    ),
+    "key renew": (
+        ("imagekit key renew acme-2027 --until 2029-01-01T00:00:00Z", "another year"),
+        ("imagekit key renew acme-2027 --forever", "no end"),
+    ),
+    "key expire": (
+        ("imagekit key expire acme-2026", "nothing that it has signed is believed any more"),
+        ("imagekit key expire acme-2026 -o acme-2026.account-key", "into a file, to be passed on first"),
+    ),
+    "key export": (
+        ("imagekit key export acme -o acme.account-key", "for others who shall trust it"),
+        ("imagekit key export acme --private -o acme.pem", "a copy for the safe"),
     ),
     "sign": (
         ("imagekit sign models/pc-demo.yaml -k acme -o pc-demo.model", "a model"),

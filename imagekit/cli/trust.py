@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from imagekit.build.sign import Signed, authority_for, sign_file
+from imagekit.build.sign import Signed, sign_file
 from imagekit.cli.chain import name_of
-from imagekit.cli.keys import complete_key, key, keyring, passphrase_from, passphrase_option, trusted
+from imagekit.cli.keyring import complete_key, open_authority, passphrase_option
+from imagekit.cli.keys import key
 from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import detail, emit_json, say, write
 from imagekit.cli.verify import named
@@ -40,8 +41,8 @@ def sign(files: tuple[Path, ...], key_name: str, passphrase_file: Path | None, t
         raise UsageError(f"cannot write {len(files)} results into {output}: it is not a folder",
                          hint="name an existing folder with -o")
     clock = SystemClock()
-    private = keyring().load(key_name, passphrase=passphrase_from(passphrase_file, name=key_name))
-    authority = authority_for(private, trusted(trust), name=key_name)
+    authority = open_authority(key_name, passphrase_file, trust)
+    key_id = authority.key.public.key_id
     results = []
     for path in files:
         done = sign_file(path, authority, output=output, timestamp=signing_time(clock), now=clock.now())
@@ -49,10 +50,10 @@ def sign(files: tuple[Path, ...], key_name: str, passphrase_file: Path | None, t
         if not as_json:
             write(str(done.path))
             say(f"{path.name}: {'already signed' if done.unchanged else 'signed'} by {authority.account_id} with key"
-                f" {short(private.public.key_id)}")
+                f" {short(key_id)}")
             detail(f"  holds {_labels(done)}")
     if as_json:
-        emit_json({"key_id": private.public.key_id, "account_id": authority.account_id,
+        emit_json({"key_id": key_id, "account_id": authority.account_id,
                    "signed": [{"file": str(done.source), "result": str(done.path), "unchanged": done.unchanged,
                                "assertions": [named(item) for item in done.assertions]} for done in results]})
 

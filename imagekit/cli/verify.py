@@ -15,7 +15,7 @@ from imagekit.assertions.types import AccountKey
 from imagekit.assertions.wire import Assertion
 from imagekit.build.verify import STDIN, Cause, Finding, examine
 from imagekit.cli.chain import lines_of, nodes_of, trees_of
-from imagekit.cli.keys import trusted
+from imagekit.cli.keyring import trusted
 from imagekit.cli.options import json_option, trust_option
 from imagekit.cli.output import console, drawn, emit_json, write
 from imagekit.host.clock import SystemClock

@@ -18,7 +18,6 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -30,18 +29,15 @@ from cryptography.hazmat.primitives.serialization import (
     KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
-    load_der_public_key,
+    PublicFormat,
     load_pem_private_key,
-    load_pem_public_key,
 )
 
-from imagekit.assertions.signing import sign_account, sign_account_key
-from imagekit.assertions.wire import Assertion, armor, unarmor
+from imagekit.assertions.wire import armor, unarmor
 from imagekit.errors import DocumentError, HostError, TrustError, UsageError
 from imagekit.host.files import FolderLock, no_space, reason, write_atomic
-from imagekit.host.ports import Clock
 from imagekit.host.signer import ExternalKey, Program, parse_program
-from imagekit.keys import SIGNING_BITS, PrivateKey, PublicKey, Signer, decode_public_key, public_key
+from imagekit.keys import SIGNING_BITS, PrivateKey, PublicKey, Signer, decode_public_key
 from imagekit.openpgp.secretkeys import choose, decode_secret_keys, looks_like_export, open_key
 
 NAME = re.compile(r"[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*\Z")
@@ -75,38 +71,23 @@ class StoredKey:
         return Kind.EXTERNAL if self.program else Kind.LOCAL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewKey:
-    """A key that was just made, and the statements that make it its owner's root of trust."""
-
-    private: PrivateKey
-    account: Assertion
-    account_key: Assertion
-
-
 class Keyring:
     """The keys in `folder`, which is made with mode 0700 when the first key is."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._clock = clock
 
-    def create(self, name: str, *, account_id: str, passphrase: bytes | None, since: datetime | None = None,
-               until: datetime | None = None) -> NewKey:
-        """Make and store a key. It is in force from `since`, by default from now.
+    def create(self, name: str, *, passphrase: bytes | None) -> PrivateKey:
+        """Make and store a key.
 
         Raises:
             UsageError: not a name, or there is a key of that name.
             HostError, TrustError: the folder cannot be used.
         """
         self._check_free(name)
-        start = (since or self._clock.now()).replace(microsecond=0)
         private = PrivateKey(rsa=rsa.generate_private_key(public_exponent=65537, key_size=SIGNING_BITS))
-        account = sign_account(account_id, authority_id=account_id, key=private, timestamp=start)
-        account_key = sign_account_key(private.public, account_id=account_id, authority_id=account_id, name=name,
-                                       since=start, until=until, key=private)
         self._store(name, private, passphrase)
-        return NewKey(private=private, account=account, account_key=account_key)
+        return private
 
     def add(self, name: str, raw: bytes, *, passphrase: Passphrase, key_id: str | None = None) -> StoredKey:
         """Store a private key that was made elsewhere; the passphrase it has is the one it keeps.
@@ -235,23 +216,10 @@ class Keyring:
             _create_private(self.folder / (name + suffix), content)
 
 
-def decode_public_pem(raw: bytes, *, name: str) -> PublicKey:
-    """A public RSA key in PEM or DER (SubjectPublicKeyInfo, PKCS#1).
-
-    Raises:
-        DocumentError: it is none.
-    """
-    if b"PRIVATE KEY-----" in raw:
-        raise DocumentError(f"cannot read {name}: it holds a private key, and the public one is expected",
-                            hint="openssl pkey -in FILE -pubout")
-    try:
-        found = load_pem_public_key(raw) if raw.lstrip().startswith(b"-----BEGIN") else load_der_public_key(raw)
-    except (ValueError, UnsupportedAlgorithm):
-        raise DocumentError(f"cannot read {name}: it is not a public key in PEM or DER") from None
-    if not isinstance(found, rsa.RSAPublicKey):
-        raise DocumentError(f"cannot use {name}: it is no RSA key, and assertions know no other")
-    numbers = found.public_numbers()
-    return public_key(numbers.n, numbers.e, what=name)
+def encode_public_pem(public: PublicKey) -> bytes:
+    """SubjectPublicKeyInfo in PEM, as everybody reads it."""
+    numbers = rsa.RSAPublicNumbers(n=public.n, e=public.e)
+    return numbers.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _check_bits(name: str, public: PublicKey) -> None:

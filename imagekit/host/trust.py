@@ -15,18 +15,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagekit.assertions.wire import Assertion, decode_stream, unarmor
+from imagekit.assertions.wire import Assertion, decode_stream, encode_stream, unarmor
+from imagekit.digests import short
 from imagekit.errors import DocumentError, HostError, TrustError, UsageError
 from imagekit.host.files import read_file, reason, write_atomic
 from imagekit.host.folders import default_trust_dir, source_date_epoch
 from imagekit.host.ports import Clock
-from imagekit.keys import PublicKey, decode_public_key
+from imagekit.keys import PublicKey, decode_public_key, public_key
 
-__all__ = ["MAX_FILE", "SUFFIXES", "TrustFile", "default_trust_dir", "load_trust", "read_public_key", "signing_time",
-           "store_root", "trust_files"]
+__all__ = ["MAX_FILE", "SUFFIXES", "TrustFile", "default_trust_dir", "load_trust", "read_public_key",
+           "replace_account_key", "signing_time", "store_root", "trust_files"]
 
 SUFFIXES = (".account", ".account-key", ".assert", ".assertion", ".assertions")
 MAX_FILE = 16 << 20
+_DER, _BLOB = b"\x30", b"A"  # a sequence; the version byte 1 in base64
 
 
 def signing_time(clock: Clock, environ: Mapping[str, str] = os.environ) -> datetime:
@@ -72,46 +74,68 @@ def trust_files(folder: Path) -> tuple[TrustFile, ...]:
     return tuple(found)
 
 
-def store_root(folder: Path, *, account: Assertion, account_key: Assertion) -> tuple[Path, ...]:
-    """Make a brand's account-key a root of trust; its account is written if there is none yet. The files written.
+def store_root(folder: Path, *, account: Assertion | None, account_key: Assertion) -> tuple[Path, ...]:
+    """Put an account-key into a folder of trust; its account is written if there is none yet. The files written.
 
     Raises:
-        UsageError: the folder holds a root of that name.
+        UsageError: the folder holds an account-key of that name.
         HostError: it cannot be written.
     """
-    key_path = folder / f"{account_key.text('name')}.account-key"
+    name = account_key.text("name") or short(account_key.text("public-key-sha3-384"))
+    key_path = folder / f"{name}.account-key"
     if key_path.exists():
         raise UsageError(f"cannot write {key_path}: there is such a root of trust already",
                          hint="take another name; or, if its key is lost, take that file away")
-    account_path = folder / f"{account.text('account-id')}.account"
-    written = [key_path] if account_path.exists() else [account_path, key_path]
-    for path in written:
-        write_atomic(path, (account_key if path == key_path else account).encode())
+    written = {key_path: account_key}
+    if account is not None and not (account_path := folder / f"{account.text('account-id')}.account").exists():
+        written = {account_path: account, **written}
+    for path, assertion in written.items():
+        write_atomic(path, assertion.encode())
     return tuple(written)
 
 
+def replace_account_key(folder: Path, revised: Assertion) -> Path:
+    """Put a further revision of an account-key in the place of the one before it, or beside what the folder holds.
+
+    Raises:
+        UsageError: the folder holds another account-key of that name.
+        HostError: it cannot be written.
+    """
+    for file in trust_files(folder) if folder.exists() else ():
+        if any(_is_of(item, revised) for item in file.assertions):
+            write_atomic(file.path, encode_stream(tuple(revised if _is_of(item, revised) else item
+                                                        for item in file.assertions)))
+            return file.path
+    return store_root(folder, account=None, account_key=revised)[-1]
+
+
+def _is_of(item: Assertion, revised: Assertion) -> bool:
+    return item.type == revised.type and item.primary_key == revised.primary_key
+
+
 def read_public_key(path: Path) -> PublicKey:
-    """A public key by its numbers: `NAME.pub` as the keyring has it, or PEM.
+    """A public key by its numbers: `NAME.pub` as the keyring has it, or PEM or DER as others have it.
 
     Raises:
         HostError: it cannot be read.
         DocumentError: it is neither.
     """
     raw = read_file(path, limit=MAX_FILE)
-    if not raw.startswith(b"-----BEGIN "):
+    if raw.startswith(_BLOB):
         return decode_public_key(unarmor(raw.removesuffix(b"\n"), what=str(path)))
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
     try:
-        found = load_pem_public_key(raw)
+        found = load_der_public_key(raw) if raw.startswith(_DER) else load_pem_public_key(raw)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise DocumentError(f"cannot read {path}: not a public key in PEM", hint="not a private one") from error
+        raise DocumentError(f"cannot read {path}: not a public key in PEM or DER",
+                            hint="of a private one: openssl pkey -in FILE -pubout") from error
     if not isinstance(found, RSAPublicKey):
         raise DocumentError(f"cannot read {path}: it is no RSA key, and only those sign assertions")
     numbers = found.public_numbers()
-    return decode_public_key(PublicKey(n=numbers.n, e=numbers.e).encode())
+    return public_key(numbers.n, numbers.e, what=str(path))
 
 
 def _refuse_writable(path: Path) -> None:

@@ -24,6 +24,7 @@ from imagekit.build.sign import Authority, authority_for, sign_file
 from imagekit.digests import sha3_384
 from imagekit.disk.verity import salt_for, uuid_for
 from imagekit.errors import DocumentError, PlanError, TrustError
+from imagekit.keys import PublicKey, Signer
 from imagekit.testing.documents import NOW, SIGNED, SINCE, Brand, signing_key
 
 KERNEL = Path(__file__).parent / "packages" / "small-kernel.erofs"
@@ -225,6 +226,75 @@ def test_brand_under_a_store_signs_models_with_the_whole_chain_but_no_packages(t
     assert [item.type for item in found] == ["model", "account", "account", "account-key", "account-key"]
     with pytest.raises(TrustError, match="no root of trust"):
         run(package(tmp_path), signer)
+
+
+def test_proof_has_the_accounts_of_all_who_are_named_and_what_proves_these(tmp_path: Path) -> None:
+    """The brand's key and its account may be vouched for by two roots; a reader needs both."""
+    store, registrar, key = Brand("store"), Brand("stranger"), signing_key("brand")
+    trusted = (*store.roots, *registrar.roots,
+               sign_account("acme", authority_id="stranger", key=registrar.key, timestamp=SINCE),
+               sign_account_key(key.public, account_id="acme", authority_id="store", name="acme", since=SINCE,
+                                key=store.key))
+    path = tmp_path / "pc.yaml"
+    path.write_text(MODEL)
+    found = decode_stream(run(path, authority_for(key, trusted, name="acme")).read_bytes(), name="x")
+    assert sorted(item.text("account-id") for item in found if item.type == "account") == ["acme", "store", "stranger"]
+    assert len([item for item in found if item.type == "account-key"]) == 3
+    database = Database([store.account_key, registrar.account_key])
+    for item in found[1:]:
+        database.add(item)
+    database.verify(found[0], now=NOW)
+
+
+def test_account_that_nobody_proves_is_not_passed_on(tmp_path: Path) -> None:
+    brand, stranger = Brand(), Brand("stranger")
+    account = sign_account("acme", authority_id="stranger", key=stranger.key, timestamp=SINCE)
+    path = tmp_path / "pc.yaml"
+    path.write_text(MODEL)
+    authority = authority_for(brand.key, (brand.account_key, account), name="acme")
+    assert [item.type for item in decode_stream(run(path, authority).read_bytes(), name="x")] == [
+        "model", "account-key"]
+
+
+class Counting:
+    """A key that counts how often it is asked, as somebody does who types a PIN."""
+
+    def __init__(self, key: Signer) -> None:
+        self.key, self.asked = key, list[str]()
+
+    @property
+    def public(self) -> PublicKey:
+        return self.key.public
+
+    def sign_digest(self, digest: bytes, *, what: str) -> bytes:
+        self.asked.append(what)
+        return self.key.sign_digest(digest, what=what)
+
+
+def test_signer_is_asked_for_nothing_that_it_has_signed_before(tmp_path: Path) -> None:
+    brand = Brand()
+    key = Counting(brand.key)
+    authority = authority_for(key, brand.roots, name="acme")
+    run(package(tmp_path), authority)
+    assert [what.split()[0] for what in key.asked] == ["snap-declaration", "snap-revision"]
+    assert sign_file(tmp_path / "small_3.snap", authority, output=None, timestamp=NOW, now=NOW).unchanged
+    assert len(key.asked) == 2
+
+
+def test_going_over_to_another_key_signs_a_package_anew(tmp_path: Path) -> None:
+    brand = Brand()
+    run(package(tmp_path), authority_for(brand.key, brand.roots, name="acme"))
+    second = signing_key("stranger")
+    trusted = (*brand.roots, sign_account_key(second.public, account_id="acme", authority_id="acme", name="second",
+                                              since=SIGNED, key=brand.key))
+    done = sign_file(tmp_path / "small_3.snap", authority_for(second, trusted, name="second"), output=None,
+                     timestamp=SIGNED, now=NOW)
+    assert not done.unchanged
+    assert {item.key_id for item in done.assertions if item.type.startswith("snap-")} == {second.public.key_id}
+    database = Database([brand.account_key])
+    for item in done.assertions:
+        database.add(item)
+    database.verify(done.assertions[-1], now=NOW)
 
 
 def test_times_of_a_declaration_are_those_of_its_key(tmp_path: Path, signer: Authority) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from imagekit.host.clock import SystemClock
 from imagekit.host.files import write_atomic
 from imagekit.host.keyring import Keyring
 from imagekit.testing.documents import Brand, signing_key
@@ -45,7 +44,7 @@ def run(tmp_path: Path) -> Run:
 def acme(home: Path) -> str:
     """The test brand's key, and its root in the folder of trust."""
     pem = signing_key("brand").rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    Keyring(home / "keys", SystemClock()).add("acme", pem, passphrase=lambda: b"")
+    Keyring(home / "keys").add("acme", pem, passphrase=lambda: b"")
     brand = Brand()
     write_atomic(home / "trust" / "acme.account", brand.account.encode())
     write_atomic(home / "trust" / "acme.account-key", brand.account_key.encode())

@@ -14,12 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from imagekit.assertions import decode_one, decode_stream
-from imagekit.host.clock import SystemClock
-from imagekit.host.files import write_atomic
-from imagekit.host.keyring import Keyring
 from imagekit.testing.documents import Brand, signing_key
 
 KERNEL = Path(__file__).parent.parent / "build" / "packages" / "small-kernel.erofs"
@@ -34,38 +30,6 @@ snaps:
   - {name: small-base, type: base}
 """
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "imagekit"
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("IMAGEKIT")}
-    env |= {"XDG_DATA_HOME": str(tmp_path / "data"), "XDG_STATE_HOME": str(tmp_path / "state"),
-            "PYTHONPATH": str(Path(__file__).parents[3])}
-    env.pop("SOURCE_DATE_EPOCH", None)
-
-    def start(*args: object, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([sys.executable, "-m", "imagekit.cli", *map(str, args)], cwd=tmp_path, text=True,
-                              capture_output=True, check=False, env=env | more, stdin=subprocess.DEVNULL, timeout=120)
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-    return start
-
-
-@pytest.fixture
-def acme(home: Path) -> str:
-    """The test brand's key, and its root in the folder of trust."""
-    pem = signing_key("brand").rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    Keyring(home / "keys", SystemClock()).add("acme", pem, passphrase=lambda: b"")
-    brand = Brand()
-    write_atomic(home / "trust" / "acme.account", brand.account.encode())
-    write_atomic(home / "trust" / "acme.account-key", brand.account_key.encode())
-    return "acme"
 
 
 def test_from_a_new_key_to_a_verified_model_and_package(run: Run, home: Path, tmp_path: Path) -> None:
@@ -98,8 +62,8 @@ def test_source_date_makes_signing_reproducible(run: Run, acme: str, tmp_path: P
 def test_key_list_and_show_know_the_brand(run: Run, acme: str) -> None:
     key_id = signing_key("brand").public.key_id
     lines = run("key", "list").stdout.splitlines()
-    assert lines[0].split() == ["name", "brand", "bits", "passphrase", "key", "id"]
-    assert lines[1].split() == ["acme", "acme", "4096", "no", key_id[:12]]
+    assert lines[0].split() == ["name", "brand", "kind", "bits", "passphrase", "key", "id"]
+    assert lines[1].split() == ["acme", "acme", "local", "4096", "no", key_id[:12]]
     assert json.loads(run("key", "list", "--json").stdout)["keys"][0]["account_keys"][0]["self_signed"] is True
     assert f"key-id: {key_id}\n" in run("key", "show", acme).stdout
     assert json.loads(run("key", "show", acme, "--json").stdout)["key_id"] == key_id

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import stat
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,26 +14,16 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
 )
 
-from imagekit.assertions import Database, parse_account_key
 from imagekit.errors import DocumentError, HostError, TrustError, UsageError
-from imagekit.host.keyring import Keyring, Kind, decode_public_pem
+from imagekit.host.keyring import Keyring, Kind
 from imagekit.host.signer import ExternalKey, Program
 from imagekit.keys import PrivateKey
-from imagekit.testing.documents import NOW, TESTS, signing_key
+from imagekit.testing.documents import TESTS, signing_key
 from imagekit.testing.openpgp import Seal, export
 
 PASSPHRASE = b"correct horse"
-
-
-class FixedClock:
-    def now(self) -> datetime:
-        return NOW.replace(microsecond=999)
-
-    def monotonic_s(self) -> float:
-        return 0.0
 
 
 def never() -> bytes:
@@ -48,7 +37,7 @@ def pem_of(name: str, passphrase: bytes | None = None) -> bytes:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Keyring:
-    return Keyring(tmp_path / "keys", FixedClock())
+    return Keyring(tmp_path / "keys")
 
 
 @pytest.fixture
@@ -57,21 +46,17 @@ def filled(keys: Keyring) -> Keyring:
     return keys
 
 
-def test_new_key_is_its_own_root_of_trust(keys: Keyring) -> None:
-    made = keys.create("acme-1", account_id="acme", passphrase=None)
-    key = parse_account_key(made.account_key)
-    assert (key.account_id, key.name, key.since, key.until) == ("acme", "acme-1", NOW, None)
-    assert made.private.public.bits == 4096
-    database = Database([made.account_key])
-    database.verify(made.account, now=NOW)
-    assert keys.load("acme-1", passphrase=never).public == made.private.public
+def test_new_key_has_the_bits_to_sign_and_is_kept(keys: Keyring) -> None:
+    made = keys.create("acme-1", passphrase=None)
+    assert made.public.bits == 4096
+    assert keys.load("acme-1", passphrase=never).public == made.public
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_files_are_private_whatever_the_umask(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
-        keys = Keyring(tmp_path / "deep" / "keys", FixedClock())
+        keys = Keyring(tmp_path / "deep" / "keys")
         keys.add("acme", pem_of("brand"), passphrase=never)
     finally:
         os.umask(before)
@@ -81,7 +66,7 @@ def test_files_are_private_whatever_the_umask(tmp_path: Path, mask: int) -> None
 
 
 def test_key_with_a_passphrase_is_encrypted_and_opens_with_it_only(keys: Keyring) -> None:
-    keys.create("acme", account_id="acme", passphrase=PASSPHRASE)
+    keys.create("acme", passphrase=PASSPHRASE)
     stored = keys.stored("acme")
     assert stored.encrypted and b"ENCRYPTED" in stored.path.read_bytes()
     assert keys.load("acme", passphrase=lambda: PASSPHRASE).public == stored.public
@@ -107,7 +92,7 @@ def test_imported_key_keeps_its_passphrase(keys: Keyring) -> None:
 
 
 def test_exported_key_can_be_imported(filled: Keyring, tmp_path: Path) -> None:
-    other = Keyring(tmp_path / "other", FixedClock())
+    other = Keyring(tmp_path / "other")
     other.add("copy", filled.export_private("acme"), passphrase=never)
     assert other.stored("copy").public == filled.stored("acme").public
 
@@ -117,14 +102,14 @@ def test_second_key_of_the_same_name_is_refused_and_the_first_kept(filled: Keyri
     with pytest.raises(UsageError, match="there is one of that name"):
         filled.add("acme", pem_of("stranger"), passphrase=never)
     with pytest.raises(UsageError, match="there is one of that name"):
-        filled.create("acme", account_id="acme", passphrase=None)
+        filled.create("acme", passphrase=None)
     assert filled.export_private("acme") == before
 
 
 @pytest.mark.parametrize("name", ["", "../acme", "a/b", ".acme", "a b", "a.pem", "a--b", "-a", "ä"])
 def test_name_that_could_be_a_path_is_refused(keys: Keyring, name: str) -> None:
     with pytest.raises(UsageError, match="cannot name a key"):
-        keys.create(name, account_id="acme", passphrase=None)
+        keys.create(name, passphrase=None)
     with pytest.raises(UsageError, match="cannot find key"):
         keys.load(name, passphrase=never)
 
@@ -194,7 +179,7 @@ def test_older_encrypted_form_is_imported(keys: Keyring) -> None:
 
 
 def test_passphrase_and_key_never_show_in_errors_or_names(keys: Keyring) -> None:
-    keys.create("acme", account_id="acme", passphrase=PASSPHRASE)
+    keys.create("acme", passphrase=PASSPHRASE)
     secret = keys.load("acme", passphrase=lambda: PASSPHRASE)
     with pytest.raises(TrustError) as caught:
         keys.load("acme", passphrase=lambda: b"wrong horse")
@@ -213,12 +198,6 @@ def test_write_that_fails_half_way_leaves_no_key_behind(keys: Keyring) -> None:
     assert keys.names() == ()
     assert not [path for path in keys.folder.iterdir() if path.name.startswith(".new-")]
     keys.add("acme", pem_of("brand"), passphrase=never)
-
-
-def test_time_of_a_key_may_be_given(keys: Keyring) -> None:
-    since, until = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
-    key = parse_account_key(keys.create("a", account_id="acme", passphrase=None, since=since, until=until).account_key)
-    assert (key.since, key.until) == (since, until)
 
 
 GNUPG = TESTS / "keys" / "gnupg"
@@ -291,21 +270,3 @@ def test_name_of_a_program_and_of_a_file_is_one_name(filled: Keyring) -> None:
     (filled.folder / "hsm.pem").write_bytes(pem_of("stranger"))
     with pytest.raises(TrustError, match=r"there are both hsm\.pem and hsm\.signer"):
         filled.load("hsm", passphrase=never)
-
-
-@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
-@pytest.mark.parametrize("form", [PublicFormat.SubjectPublicKeyInfo, PublicFormat.PKCS1])
-def test_public_key_is_read_as_tokens_give_it(encoding: Encoding, form: PublicFormat) -> None:
-    key = signing_key("brand")
-    assert decode_public_pem(key.rsa.public_key().public_bytes(encoding, form), name="x") == key.public
-
-
-@pytest.mark.parametrize(("raw", "reason"), [
-    (b"", "not a public key"), (b"-----BEGIN PUBLIC KEY-----\nAAAA\n", "not a public key"),
-    (pem_of("brand"), "holds a private key"),
-    (ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(
-        Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), "no RSA key"),
-])
-def test_what_is_no_public_rsa_key_is_refused(raw: bytes, reason: str) -> None:
-    with pytest.raises(DocumentError, match=reason):
-        decode_public_pem(raw, name="x")

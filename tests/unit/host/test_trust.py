@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from imagekit.assertions import Database, encode_stream
+from imagekit.assertions import Database, decode_one, encode_stream
+from imagekit.assertions.signing import sign_account_key
+from imagekit.assertions.wire import Assertion, armor
 from imagekit.errors import DocumentError, HostError, TrustError, UsageError
 from imagekit.host.clock import SystemClock
 from imagekit.host.folders import default_trust_dir
-from imagekit.host.trust import load_trust, signing_time, store_root
-from imagekit.testing.documents import NOW, REAL, Brand, real
+from imagekit.host.trust import load_trust, read_public_key, replace_account_key, signing_time, store_root
+from imagekit.testing.documents import NOW, REAL, SIGNED, SINCE, Brand, real, signing_key
 
 
 def test_real_folder_is_a_root_for_the_real_chain() -> None:
@@ -73,8 +78,63 @@ def test_new_root_is_stored_beside_the_account_of_an_older_one(tmp_path: Path) -
         database.verify(brand.model(), now=NOW)
 
 
+def revised(brand: Brand, name: str = "root") -> Assertion:
+    return sign_account_key(brand.key.public, account_id="acme", authority_id="acme", name=name, since=SINCE,
+                            until=SIGNED, revision=1, key=brand.key)
+
+
+def test_further_revision_takes_the_place_of_the_one_before_it(tmp_path: Path) -> None:
+    brand, other = Brand(), Brand("store")
+    (tmp_path / "all.assertions").write_bytes(encode_stream((brand.account, brand.account_key, *other.roots)))
+    assert replace_account_key(tmp_path, revised(brand)) == tmp_path / "all.assertions"
+    assert load_trust([tmp_path]) == (brand.account, revised(brand), *other.roots)
+
+
+def test_further_revision_of_what_lies_elsewhere_is_a_file_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "trust"
+    assert replace_account_key(folder, revised(Brand())) == folder / "root.account-key"
+    with pytest.raises(UsageError, match="such a root of trust already"):
+        replace_account_key(folder, sign_account_key(
+            signing_key("store").public, account_id="acme", authority_id="acme", name="root", since=SINCE,
+            key=signing_key("store")))
+
+
+def test_key_without_a_name_is_stored_under_its_id(tmp_path: Path) -> None:
+    found = decode_one((REAL / "canonical-root.account-key").read_bytes(), name="x")
+    headers = {name: value for name, value in found.headers.items() if name != "name"}
+    nameless = replace(found, headers=headers)
+    assert store_root(tmp_path, account=None, account_key=nameless) == (tmp_path / "-CvQKAwRQ5h3.account-key",)
+
+
 def test_signing_time_is_the_source_date_if_there_is_one() -> None:
     clock = SystemClock()
     assert signing_time(clock, {"SOURCE_DATE_EPOCH": "1767225600"}) == datetime(2026, 1, 1, tzinfo=UTC)
     assert abs((signing_time(clock, {}) - clock.now()).total_seconds()) < 60
     assert signing_time(clock, {}).microsecond == 0
+
+
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+@pytest.mark.parametrize("form", [PublicFormat.SubjectPublicKeyInfo, PublicFormat.PKCS1])
+def test_public_key_is_read_as_tokens_give_it(tmp_path: Path, encoding: Encoding, form: PublicFormat) -> None:
+    key = signing_key("brand")
+    (tmp_path / "key").write_bytes(key.rsa.public_key().public_bytes(encoding, form))
+    assert read_public_key(tmp_path / "key") == key.public
+
+
+def test_public_key_is_read_as_the_keyring_has_it(tmp_path: Path) -> None:
+    key = signing_key("brand").public
+    (tmp_path / "acme.pub").write_bytes(armor(key.encode()) + b"\n")
+    assert read_public_key(tmp_path / "acme.pub") == key
+
+
+@pytest.mark.parametrize(("raw", "reason"), [
+    (b"", "not a public key"), (b"AQ==", "cut short"),
+    (b"-----BEGIN PUBLIC KEY-----\nAAAA\n", "not a public key"), (b"0", "not a public key"),
+    (signing_key("brand").rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), "not a public key"),
+    (ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(
+        Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), "no RSA key"),
+])
+def test_what_is_no_public_rsa_key_is_refused(tmp_path: Path, raw: bytes, reason: str) -> None:
+    (tmp_path / "key").write_bytes(raw)
+    with pytest.raises(DocumentError, match=reason):
+        read_public_key(tmp_path / "key")
