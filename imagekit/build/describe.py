@@ -76,7 +76,7 @@ def sbom_input(plan: ImagePlan, told: Mapping[str, Told], digest: str) -> tuple[
                           distro=next((item.distro for item in told.values() if item.distro), None))
     return subject, [SbomPackage(
         name=item.name, version=told[item.name].version, revision=item.number, type=item.snap.type.value,
-        sha3_384=base64.urlsafe_b64decode(item.revision.snap_sha3_384).hex(), contents=told[item.name].contents,
+        sha3_384=base64.urlsafe_b64decode(item.sha3_384).hex(), contents=told[item.name].contents,
     ) for item in plan.resolution.packages]
 
 
@@ -114,8 +114,8 @@ def _package(plan: ImagePlan, item: ResolvedPackage, told: Told, total: int) -> 
     mapped = sum(write.length for _, write in own)
     return ManifestPackage(
         name=item.name, revision=item.number, version=told.version, type=item.snap.type.value,
-        snap_id=item.revision.snap_id, sha3_384=item.revision.snap_sha3_384, size=item.file.size,
-        verity_root=item.revision.verity_root, structures=tuple(dict.fromkeys(title for title, _ in own)),
+        asserted=item.asserted, snap_id=item.snap.snap_id or "", sha3_384=item.sha3_384, size=item.file.size,
+        verity_root=item.verity_root, structures=tuple(dict.fromkeys(title for title, _ in own)),
         seed_size=item.file.seed_size or 0, mapped=mapped, share=round(mapped / total, 4))
 
 

@@ -12,12 +12,14 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagekit.assertions import Assertion, Database, Model, decode_stream, parse_model
-from imagekit.digests import b64url, short
+from imagekit.assertions import Assertion, Database, Model, ModelSnap, decode_stream, parse_model
+from imagekit.build.sign import VERITY_TYPES
+from imagekit.digests import b64url, sha3_384, short
+from imagekit.disk.verity import build_tree, salt_for, uuid_for
 from imagekit.errors import DocumentError, HostError, PlanError, TrustError
 from imagekit.gadget import Era, Gadget, parse_gadget
 from imagekit.host.files import read_file, reason
@@ -25,7 +27,15 @@ from imagekit.packages.erofs import Erofs
 from imagekit.packages.snapyaml import SnapInfo, parse_file_name, parse_snap_yaml
 from imagekit.plan.contents import KERNEL_IMAGE, Insides
 from imagekit.plan.image import ImagePlan, plan_image
-from imagekit.plan.resolve import SEED_SUFFIX, PackageFile, Resolution, ResolvedPackage, resolve
+from imagekit.plan.resolve import (
+    SEED_SUFFIX,
+    Measured,
+    PackageFile,
+    Resolution,
+    ResolvedPackage,
+    resolve,
+    unsigned_files,
+)
 from imagekit.schema import load_yaml
 from imagekit.units import MIB
 
@@ -60,9 +70,11 @@ def make_plan(inputs: Inputs) -> ImagePlan:
         database.add(assertion)
     names = {snap.name for snap in model.snaps}
     available = find_packages(inputs.packages, names)
-    for path in assertion_files(inputs.packages, names):
+    for path in assertion_files(inputs.packages, names, also=further_kinds(model)):
         for assertion in decode_stream(read_file(path, limit=MODEL_LIMIT), name=str(path)):
             database.add(assertion)
+    for key in unsigned_files(model, database, available):
+        available[key] = measured(available[key], next(snap for snap in model.snaps if snap.name == key[0]))
     resolution = resolve(model, database, available, now=inputs.now)
     insides = look_inside(resolution)
     timestamp = model.timestamp if inputs.epoch is None else datetime.fromtimestamp(inputs.epoch, tz=UTC)
@@ -102,10 +114,32 @@ def find_packages(folders: Sequence[Path], names: set[str]) -> dict[tuple[str, i
     return found
 
 
-def assertion_files(folders: Sequence[Path], names: set[str]) -> list[Path]:
-    """The `NAME_REVISION.assert` files of these names."""
+def further_kinds(model: Model) -> frozenset[str]:
+    """The types of assertions, beside the packages' own, that a build of the model looks for in files NAME.TYPE."""
+    sets = {"validation-set", "account", "account-key"} if model.validation_sets else set()
+    return frozenset(sets | ({"store"} if model.store else set()))
+
+
+def assertion_files(folders: Sequence[Path], names: set[str], *, also: frozenset[str] = frozenset()) -> list[Path]:
+    """The `NAME_REVISION.assert` files of these names, and all of the types in `also`."""
     return [path for folder in folders for path in listing(folder)
-            if path.suffix == ".assert" and path.name.rpartition("_")[0] in names]
+            if path.suffix.removeprefix(".") in also
+            or (path.suffix == ".assert" and path.name.rpartition("_")[0] in names)]
+
+
+def measured(file: PackageFile, snap: ModelSnap) -> PackageFile:
+    """A file that nobody signed, with what it holds. Raises: HostError: it cannot be read."""
+    path = Path(file.path)
+    try:
+        with path.open("rb") as stream:
+            digest = sha3_384(stream)
+            root = None
+            if snap.type.value in VERITY_TYPES:
+                stream.seek(0)
+                root = build_tree(stream, file.size, salt=salt_for(digest), uuid=uuid_for(digest)).root_hash
+    except OSError as error:
+        raise HostError(f"cannot read {path}: {reason(error)}") from error
+    return replace(file, measured=Measured(sha3_384=digest, verity_root=root))
 
 
 def listing(folder: Path) -> list[Path]:
@@ -156,9 +190,9 @@ def read_gadget(package: ResolvedPackage) -> tuple[Gadget, dict[str, bytes]]:
     path = Path(package.file.path)
     raw = read_file(path, limit=GADGET_LIMIT)
     found = b64url(hashlib.sha3_384(raw).digest())
-    if found != package.revision.snap_sha3_384:
+    if found != package.sha3_384:
         raise TrustError(f"cannot use {path}: its SHA3-384 is {short(found)}, signed as revision"
-                         f" {package.number} is {short(package.revision.snap_sha3_384)}",
+                         f" {package.number} is {short(package.sha3_384)}",
                          hint="it changed after it was signed: pack it again")
     inside = Erofs(io.BytesIO(raw), name=package.file_name)
     source = load_yaml(inside.read("meta/gadget.yaml", limit=MIB), name=f"{package.file_name} meta/gadget.yaml")

@@ -44,12 +44,12 @@ def write_seed(image: ImageFile, write: Copy, package: ResolvedPackage, *, cache
             image.write(write.offset + position - len(chunk), chunk)
     if position != write.length:
         raise DocumentError(f"cannot use {path}: it changed while it was read", hint="build again")
-    signed = package.revision.snap_sha3_384
+    signed = package.sha3_384
     if recall(cache, SEEDS, digest.hexdigest()) != signed:
-        found = unpacked_digest(image, write, path, most=package.revision.snap_size)
+        found = unpacked_digest(image, write, path, most=package.size)
         if found != signed:
-            raise TrustError(f"cannot use {path}: it unpacks to a SHA3-384 of {short(found)}, signed as revision"
-                             f" {package.number} is {short(signed)}", hint=AGAIN)
+            raise TrustError(f"cannot use {path}: it unpacks to a SHA3-384 of {short(found)}, revision"
+                             f" {package.number} of the package has {short(signed)}", hint=AGAIN)
         remember(cache, SEEDS, digest.hexdigest(), signed)
     end = align_up(write.offset + write.length, BLOCK)
     digest.update(bytes(end - write.offset - write.length))  # the rest of the last block is empty

@@ -1,6 +1,6 @@
 """Sign files: drafts of assertions, and packages.
 
-    NAME.yaml, NAME.json   ->  NAME.TYPE          for a model followed by the accounts and keys that prove it
+    NAME.yaml, NAME.json   ->  NAME.TYPE          a model or validation-set with all that proves it
     NAME_REVISION.snap     ->  NAME_REVISION.assert  accounts, keys, snap-declaration and snap-revision
 
 Decides what is written from the values of `imagekit.assertions`; nothing is written that the user's own roots of trust
@@ -35,6 +35,7 @@ from imagekit.packages.snapyaml import SnapInfo, parse_file_name, parse_snap_yam
 from imagekit.schema import load_yaml
 
 PACKAGE_SUFFIX = ".snap"
+PROVED_TYPES = ("model", "validation-set")  # written with all that leads to them
 VERITY_TYPES = ("kernel", "base")  # mounted through dm-verity from a slot
 _SQUASHFS = b"hsqs"
 
@@ -100,7 +101,7 @@ def sign_draft(path: Path, authority: Authority, *, output: Path | None, timesta
                          hint="leave the timestamp out, or make a key with `imagekit key create NAME --since TIME`")
     assertion = sign(headers, key=authority.key, created=created, body=drafted.body)
     proof = _prove((assertion,), authority, now)
-    found = (assertion, *proof) if assertion.type == "model" else (assertion,)
+    found = (assertion, *proof) if assertion.type in PROVED_TYPES else (assertion,)
     target = _target(path, output, f"{path.stem}.{assertion.type}")
     write_atomic(target, encode_stream(found))
     return Signed(source=path, path=target, assertions=found)

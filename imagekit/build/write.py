@@ -65,14 +65,14 @@ def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *
     Raises:
         TrustError: see `write_image`.
     """
-    path, signed = Path(package.file.path), package.revision
+    path, what = Path(package.file.path), "signed" if package.asserted else "planned"
     slot = slot_of(plan, package)
-    fact = recall(cache, SLOTS, signed.snap_sha3_384)
+    fact = recall(cache, SLOTS, package.sha3_384)
     digest, written = hashlib.sha3_384(), hashlib.sha256()
-    tree = TreeBuilder(salt=salt_for(signed.snap_sha3_384), uuid=uuid_for(signed.snap_sha3_384))
+    tree = TreeBuilder(salt=salt_for(package.sha3_384), uuid=uuid_for(package.sha3_384))
     position = 0
     with path.open("rb", buffering=0) as stream:
-        for chunk in pieces(stream, signed.snap_size + 1):
+        for chunk in pieces(stream, package.size + 1):
             digest.update(chunk)
             if slot is not None and position + len(chunk) <= slot.size:
                 image.write(slot.offset + position, chunk)
@@ -82,24 +82,24 @@ def write_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile, *
             position += len(chunk)
             progress.advance(len(chunk))
     found = b64url(digest.digest())
-    if position != signed.snap_size or found != signed.snap_sha3_384:
+    if position != package.size or found != package.sha3_384:
         raise TrustError(
             f"cannot use {path}: it has {min(position, package.file.size)} bytes with SHA3-384 {short(found)},"
-            f" signed as revision {signed.snap_revision} are {signed.snap_size} with {short(signed.snap_sha3_384)}",
+            f" {what} as revision {package.number} are {package.size} with {short(package.sha3_384)}",
             hint="the file changed after it was signed: fetch or pack it again")
     if slot is None:
         return None
     made = tree.finish()
     if made.root_hash != slot.root_hash:
         raise TrustError(
-            f"cannot use {path}: its hash tree has the root {short(made.root_hash)}, signed is"
+            f"cannot use {path}: its hash tree has the root {short(made.root_hash)}, {what} is"
             f" {short(slot.root_hash)}",
             hint="its snap-revision states a wrong verity-root: sign the package again")
     image.write(slot.offset + slot.size, made.tree)
     if fact is None:
         written.update(made.tree)
         fact = written.hexdigest()
-        remember(cache, SLOTS, signed.snap_sha3_384, fact)
+        remember(cache, SLOTS, package.sha3_384, fact)
     return MappedRange(start=slot.offset, end=slot.offset + slot.length, sha256=fact)
 
 

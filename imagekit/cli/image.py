@@ -130,9 +130,11 @@ def show_plan(made: ImagePlan, *, as_json: bool) -> None:
     revision = f", revision {model.revision}," if model.revision else ""
     write(f"{model.brand_id}/{model.model}{revision} for {model.architecture}: a disk of {iec(made.disk_size)}\n")
     table(("package", "revision", "type", "size", "compressed", "in"), [
-        (item.name, item.number, item.snap.type.value, iec(item.file.size), iec(item.file.seed_size or 0),
-         ", ".join(held_in(made, item.file_name)))
+        (item.name, item.number if item.asserted else f"{item.number} unsigned", item.snap.type.value,
+         iec(item.file.size), iec(item.file.seed_size or 0), ", ".join(held_in(made, item.file_name)))
         for item in made.resolution.packages], right=("revision", "size", "compressed"))
+    if made.resolution.sets:
+        write(f"\nvalidation sets: {', '.join(item.name for item in made.resolution.sets)}")
     write("")
     table(("#", "structure", "offset", "size", "role", "used", "content"), [
         (item.partition.index if item.partition else "-", item.placement.structure.title, iec(item.placement.start),
@@ -163,7 +165,8 @@ def show_image(output: Path, done: Manifest, *, as_json: bool, proved: bool) -> 
         emit_json({"image": str(image), "manifest": json.loads(encode_manifest(done)),
                    "twice": True if proved else None})
         return
-    packages = ", ".join(f"{item.name} {item.revision}" for item in done.packages)
+    packages = ", ".join(f"{item.name} {item.revision}{'' if item.asserted else ' (unsigned)'}"
+                         for item in done.packages)
     write(str(image))
     say(f"{iec(done.image.size)}, of which {iec(done.image.mapped)} are to be written; {packages}")
     again = "; a second build elsewhere gave the same bytes" if proved else ""

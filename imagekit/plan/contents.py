@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from imagekit.assertions import Assertion
-from imagekit.assertions.wire import encode_stream
 from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, encode_entry, entry_name, kernel_path
 from imagekit.boot.slotstate import FACTORY, Slot, encode_partition
 from imagekit.digests import derived_uuid
@@ -22,6 +20,7 @@ from imagekit.errors import PlanError
 from imagekit.gadget import FileContent, Filesystem, Gadget, Part, RawContent, Role
 from imagekit.plan.layout import Placement, VolumeLayout
 from imagekit.plan.resolve import Resolution, ResolvedPackage
+from imagekit.plan.seed import seed_files
 from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageMember, PackageWrite, SeedFile, Write, Zeros
 from imagekit.units import iec
 
@@ -115,7 +114,7 @@ def slot(placement: Placement, package: ResolvedPackage) -> tuple[Write, ...]:
 
 def signed_root(package: ResolvedPackage) -> str:
     """The root hash of the package's signed revision."""
-    root = package.revision.verity_root
+    root = package.verity_root
     if root is None:
         raise PlanError(f"cannot place {package.file_name}: its signed revision has no verity-root",
                         hint=f"sign it again: imagekit sign {package.file.path} -k KEY")
@@ -137,7 +136,7 @@ def fat(contents: Contents, placement: Placement) -> tuple[Write, ...]:
     if structure.role is Role.BOOT:
         extra = boot_files(contents)
     elif structure.role is Role.SEED:
-        extra = seed_files(contents)
+        extra = {**seed_files(contents.resolution)}
     taken = {path.lower(): path for path in files}
     for path in extra:
         if path.lower() in taken:
@@ -192,31 +191,6 @@ def boot_files(contents: Contents) -> dict[str, bytes | PackageMember | SeedFile
         kernel_path(Slot.A): PackageMember(package=contents.kernel.file_name, path=KERNEL_IMAGE,
                                            size=contents.insides.kernel_image_size),
     }
-
-
-def seed_files(contents: Contents) -> dict[str, bytes | PackageMember | SeedFile]:
-    """The model with its chain, and every package with its own; UC20 layout."""
-    resolution = contents.resolution
-    system = f"systems/{resolution.model.timestamp:%Y%m%d}"
-    chain = resolution.chain.assertions
-    proofs = [item for proof in resolution.proofs for item in proof.assertions]
-    files: dict[str, bytes | PackageMember | SeedFile] = {
-        f"{system}/model": resolution.model.assertion.encode(),
-        f"{system}/assertions/model-etc": encode_stream(_ordered(chain, without=resolution.model.assertion)),
-        f"{system}/assertions/snaps": encode_stream(_ordered(proofs)),
-    }
-    for package in resolution.packages:
-        if package.file.seed_size is None:
-            raise PlanError(f"cannot put {package.file_name} into the seed: {package.file.seed_path} is missing",
-                            hint="pack it again; imagekit pack writes both")
-        files[f"snaps/{package.file_name}.zst"] = SeedFile(package=package.file_name, size=package.file.seed_size)
-    return files
-
-
-def _ordered(assertions: Iterable[Assertion], *, without: Assertion | None = None) -> list[Assertion]:
-    """Each assertion once, by type and primary key."""
-    unique = {(item.type, item.primary_key): item for item in assertions if item != without}
-    return [unique[key] for key in sorted(unique)]
 
 
 def gadget_files(contents: Contents, placement: Placement) -> Iterable[tuple[str, bytes]]:

@@ -172,9 +172,11 @@ def as_json(plan: ImagePlan) -> dict[str, Any]:
         "timestamp": plan.timestamp.isoformat(),
         "packages": [{
             "name": item.name, "revision": item.number, "type": item.snap.type, "snap-id": item.snap.snap_id,
-            "sha3-384": item.revision.snap_sha3_384, "size": item.file.size, "seed-size": item.file.seed_size,
-            "verity-root": item.revision.verity_root, "file": item.file.path,
+            "asserted": item.asserted, "sha3-384": item.sha3_384, "size": item.file.size,
+            "seed-size": item.file.seed_size, "verity-root": item.verity_root, "file": item.file.path,
         } for item in plan.resolution.packages],
+        "validation-sets": [{"account-id": item.value.account_id, "name": item.value.name,
+                             "sequence": item.value.sequence, "pinned": item.pinned} for item in plan.resolution.sets],
         "disk": {"size": plan.disk_size, "sector": plan.table.sector, "guid": str(plan.table.disk_guid)},
         "structures": [_structure_json(item) for item in plan.structures],
         "writes": [_write_json(write) for write in plan.writes],

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -62,7 +62,7 @@ class ManifestPackage:
     revision: int
     version: str
     type: str
-    snap_id: str
+    snap_id: str  # empty: the model gives none
     sha3_384: str
     size: int
     verity_root: str | None
@@ -70,6 +70,7 @@ class ManifestPackage:
     seed_size: int
     mapped: int
     share: float  # of the image's mapped bytes
+    asserted: bool = True  # false: nobody signed it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +187,7 @@ def _many(kind: type[T], value: Any, where: str) -> tuple[T, ...]:
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "float": (float, int), "str | None": (str, type(None)),
-    "int | None": (int, type(None)), "tuple[str, ...]": (list,),
+    "int | None": (int, type(None)), "tuple[str, ...]": (list,), "bool": (bool,),
 }
 
 
@@ -198,7 +199,9 @@ def _one(kind: type[T], value: Any, where: str) -> T:
     for item in fields(kind):  # type: ignore[arg-type]  # T is one of the dataclasses above
         key = item.name.replace("_", "-")
         allowed = _KINDS[str(item.type)]
-        if key not in value or not isinstance(value[key], allowed) or isinstance(value[key], bool):
+        if key not in value and item.default is not MISSING:
+            continue  # younger than the document
+        if key not in value or not isinstance(value[key], allowed) or isinstance(value[key], bool) != (bool in allowed):
             raise DocumentError(f"cannot read {where}.{key}: {item.type} is needed, not {value.get(key)!r}")
         found[item.name] = tuple(map(str, value[key])) if allowed == (list,) else value[key]
     return kind(**found)

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from imagekit.assertions import (
     Assertion,
     Database,
+    Grade,
     Model,
     ModelSnap,
     SnapRevision,
@@ -28,12 +29,15 @@ from imagekit.assertions import (
 from imagekit.disk.fat_read import FatVolume, read_fat
 from imagekit.disk.probe import DiskImage, probe
 from imagekit.errors import DocumentError, TrustError
+from imagekit.plan.seed import OPTIONS
 from imagekit.qemu.judge import Expectation, Package
+from imagekit.schema import load_yaml
 from imagekit.units import MIB
 
 SEED = "seed"
 FACTORY_SLOT = "a"  # an image is built with this slot filled and confirmed
 ASSERTIONS_LIMIT = 8 * MIB
+OPTIONS_LIMIT = 1 * MIB
 
 _PACKAGE = re.compile(r"(?P<name>[a-z0-9-]+)_(?P<revision>[1-9][0-9]{0,9})\.snap(\.zst)?\Z")
 
@@ -50,12 +54,14 @@ def read_expectation(stream: BinaryIO, *, name: str, trusted: Iterable[Assertion
     model, database = _model(volume, name, trusted, now)
     revisions = _revisions(database, now)
     files = [match for file in volume.listdir("snaps") if (match := _PACKAGE.match(file))]
-    kernel = _package(model.kernel, files, revisions, name)
-    base = _package(model.base_snap, files, revisions, name)
+    loose = _unasserted(volume, model, name)
+    kernel = loose.get(model.kernel.name) or _package(model.kernel, files, revisions, name)
+    base = loose.get(model.base_snap.name) or _package(model.base_snap, files, revisions, name)
     known = tuple(Package(name=snap.name, revision=revision.snap_revision, root=revision.verity_root)
                   for snap in (model.kernel, model.base_snap) for revision in revisions
                   if revision.snap_id == snap.snap_id and revision.verity_root)
-    return Expectation(model=f"{model.brand_id}/{model.model}", kernel=kernel, base=base, slot=slot, known=known)
+    return Expectation(model=f"{model.brand_id}/{model.model}", kernel=kernel, base=base, slot=slot,
+                       known=(*known, *loose.values()))
 
 
 def _seed(stream: BinaryIO, image: DiskImage, name: str) -> FatVolume:
@@ -96,6 +102,24 @@ def _revisions(database: Database, now: datetime) -> list[SnapRevision]:
     for assertion in database.all("snap-revision"):
         database.verify(assertion, now=now)
         found.append(parse_snap_revision(assertion))
+    return found
+
+
+def _unasserted(volume: FatVolume, model: Model, name: str) -> dict[str, Package]:
+    """The packages that nobody signed, with the roots that the builder measured; none above grade dangerous."""
+    folder = f"systems/{volume.listdir('systems')[0]}"
+    if model.grade is not Grade.DANGEROUS or OPTIONS not in volume.listdir(folder):
+        return {}
+    where = f"{name}: {folder}/{OPTIONS}"
+    value = load_yaml(volume.read(f"{folder}/{OPTIONS}", limit=OPTIONS_LIMIT), name=where).value
+    entries = value.get("snaps") if isinstance(value, dict) else None
+    found = {}
+    for entry in entries if isinstance(entries, list) else []:
+        match = _PACKAGE.match(str(entry.get("unasserted", ""))) if isinstance(entry, dict) else None
+        measured = entry.get("x-imagekit", {}) if match is not None else {}
+        root = measured.get("verity-root") if isinstance(measured, dict) else None
+        if match is not None and isinstance(root, str):
+            found[match["name"]] = Package(name=match["name"], revision=int(match["revision"]), root=root)
     return found
 
 
