@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagekit.build.imagefile import ImageFile
-from imagekit.build.inputs import snap_info
 from imagekit.build.sbom import DebianPackage, SbomPackage, SbomSubject, parse_packages
+from imagekit.build.unsquash import open_package
 from imagekit.build.write import slot_of
 from imagekit.disk.bmap import MappedRange
 from imagekit.gadget import Role
-from imagekit.packages.erofs import Erofs
+from imagekit.host.tools import LocalTools
+from imagekit.packages.package import ErofsPackage, Package, read_info
 from imagekit.plan.image import ImagePlan, Planned
 from imagekit.plan.manifest import (
     Manifest,
@@ -48,14 +49,20 @@ class Told:
 def ask_package(plan: ImagePlan, package: ResolvedPackage, image: ImageFile) -> Told:
     """Read a package's own words: out of the image where it lies in a slot, else out of its file."""
     slot = slot_of(plan, package)
-    with Path(package.file.path).open("rb") if slot is None else image.stream() as stream:
-        inside = Erofs(stream, name=package.file_name, offset=0 if slot is None else slot.offset)
-        contents = None
-        if inside.find(PACKAGE_LIST) is not None:
-            contents = parse_packages(inside.read(PACKAGE_LIST), where=f"{package.file_name} {PACKAGE_LIST}")
-        release = inside.find(OS_RELEASE)
-        distro = read_distro(inside.read(OS_RELEASE, limit=MIB)) if release and release.is_file else None
-        return Told(version=snap_info(inside, package.file_name).version, contents=contents, distro=distro)
+    if slot is None:
+        with open_package(Path(package.file.path), name=package.file_name, tools=LocalTools()) as inside:
+            return _ask(inside)
+    with image.stream() as stream:
+        return _ask(ErofsPackage(stream, name=package.file_name, offset=slot.offset))
+
+
+def _ask(inside: Package) -> Told:
+    contents = None
+    if inside.find(PACKAGE_LIST) is not None:
+        contents = parse_packages(inside.read(PACKAGE_LIST), where=f"{inside.name} {PACKAGE_LIST}")
+    release = inside.find(OS_RELEASE)
+    distro = read_distro(inside.read(OS_RELEASE, limit=MIB)) if release and release.is_file else None
+    return Told(version=read_info(inside).version, contents=contents, distro=distro)
 
 
 def read_distro(os_release: bytes) -> str | None:

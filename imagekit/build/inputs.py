@@ -9,22 +9,25 @@ they are written.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagekit.assertions import Assertion, Database, Model, ModelSnap, decode_stream, parse_model
+from imagekit.assertions import Assertion, Database, Model, ModelSnap, SnapType, decode_stream, parse_model
 from imagekit.build.sign import VERITY_TYPES
+from imagekit.build.unsquash import open_package
 from imagekit.digests import b64url, sha3_384, short
 from imagekit.disk.verity import build_tree, salt_for, uuid_for
 from imagekit.errors import DocumentError, HostError, PlanError, TrustError
 from imagekit.gadget import Era, Gadget, parse_gadget
 from imagekit.host.files import read_file, reason
+from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
-from imagekit.packages.snapyaml import SnapInfo, parse_file_name, parse_snap_yaml
+from imagekit.packages.package import PackageFormat, format_of, read_info
+from imagekit.packages.snapyaml import SnapInfo, parse_file_name
 from imagekit.plan.contents import KERNEL_IMAGE, Insides
 from imagekit.plan.image import ImagePlan, plan_image
 from imagekit.plan.resolve import (
@@ -108,10 +111,20 @@ def find_packages(folders: Sequence[Path], names: set[str]) -> dict[tuple[str, i
             except DocumentError:
                 continue  # other people's files may lie there too
             if name in names and (name, revision) not in found:
-                seed = path.with_name(path.name + SEED_SUFFIX)
-                found[name, revision] = PackageFile(path=str(path), size=path.stat().st_size,
-                                                    seed_size=seed.stat().st_size if seed.is_file() else None)
+                found[name, revision] = package_file(path)
     return found
+
+
+def package_file(path: Path) -> PackageFile:
+    """What the plan must know of a file. Raises: HostError: it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            squashfs = format_of(stream) is PackageFormat.SQUASHFS
+    except OSError as error:
+        raise HostError(f"cannot read {path}: {reason(error)}") from error
+    size, seed = path.stat().st_size, path.with_name(path.name + SEED_SUFFIX)
+    seed_size = size if squashfs else seed.stat().st_size if seed.is_file() else None
+    return PackageFile(path=str(path), size=size, seed_size=seed_size, squashfs=squashfs)
 
 
 def further_kinds(model: Model) -> frozenset[str]:
@@ -154,14 +167,15 @@ def look_inside(resolution: Resolution) -> Insides:
     """What the plan must know of the packages' insides.
 
     Raises:
-        DocumentError: a package is no EROFS, lacks a file, or says something wrong of itself.
+        DocumentError: a package is damaged, lacks a file, or says something wrong of itself.
         TrustError: the gadget is not the signed one.
-        PlanError: a package is not what the model takes it for.
+        PlanError: a package is not what the model takes it for, or cannot run from a slot.
     """
     model = resolution.model
     for package in resolution.packages:
-        with Path(package.file.path).open("rb") as stream:
-            check_identity(package, snap_info(Erofs(stream, name=package.file_name), package.file_name), model)
+        refuse_squashfs(package)
+        with open_package(Path(package.file.path), name=package.file_name, tools=LocalTools()) as inside:
+            check_identity(package, read_info(inside), model)
     gadget, files = read_gadget(resolution.of(model.gadget))
     kernel = resolution.of(model.kernel)
     with Path(kernel.file.path).open("rb") as stream:
@@ -169,14 +183,18 @@ def look_inside(resolution: Resolution) -> Insides:
     return Insides(gadget=gadget, files=files, kernel_image_size=size)
 
 
-def snap_info(package: Erofs, name: str) -> SnapInfo:
-    """The package's own `meta/snap.yaml`."""
-    return parse_snap_yaml(load_yaml(package.read("meta/snap.yaml", limit=MIB), name=f"{name} meta/snap.yaml"))
+def refuse_squashfs(package: ResolvedPackage) -> None:
+    """Raises: PlanError: a kernel or base that is a squashfs."""
+    if package.file.squashfs and package.snap.type in (SnapType.KERNEL, SnapType.BASE, SnapType.CORE):
+        raise PlanError(
+            f"cannot use {package.file.path}: it is a squashfs, and a {package.snap.type.value} runs from a slot, where"
+            " EROFS lies with its hash tree", hint="make an EROFS package of its files: `imagekit pack RECIPE`")
 
 
 def check_identity(package: ResolvedPackage, info: SnapInfo, model: Model) -> None:
     """Raises: PlanError: name, type or architecture are not the model's."""
-    for what, found, wanted in (("name", info.name, package.name), ("type", info.type, package.snap.type.value)):
+    for what, found, wanted in (("name", info.name, package.name),
+                                ("type", info.model_type, package.snap.type.value)):
         if found != wanted:
             raise PlanError(f"cannot use {package.file.path}: its snap.yaml says {what} {found!r}, the model says"
                             f" {wanted!r}")
@@ -194,8 +212,12 @@ def read_gadget(package: ResolvedPackage) -> tuple[Gadget, dict[str, bytes]]:
         raise TrustError(f"cannot use {path}: its SHA3-384 is {short(found)}, signed as revision"
                          f" {package.number} is {short(package.sha3_384)}",
                          hint="it changed after it was signed: pack it again")
-    inside = Erofs(io.BytesIO(raw), name=package.file_name)
-    source = load_yaml(inside.read("meta/gadget.yaml", limit=MIB), name=f"{package.file_name} meta/gadget.yaml")
-    gadget = parse_gadget(source, era=Era.UC20)
-    files = {entry.path: inside.read(entry.path, limit=GADGET_LIMIT) for entry in inside.walk() if entry.inode.is_file}
+    with tempfile.TemporaryDirectory(prefix="imagekit-") as folder:
+        proved = Path(folder, package.file_name)  # what is read is what was hashed, by a program too
+        proved.write_bytes(raw)
+        with open_package(proved, name=package.file_name, tools=LocalTools()) as inside:
+            source = load_yaml(inside.read("meta/gadget.yaml", limit=MIB), name=f"{package.file_name} meta/gadget.yaml")
+            gadget = parse_gadget(source, era=Era.UC20)
+            files = {entry.path: inside.read(entry.path, limit=GADGET_LIMIT)
+                     for entry in inside.entries() if entry.is_file}
     return gadget, files

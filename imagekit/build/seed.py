@@ -1,7 +1,8 @@
 """The compressed form of a package, copied into the seed and proved to unpack to the signed package.
 
-Unpacking costs as much as hashing the package again, so what was once found is remembered (`imagekit.build.facts`).
-What is hashed is what was written. A device checks again when it uses the seed.
+A squashfs has no such form: it is copied and proved as it is. Unpacking costs as much as hashing the package again, so
+what was once found is remembered (`imagekit.build.facts`). What is hashed is what was written. A device checks again
+when it uses the seed.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ AGAIN = "pack it again; imagekit pack writes both"
 
 
 def write_seed(image: ImageFile, write: Copy, package: ResolvedPackage, *, cache: Cache) -> MappedRange:
-    """Copy the compressed package to its place, and prove it; what its blocks then hold.
+    """Copy the package, compressed, to its place, and prove it; what its blocks then hold.
 
     Raises:
         TrustError: it unpacks to something else than the signed package.
         DocumentError: it is not zstd, or not as long as when it was planned.
     """
     path = Path(package.file.seed_path)
-    digest = hashlib.sha256()
+    digest, own = hashlib.sha256(), hashlib.sha3_384()
     position = 0
     with path.open("rb", buffering=0) as stream:
         for chunk in pieces(stream, write.length + 1):
@@ -41,11 +42,17 @@ def write_seed(image: ImageFile, write: Copy, package: ResolvedPackage, *, cache
             if position > write.length:
                 break
             digest.update(chunk)
+            if package.file.squashfs:
+                own.update(chunk)
             image.write(write.offset + position - len(chunk), chunk)
     if position != write.length:
         raise DocumentError(f"cannot use {path}: it changed while it was read", hint="build again")
     signed = package.sha3_384
-    if recall(cache, SEEDS, digest.hexdigest()) != signed:
+    if package.file.squashfs:
+        if b64url(own.digest()) != signed:
+            raise TrustError(f"cannot use {path}: it has the SHA3-384 {short(b64url(own.digest()))}, revision"
+                             f" {package.number} has {short(signed)}", hint="it changed while it was read: build again")
+    elif recall(cache, SEEDS, digest.hexdigest()) != signed:
         found = unpacked_digest(image, write, path, most=package.size)
         if found != signed:
             raise TrustError(f"cannot use {path}: it unpacks to a SHA3-384 of {short(found)}, revision"

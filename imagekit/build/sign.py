@@ -24,20 +24,20 @@ from imagekit.assertions.headers import Header
 from imagekit.assertions.signing import declaration_headers, revision_headers, sign
 from imagekit.assertions.types import AccountKey, parse_account_key
 from imagekit.assertions.wire import Assertion, decode_stream, encode_stream, unarmor
+from imagekit.build.unsquash import open_package
 from imagekit.digests import sha3_384
 from imagekit.disk import verity
 from imagekit.errors import DocumentError, HostError, PlanError, TrustError
 from imagekit.host.files import read_file, reason, write_atomic
+from imagekit.host.tools import LocalTools
 from imagekit.host.trust import MAX_FILE
 from imagekit.keys import Signer, verify_signature
-from imagekit.packages.erofs import Erofs
-from imagekit.packages.snapyaml import SnapInfo, parse_file_name, parse_snap_yaml
-from imagekit.schema import load_yaml
+from imagekit.packages.package import PackageFormat, read_info
+from imagekit.packages.snapyaml import parse_file_name
 
 PACKAGE_SUFFIX = ".snap"
 PROVED_TYPES = ("model", "validation-set")  # written with all that leads to them
 VERITY_TYPES = ("kernel", "base")  # mounted through dm-verity from a slot
-_SQUASHFS = b"hsqs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,25 +134,14 @@ def sign_package(path: Path, authority: Authority, *, output: Path | None, times
     return Signed(source=path, path=target, assertions=result, unchanged=unchanged)
 
 
-def read_package_info(stream: BinaryIO, path: Path) -> tuple[SnapInfo, int] | None:
-    """What an EROFS package says of itself, and its size; None for a squashfs, which is not looked into."""
-    stream.seek(0)
-    if stream.read(4) == _SQUASHFS:
-        return None
-    package = Erofs(stream, name=str(path))
-    yaml = package.read("meta/snap.yaml")
-    return parse_snap_yaml(load_yaml(yaml, name=f"{path}: meta/snap.yaml")), package.size
-
-
 def _verity_root(stream: BinaryIO, path: Path, name: str, digest: str, size: int) -> str | None:
-    found = read_package_info(stream, path)
-    if found is None:
-        return None
-    info, inner = found
+    """The root hash of what runs from a slot; a squashfs never does."""
+    with open_package(path, name=str(path), tools=LocalTools()) as package:
+        info, inner, can_run = read_info(package), package.size, package.format is PackageFormat.EROFS
     if info.name != name:
         raise DocumentError(f"cannot sign {path}: its meta/snap.yaml says that it is {info.name!r}",
                             hint=f"name the file {info.name}_REVISION.snap")
-    if info.type not in VERITY_TYPES:
+    if info.type not in VERITY_TYPES or not can_run:
         return None
     if inner != size:
         raise DocumentError(f"cannot sign {path}: it has {size} bytes, its file system {inner}")

@@ -42,6 +42,7 @@ DEBIAN_PACKAGES = {
     "fsck.vfat": "dosfstools", "sfdisk": "fdisk", "sgdisk": "gdisk", "gdisk": "gdisk", "bmaptool": "bmap-tools",
     "qemu-system-x86_64": "qemu-system-x86", "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-arm": "qemu-system-arm", "qemu-img": "qemu-utils", "genimage": "genimage", "dpkg-deb": "dpkg",
+    "unsquashfs": "squashfs-tools", "mksquashfs": "squashfs-tools",
     "busybox": "busybox", "shellcheck": "shellcheck", "go": "golang-go",
 }
 ELSEWHERE = {"apt-helper": ("/usr/lib/apt/apt-helper",)}

@@ -47,16 +47,20 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageFile:
-    """A package at hand: its path as text, its size, and the size of `PATH.zst` beside it, if there is one."""
+    """A package at hand: its path as text, its size, and the size of `PATH.zst` beside it, if there is one.
+
+    A squashfs is compressed already: it goes into the seed as it is.
+    """
 
     path: str
     size: int
     seed_size: int | None
     measured: Measured | None = None
+    squashfs: bool = False
 
     @property
     def seed_path(self) -> str:
-        return self.path + SEED_SUFFIX
+        return self.path if self.squashfs else self.path + SEED_SUFFIX
 
 
 Available = Mapping[tuple[str, int], PackageFile]  # by name and revision
@@ -90,6 +94,10 @@ class ResolvedPackage:
     @property
     def file_name(self) -> str:
         return f"{self.name}_{self.number}.snap"
+
+    @property
+    def seed_name(self) -> str:
+        return self.file_name if self.file.squashfs else self.file_name + SEED_SUFFIX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,8 @@ def seed_files(resolution: Resolution) -> dict[str, bytes | SeedFile]:
             raise PlanError(f"cannot put {package.file_name} into the seed: {package.file.seed_path} is missing",
                             hint="pack it again; imagekit pack writes both")
         folder = "snaps" if package.asserted else f"{system}/snaps"
-        files[f"{folder}/{package.file_name}.zst"] = SeedFile(package=package.file_name, size=package.file.seed_size)
+        files[f"{folder}/{package.seed_name}"] = SeedFile(package=package.file_name, size=package.file.seed_size,
+                                                          compressed=not package.file.squashfs)
     if not all(package.asserted for package in resolution.packages):
         files[f"{system}/{OPTIONS}"] = encode_options(resolution)
     if not files[f"{system}/assertions/snaps"]:
@@ -51,7 +52,7 @@ def encode_options(resolution: Resolution) -> bytes:
         if not package.asserted:
             lines.append(f"  - name: {package.name}")
             lines += [f"    id: {package.snap.snap_id}"] if package.snap.snap_id is not None else []
-            lines += [f"    unasserted: {package.file_name}.zst", "    x-imagekit:",
+            lines += [f"    unasserted: {package.seed_name}", "    x-imagekit:",
                       f'      sha3-384: "{package.sha3_384}"']
             lines += [f'      verity-root: "{package.verity_root}"'] if package.verity_root is not None else []
     return ("\n".join(lines) + "\n").encode()

@@ -53,10 +53,11 @@ class PackageMember:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedFile:
-    """The compressed form of a package, as the source of bytes in the seed."""
+    """A package as the source of bytes in the seed, in its compressed form if it has one of its own."""
 
     package: str
     size: int
+    compressed: bool = True
 
 
 Source = PackageMember | SeedFile
@@ -74,7 +75,7 @@ class Copy:
     @property
     def what(self) -> str:
         if isinstance(self.source, SeedFile):
-            return f"{self.source.package}, compressed"
+            return f"{self.source.package}, compressed" if self.source.compressed else self.source.package
         return f"{self.source.path} of {self.source.package}"
 
 

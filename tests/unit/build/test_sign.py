@@ -26,6 +26,7 @@ from imagekit.disk.verity import salt_for, uuid_for
 from imagekit.errors import DocumentError, PlanError, TrustError
 from imagekit.keys import PublicKey, Signer
 from imagekit.testing.documents import NOW, SIGNED, SINCE, Brand, signing_key
+from imagekit.testing.squashfs import write_squashfs
 
 KERNEL = Path(__file__).parent / "packages" / "small-kernel.erofs"
 APP = Path(__file__).parent.parent / "packages" / "erofs" / "flat.erofs"  # its snap.yaml: name small, an app
@@ -128,11 +129,20 @@ def test_package_that_runs_from_no_slot_has_no_root(tmp_path: Path, signer: Auth
     assert parse_snap_revision(found[3]).verity_root is None
 
 
-def test_squashfs_package_is_signed_unread(tmp_path: Path, signer: Authority) -> None:
-    path = tmp_path / "hello_1.snap"
-    path.write_bytes(b"hsqs" + bytes(5000))
+def test_squashfs_package_has_no_root_whatever_its_type(tmp_path: Path, signer: Authority,
+                                                        program: Callable[[str], str]) -> None:
+    program("unsquashfs")
+    path = write_squashfs(tmp_path / "hello_1.snap", {"meta/snap.yaml": b"name: hello\nversion: 1\ntype: kernel\n"})
     revision = parse_snap_revision(decode_stream(run(path, signer).read_bytes(), name="x")[3])
-    assert (revision.snap_size, revision.verity_root) == (5004, None)
+    assert (revision.snap_size, revision.verity_root) == (path.stat().st_size, None)
+
+
+def test_squashfs_package_of_another_name_is_refused(tmp_path: Path, signer: Authority,
+                                                     program: Callable[[str], str]) -> None:
+    program("unsquashfs")
+    path = write_squashfs(tmp_path / "hello_1.snap", {"meta/snap.yaml": b"name: other\nversion: 1\n"})
+    with pytest.raises(DocumentError, match="says that it is 'other'"):
+        run(path, signer)
 
 
 def test_signing_an_unchanged_package_later_keeps_its_signature(tmp_path: Path, signer: Authority) -> None:
