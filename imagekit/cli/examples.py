@@ -90,6 +90,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit gadget diff pc_1.snap pc_2.snap", "exit 0 if it may, 5 if not, with every reason"),
         ("imagekit gadget diff old.yaml new.yaml --kernel-new pi-kernel_7.snap --json", "with what a kernel brings"),
     ),
+    "inspect": (
+        ("imagekit inspect packages-out/debian-13_1.snap", "what it says of itself, its digest, who signed it"),
+        ("imagekit inspect packages-out/*.snap --json", "the same for programs"),
+    ),
     "boot": (
         ("imagekit boot out/pc-demo.img", "exit 0 only if the guest itself says that it is healthy"),
         ("imagekit boot out/pc-demo.img --console", "and watch its console"),

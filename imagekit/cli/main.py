@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "pack": ("Images", "imagekit.cli.pack", "pack", "make a package from a recipe"),
     "plan": ("Images", "imagekit.cli.image", "plan", "show what a model becomes, and where it lies"),
     "build": ("Images", "imagekit.cli.image", "build", "make a disk image from a signed model"),
+    "inspect": ("Images", "imagekit.cli.inspect", "inspect", "look into packages and images"),
     "gadget": ("Boards", "imagekit.cli.gadget", "gadget", "check, show and compare gadgets"),
     "boot": ("QEMU", "imagekit.cli.boot", "boot", "boot an image and tell whether it is healthy"),
     "doctor": ("This machine", "imagekit.cli.doctor", "doctor", "check that this machine has what is needed"),

@@ -1,7 +1,8 @@
-"""What an ELF program needs to start: its loader and its libraries.
+"""What an ELF program needs to start: its machine, its loader and its libraries.
 
-Decodes the few tables that say so, of 64-bit little-endian files, and nothing else. Source: System V ABI, chapters 4
-(object files) and 5 (program loading): program headers PT_LOAD, PT_DYNAMIC, PT_INTERP; entries DT_NEEDED, DT_STRTAB.
+Decodes the few tables that say so, of 64-bit little-endian files, and nothing else; the machine, of every file. Source:
+System V ABI, chapters 4 (object files) and 5 (program loading): the ELF header, program headers PT_LOAD, PT_DYNAMIC,
+PT_INTERP; entries DT_NEEDED, DT_STRTAB.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ _DYNAMIC = struct.Struct("<qQ")
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 DT_NULL, DT_NEEDED, DT_STRTAB = 0, 1, 5
 
+HEAD_SIZE = 20  # bytes that tell the machine
+
+# Machine, bits and byte order (`e_machine`, EI_CLASS, EI_DATA) -> Debian's name of the architecture.
+_ARCHITECTURES = {(62, 2, 1): "amd64", (3, 1, 1): "i386", (183, 2, 1): "arm64", (40, 1, 1): "armhf",
+                  (243, 2, 1): "riscv64", (21, 2, 1): "ppc64el", (22, 2, 2): "s390x"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
@@ -24,6 +31,14 @@ class Needs:
 
     interpreter: str | None
     libraries: tuple[str, ...]
+
+
+def decode_architecture(head: bytes) -> str | None:
+    """Which of Debian's architectures a file is for, by its first `HEAD_SIZE` bytes; None for no ELF or another."""
+    if head[:4] != b"\x7fELF" or len(head) < HEAD_SIZE:
+        return None
+    machine = int.from_bytes(head[18:20], "little" if head[5] == 1 else "big")
+    return _ARCHITECTURES.get((machine, head[4], head[5]))
 
 
 def decode_needs(content: bytes, *, name: str) -> Needs:

@@ -271,6 +271,15 @@ class Erofs:
         """The content of a regular file. Raises: DocumentError: see `stat`; no regular file; above `limit` bytes."""
         return self._content(self._file(path), limit)
 
+    def head(self, inode: Inode, length: int) -> bytes:
+        """The first bytes of a regular file that `walk` gave; fewer where it is shorter, none where compressed."""
+        if not inode.is_file or inode.layout in (_Layout.COMPRESSED_FULL, _Layout.COMPRESSED_COMPACT):
+            return b""
+        first = next(self._extents(inode), None)
+        if first is None or first.start is None:
+            return bytes(min(length, inode.size))
+        return self._bytes(first.start, min(length, first.length))
+
     def extents(self, path: str) -> tuple[Extent, ...]:
         """Where a regular file lies, as positions in the stream, neighbours joined: to copy it, or to damage it."""
         return join(extent if extent.start is None else Extent(start=self._offset + extent.start, length=extent.length)

@@ -79,6 +79,13 @@ class ErofsPackage:
             yield PackageEntry(path=entry.path, mode=entry.inode.mode, uid=entry.inode.uid, gid=entry.inode.gid,
                                size=entry.inode.size)
 
+    def heads(self, length: int) -> Iterator[tuple[PackageEntry, bytes]]:
+        """Every regular file with its first bytes."""
+        for entry in self._inside.walk():
+            if entry.inode.is_file:
+                yield PackageEntry(path=entry.path, mode=entry.inode.mode, uid=entry.inode.uid, gid=entry.inode.gid,
+                                   size=entry.inode.size), self._inside.head(entry.inode, length)
+
     def find(self, path: str) -> PackageEntry | None:
         inode = self._inside.find(path)
         if inode is None:
@@ -105,6 +112,10 @@ def read_info(package: Package) -> SnapInfo:
         DocumentError: there is none, or it is wrong.
     """
     content = package.read(SNAP_YAML, limit=MIB)
-    hooks = tuple(entry.path.removeprefix(HOOKS) for entry in package.entries()
-                  if entry.path.startswith(HOOKS) and entry.is_file)
-    return read_snap_yaml(content, name=f"{package.name} {SNAP_YAML}", hook_files=hooks)
+    return read_snap_yaml(content, name=f"{package.name} {SNAP_YAML}", hook_files=hook_files(package))
+
+
+def hook_files(package: Package) -> tuple[str, ...]:
+    """The names in the package's `meta/hooks`: hooks that need no declaration."""
+    return tuple(entry.path.removeprefix(HOOKS) for entry in package.entries()
+                 if entry.path.startswith(HOOKS) and entry.is_file)
