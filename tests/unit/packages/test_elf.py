@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.errors import DocumentError
-from imagekit.packages.elf import decode_needs
+from imagekit.packages.elf import HEAD_SIZE, decode_architecture, decode_needs
 
 CONTENT = Path(sys.executable).resolve().read_bytes()
 
@@ -38,3 +38,13 @@ def test_flipped_header_bytes_never_crash() -> None:
 def test_other_file_is_refused() -> None:
     with pytest.raises(DocumentError, match="not a 64-bit"):
         decode_needs(b"#!/bin/sh\n" + bytes(100), name="script")
+
+
+@pytest.mark.parametrize(("bits", "order", "machine", "expected"), [
+    (2, 1, 62, "amd64"), (1, 1, 3, "i386"), (2, 1, 183, "arm64"), (1, 1, 40, "armhf"), (2, 1, 243, "riscv64"),
+    (2, 1, 21, "ppc64el"), (2, 2, 22, "s390x"), (2, 1, 247, None), (1, 1, 62, None)])
+def test_architecture_is_told_by_the_head(bits: int, order: int, machine: int, expected: str | None) -> None:
+    head = b"\x7fELF" + bytes([bits, order]) + bytes(12) + machine.to_bytes(2, "little" if order == 1 else "big")
+    assert decode_architecture(head) == expected
+    assert decode_architecture(head[:-1]) is None and decode_architecture(b"#!" + head) is None
+    assert len(head) == HEAD_SIZE
