@@ -9,7 +9,7 @@ import sys
 
 from imagekit.gadget.content_check import ContentRules
 from imagekit.gadget.rulebook import GadgetRules, GadgetWarnings
-from imagekit.packages.rulebook import KernelRules
+from imagekit.packages.rulebook import KernelRules, SnapRules
 from imagekit.rules import YamlRules, rules_of
 
 RULEBOOKS: tuple[tuple[str, type], ...] = (
@@ -18,6 +18,7 @@ RULEBOOKS: tuple[tuple[str, type], ...] = (
     ("gadget.yaml: accepted, with a warning", GadgetWarnings),
     ("Content of a gadget", ContentRules),
     ("kernel.yaml", KernelRules),
+    ("snap.yaml", SnapRules),
 )
 
 HEAD = """# Rules

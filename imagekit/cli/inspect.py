@@ -10,7 +10,7 @@ import click
 
 from imagekit.assertions.wire import printable
 from imagekit.build.inspect import ImageReport, PackageReport, inspect_file
-from imagekit.cli.keys import trusted
+from imagekit.cli.keyring import trusted
 from imagekit.cli.options import json_option, trust_option
 from imagekit.cli.output import emit_json, table, write
 from imagekit.errors import DocumentError, ImagekitError, TrustError
