@@ -17,7 +17,7 @@ from imagekit.disk import gpt
 from imagekit.gadget import FileContent, Filesystem, Gadget, RawContent, Schema, SlotPart, Structure, Volume
 from imagekit.gadget.content_files import landing_files, raw_images
 from imagekit.packages.kernelyaml import is_reference
-from imagekit.plan.layout import VolumeLayout, lay_out
+from imagekit.plan.layout import VolumeLayout, entries_of, lay_out
 from imagekit.plan.spans import Room, Span, exact, rooms, span_text
 from imagekit.plan.svg import Drawn, DrawnVolume
 from imagekit.units import SECTOR
@@ -105,12 +105,6 @@ def show_gadget(gadget: Gadget, *, sector: int = SECTOR,
         PlanError: a volume that leaves nothing to the device cannot be laid out.
     """
     return tuple(_volume(gadget, volume, sector, files) for volume in gadget.volumes)
-
-
-def entries_of(gadget: Gadget, volume: Volume) -> int:
-    """How many entries the partition table of a volume has: what x-imagekit says is about the bootloader's volume."""
-    wanted = gadget.extension.gpt_entries if gadget.extension is not None and volume.bootloader is not None else None
-    return gpt.ENTRIES if wanted is None else wanted
 
 
 def _volume(gadget: Gadget, volume: Volume, sector: int, files: Mapping[str, int] | None) -> ShownVolume:

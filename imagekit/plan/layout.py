@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from imagekit.disk import gpt, mbr
 from imagekit.errors import PlanError
-from imagekit.gadget import Role, Schema, Structure, Volume
+from imagekit.gadget import Gadget, Role, Schema, Structure, Volume
 from imagekit.plan.spans import FIRST_IMPLIED
 from imagekit.units import MIB, SECTOR, align_up, iec
 
@@ -82,6 +82,12 @@ class VolumeLayout:
     def partitions(self) -> tuple[Placement, ...]:
         """The placements that the partition table has entries for, in its order."""
         return tuple(item for item in self.placements if item.structure.type.in_table)
+
+
+def entries_of(gadget: Gadget, volume: Volume) -> int:
+    """How many entries the GPT of a volume has: what x-imagekit says is about the bootloader's volume."""
+    wanted = gadget.extension.gpt_entries if gadget.extension is not None and volume.bootloader is not None else None
+    return gpt.ENTRIES if wanted is None else wanted
 
 
 def lay_out(volume: Volume, *, sector: int = SECTOR, entries: int = gpt.ENTRIES) -> VolumeLayout:
