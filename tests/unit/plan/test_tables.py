@@ -63,7 +63,8 @@ def test_mbr_table_has_types_sectors_and_the_active_boot_partition() -> None:
 
 @pytest.mark.parametrize("sector", [512, 4096])
 def test_gpt_of_the_same_gadget_has_the_other_halves(sector: int) -> None:
-    layout = lay_out(gadget(CARD.replace("schema: mbr", "schema: gpt").replace("offset: 8192", "offset: 32768")).boot_volume, sector=sector)
+    text = CARD.replace("schema: mbr", "schema: gpt").replace("offset: 8192", "offset: 32768")
+    layout = lay_out(gadget(text).boot_volume, sector=sector)
     table = plan_table(layout, disk=DISK, unique=unique)
     assert isinstance(table, gpt.Table)
     assert (table.sector, disk_id(table)) == (sector, str(DISK))
