@@ -63,7 +63,8 @@ def read_gadget(path: Path, *, era: Era | None = None) -> GadgetAtHand:
         raw = files[GADGET_YAML]
     else:
         raw = read_file(path, limit=MAX_DOCUMENT)
-    return GadgetAtHand(gadget=parse_gadget(load_yaml(raw, name=name), era=era), name=name, files=files)
+    source = load_yaml(raw, name=name, repeated_keys=True)
+    return GadgetAtHand(gadget=parse_gadget(source, era=era), name=name, files=files)
 
 
 def read_kernel(path: Path) -> KernelContents:
@@ -96,7 +97,7 @@ def kernel_contents(package: Erofs, name: str) -> KernelContents:
 
 
 def _info(raw: bytes, name: str) -> KernelInfo:
-    return parse_kernel_yaml(load_yaml(raw, name=name)) if raw else KernelInfo()
+    return parse_kernel_yaml(load_yaml(raw, name=name, repeated_keys=True)) if raw else KernelInfo()
 
 
 def _opened(path: Path) -> BinaryIO:

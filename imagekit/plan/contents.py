@@ -110,6 +110,9 @@ def fill(contents: Contents, placement: Placement) -> tuple[Write, ...]:
         return fat(contents, placement)
     if structure.filesystem is Filesystem.EXT4:
         return ext4(contents, placement)
+    if any(isinstance(content, FileContent) for content in structure.content):
+        raise PlanError(f"cannot fill structure {structure.title!r}: its filesystem is partial, so its files have"
+                        " nowhere to go", hint="give it a filesystem")
     return raw(contents, placement)
 
 

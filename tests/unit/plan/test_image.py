@@ -328,3 +328,11 @@ def test_mbr_disk_is_refused_as_slots_have_no_names_there() -> None:
         changed(gadget.replace("bootloader: grub", "bootloader: grub\n    schema: mbr"))
     assert caught.value.message == ("cannot plan volume 'pc': its schema is mbr, and slots are found by the names that"
                                     " only a GPT has")
+
+
+def test_files_for_a_filesystem_that_the_device_chooses_are_refused() -> None:
+    gadget = GADGET.replace("    bootloader: grub\n", "    bootloader: grub\n    partial: [filesystem]\n").replace(
+        "size: 6M}", "size: 6M}\n      - {name: more, type: EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, size: 6M,"
+        " content: [{source: loader.conf, target: /}]}", 1)
+    with pytest.raises(PlanError, match="cannot fill structure 'more': its filesystem is partial"):
+        planned(gadget)
