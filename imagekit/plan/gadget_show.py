@@ -113,12 +113,12 @@ def _volume(gadget: Gadget, volume: Volume, sector: int, files: Mapping[str, int
     shown, number = [], 0
     for position, room in enumerate(rooms(volume)):
         structure = room.structure
-        number += structure.type.in_table
+        number += structure.is_partition
         place = layout.placements[position] if layout is not None else None
         held = gadget.extension.structures.get(structure.name) if gadget.extension is not None else None
         fixed = room.start if room.start is not None and room.start.fixed else None
         shown.append(ShownStructure(
-            structure=structure, room=room, number=number if structure.type.in_table else None, held=held,
+            structure=structure, room=room, number=number if structure.is_partition else None, held=held,
             start=place.start if place else fixed.least if fixed else None,
             size=place.size if place else structure.size if room.size.fixed else None,
             type=type_text(structure, volume.schema), contents=tuple(map(_content_text, structure.content)),

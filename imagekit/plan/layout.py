@@ -81,7 +81,7 @@ class VolumeLayout:
     @property
     def partitions(self) -> tuple[Placement, ...]:
         """The placements that the partition table has entries for, in its order."""
-        return tuple(item for item in self.placements if item.structure.type.in_table)
+        return tuple(item for item in self.placements if item.structure.is_partition)
 
 
 def entries_of(gadget: Gadget, volume: Volume) -> int:
@@ -140,7 +140,7 @@ def _check_volume(volume: Volume, sector: int, entries: int) -> None:
     if not gpt.LEAST_ENTRIES <= entries <= gpt.ENTRIES:
         raise PlanError(f"{what}: a partition table of {entries} entries, allowed are {gpt.LEAST_ENTRIES} to"
                         f" {gpt.ENTRIES}")
-    count = sum(1 for structure in volume.structures if structure.type.in_table)
+    count = sum(1 for structure in volume.structures if structure.is_partition)
     limit, hint = ((mbr.ENTRIES, "use schema gpt") if volume.schema is Schema.MBR else
                    (entries, "raise gpt-entries of x-imagekit"))
     if count > limit:
@@ -165,7 +165,7 @@ def _check_table(volume: Volume, structure: Structure, start: int, end: int, *, 
         if start < high and end > low:
             raise PlanError(f"cannot place {title} at {start}: the partition table needs bytes {low} to {high}",
                             hint=_way_out(volume.schema, start, high))
-    if not structure.type.in_table:
+    if not structure.is_partition:
         return
     if start % sector or end % sector:
         raise PlanError(f"cannot place {title} at {start} to {end}: partitions begin and end at multiples of {sector}")
