@@ -30,6 +30,7 @@ from imagekit.plan.manifest import (
 )
 from imagekit.plan.resolve import ResolvedPackage
 from imagekit.plan.svg import Drawn, draw_layout
+from imagekit.plan.tables import disk_id
 from imagekit.plan.writes import Copy, PackageWrite
 from imagekit.units import MIB, iec
 
@@ -107,7 +108,7 @@ def describe(plan: ImagePlan, ranges: Sequence[MappedRange], told: Mapping[str, 
                             architecture=model.architecture, timestamp=model.timestamp.isoformat(),
                             digest=plan.model_digest),
         image=ManifestImage(file=file, size=plan.disk_size, mapped=mapped, digest=ranges_digest(ranges),
-                            disk_guid=str(plan.table.disk_guid)),
+                            disk_guid=disk_id(plan.table)),
         packages=tuple(_package(plan, item, told[item.name], mapped) for item in plan.resolution.packages),
         structures=tuple(_structure(item, ranges, mapped) for item in plan.structures),
         files=dict(files), timestamp=plan.timestamp.isoformat(),
@@ -127,11 +128,11 @@ def _package(plan: ImagePlan, item: ResolvedPackage, told: Told, total: int) -> 
 
 
 def _structure(item: Planned, ranges: Sequence[MappedRange], total: int) -> ManifestStructure:
-    structure, partition = item.placement.structure, item.partition
+    structure, entry = item.placement.structure, item.entry
     mapped = mapped_in(ranges, item)
     return ManifestStructure(
-        name=structure.title, partition=partition.index if partition else None,
-        type=str(partition.type_guid) if partition else None, guid=str(partition.unique_guid) if partition else None,
+        name=structure.title, partition=entry.index if entry else None,
+        type=entry.type if entry else None, guid=entry.id if entry else None,
         start=item.placement.start, size=item.placement.size, role=structure.role.value if structure.role else None,
         filesystem=structure.filesystem.value if structure.filesystem else None, label=structure.label,
         slot=item.held.slot if item.held else None, part=item.held.part.value if item.held else None,

@@ -16,6 +16,7 @@ from imagekit.gadget.content_check import check_contents, check_references
 from imagekit.gadget.parse import examine_gadget
 from imagekit.gadget.values import Era
 from imagekit.packages.erofs import Erofs
+from imagekit.packages.kernelyaml import KernelContents
 from imagekit.schema import MAX_DOCUMENT, DocumentProblems, Problem, load_yaml
 
 DOCUMENT = "meta/gadget.yaml"
@@ -83,17 +84,17 @@ def _head(path: Path) -> bytes:
         return stream.read(MAX_DOCUMENT + 1)
 
 
-def check_gadget_file(found: FoundGadget, *, era: Era | None) -> CheckedGadget:
-    """Everything that is wrong with a gadget, and everything that will hurt."""
+def check_gadget_file(found: FoundGadget, *, era: Era | None, kernel: KernelContents | None = None) -> CheckedGadget:
+    """Everything that is wrong with a gadget, and everything that will hurt; with a `kernel` its references, too."""
     try:
         source = load_yaml(found.text, name=found.name, repeated_keys=True)
     except DocumentProblems as error:
         return CheckedGadget(found=found, era=era, problems=error.problems, warnings=())
     examined = examine_gadget(source, era=era)
     if examined.gadget is not None and found.files is not None:
-        check_contents(examined.problems, examined.gadget, found.files)
+        check_contents(examined.problems, examined.gadget, found.files, kernel=kernel)
     elif examined.gadget is not None:
-        check_references(examined.problems, examined.gadget)
+        check_references(examined.problems, examined.gadget, kernel=kernel)
     return CheckedGadget(found=found, era=examined.era, problems=_in_order(examined.problems.found),
                          warnings=_in_order(examined.problems.warnings))
 

@@ -17,15 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from imagekit.assertions import Assertion, Database, Model, ModelSnap, SnapType, decode_stream, parse_model
+from imagekit.build.package_tree import kernel_contents
 from imagekit.build.sign import VERITY_TYPES
 from imagekit.build.unsquash import open_package
 from imagekit.digests import b64url, sha3_384, short
 from imagekit.disk.verity import build_tree, salt_for, uuid_for
 from imagekit.errors import DocumentError, HostError, PlanError, TrustError
-from imagekit.gadget import Era, Gadget, parse_gadget
+from imagekit.gadget import Era, FileContent, Gadget, parse_gadget
 from imagekit.host.files import read_file, reason
 from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
+from imagekit.packages.kernelyaml import NOTHING_OFFERED, is_reference
 from imagekit.packages.package import PackageFormat, format_of, read_info
 from imagekit.packages.snapyaml import SnapInfo, parse_file_name
 from imagekit.plan.contents import KERNEL_IMAGE, Insides
@@ -179,8 +181,16 @@ def look_inside(resolution: Resolution) -> Insides:
     gadget, files = read_gadget(resolution.of(model.gadget))
     kernel = resolution.of(model.kernel)
     with Path(kernel.file.path).open("rb") as stream:
-        size = Erofs(stream, name=kernel.file_name).stat(KERNEL_IMAGE).size
-    return Insides(gadget=gadget, files=files, kernel_image_size=size)
+        files = Erofs(stream, name=kernel.file_name)
+        size = files.stat(KERNEL_IMAGE).size
+        offered = kernel_contents(files, kernel.file_name) if refers_to_kernel(gadget) else NOTHING_OFFERED
+    return Insides(gadget=gadget, files=files, kernel_image_size=size, kernel=offered)
+
+
+def refers_to_kernel(gadget: Gadget) -> bool:
+    """Whether a content of the gadget comes out of the kernel."""
+    return any(isinstance(content, FileContent) and is_reference(content.source) for volume in gadget.volumes
+               for structure in volume.structures for content in structure.content)
 
 
 def refuse_squashfs(package: ResolvedPackage) -> None:

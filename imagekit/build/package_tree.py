@@ -63,7 +63,8 @@ def read_gadget(path: Path, *, era: Era | None = None) -> GadgetAtHand:
         raw = files[GADGET_YAML]
     else:
         raw = read_file(path, limit=MAX_DOCUMENT)
-    return GadgetAtHand(gadget=parse_gadget(load_yaml(raw, name=name), era=era), name=name, files=files)
+    source = load_yaml(raw, name=name, repeated_keys=True)
+    return GadgetAtHand(gadget=parse_gadget(source, era=era), name=name, files=files)
 
 
 def read_kernel(path: Path) -> KernelContents:
@@ -82,13 +83,21 @@ def read_kernel(path: Path) -> KernelContents:
     elif path.suffix == SUFFIX:
         name = f"{path}/{KERNEL_YAML}"
         with _opened(path) as stream:
-            inside = Erofs(stream, name=str(path))
-            files = {entry.path: entry.inode.size for entry in inside.walk() if entry.inode.is_file}
-            raw = inside.read(KERNEL_YAML, limit=MAX_DOCUMENT) if KERNEL_YAML in files else b""
+            return kernel_contents(Erofs(stream, name=str(path)), str(path))
     else:
         raw = read_file(path, limit=MAX_DOCUMENT)
-    info = parse_kernel_yaml(load_yaml(raw, name=name)) if raw else KernelInfo()
-    return KernelContents(info=info, files=files)
+    return KernelContents(info=_info(raw, name), files=files)
+
+
+def kernel_contents(package: Erofs, name: str) -> KernelContents:
+    """What a kernel package offers: its kernel.yaml, and which files it has."""
+    files = {entry.path: entry.inode.size for entry in package.walk() if entry.inode.is_file}
+    raw = package.read(KERNEL_YAML, limit=MAX_DOCUMENT) if KERNEL_YAML in files else b""
+    return KernelContents(info=_info(raw, f"{name}/{KERNEL_YAML}"), files=files)
+
+
+def _info(raw: bytes, name: str) -> KernelInfo:
+    return parse_kernel_yaml(load_yaml(raw, name=name, repeated_keys=True)) if raw else KernelInfo()
 
 
 def _opened(path: Path) -> BinaryIO:

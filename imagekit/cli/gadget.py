@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagekit.build.gadget_check import CheckedGadget, check_gadget_file, find_gadget
+from imagekit.build.package_tree import read_kernel
 from imagekit.cli.gadget_layout import diff, show
 from imagekit.cli.options import json_option
 from imagekit.cli.output import console, drawn, emit_json, say, write
@@ -36,15 +37,19 @@ gadget.add_command(diff)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--rules", type=click.Choice(list(RULES)), help="The generation of the model it is for.  [default: what"
               " its contents ask for]")
+@click.option("--kernel", metavar="PATH", type=click.Path(path_type=Path, exists=True),
+              help="Hold $kernel: sources to this kernel: a package, a folder, or its kernel.yaml.")
 @click.option("--strict", is_flag=True, help="Take warnings for errors.")
 @json_option
-def check(paths: tuple[Path, ...], rules: str | None, strict: bool, as_json: bool) -> None:
+def check(paths: tuple[Path, ...], rules: str | None, kernel: Path | None, strict: bool, as_json: bool) -> None:
     """Check gadgets: each PATH is a gadget.yaml, the folder of a gadget, or a package.
 
     All problems are told at once, each as FILE:LINE: where.it.is: what came, what is allowed. Warnings are about what
     is accepted and will hurt. In folders and packages the files of the content are checked too.
     """
-    checked = [check_gadget_file(find_gadget(path), era=RULES[rules] if rules else None) for path in paths]
+    beside = read_kernel(kernel) if kernel is not None else None
+    checked = [check_gadget_file(find_gadget(path), era=RULES[rules] if rules else None, kernel=beside)
+               for path in paths]
     if as_json:
         emit_json({"files": [_json(item, strict=strict) for item in checked]})
     else:

@@ -137,7 +137,7 @@ def show_plan(made: ImagePlan, *, as_json: bool) -> None:
         write(f"\nvalidation sets: {', '.join(item.name for item in made.resolution.sets)}")
     write("")
     table(("#", "structure", "offset", "size", "role", "used", "content"), [
-        (item.partition.index if item.partition else "-", item.placement.structure.title, iec(item.placement.start),
+        (item.entry.index if item.entry else "-", item.placement.structure.title, iec(item.placement.start),
          iec(item.placement.size), item.placement.structure.role.value if item.placement.structure.role else "-",
          "?" if item.used is None else iec(item.used) if item.used else "-", item.content)
         for item in made.structures], right=("#", "offset", "size", "used"))

@@ -65,14 +65,16 @@ def check_contents(problems: Problems, gadget: Gadget, files: Mapping[str, int],
         _check_updates(problems, gadget.volumes, kernel)
 
 
-def check_references(problems: Problems, gadget: Gadget) -> None:
-    """Check the form of each reference to the kernel, where the gadget's files are not known."""
+def check_references(problems: Problems, gadget: Gadget, *, kernel: KernelContents | None = None) -> None:
+    """Check each reference to the kernel where the gadget's files are not known: its form, and what a `kernel` says."""
     for volume in gadget.volumes:
         for structure in volume.structures:
             for index, content in enumerate(structure.content):
                 if isinstance(content, FileContent) and is_reference(content.source):
                     place = ("volumes", volume.name, "structure", structure.index, "content", index, "source")
-                    _kernel_files(problems, place, content, None)
+                    _kernel_files(problems, place, content, kernel)
+    if kernel is not None:
+        _check_updates(problems, gadget.volumes, kernel)
 
 
 def _check_raw(problems: Problems, where: Path, structure: Structure, files: Mapping[str, int]) -> None:

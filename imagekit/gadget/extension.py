@@ -26,8 +26,7 @@ SLOTS = {"a": "a", "b": "b"}
 def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
     """Read `x-imagekit`; here unknown keys are a mistake, since only we read them."""
     node = top.map("x-imagekit")
-    node.only("bootloader", "cmdline", "structures", "gpt-entries", what="in x-imagekit",
-              rule=Rules.OWN_KEY)
+    node.only("bootloader", "cmdline", "structures", "gpt-entries", what="in x-imagekit", rule=Rules.OWN_KEY)
     bootloader: str | None = node.choice("bootloader", BACKENDS, "bootloader backend", Rules.OWN_BOOTLOADER)
     if node.raw("bootloader") in (None, ""):
         node.problem("bootloader", f"a bootloader is needed: {', '.join(BACKENDS)}", Rules.OWN_BOOTLOADER)
@@ -50,10 +49,11 @@ def parse_entries(node: Node, volumes: tuple[Volume, ...]) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not LEAST_ENTRIES <= value <= ENTRIES:
-        node.problem("gpt-entries", f"{value!r} is not a number of entries: allowed are {LEAST_ENTRIES} to {ENTRIES}")
+        node.problem("gpt-entries", f"{shown(str(value))} is not a number of entries: allowed are"
+                     f" {LEAST_ENTRIES} to {ENTRIES}", Rules.OWN_ENTRIES)
         return None
     if any(volume.bootloader is not None and volume.schema is not Schema.GPT for volume in volumes):
-        node.problem("gpt-entries", "the volume with the bootloader has no GPT")
+        node.problem("gpt-entries", "the volume with the bootloader has no GPT", Rules.OWN_ENTRIES)
     return value
 
 

@@ -7,6 +7,7 @@ logs), the gadgets of the field (sizes).
 
 from __future__ import annotations
 
+from imagekit.disk.gpt import ENTRIES, array_size
 from imagekit.gadget.roles import has_label
 from imagekit.gadget.rulebook import GadgetWarnings as Warnings
 from imagekit.gadget.rules import place, placed
@@ -15,7 +16,6 @@ from imagekit.nodes import shown
 from imagekit.schema import Path, Problems
 from imagekit.units import BLOCK, MIB, SECTOR, iec
 
-TABLES = {SECTOR: (SECTOR, 34 * SECTOR), BLOCK: (BLOCK, 6 * BLOCK)}  # sector size -> header and entries of a GPT
 GPT_NAME = 36  # UTF-16 code units
 PRIMARIES = 4
 LEAST_DATA = 256 * MIB
@@ -35,7 +35,8 @@ def note_regrets(problems: Problems, gadget: Gadget) -> None:
             if volume.schema is not Schema.EMMC:
                 _note_structure(problems, path, volume, structure)
                 _note_label(problems, path, structure, gadget.era)
-        _note_places(problems, path, volume)
+        own = gadget.extension.gpt_entries if gadget.extension and volume.bootloader else None
+        _note_places(problems, path, volume, own or ENTRIES)
     if gadget.volumes and gadget.era in (Era.UC20, Era.CLASSIC) and gadget.extension is None:
         _note_missing(problems, gadget)
 
@@ -53,7 +54,7 @@ def _note_words(problems: Problems, path: Path, structure: Structure) -> None:
 
 def _note_structure(problems: Problems, path: Path, volume: Volume, structure: Structure) -> None:
     """What the partition table or the system makes of one structure."""
-    partition = structure.type.in_table and structure.role is not Role.MBR
+    partition = structure.is_partition
     units = len(structure.name.encode("utf-16-le", "surrogatepass")) // 2
     if partition and volume.schema is not Schema.MBR and units > GPT_NAME:
         problems.warn(place(path, structure, "name"), f"{shown(structure.name)} has {units} characters, a GPT holds"
@@ -89,14 +90,14 @@ def _note_label(problems: Problems, path: Path, structure: Structure, era: Era) 
                       " nothing on the device finds it by name", Warnings.LABEL_MISSING)
 
 
-def _note_places(problems: Problems, path: Path, volume: Volume) -> None:
+def _note_places(problems: Problems, path: Path, volume: Volume, entries: int) -> None:
     """Where structures lie."""
     if volume.schema is Schema.EMMC:
         return
     partitions = 0
     for item in placed(volume):
         structure = item.structure
-        partition = structure.type.in_table and structure.role is not Role.MBR
+        partition = structure.is_partition
         partitions += partition
         if volume.schema is Schema.MBR and partition and partitions == PRIMARIES + 1:
             problems.warn(place(path, structure), "the fifth partition of schema mbr: its table holds four, and"
@@ -104,25 +105,25 @@ def _note_places(problems: Problems, path: Path, volume: Volume) -> None:
         if item.start is None:
             continue
         if volume.schema is Schema.GPT and structure.min_size is not None:
-            _note_table(problems, path, structure, item.start, item.start + structure.min_size)
+            _note_table(problems, place(path, structure, None if structure.offset is None else "offset"),
+                        structure.title, (item.start, item.start + structure.min_size), entries)
         if partition and structure.offset is not None and structure.offset % MIB:
             problems.warn(place(path, structure, "offset"), f"{structure.offset} is no multiple of 1 MiB: flash writes"
                           " such a partition slowly, and wears", Warnings.ALIGNMENT)
 
 
-def _note_table(problems: Problems, path: Path, structure: Structure, start: int, end: int) -> None:
+def _note_table(problems: Problems, where: Path, title: str, extent: tuple[int, int], entries: int) -> None:
     """A structure over the table of a GPT: certain, or with one sector size only."""
-    key = "offset" if structure.offset is not None else None
-    over = [size for size, (first, last) in TABLES.items() if start < last and end > first]
-    if start < TABLES[SECTOR][1] and end > TABLES[BLOCK][0]:
-        problems.warn(place(path, structure, key), f"structure {shown(structure.title)} covers bytes {start} to {end},"
-                      " over the partition table with any size of sectors: snapd only logs it, no image can be built",
-                      Warnings.TABLE)
+    start, end = extent
+    tables = {size: (size, 2 * size + array_size(entries, size)) for size in (SECTOR, BLOCK)}
+    over = [size for size, (first, last) in tables.items() if start < last and end > first]
+    if start < tables[SECTOR][1] and end > tables[BLOCK][0]:
+        problems.warn(where, f"structure {shown(title)} covers bytes {start} to {end}, over the partition table with"
+                      " any size of sectors: snapd only logs it, no image can be built", Warnings.TABLE)
     elif over:
-        first, last = TABLES[over[0]]
-        problems.warn(place(path, structure, key), f"structure {shown(structure.title)} covers bytes {start} to {end},"
-                      f" over the partition table at {first} to {last} of disks with sectors of {over[0]} bytes",
-                      Warnings.TABLE_MAYBE)
+        first, last = tables[over[0]]
+        problems.warn(where, f"structure {shown(title)} covers bytes {start} to {end}, over the partition table at"
+                      f" {first} to {last} of disks with sectors of {over[0]} bytes", Warnings.TABLE_MAYBE)
 
 
 def _note_missing(problems: Problems, gadget: Gadget) -> None:

@@ -159,6 +159,11 @@ class Structure:
     legacy_mbr: bool = False  # written as `type: mbr`
 
     @property
+    def is_partition(self) -> bool:
+        """Whether the partition table has an entry for it."""
+        return self.type.in_table and self.role is not Role.MBR
+
+    @property
     def title(self) -> str:
         """The name, or the place in the document for a structure that has none."""
         return self.name or f"#{self.index}"

@@ -61,6 +61,9 @@ class KernelContents:
     files: Mapping[str, int] | None = None
 
 
+NOTHING_OFFERED = KernelContents(info=KernelInfo(), files={})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelReference:
     """`$kernel:dtbs/broadcom/`: asset `dtbs`, path `broadcom/`."""

@@ -17,26 +17,33 @@ from imagekit.digests import derived_uuid
 from imagekit.disk.fat_write import FatFile, FatPlan, plan_fat
 from imagekit.disk.verity import tree_size
 from imagekit.errors import PlanError
-from imagekit.gadget import FileContent, Filesystem, Gadget, Part, RawContent, Role
+from imagekit.gadget import FileContent, Filesystem, Gadget, Part, RawContent, Role, Structure
+from imagekit.gadget.content_check import KernelMismatch, resolve_reference
+from imagekit.gadget.content_files import landing_files, overlaps, raw_images
+from imagekit.packages.kernelyaml import NOTHING_OFFERED, KernelContents, is_reference
 from imagekit.plan.layout import Placement, VolumeLayout
 from imagekit.plan.resolve import Resolution, ResolvedPackage
 from imagekit.plan.seed import seed_files
+from imagekit.plan.tables import DiskTable, entry_at, plan_table
 from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageMember, PackageWrite, SeedFile, Write, Zeros
 from imagekit.units import iec
 
 KERNEL_IMAGE = "kernel.efi"
-KERNEL_SOURCE = "$kernel:"
 LOADERS_OWN = ("loader/entries/", "efi/linux/")  # whatever lies there is an entry (Boot Loader Specification)
 FIRST_VERSION = 1  # of the loader entries: the generation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Insides:
-    """What somebody who opened the packages found in them; `files` are the gadget's, by path."""
+    """What somebody who opened the packages found in them; `files` are the gadget's, by path.
+
+    `kernel` is what references are resolved against; its files need not be known for a gadget that has none.
+    """
 
     gadget: Gadget
     files: Mapping[str, bytes]
     kernel_image_size: int
+    kernel: KernelContents = NOTHING_OFFERED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +68,21 @@ class Contents:
         """The identifier of a thing in this image."""
         return derived_uuid(self.model_digest, *parts)
 
-    def partition_uuid(self, name: str) -> UUID:
-        """The unique GUID of the partition called `name`."""
-        declared = self.layout.named(name).structure.id
-        return UUID(declared) if declared else self.uuid(name)
+    @property
+    def table(self) -> DiskTable:
+        """The partition table; its identifiers are derived where the gadget declares none."""
+        return plan_table(self.layout, disk=self.uuid("disk", self.layout.volume.name), unique=self._unique)
+
+    def _unique(self, structure: Structure) -> UUID:
+        return UUID(structure.id) if structure.id else self.uuid(structure.name or f"#{structure.index}")
+
+    def partuuid(self, name: str) -> str:
+        """By which Linux finds the partition called `name`. Raises: PlanError: it is outside the table."""
+        entry = entry_at(self.table, self.layout.named(name).start)
+        if entry is None:
+            raise PlanError(f"cannot find structure {name!r} on a device: it is outside the partition table",
+                            hint="give it a partition type instead of bare")
+        return entry.id
 
 
 def fill(contents: Contents, placement: Placement) -> tuple[Write, ...]:
@@ -92,6 +110,9 @@ def fill(contents: Contents, placement: Placement) -> tuple[Write, ...]:
         return fat(contents, placement)
     if structure.filesystem is Filesystem.EXT4:
         return ext4(contents, placement)
+    if any(isinstance(content, FileContent) for content in structure.content):
+        raise PlanError(f"cannot fill structure {structure.title!r}: its filesystem is partial, so its files have"
+                        " nowhere to go", hint="give it a filesystem")
     return raw(contents, placement)
 
 
@@ -124,14 +145,12 @@ def signed_root(package: ResolvedPackage) -> str:
 def fat(contents: Contents, placement: Placement) -> tuple[Write, ...]:
     """A FAT file system: the gadget's files, and what its role adds."""
     structure = placement.structure
-    files: dict[str, bytes] = {}
-    for path, raw in gadget_files(contents, placement):
-        if path in files:
-            raise PlanError(f"cannot fill structure {structure.title!r}: two contents of the gadget become {path!r}")
+    files: dict[str, bytes | PackageMember] = {}
+    for path, source in gadget_files(contents, placement):
         if structure.role is Role.BOOT and path.lower().startswith(LOADERS_OWN):
             raise PlanError(f"cannot fill structure {structure.title!r}: the gadget's {path!r} would be offered by the"
                             " loader beside the slots", hint="imagekit alone says what boots")
-        files[path] = raw
+        files[path] = source  # the later of two counts, as snapd has it
     extra: dict[str, bytes | PackageMember | SeedFile] = {}
     if structure.role is Role.BOOT:
         extra = boot_files(contents)
@@ -183,7 +202,7 @@ def boot_files(contents: Contents) -> dict[str, bytes | PackageMember | SeedFile
     assert state_name is not None
     entry = LoaderEntry(
         slot=Slot.A, version=FIRST_VERSION, base_root=signed_root(contents.base),
-        kernel_root=signed_root(contents.kernel), state_partuuid=str(contents.partition_uuid(state_name)),
+        kernel_root=signed_root(contents.kernel), state_partuuid=contents.partuuid(state_name),
         cmdline=extension.cmdline,
     )
     return {
@@ -193,29 +212,44 @@ def boot_files(contents: Contents) -> dict[str, bytes | PackageMember | SeedFile
     }
 
 
-def gadget_files(contents: Contents, placement: Placement) -> Iterable[tuple[str, bytes]]:
+def check_references(contents: Contents) -> None:
+    """Raises: PlanError: with every reference to the kernel that it does not answer."""
+    problems = []
+    for placement in contents.layout.placements:
+        for content in placement.structure.content:
+            if isinstance(content, FileContent) and is_reference(content.source):
+                try:
+                    resolve_reference(content, contents.insides.kernel)
+                except KernelMismatch as error:
+                    problems.append(f"structure {placement.structure.title!r}: {error.message}")
+    if problems:
+        hint = f"{contents.kernel.file_name} and the gadget do not fit together: see its meta/kernel.yaml"
+        if len(problems) == 1:
+            raise PlanError(f"cannot fill {problems[0]}", hint=hint)
+        raise PlanError(f"cannot use {contents.kernel.file_name}: {len(problems)} references of the gadget have no"
+                        " answer", details=tuple(problems), hint=hint)
+
+
+def gadget_files(contents: Contents, placement: Placement) -> Iterable[tuple[str, bytes | PackageMember]]:
     """The files that gadget.yaml puts into a file system, by their path in it."""
     title = placement.structure.title
+    sizes = {path: len(raw) for path, raw in contents.insides.files.items()}
     for content in placement.structure.content:
         assert isinstance(content, FileContent)
-        if content.source.startswith(KERNEL_SOURCE) or content.unpack:
-            what = "assets of the kernel" if content.source.startswith(KERNEL_SOURCE) else "archives to unpack"
-            raise PlanError(f"cannot fill structure {title!r}: {content.source}: {what} are not supported yet")
-        target = content.target.lstrip("/")
-        if content.is_directory:
-            inside = {path: raw for path, raw in contents.insides.files.items() if path.startswith(content.source)}
-            if not inside:
-                raise PlanError(f"cannot fill structure {title!r}: the gadget has no files in {content.source}")
-            for path, raw in sorted(inside.items()):
-                yield _joined(target, path.removeprefix(content.source)), raw
-        else:
-            name = content.source.rpartition("/")[2]
-            path = _joined(target, name) if not target or target.endswith("/") else target
-            yield path, _gadget_file(contents, content.source, title)
-
-
-def _joined(folder: str, name: str) -> str:
-    return f"{folder.rstrip('/')}/{name}".lstrip("/")
+        if content.unpack:
+            raise PlanError(f"cannot fill structure {title!r}: {content.source}: archives to unpack are not supported"
+                            " yet")
+        if is_reference(content.source):
+            for found in resolve_reference(content, contents.insides.kernel):
+                yield found.target, PackageMember(package=contents.kernel.file_name, path=found.source, size=found.size)
+            continue
+        landed = landing_files(content.source, content.target, sizes)
+        if not landed and content.is_directory:
+            raise PlanError(f"cannot fill structure {title!r}: the gadget has no files in {content.source}")
+        if not landed:
+            _gadget_file(contents, content.source, title)
+        for found in landed:
+            yield found.target, contents.insides.files[found.source]
 
 
 def _gadget_file(contents: Contents, path: str, title: str) -> bytes:
@@ -238,25 +272,25 @@ def ext4(contents: Contents, placement: Placement) -> tuple[Write, ...]:
 
 
 def raw(contents: Contents, placement: Placement) -> tuple[Write, ...]:
-    """The images of a structure without a file system, each behind the one before unless it has an offset."""
-    writes: list[Literal] = []
-    taken = 0
-    for content in placement.structure.content:
-        assert isinstance(content, RawContent)
-        title = placement.structure.title
-        image = _gadget_file(contents, content.image, title)
-        start = taken if content.offset is None else content.offset
-        if content.unpack:
-            raise PlanError(f"cannot fill structure {title!r}: {content.image}: archives to unpack are not supported")
-        if content.size is not None and len(image) > content.size:
-            raise PlanError(f"cannot fill structure {title!r}: {content.image} has {len(image)} bytes, its declared"
-                            f" size is {content.size}")
-        if start < taken:
-            raise PlanError(f"cannot fill structure {title!r}: {content.image} at {start} overlaps the image before it")
-        taken = start + (content.size or len(image))
-        _must_fit(placement, taken, content.image)
-        writes.append(Literal(offset=placement.start + start, content=image, what=content.image))
-    return tuple(writes)
+    """The images of a structure without a file system, each behind the one before it unless it has an offset."""
+    title = placement.structure.title
+    images: dict[str, bytes] = {}
+    content = tuple(item for item in placement.structure.content if isinstance(item, RawContent))
+    for item in content:
+        if item.unpack:
+            raise PlanError(f"cannot fill structure {title!r}: {item.image}: archives to unpack are not supported")
+        images[item.image] = _gadget_file(contents, item.image, title)
+        if item.size is not None and len(images[item.image]) > item.size:
+            raise PlanError(f"cannot fill structure {title!r}: {item.image} has {len(images[item.image])} bytes, its"
+                            f" declared size is {item.size}")
+    places = raw_images(content, {path: len(found) for path, found in images.items()})
+    for place in places:
+        _must_fit(placement, place.end, place.image)
+    for place, before in overlaps(places):
+        raise PlanError(f"cannot fill structure {title!r}: {place.image} at {place.start} overlaps {before.image},"
+                        f" which ends at {before.end}")
+    return tuple(Literal(offset=placement.start + place.start, content=images[place.image], what=place.image)
+                 for place in sorted(places, key=lambda item: item.start) if images[place.image])
 
 
 def _must_fit(placement: Placement, needed: int, what: str) -> None:

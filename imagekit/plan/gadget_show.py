@@ -17,7 +17,7 @@ from imagekit.disk import gpt
 from imagekit.gadget import FileContent, Filesystem, Gadget, RawContent, Schema, SlotPart, Structure, Volume
 from imagekit.gadget.content_files import landing_files, raw_images
 from imagekit.packages.kernelyaml import is_reference
-from imagekit.plan.layout import VolumeLayout, lay_out
+from imagekit.plan.layout import VolumeLayout, entries_of, lay_out
 from imagekit.plan.spans import Room, Span, exact, rooms, span_text
 from imagekit.plan.svg import Drawn, DrawnVolume
 from imagekit.units import SECTOR
@@ -107,24 +107,18 @@ def show_gadget(gadget: Gadget, *, sector: int = SECTOR,
     return tuple(_volume(gadget, volume, sector, files) for volume in gadget.volumes)
 
 
-def entries_of(gadget: Gadget, volume: Volume) -> int:
-    """How many entries the partition table of a volume has: what x-imagekit says is about the bootloader's volume."""
-    wanted = gadget.extension.gpt_entries if gadget.extension is not None and volume.bootloader is not None else None
-    return gpt.ENTRIES if wanted is None else wanted
-
-
 def _volume(gadget: Gadget, volume: Volume, sector: int, files: Mapping[str, int] | None) -> ShownVolume:
     reason = _left_open(volume)
     layout = None if reason else lay_out(volume, sector=sector, entries=entries_of(gadget, volume))
     shown, number = [], 0
     for position, room in enumerate(rooms(volume)):
         structure = room.structure
-        number += structure.type.in_table
+        number += structure.is_partition
         place = layout.placements[position] if layout is not None else None
         held = gadget.extension.structures.get(structure.name) if gadget.extension is not None else None
         fixed = room.start if room.start is not None and room.start.fixed else None
         shown.append(ShownStructure(
-            structure=structure, room=room, number=number if structure.type.in_table else None, held=held,
+            structure=structure, room=room, number=number if structure.is_partition else None, held=held,
             start=place.start if place else fixed.least if fixed else None,
             size=place.size if place else structure.size if room.size.fixed else None,
             type=type_text(structure, volume.schema), contents=tuple(map(_content_text, structure.content)),

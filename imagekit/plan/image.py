@@ -7,20 +7,20 @@ Pure: equal input gives an equal `ImagePlan`, which leaves nothing to decide and
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from imagekit.assertions import Model
 from imagekit.digests import b64url
-from imagekit.disk.gpt import Partition, Table, encode
 from imagekit.errors import PlanError
 from imagekit.gadget import Part, Role, Schema, SlotPart
-from imagekit.plan.contents import Contents, Insides, fill
-from imagekit.plan.layout import Placement, VolumeLayout, lay_out
+from imagekit.plan.contents import Contents, Insides, check_references, fill
+from imagekit.plan.layout import Placement, VolumeLayout, entries_of, lay_out
 from imagekit.plan.resolve import Resolution
+from imagekit.plan.tables import DiskTable, TableEntry, disk_id, entry_at, table_writes
 from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageWrite, SeedFile, Write, Zeros
-from imagekit.units import SECTOR
 
 BACKEND = "systemd-boot"
 
@@ -30,7 +30,7 @@ class Planned:
     """One structure: where it lies, its entry in the table if it has one, and what is written into it."""
 
     placement: Placement
-    partition: Partition | None
+    entry: TableEntry | None
     held: SlotPart | None
     writes: tuple[Write, ...]
 
@@ -68,7 +68,7 @@ class ImagePlan:
 
     resolution: Resolution
     layout: VolumeLayout
-    table: Table
+    table: DiskTable
     structures: tuple[Planned, ...]
     writes: tuple[Write, ...]
     model_digest: str
@@ -101,52 +101,29 @@ def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime)
         raise PlanError(f"cannot plan an image of gadget {resolution.model.gadget.name!r}: it has {found}",
                         hint=f"images are built with {BACKEND}: see docs/reference/gadget-yaml.md")
     if volume.schema is not Schema.GPT:
-        raise PlanError(f"cannot plan volume {volume.name!r}: schema {volume.schema.value if volume.schema else 'none'}"
-                        " is not built yet", hint="use schema gpt")
-    layout = lay_out(volume)
+        schema = volume.schema.value if volume.schema is not None else "partial"
+        raise PlanError(f"cannot plan volume {volume.name!r}: its schema is {schema}, and slots are found by the"
+                        " names that only a GPT has",
+                        hint="use schema gpt; gpt-entries of x-imagekit makes room for boot code in front")
+    layout = lay_out(volume, entries=entries_of(insides.gadget, volume))
     for role in (Role.BOOT, Role.SEED, Role.DATA):
         layout.holding(role)
     digest = model_digest(resolution.model)
     contents = Contents(resolution=resolution, insides=insides, layout=layout, model_digest=digest,
                         timestamp=timestamp)
-    table = _table(contents)
-    entries = {partition.start: partition for partition in table.partitions}
+    check_references(contents)
+    table = contents.table
     structures = tuple(
-        Planned(placement=item, partition=entries.get(item.start), held=extension.structures.get(item.structure.name),
+        Planned(placement=item, entry=entry_at(table, item.start), held=extension.structures.get(item.structure.name),
                 writes=fill(contents, item))
         for item in layout.placements)
-    tables = [Literal(offset=offset, content=raw, what="partition table") for offset, raw in encode(table)]
     own = [write for item in structures for write in item.writes]
-    writes = _with_boot_code([*tables, *own, *_offset_writes(layout)])
+    writes = merged([*table_writes(layout, table), *own])
     return ImagePlan(resolution=resolution, layout=layout, table=table, structures=structures, writes=writes,
                      model_digest=digest, timestamp=timestamp)
 
 
-def _table(contents: Contents) -> Table:
-    volume = contents.layout.volume
-    partitions: list[Partition] = []
-    for item in contents.layout.placements:
-        if item.structure.type.guid is not None:
-            partitions.append(Partition(
-                index=len(partitions) + 1, name=item.structure.name, type_guid=item.structure.type.guid,
-                unique_guid=contents.partition_uuid(item.structure.name), start=item.start, end=item.end))
-    disk = contents.uuid("disk", volume.name)
-    return Table(disk_guid=disk, partitions=tuple(partitions), disk_size=contents.layout.disk_size)
-
-
-def _offset_writes(layout: VolumeLayout) -> list[Literal]:
-    """The 4 bytes that tell boot code where a structure starts, in sectors (`offset-write`)."""
-    result = []
-    for item in layout.placements:
-        write = item.structure.offset_write
-        if write is not None:
-            base = layout.named(write.relative_to).start if write.relative_to else 0
-            result.append(Literal(offset=base + write.offset, content=(item.start // SECTOR).to_bytes(4, "little"),
-                                  what=f"start of {item.structure.title}"))
-    return result
-
-
-def _with_boot_code(writes: list[Write]) -> tuple[Write, ...]:
+def merged(writes: Iterable[Write]) -> tuple[Write, ...]:
     """The writes, ascending, those within another one's literal merged into it: boot code into the first sector."""
     ordered: list[Write] = []
     for write in sorted(writes, key=lambda item: (item.offset, -item.length)):
@@ -156,8 +133,8 @@ def _with_boot_code(writes: list[Write]) -> tuple[Write, ...]:
                     and write.offset + write.length <= last.offset + last.length):
                 raise PlanError(f"cannot write {write.what} at {write.offset}: {last.what} lies there")
             at = write.offset - last.offset
-            merged = last.content[:at] + write.content + last.content[at + write.length:]
-            ordered[-1] = Literal(offset=last.offset, content=merged, what=last.what)
+            content = last.content[:at] + write.content + last.content[at + write.length:]
+            ordered[-1] = Literal(offset=last.offset, content=content, what=last.what)
         else:
             ordered.append(write)
     return tuple(ordered)
@@ -177,22 +154,21 @@ def as_json(plan: ImagePlan) -> dict[str, Any]:
         } for item in plan.resolution.packages],
         "validation-sets": [{"account-id": item.value.account_id, "name": item.value.name,
                              "sequence": item.value.sequence, "pinned": item.pinned} for item in plan.resolution.sets],
-        "disk": {"size": plan.disk_size, "sector": plan.table.sector, "guid": str(plan.table.disk_guid)},
+        "disk": {"size": plan.disk_size, "sector": plan.table.sector, "guid": disk_id(plan.table)},
         "structures": [_structure_json(item) for item in plan.structures],
         "writes": [_write_json(write) for write in plan.writes],
     }
 
 
 def _structure_json(item: Planned) -> dict[str, Any]:
-    structure, partition = item.placement.structure, item.partition
+    structure, entry = item.placement.structure, item.entry
     return {
         "name": structure.name, "start": item.placement.start, "size": item.placement.size,
         "role": structure.role.value if structure.role else None,
         "filesystem": structure.filesystem.value if structure.filesystem else None, "label": structure.label,
         "slot": item.held.slot if item.held else None, "part": item.held.part.value if item.held else None,
-        "partition": partition.index if partition else None,
-        "type": str(partition.type_guid) if partition else None,
-        "guid": str(partition.unique_guid) if partition else None,
+        "partition": entry.index if entry else None, "type": entry.type if entry else None,
+        "guid": entry.id if entry else None,
         "content": item.content, "used": item.used,
     }
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from imagekit.disk import gpt, mbr
 from imagekit.errors import PlanError
-from imagekit.gadget import Role, Schema, Structure, Volume
+from imagekit.gadget import Gadget, Role, Schema, Structure, Volume
 from imagekit.plan.spans import FIRST_IMPLIED
 from imagekit.units import MIB, SECTOR, align_up, iec
 
@@ -81,7 +81,13 @@ class VolumeLayout:
     @property
     def partitions(self) -> tuple[Placement, ...]:
         """The placements that the partition table has entries for, in its order."""
-        return tuple(item for item in self.placements if item.structure.type.in_table)
+        return tuple(item for item in self.placements if item.structure.is_partition)
+
+
+def entries_of(gadget: Gadget, volume: Volume) -> int:
+    """How many entries the GPT of a volume has: what x-imagekit says is about the bootloader's volume."""
+    wanted = gadget.extension.gpt_entries if gadget.extension is not None and volume.bootloader is not None else None
+    return gpt.ENTRIES if wanted is None else wanted
 
 
 def lay_out(volume: Volume, *, sector: int = SECTOR, entries: int = gpt.ENTRIES) -> VolumeLayout:
@@ -134,7 +140,7 @@ def _check_volume(volume: Volume, sector: int, entries: int) -> None:
     if not gpt.LEAST_ENTRIES <= entries <= gpt.ENTRIES:
         raise PlanError(f"{what}: a partition table of {entries} entries, allowed are {gpt.LEAST_ENTRIES} to"
                         f" {gpt.ENTRIES}")
-    count = sum(1 for structure in volume.structures if structure.type.in_table)
+    count = sum(1 for structure in volume.structures if structure.is_partition)
     limit, hint = ((mbr.ENTRIES, "use schema gpt") if volume.schema is Schema.MBR else
                    (entries, "raise gpt-entries of x-imagekit"))
     if count > limit:
@@ -159,7 +165,7 @@ def _check_table(volume: Volume, structure: Structure, start: int, end: int, *, 
         if start < high and end > low:
             raise PlanError(f"cannot place {title} at {start}: the partition table needs bytes {low} to {high}",
                             hint=_way_out(volume.schema, start, high))
-    if not structure.type.in_table:
+    if not structure.is_partition:
         return
     if start % sector or end % sector:
         raise PlanError(f"cannot place {title} at {start} to {end}: partitions begin and end at multiples of {sector}")

@@ -167,12 +167,15 @@ def _structure(item: Drawn, left: float, width: float, top: int, box: int, scale
 
 def _words(item: Drawn, left: float, width: float, box: int) -> list[str]:
     """Name, size and content, as far as the box has room."""
-    names = wrap(item.name, max(int((width - 14) / NAME_LETTER), 8))[:3]
+    names = wrap(item.name, max(int((width - 14) / NAME_LETTER), 10))[:4]
     lines = [_text("name", left + 8, box + 24 + 15 * number, line) for number, line in enumerate(names)]
     down = box + 41 + 15 * (len(names) - 1)
     lines.append(_text("small", left + 8, down, item.room or iec(item.size)))
     room = max(int((width - 14) / LETTER), 8)
-    for number, line in enumerate(wrap(item.content, room)[:5 - len(names)]):
+    words, most = wrap(item.content, room), 5 - len(names)
+    if len(words) > most:
+        words[most - 1] += " …"
+    for number, line in enumerate(words[:most]):
         lines.append(_text("small", left + 8, down + 21 + 14 * number, line))
     return lines
 

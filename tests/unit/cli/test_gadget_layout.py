@@ -137,3 +137,14 @@ def test_new_kernel_brings_its_assets(tmp_path: Path) -> None:
     wrong = run("gadget", "diff", one, one, "--kernel-new", kernel)
     assert wrong.exit_code == 3
     assert "true or false is needed" in wrong.stderr
+
+
+def test_check_holds_references_to_a_kernel_that_is_named(tmp_path: Path) -> None:
+    kernel = tmp_path / "kernel.yaml"
+    kernel.write_text("assets: {firmware: {update: true, content: [fw/]}}\n")
+    for gadget in (folder(tmp_path / "one"), tmp_path / "one" / "meta" / "gadget.yaml"):
+        assert run("gadget", "check", gadget).exit_code == 0
+        result = run("gadget", "check", gadget, "--kernel", kernel, "--json")
+        assert result.exit_code == 3
+        assert [problem["rule"] for problem in json.loads(result.stdout)["files"][0]["problems"]] == [
+            "content-kernel-unused", "content-kernel-asset"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +14,12 @@ from imagekit.assertions import Database, Header, Model, parse_model
 from imagekit.boot.entries import parse_entry
 from imagekit.disk.gpt import encode
 from imagekit.errors import PlanError, TrustError
+from imagekit.packages.kernelyaml import NOTHING_OFFERED, KernelAsset, KernelContents, KernelInfo
 from imagekit.plan.image import ImagePlan, as_json, plan_image
 from imagekit.plan.resolve import Resolution, resolve
-from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageWrite, Zeros
+from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageMember, PackageWrite, Zeros
 from imagekit.testing.documents import NOW, Brand
-from imagekit.testing.images import GADGET
+from imagekit.testing.images import BOOT_ASSETS, GADGET
 from imagekit.testing.plans import ROOTS, SIZES, available, brand_with, digest, insides
 from imagekit.units import MIB, iec
 
@@ -42,9 +44,9 @@ def as_text(plan: ImagePlan) -> str:
     model = plan.model
     lines = [f"image of {model.brand_id}/{model.model}, {iec(plan.disk_size)}, disk {plan.table.disk_guid}", ""]
     for item in plan.structures:
-        assert item.partition
-        lines.append(f"{item.partition.index} {item.placement.structure.name:<11} {iec(item.placement.size):>7}"
-                     f"  {item.partition.unique_guid}  {item.content}")
+        assert item.entry
+        lines.append(f"{item.entry.index} {item.placement.structure.name:<11} {iec(item.placement.size):>7}"
+                     f"  {item.entry.id}  {item.content}")
     lines.append("")
     for write in plan.writes:
         lines.append(f"{write.offset:>10} {write.length:>8}  {type(write).__name__:<12} {write.what}")
@@ -134,12 +136,10 @@ REFUSED = [
      " slots"),
     ("startup.nsh, target: /", "startup.nsh, target: EFI/Linux/other.efi",
      "cannot fill structure 'esp': the gadget's 'EFI/Linux/other.efi' would be offered by the loader beside the slots"),
-    ("startup.nsh, target: /", "startup.nsh, target: loader/loader.conf",
-     "cannot fill structure 'esp': two contents of the gadget become 'loader/loader.conf'"),
     ("size: 32M", "size: 2000000000G",
      "cannot lay out volume 'pc': it needs a disk of 2000000000.1 GiB, at most 1073741824 GiB are possible"),
     ("source: startup.nsh", "source: $kernel:dtbs/x.dtb",
-     "cannot fill structure 'esp': $kernel:dtbs/x.dtb: assets of the kernel are not supported yet"),
+     "cannot fill structure 'esp': the kernel has no asset 'dtbs': its kernel.yaml has none"),
     ("bootloader: systemd-boot", "bootloader: u-boot",
      "cannot plan an image of gadget 'pc': it has bootloader 'u-boot' in x-imagekit"),
 ]
@@ -260,3 +260,79 @@ def test_revision_signed_by_a_stranger_is_refused() -> None:
 def test_kinds_of_writes_are_all_there() -> None:
     kinds = {type(write) for write in planned().writes}
     assert kinds == {Literal, PackageWrite, Copy, MakeExt4, Zeros}
+
+
+DTBS = KernelContents(
+    info=KernelInfo(assets={"dtbs": KernelAsset(name="dtbs", update=True, content=("dtbs/",))}),
+    files={"dtbs/a.dtb": 700, "dtbs/deep/b.dtb": 900, "kernel.efi": MIB})
+
+
+def changed(gadget: str, *, kernel: KernelContents = NOTHING_OFFERED, **files: bytes) -> ImagePlan:
+    """The plan of another gadget, with more files in it, for a kernel with assets."""
+    resolution = resolved()
+    inside = replace(insides(gadget), files={**BOOT_ASSETS, **{f"{name}.img": raw for name, raw in files.items()}},
+                     kernel=kernel)
+    return plan_image(resolution, inside, timestamp=resolution.model.timestamp)
+
+
+def test_files_of_the_kernel_are_copied_out_of_it_to_where_the_gadget_says() -> None:
+    plan = changed(GADGET.replace("source: startup.nsh, target: /", "source: $kernel:dtbs/dtbs/, target: /dtb"),
+                   kernel=DTBS)
+    sources = [write.source for write in plan.structures[0].writes if isinstance(write, Copy)]
+    assert [(item.package, item.path, item.size) for item in sources if isinstance(item, PackageMember)][1:] == [
+        ("pc-kernel_1.snap", "dtbs/a.dtb", 700), ("pc-kernel_1.snap", "dtbs/deep/b.dtb", 900)]
+
+
+def test_all_references_without_an_answer_are_told_at_once() -> None:
+    gadget = GADGET.replace("source: startup.nsh", "source: $kernel:dtbs/qcom/").replace(
+        "source: loader.conf", "source: $kernel:firmware/x")
+    with pytest.raises(PlanError) as caught:
+        changed(gadget, kernel=DTBS)
+    assert caught.value.message == "cannot use pc-kernel_1.snap: 2 references of the gadget have no answer"
+    assert caught.value.details == (
+        "structure 'esp': the kernel has no asset 'firmware': its kernel.yaml has dtbs",
+        "structure 'esp': the kernel's asset 'dtbs' does not list 'qcom/': it has dtbs/")
+
+
+def test_later_of_two_contents_with_one_target_counts() -> None:
+    plan = planned(GADGET.replace("startup.nsh, target: /", "startup.nsh, target: loader/loader.conf"))
+    literals = [write.content for write in plan.structures[0].writes if isinstance(write, Literal)]
+    assert any(content.startswith(b"reset") for content in literals)
+    assert not any(content.startswith(b"timeout") for content in literals)
+
+
+SPL = """    structure:
+      - name: spl
+        type: bare
+        offset: 8192
+        size: 65536
+        content: [{image: late.img, offset: 4096}, {image: spl.img, offset: 0}]
+"""
+
+
+def test_boot_code_at_8_kib_is_written_behind_a_small_table() -> None:
+    gadget = GADGET.replace("    structure:\n", SPL).replace("x-imagekit:\n", "x-imagekit:\n  gpt-entries: 56\n")
+    plan = changed(gadget, spl=b"SPL" * 100, late=b"LATE")
+    literals = {write.offset: write for write in plan.writes if isinstance(write, Literal)}
+    assert literals[8192].content == b"SPL" * 100
+    assert literals[8192 + 4096].content == b"LATE"
+    assert literals[512].length == 8192 - 512
+    assert as_json(plan)["structures"][0]["content"] == "raw"
+    with pytest.raises(PlanError, match="the partition table needs bytes 512 to 17408"):
+        changed(GADGET.replace("    structure:\n", SPL), spl=b"SPL", late=b"")
+
+
+def test_mbr_disk_is_refused_as_slots_have_no_names_there() -> None:
+    gadget = re.sub(r"type: ([0-9A-F]{8}-)", r"type: 83,\1", GADGET)
+    with pytest.raises(PlanError) as caught:
+        changed(gadget.replace("bootloader: grub", "bootloader: grub\n    schema: mbr"))
+    assert caught.value.message == ("cannot plan volume 'pc': its schema is mbr, and slots are found by the names that"
+                                    " only a GPT has")
+
+
+def test_files_for_a_filesystem_that_the_device_chooses_are_refused() -> None:
+    gadget = GADGET.replace("    bootloader: grub\n", "    bootloader: grub\n    partial: [filesystem]\n").replace(
+        "size: 6M}", "size: 6M}\n      - {name: more, type: EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, size: 6M,"
+        " content: [{source: loader.conf, target: /}]}", 1)
+    with pytest.raises(PlanError, match="cannot fill structure 'more': its filesystem is partial"):
+        planned(gadget)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagekit.plan.svg import WIDTH, Drawn, box_widths, draw_layout, wrap
+from imagekit.plan.svg import WIDTH, Drawn, DrawnVolume, box_widths, draw_layout, draw_volumes, wrap
 from imagekit.units import MIB
 
 GOLDEN = Path(__file__).parent.parent.parent / "golden" / "layout.svg"
@@ -62,3 +63,39 @@ def test_wrapped_lines_fit_and_lose_no_letter(text: str, room: int) -> None:
     lines = wrap(text, room)
     assert all(0 < len(line) <= room for line in lines)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+def test_volumes_are_drawn_one_below_the_other_each_with_its_heading() -> None:
+    areas = replace(drawn("boot0", 0, 0), start=None, room="any")
+    root = ElementTree.fromstring(draw_volumes("board", "2 volumes", [
+        DrawnVolume(heading="the disk", disk_size=300 * MIB, structures=DISK[:2]),
+        DrawnVolume(heading="the boot areas", disk_size=None, structures=(areas,))]))
+    places = {text.text: float(text.get("y", "0")) for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert places["the disk"] < places["esp"] < places["the boot areas"] < places["boot0"] < places["any"]
+    assert float(root.get("height", "0")) > places["any"]
+
+
+def test_many_structures_take_several_rows_of_boxes_that_can_be_read() -> None:
+    many = [drawn(f"part-{number}", 1 + number, 1) for number in range(23)]
+    root = ElementTree.fromstring(draw_layout("board", "", 30 * MIB, many))
+    heights = {text.text: float(text.get("y", "0")) for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert heights["part-0"] == heights["part-9"] < heights["part-10"] < heights["part-22"]
+    widths = [float(item.get("width", "0")) for item in root.iter("{http://www.w3.org/2000/svg}rect")
+              if item.get("class") == "box" and item.get("rx")]
+    assert len(widths) == 23
+    assert min(widths) >= 92
+
+
+def test_long_name_is_folded_into_its_box() -> None:
+    root = ElementTree.fromstring(draw_layout("board", "", 300 * MIB, [
+        drawn("system-boot-state-of-the-board", 1, 1), drawn("large", 2, 200)]))
+    words = [text.text or "" for text in root.iter("{http://www.w3.org/2000/svg}text") if text.get("class") == "name"]
+    assert "".join(words) == "system-boot-state-of-the-boardlarge"
+    assert 2 <= len(words) - 1 <= 4
+
+
+def test_what_is_in_use_is_not_drawn_where_nobody_knows() -> None:
+    unknown = replace(drawn("one", 1, 100), used=None)
+    root = ElementTree.fromstring(draw_layout("board", "", 300 * MIB, [unknown]))
+    assert not [text for text in root.iter("{http://www.w3.org/2000/svg}text") if text.get("class") == "share"]
+    assert "share in use" not in "".join(root.itertext())
