@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from imagekit.assertions import Assertion, Database, Model, ModelSnap, decode_stream, parse_model
+from imagekit.assertions.types import PROVENANCE
 from imagekit.build.sign import VERITY_TYPES
 from imagekit.digests import b64url, sha3_384, short
 from imagekit.disk.verity import build_tree, salt_for, uuid_for
@@ -180,6 +181,11 @@ def check_identity(package: ResolvedPackage, info: SnapInfo, model: Model) -> No
         if found != wanted:
             raise PlanError(f"cannot use {package.file.path}: its snap.yaml says {what} {found!r}, the model says"
                             f" {wanted!r}")
+    signed = package.revision.provenance if package.revision is not None else info.provenance or PROVENANCE
+    if (info.provenance or PROVENANCE) != signed:
+        raise TrustError(f"cannot use {package.file.path}: its snap.yaml says provenance"
+                         f" {info.provenance or PROVENANCE!r}, it is signed under {signed!r}",
+                         hint="whoever signed it may not sign packages of that provenance")
     if not {"all", model.architecture} & set(info.architectures):
         raise PlanError(f"cannot use {package.file.path}: it is for {', '.join(info.architectures)}, the model for"
                         f" {model.architecture}")
