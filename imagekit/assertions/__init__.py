@@ -38,7 +38,6 @@ from imagekit.assertions.model import (
     SnapType,
     StorageSafety,
     allowed,
-    unbuildable,
 )
 from imagekit.assertions.model_reader import parse_model
 from imagekit.assertions.proof import AuthorityUnproven, Chain, Disbelief, Link, OutOfTime, UnknownKey
@@ -145,5 +144,4 @@ __all__ = [
     "parse_validation_set",
     "sign",
     "snap_id",
-    "unbuildable",
 ]

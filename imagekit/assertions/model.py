@@ -3,8 +3,8 @@
 Four kinds of device come out of two generations of headers: UC16 and UC18 name `gadget`, `kernel` and `required-snaps`;
 from UC20 on a list `snaps` names everything and a grade says how much of it must be signed. Both generations have
 classic models; a classic one with a kernel is hybrid: it boots as a core device does. Reading is in
-`imagekit.assertions.model_reader`. It allows what building an image cannot keep; `unbuildable` names that, so that
-nothing is promised and left out. Source: snapd's asserts/model.go (docs/reference/assertions.md, "Models").
+`imagekit.assertions.model_reader`. It allows what building an image cannot keep; `imagekit.plan.demands` names that,
+so that nothing is promised and left out. Source: snapd's asserts/model.go (docs/reference/assertions.md, "Models").
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from imagekit.assertions.headers import Header
-from imagekit.assertions.snaps import SERIES
 from imagekit.assertions.wire import Assertion
 from imagekit.errors import DocumentError
 
@@ -208,28 +206,3 @@ class Model:
         if not found:
             raise DocumentError(f"cannot use {self.assertion.label}: it names no {kind}")
         return found[0]
-
-
-def unbuildable(model: Model) -> tuple[str, ...]:
-    """What a model demands of an image that none of ours would have, for people."""
-    headers = model.assertion.headers
-    found = [f"{name}: a reserved header" for name in RESERVED if name in headers]
-    if model.series != SERIES:
-        found.append(f"series: {model.series!r} is not {SERIES!r}, the only one that is built")
-    if model.classic:
-        found.append("classic: not a device that boots its base")
-    if model.grade == Grade.SECURED:
-        found.append("grade: 'secured' demands encrypted storage, which is not made yet")
-    elif headers.get("storage-safety") == StorageSafety.ENCRYPTED:
-        found.append("storage-safety: storage is not encrypted yet")
-    for index, entry in enumerate(model.validation_sets):
-        if entry.mode == Enforcement.ENFORCE:
-            found.append(f"validation-sets[{index}].mode: 'enforce' is not kept yet")
-    for index, snap in enumerate(_maps(headers.get("snaps"))):
-        if "components" in snap:
-            found.append(f"snaps[{index}].components: not put into images yet")
-    return tuple(found)
-
-
-def _maps(value: Header | None) -> tuple[Mapping[str, Header], ...]:
-    return tuple(item for item in value if isinstance(item, Mapping)) if isinstance(value, tuple) else ()

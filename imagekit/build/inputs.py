@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from imagekit.assertions import Assertion, Database, Model, ModelSnap, SnapType, decode_stream, parse_model
+from imagekit.assertions.types import PROVENANCE
 from imagekit.build.package_tree import kernel_contents
 from imagekit.build.sign import VERITY_TYPES
 from imagekit.build.unsquash import open_package
@@ -181,9 +182,9 @@ def look_inside(resolution: Resolution) -> Insides:
     gadget, files = read_gadget(resolution.of(model.gadget))
     kernel = resolution.of(model.kernel)
     with Path(kernel.file.path).open("rb") as stream:
-        files = Erofs(stream, name=kernel.file_name)
-        size = files.stat(KERNEL_IMAGE).size
-        offered = kernel_contents(files, kernel.file_name) if refers_to_kernel(gadget) else NOTHING_OFFERED
+        tree = Erofs(stream, name=kernel.file_name)
+        size = tree.stat(KERNEL_IMAGE).size
+        offered = kernel_contents(tree, kernel.file_name) if refers_to_kernel(gadget) else NOTHING_OFFERED
     return Insides(gadget=gadget, files=files, kernel_image_size=size, kernel=offered)
 
 
@@ -208,6 +209,11 @@ def check_identity(package: ResolvedPackage, info: SnapInfo, model: Model) -> No
         if found != wanted:
             raise PlanError(f"cannot use {package.file.path}: its snap.yaml says {what} {found!r}, the model says"
                             f" {wanted!r}")
+    signed = package.revision.provenance if package.revision is not None else info.provenance or PROVENANCE
+    if (info.provenance or PROVENANCE) != signed:
+        raise TrustError(f"cannot use {package.file.path}: its snap.yaml says provenance"
+                         f" {info.provenance or PROVENANCE!r}, it is signed under {signed!r}",
+                         hint="whoever signed it may not sign packages of that provenance")
     if not {"all", model.architecture} & set(info.architectures):
         raise PlanError(f"cannot use {package.file.path}: it is for {', '.join(info.architectures)}, the model for"
                         f" {model.architecture}")

@@ -18,9 +18,16 @@ from typing import BinaryIO
 from imagekit.assertions.database import Database
 from imagekit.assertions.kinds import kind_of
 from imagekit.assertions.proof import AuthorityUnproven, Chain, Disbelief, UnknownKey
-from imagekit.assertions.types import SERIES, AccountKey, parse_snap_declaration, parse_snap_revision
+from imagekit.assertions.types import (
+    PROVENANCE,
+    SERIES,
+    AccountKey,
+    SnapRevision,
+    parse_snap_declaration,
+    parse_snap_revision,
+)
 from imagekit.assertions.wire import Assertion, decode_stream
-from imagekit.build.sign import PACKAGE_SUFFIX
+from imagekit.build.sign import PACKAGE_SUFFIX, read_package_info
 from imagekit.digests import sha3_384, short
 from imagekit.errors import DocumentError, HostError, ImagekitError, TrustError
 from imagekit.host.files import read_file, reason
@@ -205,7 +212,24 @@ def _verify_package(path: Path, database: Database, now: datetime) -> tuple[Asse
         raise TrustError(f"cannot believe {path}: it is signed as revision {revision.snap_revision} of {known_as!r}"
                          f" with {revision.snap_size} bytes, and has {size} bytes",
                          hint="give it back the name that it was signed with")
+    _check_provenance(path, revision)
     return assertion, chain
+
+
+def _check_provenance(path: Path, revision: SnapRevision) -> None:
+    """What the package says of its provenance is what it is signed under, as far as it can be looked into.
+
+    Raises:
+        TrustError: it says something else, so that whoever signed it may not have been entitled to.
+    """
+    try:
+        with path.open("rb") as stream:
+            found = read_package_info(stream, path)
+    except DocumentError:
+        return  # its bytes are the signed ones, whatever they are
+    if found is not None and (found[0].provenance or PROVENANCE) != revision.provenance:
+        raise TrustError(f"cannot believe {path}: its snap.yaml says provenance {found[0].provenance or PROVENANCE!r},"
+                         f" it is signed under {revision.provenance!r}")
 
 
 def _revision_of(path: Path, digest: str, database: Database, now: datetime) -> Chain:

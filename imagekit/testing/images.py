@@ -16,7 +16,7 @@ from pathlib import Path
 
 import zstandard
 
-from imagekit.assertions import Assertion, encode_stream
+from imagekit.assertions import Assertion, Header, encode_stream
 from imagekit.digests import sha3_384
 from imagekit.disk.verity import build_tree, salt_for, uuid_for
 from imagekit.testing.documents import Brand
@@ -161,7 +161,7 @@ class Workshop:
         self.write_trust()
         return self.model()
 
-    def model(self, name: str = "pc", **headers: str) -> Path:
+    def model(self, name: str = "pc", **headers: Header) -> Path:
         path = self.folder / f"{name}.model"
         self.write_assertions(path, self.brand.model(model=name, **headers))
         return path

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.assertions import encode_stream
+from imagekit.assertions import encode_stream, sign, snap_id
+from imagekit.assertions.wire import armor
 from imagekit.build.sign import authority_for, sign_file
 from imagekit.build.verify import Report, State, examine
+from imagekit.digests import sha3_384
 from imagekit.errors import DocumentError, HostError, TrustError
 from imagekit.host.trust import load_trust
-from imagekit.testing.documents import NOW, REAL, SIGNED, Brand, real
+from imagekit.testing.documents import NOW, REAL, SIGNED, Brand, VouchedBrand, real, signing_key
 
 KERNEL = Path(__file__).parent / "packages" / "small-kernel.erofs"
 
@@ -216,3 +218,47 @@ def test_what_hangs_on_a_changed_key_says_so(tmp_path: Path) -> None:
     assert [cause.text.partition(": ")[0] for cause in report.causes] == [
         f"account-key {real('valid-for-testing.account-key')[0].primary_key[0][:12]}",
         "the content was changed after it was signed"]
+
+
+def test_squashfs_package_is_verified_by_its_digest_like_any_other(tmp_path: Path, brand: Brand) -> None:
+    path = tmp_path / "app_7.snap"
+    path.write_bytes(b"hsqs" + bytes(5000))
+    sign_file(path, authority_for(brand.key, brand.roots, name="acme"), output=None, timestamp=SIGNED, now=NOW)
+    assert states(examine([path], brand.roots, now=NOW)) == [State.VERIFIED]
+    path.write_bytes(b"hsqs" + bytes(5001))
+    assert states(examine([path], brand.roots, now=NOW)) == [State.REFUSED]
+
+
+@pytest.mark.parametrize(("provenance", "state"), [("built-here", State.REFUSED), ("global-upload", State.VERIFIED)])
+def test_package_signed_under_a_provenance_that_it_does_not_have(tmp_path: Path, provenance: str, state: State) -> None:
+    store = Brand("store")
+    brand = VouchedBrand("acme", store=store)
+    path = shutil.copyfile(KERNEL, tmp_path / "small_3.snap")
+    declared = store.sign({
+        "type": "snap-declaration", "authority-id": "store", "series": "16", "snap-id": snap_id("acme", "small"),
+        "snap-name": "small", "publisher-id": "acme", "timestamp": "2026-01-01T00:00:00Z",
+        "revision-authority": ({"account-id": "acme", "provenance": ("built-here",)},)})
+    with path.open("rb") as stream:
+        digest = sha3_384(stream)
+    signer = store if provenance == "global-upload" else brand
+    signed = signer.sign({
+        "type": "snap-revision", "authority-id": signer.name, "snap-sha3-384": digest, "provenance": provenance,
+        "snap-id": snap_id("acme", "small"), "snap-revision": "3", "snap-size": str(path.stat().st_size),
+        "developer-id": "acme", "timestamp": "2026-01-01T00:00:00Z"})
+    path.with_suffix(".assert").write_bytes(encode_stream((*brand.vouched, declared, signed)))
+    report = examine([path], store.roots, now=NOW)
+    assert states(report) == [state]
+    if state is State.REFUSED:
+        assert "its snap.yaml says provenance 'global-upload'" in str(report.findings[0].cause)
+
+
+def test_request_is_told_apart_from_what_is_vouched_for(tmp_path: Path, brand: Brand) -> None:
+    public = signing_key("stranger").public
+    made = sign({"type": "serial-request", "brand-id": "acme", "model": "pc", "request-id": "r1",
+                 "device-key": armor(public.encode()).decode()}, key=signing_key("stranger"), created=SIGNED)
+    path = tmp_path / "x.serial-request"
+    path.write_bytes(made.encode())
+    report = examine([path], brand.roots, now=NOW)
+    assert states(report) == [State.SELF_SIGNED] and report.verified
+    path.write_bytes(made.encode().replace(b"request-id: r1", b"request-id: r2"))
+    assert states(examine([path], brand.roots, now=NOW)) == [State.REFUSED]
