@@ -24,9 +24,10 @@ BASES_WITHOUT_MODES = ("core", "core16", "core18")
 
 USERNAME = Form(re.compile(r"[a-z0-9][-a-z0-9._]*\Z"), "a user's name: a-z, 0-9, dot, hyphen and underscore,"
                 " a letter or digit first", AssertionRules.USER_NAME)
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
-_ADDRESS = rf"(?:{_ATOM}(?:\.{_ATOM})*|\"[^\"\\\x00-\x1f]+\")@(?:{_ATOM}(?:\.{_ATOM})*|\[[^\[\]\\\s]+\])"
-EMAIL = Form(re.compile(rf"\s*(?:{_ADDRESS}|(?:{_ATOM}|\"[^\"\\]*\"|[ .])*<{_ADDRESS}>)\s*\Z"),
+_LETTER = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]"
+_WORD = rf"{_LETTER}+(?:\.{_LETTER}+)*"
+_ADDRESS = rf"(?:{_WORD}|\"[^\"\\\x00-\x1f]+\")@(?:{_WORD}|\[[^\[\]\\\s]+\])"
+EMAIL = Form(re.compile(rf"(?=[^\n]{{3,320}}\Z) *(?:{_ADDRESS}|(?:{_LETTER}|[ .]|\"[^\"\\]*\")*<{_ADDRESS}>) *\Z"),
              "an email address, as in NAME@HOST", AssertionRules.USER_EMAIL)
 _HASH = re.compile(r"[a-zA-Z0-9./]+\Z")
 
