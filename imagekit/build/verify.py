@@ -27,12 +27,15 @@ from imagekit.assertions.types import (
     parse_snap_revision,
 )
 from imagekit.assertions.wire import Assertion, decode_stream
-from imagekit.build.sign import PACKAGE_SUFFIX, read_package_info
+from imagekit.build.sign import PACKAGE_SUFFIX
+from imagekit.build.unsquash import open_package
 from imagekit.digests import sha3_384, short
 from imagekit.errors import DocumentError, HostError, ImagekitError, TrustError
 from imagekit.host.files import read_file, reason
+from imagekit.host.tools import LocalTools
 from imagekit.host.trust import MAX_FILE
 from imagekit.keys import PublicKey
+from imagekit.packages.package import read_info
 from imagekit.packages.snapyaml import parse_file_name
 
 STDIN = Path("-")
@@ -223,12 +226,12 @@ def _check_provenance(path: Path, revision: SnapRevision) -> None:
         TrustError: it says something else, so that whoever signed it may not have been entitled to.
     """
     try:
-        with path.open("rb") as stream:
-            found = read_package_info(stream, path)
+        with open_package(path, name=str(path), tools=LocalTools()) as package:
+            said = read_info(package).provenance or PROVENANCE
     except DocumentError:
         return  # its bytes are the signed ones, whatever they are
-    if found is not None and (found[0].provenance or PROVENANCE) != revision.provenance:
-        raise TrustError(f"cannot believe {path}: its snap.yaml says provenance {found[0].provenance or PROVENANCE!r},"
+    if said != revision.provenance:
+        raise TrustError(f"cannot believe {path}: its snap.yaml says provenance {said!r},"
                          f" it is signed under {revision.provenance!r}")
 
 
