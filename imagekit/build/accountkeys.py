@@ -10,15 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from imagekit.assertions.accounts import AccountKeyRequest, parse_account_key_request
 from imagekit.assertions.database import Database
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.headers import Header
 from imagekit.assertions.signing import sign, sign_account, sign_account_key
 from imagekit.assertions.types import AccountKey, parse_account_key
-from imagekit.assertions.wire import Assertion
+from imagekit.assertions.wire import Assertion, armor, decode_one, unarmor
 from imagekit.build.sign import Authority
 from imagekit.errors import UsageError
-from imagekit.keys import PublicKey, Signer
+from imagekit.keys import PublicKey, Signer, verify_signature
 
 _SET_BY_SIGNING = ("sign-key-sha3-384", "body-length")
 
@@ -64,6 +65,30 @@ def vouch(public: PublicKey, by: Authority, *, account_id: str, name: str, since
     database.add(signed)
     database.verify(signed, now=now)
     return Vouched(account=account, account_key=parse_account_key(signed))
+
+
+def request(key: Signer, *, account_id: str, name: str, since: datetime, until: datetime | None) -> Assertion:
+    """Ask for an account-key: whoever vouches sees that the private part is at hand, and never gets it."""
+    check_period(since, until)
+    headers: dict[str, Header] = {
+        "type": "account-key-request", "public-key-sha3-384": key.public.key_id, "account-id": account_id,
+        "name": name, "since": format_time(since)}
+    if until is not None:
+        headers["until"] = format_time(until)
+    return sign(headers, key=key, created=since, body=armor(key.public.encode()))
+
+
+def read_request(raw: bytes, *, name: str) -> AccountKeyRequest:
+    """Read what `request` made, elsewhere.
+
+    Raises:
+        DocumentError: it is none.
+        TrustError: it was not signed by the key that it is about.
+    """
+    assertion = decode_one(raw, name=name)
+    asked = parse_account_key_request(assertion)
+    verify_signature(asked.key, assertion.content, unarmor(assertion.signature, what=f"signature of {name}"))
+    return asked
 
 
 def revise(current: AccountKey, by: Authority, *, until: datetime | None, created: datetime,

@@ -10,14 +10,14 @@ import click
 
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.types import AccountKey
-from imagekit.assertions.wire import Assertion
-from imagekit.build.accountkeys import make_root, revise, vouch
+from imagekit.assertions.wire import Assertion, encode_stream
+from imagekit.build.accountkeys import Vouched, make_root, read_request, request, revise, vouch
 from imagekit.build.sign import Authority, authority_for
 from imagekit.cli.chain import validity
 from imagekit.cli.keyring import (
+    account_key_json,
     checked_account,
     complete_key,
-    described,
     keyring,
     open_authority,
     owners,
@@ -31,14 +31,16 @@ from imagekit.cli.output import emit_json, say, short_path, warn, write
 from imagekit.digests import short
 from imagekit.errors import TrustError, UsageError
 from imagekit.host.clock import SystemClock
-from imagekit.host.files import write_atomic
+from imagekit.host.files import read_file, write_atomic
 from imagekit.host.folders import default_trust_dir
 from imagekit.host.keyring import StoredKey, encode_public_pem
-from imagekit.host.trust import replace_account_key, signing_time, store_root
+from imagekit.host.trust import MAX_FILE, replace_account_key, signing_time, store_root
 
 
 @click.command(name="vouch")
-@click.argument("name", shell_complete=complete_key)
+@click.argument("name", required=False, shell_complete=complete_key)
+@click.option("--request", "request_file", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Vouch for the key of this account-key-request instead.")
 @click.option("--brand", metavar="ACCOUNT_ID", help="Whose key it is.  [default: NAME, or that of --by]")
 @click.option("--by", "by", metavar="KEY", shell_complete=complete_key,
               help="The root that vouches for it.  [default: itself]")
@@ -46,30 +48,59 @@ from imagekit.host.trust import replace_account_key, signing_time, store_root
 @time_option("--until", "When it ends.  [default: never]")
 @passphrase_option
 @trust_option
+@output_option
 @json_option
-def vouch_key(name: str, brand: str | None, by: str | None, since: datetime | None, until: datetime | None,
-              passphrase_file: Path | None, trust: tuple[Path, ...], as_json: bool) -> None:
-    """Say whose a key is that was imported or added.
+def vouch_key(name: str | None, request_file: Path | None, brand: str | None, by: str | None, since: datetime | None,
+              until: datetime | None, passphrase_file: Path | None, trust: tuple[Path, ...], output: Path | None,
+              as_json: bool) -> None:
+    """Say whose a key is that was imported or added, or that somebody else has.
 
     Your own folder of trust gets its account-key, and the account if nobody has said who that is: signed by the key
-    itself, which makes it a root of trust, or with --by by a root that you have.
+    itself, which makes it a root of trust, or with --by by a root that you have. With -o they go into that file.
     """
-    clock = SystemClock()
+    if (name is None) == (request_file is None):
+        raise UsageError("cannot vouch for a key without knowing which", hint="name one of your keys, or --request")
+    start = since or signing_time(SystemClock())
+    if request_file is not None:
+        made = _vouch_for_request(request_file, brand, by, since, until, passphrase_file, trust)
+    else:
+        assert name is not None
+        made = _vouch_for_own(name, brand, by, start, until, passphrase_file, trust)
+    if output is not None:
+        write_atomic(output, encode_stream(made.assertions))
+        path = output
+    else:
+        path = store_root(default_trust_dir(), account=made.account, account_key=made.account_key.assertion)[-1]
+    _tell(made.account_key, path, as_json=as_json)
+
+
+def _vouch_for_own(name: str, brand: str | None, by: str | None, since: datetime, until: datetime | None,
+                   passphrase_file: Path | None, trust: tuple[Path, ...]) -> Vouched:
     stored = keyring().stored(name)
     if (owner := owners(trust).get(stored.public.key_id)) is not None:
         raise UsageError(f"cannot vouch for key {name!r}: an account-key says already that it is {owner.account_id}'s",
                          hint=f"to change its end: imagekit key renew {name}")
-    start = since or signing_time(clock)
     if by is None:
         account_id = checked_account(brand or name)
         key = keyring().load(name, passphrase=passphrase_from(passphrase_file, name=name))
-        made = make_root(key, account_id=account_id, name=name, since=start, until=until)
-    else:
-        root = open_authority(by, passphrase_file, trust)
-        account_id = checked_account(brand or root.account_id)
-        made = vouch(stored.public, root, account_id=account_id, name=name, since=start, until=until, now=clock.now())
-    written = store_root(default_trust_dir(), account=made.account, account_key=made.account_key.assertion)
-    _tell(stored, made.account_key, written[-1], as_json=as_json)
+        return make_root(key, account_id=account_id, name=name, since=since, until=until)
+    root = open_authority(by, passphrase_file, trust)
+    return vouch(stored.public, root, account_id=checked_account(brand or root.account_id), name=name, since=since,
+                 until=until, now=SystemClock().now())
+
+
+def _vouch_for_request(path: Path, brand: str | None, by: str | None, since: datetime | None, until: datetime | None,
+                       passphrase_file: Path | None, trust: tuple[Path, ...]) -> Vouched:
+    if by is None:
+        raise UsageError(f"cannot vouch for {path}: only a root can", hint="name yours with --by")
+    asked = read_request(read_file(path, limit=MAX_FILE), name=str(path))
+    root = open_authority(by, passphrase_file, trust)
+    account_id = checked_account(brand or root.account_id)
+    if asked.account_id != account_id:
+        raise TrustError(f"cannot vouch for {path}: it asks for a key of {asked.account_id!r}, not of {account_id!r}",
+                         hint=f"if that is right: --brand {asked.account_id}")
+    return vouch(asked.key, root, account_id=account_id, name=asked.name, since=since or asked.since,
+                 until=until or asked.until, now=SystemClock().now())
 
 
 @click.command()
@@ -123,7 +154,7 @@ def _change_end(name: str, until: datetime | None, passphrase_file: Path | None,
     else:
         path = output / f"{name}.account-key" if output.is_dir() else output
         write_atomic(path, revised.assertion.encode())
-    _tell(stored, revised, path, as_json=as_json)
+    _tell(revised, path, as_json=as_json)
     if until is not None and not as_json:
         say(f"from {format_time(until)} on, nothing that key {name} has signed is believed by whoever has this file")
 
@@ -140,39 +171,53 @@ def _voucher(current: AccountKey, passphrase_file: Path | None, trust: tuple[Pat
                      hint="ask whoever has that key for a further revision of the account-key")
 
 
-def _tell(stored: StoredKey, owner: AccountKey, path: Path, *, as_json: bool) -> None:
+def _tell(owner: AccountKey, path: Path, *, as_json: bool) -> None:
     if as_json:
-        emit_json({**described(stored, owner), "result": str(path)})
+        emit_json({**account_key_json(owner), "key_id": owner.key_id, "result": str(path)})
         return
     write(str(path))
     revision = f", revision {owner.assertion.revision}" if owner.assertion.revision else ""
-    say(f"key {stored.name} is {owner.account_id}'s, {validity(owner)}{revision}: {short_path(path)}")
+    say(f"key {owner.name or short(owner.key_id)} is {owner.account_id}'s, {validity(owner)}{revision}:"
+        f" {short_path(path)}")
 
 
 @click.command()
 @click.argument("name", shell_complete=complete_key)
-@click.option("--public", is_flag=True, help="Print the public key in PEM instead.")
-@click.option("--private", is_flag=True, help="Print the private key instead, as it is stored.")
+@click.option("--public", "form", flag_value="public", help="Print the public key in PEM instead.")
+@click.option("--request", "form", flag_value="request",
+              help="Print a request for an account-key instead, for whoever shall vouch for the key.")
+@click.option("--private", "form", flag_value="private", help="Print the private key instead, as it is stored.")
+@click.option("--brand", metavar="ACCOUNT_ID", help="Whose key it shall be, in a request.  [default: NAME]")
+@time_option("--until", "When it shall end, in a request.  [default: never]")
 @click.option("--yes", is_flag=True, help="Do not ask before the private key is printed.")
+@passphrase_option
 @trust_option
 @output_option
-def export(name: str, public: bool, private: bool, yes: bool, trust: tuple[Path, ...], output: Path | None) -> None:
+def export(name: str, form: str | None, brand: str | None, until: datetime | None, yes: bool,
+           passphrase_file: Path | None, trust: tuple[Path, ...], output: Path | None) -> None:
     """Print the account-key assertion of a key: its public part, signed."""
     keys = keyring()
-    if public and private:
-        raise UsageError("cannot export both parts at once", hint="name one of --public and --private")
     stored = keys.stored(name)
-    if private:
+    if form != "request" and (brand is not None or until is not None):
+        raise UsageError("cannot use --brand and --until here: they belong to --request")
+    if form == "private":
         pem = keys.export_private(name)
         warn(f"this is the private key {name}{'' if stored.encrypted else ', without a passphrase'}:"
              " whoever has it signs in your name")
         if not yes and sys.stdin.isatty():
             click.confirm("Print it?", abort=True, err=True)
         _deliver(pem, output, mode=0o600)
-    elif public:
-        _deliver(encode_public_pem(stored.public), output, mode=0o644)
+        return
+    if form == "public":
+        content = encode_public_pem(stored.public)
+    elif form == "request":
+        key = keys.load(name, passphrase=passphrase_from(passphrase_file, name=name))
+        asked = request(key, account_id=checked_account(brand or name), name=name, until=until,
+                        since=signing_time(SystemClock()))
+        content = asked.encode()
     else:
-        _deliver(_account_key(stored, trust).encode(), output, mode=0o644)
+        content = _account_key(stored, trust).encode()
+    _deliver(content, output, mode=0o644)
 
 
 def _account_key(stored: StoredKey, trust: tuple[Path, ...]) -> Assertion:

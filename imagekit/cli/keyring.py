@@ -126,10 +126,11 @@ def described(stored: StoredKey, owner: AccountKey | None) -> dict[str, object]:
     program = stored.program and {"argv": list(stored.program.argv), "timeout_s": stored.program.timeout_s}
     return {"name": stored.name, "kind": stored.kind.value, "key_id": stored.public.key_id,
             "bits": stored.public.bits, "passphrase": stored.encrypted, "file": str(stored.path), "program": program,
-            "account_keys": [_owner(owner)] if owner else []}
+            "account_keys": [account_key_json(owner)] if owner else []}
 
 
-def _owner(owner: AccountKey) -> dict[str, object]:
+def account_key_json(owner: AccountKey) -> dict[str, object]:
+    """Whose a key is, in JSON (docs/reference/keys.md)."""
     return {"account_id": owner.account_id, "name": owner.name, "since": format_time(owner.since),
             "until": format_time(owner.until) if owner.until else None, "self_signed": owner.self_signed,
             "revision": owner.assertion.revision, "sign_key": owner.assertion.key_id}

@@ -61,9 +61,31 @@ def export(key: PrivateKey, seal: Seal | None = None, *, user_id: str = "test-on
 
 
 def public_export(key: PrivateKey, *, created: int = CREATED) -> bytes:
-    """The public key packet alone, as gpgv takes it in a keyring."""
-    body = bytes((4,)) + created.to_bytes(4, "big") + b"\x01" + encode_mpi(key.public.n) + encode_mpi(key.public.e)
-    return encode_packet(6, body)
+    """The public key packet alone."""
+    return encode_packet(6, _public_body(key, created))
+
+
+def certified_export(key: PrivateKey, user_id: str, *, created: int = CREATED) -> bytes:
+    """What gpgv takes as a keyring: the key, a user id, and the key's own signature over both (RFC 4880, 5.2.4)."""
+    body, name = _public_body(key, created), user_id.encode()
+    hashed = b"\x05\x02" + created.to_bytes(4, "big") + b"\x02\x1b\x03"  # creation time; certifies and signs
+    head = b"\x04\x13\x01\x0a" + len(hashed).to_bytes(2, "big") + hashed
+    signed = b"\x99" + len(body).to_bytes(2, "big") + body + b"\xb4" + len(name).to_bytes(4, "big") + name
+    digest = hashlib.sha512(signed + head + b"\x04\xff" + len(head).to_bytes(4, "big")).digest()
+    number = int.from_bytes(key.sign_digest(digest, what=user_id), "big")
+    issuer = b"\x00\x0a\x09\x10" + fingerprint(key, created=created)[-8:]
+    return (encode_packet(6, body) + encode_packet(13, name)
+            + encode_packet(2, head + issuer + digest[:2] + encode_mpi(number)))
+
+
+def fingerprint(key: PrivateKey, *, created: int = CREATED) -> bytes:
+    """20 bytes (RFC 4880, 12.2)."""
+    body = _public_body(key, created)
+    return hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).digest()
+
+
+def _public_body(key: PrivateKey, created: int) -> bytes:
+    return b"\x04" + created.to_bytes(4, "big") + b"\x01" + encode_mpi(key.public.n) + encode_mpi(key.public.e)
 
 
 def _derive(seal: Seal, size: int) -> bytes:

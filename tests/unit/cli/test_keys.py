@@ -204,7 +204,7 @@ def test_end_of_a_key_goes_into_a_file_for_others(run: Run, acme: str, tmp_path:
     before = (home / "trust" / "acme.account-key").read_bytes()
     told = json.loads(run("key", "renew", acme, "--until", "2031-01-01T00:00:00Z", "-o", "new.account-key",
                           "--json").stdout)
-    assert told["result"] == "new.account-key" and told["account_keys"][0]["revision"] == 1
+    assert told["result"] == "new.account-key" and told["revision"] == 1
     assert (home / "trust" / "acme.account-key").read_bytes() == before
     key = parse_account_key(decode_one((tmp_path / "new.account-key").read_bytes(), name="x"))
     assert key.until is not None and key.until.year == 2031
@@ -243,7 +243,11 @@ def test_brand_under_a_root_gets_its_account_too(run: Run, acme: str, home: Path
     (("key", "create", "n", "--by", "absent"), 2, "there is acme"),
     (("key", "add", "n", "--signer", "no-such-program", "--public", "p"), 3, "not a public key"),
     (("key", "import", "p", "--name", "n", "--key-id", "x"), 2, "only an export of GnuPG's"),
-    (("key", "export", "acme", "--public", "--private"), 2, "both parts"),
+    (("key", "export", "acme", "--public", "--brand", "x"), 2, "belong to --request"),
+    (("key", "vouch"), 2, "without knowing which"),
+    (("key", "vouch", "acme", "--request", "p"), 2, "without knowing which"),
+    (("key", "vouch", "--request", "p"), 2, "only a root can"),
+    (("key", "vouch", "--request", "p", "--by", "acme"), 3, "no blank line"),
 ])
 def test_misuse_is_told_with_its_exit_code(
         run: Run, acme: str, tmp_path: Path, args: tuple[str, ...], code: int, text: str) -> None:
@@ -254,6 +258,37 @@ def test_misuse_is_told_with_its_exit_code(
 def test_key_that_nobody_vouches_for_has_no_end_to_change(run: Run) -> None:
     run("key", "import", GNUPG / "TEST-ONLY-plain.asc", "--name", "old")
     assert "no account-key in your folders" in run("key", "expire", "old", code=4).stderr
+
+
+def test_key_made_elsewhere_is_vouched_for_on_its_request(
+        run: Run, acme: str, home: Path, tmp_path: Path) -> None:
+    """The key is made on another machine; what goes to and fro is public."""
+    there = {"XDG_DATA_HOME": str(tmp_path / "there")}
+    run("key", "import", GNUPG / "TEST-ONLY-plain.asc", "--name", "factory", **there)
+    run("key", "export", "factory", "--request", "--brand", "acme", "--until", "2041-01-01T00:00:00Z", "-o", "request",
+        **there)
+    assert "PRIVATE" not in (tmp_path / "request").read_text()
+    refused = run("key", "vouch", "--request", "request", "--by", acme, "--brand", "other", code=4)
+    assert "it asks for a key of 'acme', not of 'other'" in refused.stderr
+    told = json.loads(run("key", "vouch", "--request", "request", "--by", acme, "-o", "answer.account-key",
+                          "--json").stdout)
+    assert (told["account_id"], told["name"], told["until"]) == ("acme", "factory", "2041-01-01T00:00:00Z")
+    assert not (home / "trust" / "factory.account-key").exists()
+    trust = tmp_path / "there" / "imagekit" / "trust"
+    trust.mkdir()
+    for path in (tmp_path / "answer.account-key", home / "trust" / "acme.account-key"):
+        (trust / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "pc.yaml").write_text(MODEL)
+    run("sign", "pc.yaml", "-k", "factory", **there)
+    assert ": verified (" in run("verify", "pc.model").stdout
+
+
+def test_request_that_another_key_signed_is_refused(run: Run, acme: str, tmp_path: Path) -> None:
+    run("key", "export", acme, "--request", "-o", "request")
+    raw = (tmp_path / "request").read_bytes()
+    (tmp_path / "request").write_bytes(raw.replace(b"account-id: acme", b"account-id: evil"))
+    refused = run("key", "vouch", "--request", "request", "--by", acme, "--brand", "evil", code=4)
+    assert "changed after it was signed" in refused.stderr
 
 
 def test_public_part_is_exported_for_others(run: Run, acme: str, hsm: str) -> None:
