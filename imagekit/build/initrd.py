@@ -23,7 +23,8 @@ from imagekit.packages.cpio import CHARACTER, DIRECTORY, LINK, CpioEntry, encode
 from imagekit.packages.elf import decode_needs
 
 HERE = Path(__file__).parent / "initrd"
-LIBRARY_FOLDERS = ("usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/lib")
+LIBRARY_FOLDERS = ("usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib/arm-linux-gnueabihf", "usr/lib64",
+                   "usr/lib")
 FOLDERS = ("dev", "proc", "run", "sys", "sysroot")
 LEVEL = 19
 
@@ -146,6 +147,19 @@ def parse_module_list(text: str, *, name: str) -> Groups:
         groups[-1][1].append(ListedModule(name=normal(module[1]), optional=bool(module[2]),
                                           parameters=tuple(words[1:])))
     return tuple((group, tuple(members)) for group, members in groups)
+
+
+def replace_groups(groups: Groups, others: Sequence[tuple[str, Sequence[str]]], *, name: str) -> Groups:
+    """`groups` with those of `others`, given as lines, in their place; `name` is the recipe's.
+
+    Raises:
+        DocumentError: a line is not one of modules.txt, or `groups` has no such group.
+    """
+    text = "".join(f"[{group}]\n" + "".join(f"{line}\n" for line in lines) for group, lines in others)
+    replaced = dict(parse_module_list(text, name=f"{name}: initrd"))
+    if unknown := sorted(replaced.keys() - dict(groups).keys()):
+        raise DocumentError(f"cannot make the initrd of {name}: its list of modules has no group {unknown[0]!r}")
+    return tuple((group, replaced.get(group, members)) for group, members in groups)
 
 
 def normal(name: str) -> str:

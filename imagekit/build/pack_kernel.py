@@ -1,9 +1,12 @@
-"""Kernel packages: a unified kernel image and the modules that belong to it.
+"""Kernel packages: the kernel in the form that its loader takes, and the modules that belong to it.
 
-Decides the content of a package of type `kernel`: `kernel.efi` (vmlinuz, initrd, `.osrel`, `.uname`, and no command
-line: root hashes and options come from the slot's loader entry), `modules/<uname>/` with every module decompressed, or
-an update of a few of them could not be small, and `firmware/`. The initrd is `imagekit.build.initrd`'s. A recipe with a
-list of modules gets those, by name or by path under `kernel/`, and all that they need.
+Decides the content of a package of type `kernel`. For UEFI that is `kernel.efi` (vmlinuz, initrd, `.osrel`, `.uname`,
+and no command line: root hashes and options come from the slot's loader entry); for U-Boot and the Raspberry Pi's
+firmware `Image` or `zImage`, `initrd` and `dtbs/`. Then `modules/<uname>/` with every module decompressed, or an update
+of a few of them could not be small, and `firmware/`. The initrd is `imagekit.build.initrd`'s. A recipe with a list of
+modules gets those, by name or by path under `kernel/`, and all that they need. Sources: Linux
+Documentation/arch/arm64/booting.rst (the header of `Image`), Documentation/arch/arm/booting.rst; Devicetree
+Specification 5.2 (header).
 """
 
 from __future__ import annotations
@@ -19,10 +22,13 @@ from imagekit.build import initrd
 from imagekit.build.tree import Tree, file, folder
 from imagekit.errors import DocumentError, PlanError
 from imagekit.host.ports import Tools
-from imagekit.packages.recipe import Recipe
+from imagekit.packages.recipe import APART, Recipe
 from imagekit.packages.uki import decode_uki
 
 STUBS = {"amd64": "usr/lib/systemd/boot/efi/linuxx64.efi.stub", "arm64": "usr/lib/systemd/boot/efi/linuxaa64.efi.stub"}
+# What U-Boot's booti and bootz take: its name, and what tells it at which offset.
+IMAGES = {"arm64": ("Image", 0x38, b"ARM\x64"), "armhf": ("zImage", 0x24, b"\x18\x28\x6f\x01")}
+DEVICE_TREE = b"\xd0\x0d\xfe\xed"
 KEPT = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
 
 
@@ -39,11 +45,15 @@ def kernel_tree(recipe: Recipe, *, version: str, root: Path, boot_root: Path, sc
         _depmod(tools, scratch, release)
     dependencies = initrd.parse_dependencies((target / "modules.dep").read_text())
     listed = initrd.HERE / "modules.txt"
-    groups = initrd.parse_module_list(listed.read_text(), name=str(listed))
+    groups = initrd.replace_groups(initrd.parse_module_list(listed.read_text(), name=str(listed)), recipe.initrd,
+                                   name=recipe.name)
     plan = initrd.plan_loading(groups, dependencies, builtin)
     ramdisk = initrd.encode_initrd(boot_root, target, plan, init=(initrd.HERE / "init").read_bytes())
-    tree = Tree([folder("firmware"), file("kernel.efi", _uki(recipe, version, release, image, ramdisk, boot_root,
-                                                            scratch, tools))])
+    tree = Tree([folder("firmware")])
+    if recipe.image == APART:
+        add_apart(tree, recipe, image, ramdisk, root / "usr/lib" / f"linux-image-{release}")
+    else:
+        tree.add(file("kernel.efi", _uki(recipe, version, release, image, ramdisk, boot_root, scratch, tools)))
     for path in sorted(target.rglob("*")):
         if path.is_file():
             tree.add(file(f"modules/{release}/{path.relative_to(target)}", path))
@@ -58,6 +68,29 @@ def _find_kernel(recipe: Recipe, root: Path) -> tuple[str, Path]:
     if not (root / "usr/lib/modules" / release).is_dir():
         raise PlanError(f"cannot pack {recipe.name}: its parts have no modules for {release}")
     return release, images[0]
+
+
+def add_apart(tree: Tree, recipe: Recipe, image: Path, ramdisk: bytes, device_trees: Path) -> None:
+    """The kernel, its initrd and the device trees that the recipe names, as files of their own.
+
+    Raises:
+        PlanError: the kernel is not of the form that the loader takes, or there is no such device tree.
+    """
+    name, offset, magic = IMAGES[recipe.architecture]
+    content = image.read_bytes()
+    if content[offset:offset + len(magic)] != magic:
+        raise PlanError(f"cannot pack {recipe.name}: its kernel is no {name} of {recipe.architecture}")
+    tree.add(file(name, content))
+    tree.add(file("initrd", ramdisk))
+    known = {str(path.relative_to(device_trees)): path for path in sorted(device_trees.rglob("*.dtb"))}
+    for pattern in recipe.device_trees:
+        hits = [path for path in known if names_path(pattern, path)]
+        if not hits:
+            raise PlanError(f"cannot pack {recipe.name}: the kernel has no device tree {pattern}")
+        for path in hits:
+            if known[path].read_bytes()[:4] != DEVICE_TREE:
+                raise PlanError(f"cannot pack {recipe.name}: {path} is no device tree")
+            tree.add(file(f"dtbs/{path}", known[path]))
 
 
 def _decompress(source: Path, target: Path) -> None:
@@ -118,7 +151,12 @@ def names_module(pattern: str, path: str) -> bool:
         return inside.startswith(pattern)
     if "/" not in pattern:
         return fnmatchcase(initrd.module_name(path), initrd.normal(pattern))
-    wanted, parts = pattern.split("/"), inside.split("/")
+    return names_path(pattern, inside)
+
+
+def names_path(pattern: str, path: str) -> bool:
+    """Whether `path` is as long as `pattern` and each name in it fits."""
+    wanted, parts = pattern.split("/"), path.split("/")
     return len(wanted) == len(parts) and all(map(fnmatchcase, parts, wanted))
 
 

@@ -25,7 +25,7 @@ from imagekit.host.tools import LocalTools
 from imagekit.host.trust import default_trust_dir, load_trust
 from imagekit.qemu.console import clean
 from imagekit.qemu.expectation import read_expectation
-from imagekit.qemu.machine import load_machine, machine_folders, machine_names
+from imagekit.qemu.machine import load_machine, machine_folders, machine_names, machine_of
 from imagekit.qemu.phases import Phase
 from imagekit.qemu.record import record_boot
 from imagekit.qemu.session import Acceleration, Outcome, Wish, choose, run_boot
@@ -48,9 +48,9 @@ def complete_machine(_ctx: click.Context, _param: click.Parameter, incomplete: s
 
 @click.command()
 @click.argument("image", metavar="IMAGE", type=click.Path(path_type=Path))
-@click.option("--machine", "machine_name", metavar="NAME", default="pc", show_default=True,
-              shell_complete=complete_machine,
-              help="A machine of qemu/, of your own (machines/ in the config folder), or the path of a .yaml file.")
+@click.option("--machine", "machine_name", metavar="NAME", shell_complete=complete_machine,
+              help="A machine of qemu/, of your own (machines/ in the config folder), or the path of a .yaml file."
+              "  [default: the one that is called as the image's gadget]")
 @click.option("--deadline", metavar="SECONDS", type=click.FloatRange(min=1, max=86400), default=DEADLINE_S,
               show_default=True, help="Not healthy by then is not healthy.")
 @click.option("--accel", type=click.Choice([wish.value for wish in Wish]), default=Wish.AUTO.value, show_default=True,
@@ -61,15 +61,18 @@ def complete_machine(_ctx: click.Context, _param: click.Parameter, incomplete: s
 @click.option("--keep", is_flag=True, help="Keep the disk that the guest wrote to, and say where it is.")
 @trust_option
 @json_option
-def boot(image: Path, machine_name: str, deadline: float, accel: str, console: bool, transcript: Path | None,
+def boot(image: Path, machine_name: str | None, deadline: float, accel: str, console: bool, transcript: Path | None,
          keep: bool, trust: tuple[Path, ...], as_json: bool) -> None:
     """Boot an IMAGE in QEMU and tell whether it is healthy.
 
     Exit 0 only when the guest itself reports healthy over its health port, repeats a number that only this boot was
     given, and runs the kernel and base that the image's signed model asks for; otherwise 7. The image is not changed.
     """
-    machine = load_machine(machine_name, machine_folders())
+    if machine_name is not None:
+        load_machine(machine_name, machine_folders())  # a name that is wrong is told before the image is read
     expectation = expectation_of(image, trust)
+    machine = machine_of(machine_name, machine_folders(), gadget=expectation.gadget,
+                         architecture=expectation.architecture)
     tools = LocalTools()
     acceleration = choose(tools, machine, Wish(accel), cache=default_cache_folder(os.environ))
     detail(f"{acceleration.accelerator.value}: {acceleration.reason}")

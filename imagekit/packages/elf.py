@@ -1,8 +1,8 @@
 """What an ELF program needs to start: its machine, its loader and its libraries.
 
-Decodes the few tables that say so, of 64-bit little-endian files, and nothing else; the machine, of every file. Source:
-System V ABI, chapters 4 (object files) and 5 (program loading): the ELF header, program headers PT_LOAD, PT_DYNAMIC,
-PT_INTERP; entries DT_NEEDED, DT_STRTAB.
+Decodes the few tables that say so, of little-endian files of 64 or 32 bits, and nothing else; the machine, of every
+file. Source: System V ABI, chapters 4 (object files) and 5 (program loading): the ELF header, program headers PT_LOAD,
+PT_DYNAMIC, PT_INTERP; entries DT_NEEDED, DT_STRTAB.
 """
 
 from __future__ import annotations
@@ -12,9 +12,23 @@ from dataclasses import dataclass
 
 from imagekit.errors import DocumentError
 
-_HEADER = struct.Struct("<4sBBB9xHHIQQQIHHHHHH")
-_PROGRAM = struct.Struct("<IIQQQQQQ")
-_DYNAMIC = struct.Struct("<qQ")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Width:
+    """The tables of one width: their layouts, and which fields of a program header are offset, address and size."""
+
+    header: struct.Struct
+    program: struct.Struct
+    dynamic: struct.Struct
+    fields: tuple[int, int, int]
+
+
+_WIDTHS = {
+    1: _Width(header=struct.Struct("<4sBBB9xHHIIIIIHHHHHH"), program=struct.Struct("<8I"),
+              dynamic=struct.Struct("<iI"), fields=(1, 2, 4)),
+    2: _Width(header=struct.Struct("<4sBBB9xHHIQQQIHHHHHH"), program=struct.Struct("<IIQQQQQQ"),
+              dynamic=struct.Struct("<qQ"), fields=(2, 3, 5)),
+}
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 DT_NULL, DT_NEEDED, DT_STRTAB = 0, 1, 5
 
@@ -50,18 +64,21 @@ def decode_needs(content: bytes, *, name: str) -> Needs:
 
 
 def _decode(content: bytes, name: str) -> Needs:
-    if content[:4] != b"\x7fELF" or content[4:6] != b"\x02\x01":
-        raise DocumentError(f"cannot read {name}: not a 64-bit little-endian ELF file")
-    header = _HEADER.unpack_from(content)
+    width = _WIDTHS.get(content[4]) if content[:4] == b"\x7fELF" and content[5:6] == b"\x01" else None
+    if width is None:
+        raise DocumentError(f"cannot read {name}: not a little-endian ELF file of 64 or 32 bits")
+    header = width.header.unpack_from(content)
     offset, size, count = header[8], header[12], header[13]
-    programs = [_PROGRAM.unpack_from(content, offset + number * size) for number in range(count)]
-    loads = [(item[3], item[2], item[5]) for item in programs if item[0] == PT_LOAD]
+    rows = [width.program.unpack_from(content, offset + number * size) for number in range(count)]
+    programs = [(row[0], *(row[field] for field in width.fields)) for row in rows]
+    loads = [(address, start, length) for kind, start, address, length in programs if kind == PT_LOAD]
     interpreter, libraries = None, []
-    for kind, _, start, _, _, length, _, _ in programs:
+    for kind, start, _, length in programs:
         if kind == PT_INTERP:
             interpreter = content[start:start + length].rstrip(b"\0").decode()
         elif kind == PT_DYNAMIC:
-            entries = [_DYNAMIC.unpack_from(content, at) for at in range(start, start + length, _DYNAMIC.size)]
+            entries = [width.dynamic.unpack_from(content, at)
+                       for at in range(start, start + length, width.dynamic.size)]
             strings = next((_file_offset(value, loads) for tag, value in entries if tag == DT_STRTAB), 0)
             for tag, value in entries:
                 if tag == DT_NULL:

@@ -16,11 +16,15 @@ from imagekit.packages.snapyaml import NAME_PATTERN, VERSION_PATTERN
 from imagekit.schema import Problems, Source, check_shape
 
 KERNEL, BASE, GADGET, PARTS = "kernel", "base", "gadget", "parts"
+UNIFIED, APART = "unified", "apart"  # the forms of a kernel: one file for UEFI, or several for another loader
 MAX_REVISION = 1 << 31
 
 _PATH = r"^(?!/)(?!.*(^|/)\.\.?(/|$))[^\x00-\x1f]+$"
 _NAMES = {"type": "array", "items": {"type": "string", "pattern": r"^[a-z0-9?][a-z0-9+.-]+$"}, "uniqueItems": True}
 _GLOBS = {"type": "array", "items": {"type": "string", "pattern": r"^[^/\x00-\x1f][^\x00-\x1f]*$"}, "uniqueItems": True}
+
+_MODULES = {"type": "array", "uniqueItems": True,  # as a line of build/initrd/modules.txt
+            "items": {"type": "string", "pattern": r"^[A-Za-z0-9_-]+\??( [A-Za-z0-9_]+=[^\s\"'#]*)*$"}}
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -40,6 +44,10 @@ SCHEMA: dict[str, Any] = {
         "alone": _NAMES,
         "keep": _GLOBS,
         "modules": {"oneOf": [{"const": "all"}, {**_GLOBS, "minItems": 1}]},
+        "image": {"enum": [UNIFIED, APART]},
+        "device-trees": {**_GLOBS, "minItems": 1},
+        "initrd": {"type": "object", "additionalProperties": False,
+                   "properties": {"watchdog": _MODULES, "storage": {**_MODULES, "minItems": 1}}},
         "drop": _GLOBS,
         "files": {"type": "array", "items": {
             "type": "object", "additionalProperties": False, "required": ["from", "to"],
@@ -51,7 +59,7 @@ SCHEMA: dict[str, Any] = {
 OWN = ("name", "architecture", "revision", "like")  # never taken over from another recipe
 VERSIONS = ("version", "version-of")  # one of them takes the place of either
 
-ONLY_IN = {"modules": KERNEL, "drop": BASE, "files": GADGET}
+ONLY_IN = {"modules": KERNEL, "image": KERNEL, "device-trees": KERNEL, "initrd": KERNEL, "drop": BASE, "files": GADGET}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +73,10 @@ class CopiedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a package is made of. `modules` is None where all of them are carried."""
+    """What a package is made of. `modules` is None where all of them are carried.
+
+    `initrd` replaces groups of the initrd's list of modules: name of the group, its lines.
+    """
 
     name: str
     type: str
@@ -80,6 +91,9 @@ class Recipe:
     alone: tuple[str, ...]  # without
     keep: tuple[str, ...]  # which of the packages found are wanted; empty: all
     modules: tuple[str, ...] | None
+    image: str
+    device_trees: tuple[str, ...]
+    initrd: tuple[tuple[str, tuple[str, ...]], ...]
     drop: tuple[str, ...]
     files: tuple[CopiedFile, ...]
 
@@ -140,6 +154,8 @@ def parse_recipe(source: Source) -> Recipe:
         version=value.get("version"), version_of=value.get("version-of"), revision=value.get("revision", 0),
         parts=tuple(value.get("parts", ())), alone=tuple(value.get("alone", ())), keep=tuple(value.get("keep", ())),
         modules=None if modules == "all" else tuple(modules),
+        image=value.get("image", UNIFIED), device_trees=tuple(value.get("device-trees", ())),
+        initrd=tuple((group, tuple(lines)) for group, lines in value.get("initrd", {}).items()),
         drop=tuple(value.get("drop", ())),
         files=tuple(CopiedFile(source=item["from"], target=item["to"], part=item.get("part"))
                     for item in value.get("files", ())))
@@ -149,6 +165,14 @@ def _check_meaning(value: dict[str, Any], problems: Problems) -> None:
     for key, kind in ONLY_IN.items():
         if key in value and value["type"] != kind:
             problems.add((key,), f"only a {kind} has this, the type here is {value['type']}")
+    if value["type"] == KERNEL:
+        apart, architecture = value.get("image", UNIFIED) == APART, value["architecture"]
+        if apart and architecture == "amd64":
+            problems.add(("image",), "amd64 has no loader that takes a kernel apart; leave it out")
+        if not apart and architecture == "armhf":
+            problems.add(("image",), "armhf kernels are packed apart: image: apart")
+        if not apart and "device-trees" in value:
+            problems.add(("device-trees",), "a unified image has none: its firmware brings one, or image: apart")
     if value["type"] == PARTS:
         for key in ("version", "version-of", "revision"):
             if key in value:

@@ -61,7 +61,8 @@ def read_expectation(stream: BinaryIO, *, name: str, trusted: Iterable[Assertion
                   for snap in (model.kernel, model.base_snap) for revision in revisions
                   if revision.snap_id == snap.snap_id and revision.verity_root)
     return Expectation(model=f"{model.brand_id}/{model.model}", kernel=kernel, base=base, slot=slot,
-                       known=(*known, *loose.values()))
+                       known=(*known, *loose.values()), gadget=model.gadget.name if model.gadget else "",
+                       architecture=model.architecture)
 
 
 def _seed(stream: BinaryIO, image: DiskImage, name: str) -> FatVolume:

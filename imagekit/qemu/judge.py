@@ -34,11 +34,16 @@ class Package:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """What the model asks for. `slot` None: either; `known`: whatever else is signed, to name a wrong root."""
+    """What the model asks for. `slot` None: either; `known`: whatever else is signed, to name a wrong root.
+
+    `gadget` and `architecture` say which machine the image is for.
+    """
 
     model: str
     kernel: Package
     base: Package
+    gadget: str = ""
+    architecture: str = ""
     slot: str | None = "a"
     known: tuple[Package, ...] = field(default=(), repr=False)
 

@@ -150,6 +150,28 @@ def load_machine(name: str, folders: Sequence[Path]) -> Machine:
                      hint=f"machines: {known or 'none found'}; or give the path of a .yaml file")
 
 
+def machine_of(name: str | None, folders: Sequence[Path], *, gadget: str, architecture: str) -> Machine:
+    """The machine to boot an image on: the one called `name`, or else the one that is called as the image's gadget.
+
+    Raises:
+        UsageError: there is none, or it is of another architecture than the image.
+        DocumentError: its file is wrong.
+    """
+    if name is None and gadget not in machine_names(folders):
+        raise UsageError(f"cannot boot the image: no machine is called {gadget!r} as its gadget is",
+                         hint=f"name one: --machine NAME; {_of_architecture(architecture, folders)}")
+    machine = load_machine(name or gadget, folders)
+    if architecture and machine.architecture != architecture:
+        raise UsageError(f"cannot boot the image on machine {machine.name!r}: it is {machine.architecture}, the image"
+                         f" is for {architecture}", hint=_of_architecture(architecture, folders))
+    return machine
+
+
+def _of_architecture(architecture: str, folders: Sequence[Path]) -> str:
+    fitting = [name for name in machine_names(folders) if load_machine(name, folders).architecture == architecture]
+    return f"machines for {architecture}: {', '.join(fitting) or 'none found'}"
+
+
 def machine_names(folders: Sequence[Path]) -> tuple[str, ...]:
     """The machines in these folders, by name."""
     return tuple(sorted({path.stem for folder in folders for path in folder.glob("*.yaml")}))

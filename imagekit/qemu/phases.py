@@ -50,7 +50,7 @@ _HINTS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 _STUCK: Mapping[Phase, str] = {
     Phase.FIRMWARE: "the firmware printed nothing about a boot loader: is there an ESP with EFI/BOOT on the disk?",
-    Phase.LOADER: "no sign of a kernel: look at loader/entries on the ESP, and whether the kernel has console=ttyS0",
+    Phase.LOADER: "no sign of a kernel: look at loader/entries on the ESP, and at the console= of the kernel",
     Phase.KERNEL: "the kernel started and its initrd did not",
     Phase.INITRD: "the initrd did not hand over: its last line names the step",
     Phase.SYSTEMD: "systemd started and the health service did not report: look on with --console",

@@ -32,7 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("imagekit", "devices in QEMU")
     group.addoption("--imagekit-image", metavar="PATH", default=os.environ.get("IMAGEKIT_IMAGE"),
                     help="the image that `device` boots (IMAGEKIT_IMAGE)")
-    group.addoption("--imagekit-machine", metavar="NAME", default="pc", help="a machine of qemu/, or a .yaml file")
+    group.addoption("--imagekit-machine", metavar="NAME",
+                    help="a machine of qemu/, or a .yaml file; else the one that is called as the image's gadget")
     group.addoption("--imagekit-accel", choices=("auto", "tcg", "kvm"),
                     default=os.environ.get("IMAGEKIT_ACCEL", "auto"),
                     help="auto: KVM where it proved itself (IMAGEKIT_ACCEL)")
@@ -113,17 +114,18 @@ def _device(request: pytest.FixtureRequest, image: Path, transcript: Path, trust
     from imagekit.host.trust import load_trust
     from imagekit.qemu.device import Device
     from imagekit.qemu.expectation import read_expectation
-    from imagekit.qemu.machine import load_machine, machine_folders
+    from imagekit.qemu.machine import machine_folders, machine_of
     from imagekit.qemu.session import Wish, choose
 
     def setting(given: Any, name: str, option: str) -> Any:
         return given or _marked(request, name) or request.config.getoption(option)
 
     tools = LocalTools()
-    hardware = load_machine(setting(machine, "machine", "--imagekit-machine"), machine_folders())
-    chosen = choose(tools, hardware, Wish(setting(accel, "accel", "--imagekit-accel")),
-                    cache=default_cache_folder(os.environ))
     with image.open("rb") as stream:
         expectation = read_expectation(stream, name=str(image), trusted=load_trust(trust), now=SystemClock().now())
+    hardware = machine_of(setting(machine, "machine", "--imagekit-machine"), machine_folders(),
+                          gadget=expectation.gadget, architecture=expectation.architecture)
+    chosen = choose(tools, hardware, Wish(setting(accel, "accel", "--imagekit-accel")),
+                    cache=default_cache_folder(os.environ))
     return Device(image, tools=tools, machine=hardware, accelerator=chosen.accelerator, expectation=expectation,
                   transcript=transcript, deadline_s=setting(deadline_s, "deadline_s", "--imagekit-deadline"))

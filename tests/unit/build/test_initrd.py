@@ -14,6 +14,7 @@ from imagekit.build.initrd import (
     parse_dependencies,
     parse_module_list,
     plan_loading,
+    replace_groups,
 )
 from imagekit.errors import DocumentError, PlanError
 
@@ -64,3 +65,16 @@ def test_every_file_system_that_init_mounts_is_a_module_of_the_core() -> None:
 
 def test_names_are_spelled_as_the_kernel_does() -> None:
     assert module_name("kernel/arch/x86/crypto/sha256-ssse3.ko.xz") == "sha256_ssse3"
+
+
+def test_recipe_replaces_whole_groups_and_leaves_the_others() -> None:
+    groups = parse_module_list("[core]\nerofs\n[storage]\nnvme\nahci\n", name="m")
+    replaced = replace_groups(groups, [("storage", ("sdhci-iproc?", "mmc use=1"))], name="pi-kernel")
+    assert replaced[0] == groups[0]
+    assert [(module.name, module.optional, module.parameters) for module in replaced[1][1]] == [
+        ("sdhci_iproc", True, ()), ("mmc", False, ("use=1",))]
+
+
+def test_recipe_that_replaces_a_group_that_is_not_there_is_refused() -> None:
+    with pytest.raises(DocumentError, match="cannot make the initrd of pi-kernel: its list of modules has no group"):
+        replace_groups(parse_module_list("[core]\nerofs\n", name="m"), [("storage", ("a",))], name="pi-kernel")

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from imagekit.build.pack import _deliver, encode_packages
 from imagekit.build.pack_base import OVERLAY, PACKAGE, add_overlay, drop, keep_root, settle, take_root
 from imagekit.build.pack_gadget import gadget_tree
-from imagekit.build.pack_kernel import names_module
+from imagekit.build.pack_kernel import add_apart, names_module
 from imagekit.build.recipes import GADGETS, LOCK, load_lock, load_recipe, project_recipes
 from imagekit.build.tree import Tree, content_of, file, folder, symlink
 from imagekit.cli.main import main
@@ -139,6 +139,33 @@ def test_overlay_of_the_project_fits_its_own_manifest() -> None:
     ("drivers/net/*.ko", "kernel/drivers/net/phy/x.ko", False)])
 def test_module_patterns(pattern: str, path: str, meant: bool) -> None:
     assert names_module(pattern, path) is meant
+
+
+def apart(tmp_path: Path, *, image: bytes = bytes(0x38) + b"ARM\x64", pattern: str = "broadcom/*.dtb") -> Tree:
+    trees = tmp_path / "trees"
+    (trees / "broadcom").mkdir(parents=True)
+    (trees / "broadcom/pi.dtb").write_bytes(b"\xd0\x0d\xfe\xed tree")
+    (trees / "broken.dtb").write_bytes(b"no tree")
+    (tmp_path / "vmlinuz").write_bytes(image)
+    recipe = replace(load_recipe("pi-kernel").recipe, device_trees=(pattern,))
+    tree = Tree()
+    add_apart(tree, recipe, tmp_path / "vmlinuz", b"ramdisk", trees)
+    return tree
+
+
+def test_kernel_apart_is_image_initrd_and_the_named_device_trees(tmp_path: Path) -> None:
+    tree = apart(tmp_path)
+    assert tree.paths() == ["Image", "dtbs", "dtbs/broadcom", "dtbs/broadcom/pi.dtb", "initrd"]
+
+
+@pytest.mark.parametrize(("image", "pattern", "reason"), [
+    (b"\x1f\x8b compressed" + bytes(64), "broadcom/*.dtb", "its kernel is no Image of arm64"),
+    (bytes(0x38) + b"ARM\x64", "*.dtb", "broken.dtb is no device tree"),
+    (bytes(0x38) + b"ARM\x64", "broadcom/toaster.dtb", "the kernel has no device tree broadcom/toaster.dtb")])
+def test_kernel_apart_that_its_loader_could_not_use_is_refused(tmp_path: Path, image: bytes, pattern: str,
+                                                              reason: str) -> None:
+    with pytest.raises(PlanError, match=reason):
+        apart(tmp_path, image=image, pattern=pattern)
 
 
 def test_gadget_takes_its_files_from_beside_the_recipe_and_from_parts(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from imagekit.build.recipes import load_recipe
 from imagekit.errors import DocumentError
-from imagekit.packages.recipe import CopiedFile, Recipe, liked, parse_recipe, take_over
+from imagekit.packages.recipe import APART, UNIFIED, CopiedFile, Recipe, liked, parse_recipe, take_over
 from imagekit.schema import load_yaml
 
 HEAD = "suite: trixie\narchitecture: amd64\n"
@@ -24,6 +24,14 @@ def test_kernel_carries_all_modules_unless_it_lists_some() -> None:
     assert parse(KERNEL).modules is None
     assert parse(KERNEL + "modules: all\n").modules is None
     assert parse(KERNEL + "modules: [ext4, fs/nls/]\n").modules == ("ext4", "fs/nls/")
+
+
+def test_kernel_for_another_loader_than_uefi_comes_apart_with_its_device_trees() -> None:
+    assert (parse(KERNEL).image, parse(KERNEL).initrd) == (UNIFIED, ())
+    recipe = parse(KERNEL.replace("amd64", "arm64") + "image: apart\ndevice-trees: [a/*.dtb]\n"
+                   "initrd: {storage: [mmc, 'softdog soft_margin=60']}\n")
+    assert (recipe.image, recipe.device_trees) == (APART, ("a/*.dtb",))
+    assert recipe.initrd == (("storage", ("mmc", "softdog soft_margin=60")),)
 
 
 def test_gadget_names_its_files() -> None:
@@ -49,6 +57,13 @@ def test_wants_change_with_everything_that_the_lock_answers() -> None:
     (KERNEL.replace("amd64", "z80"), "architecture: 'z80' is not one of"),
     (KERNEL + "drop: [usr]\n", r"r\.yaml:8: drop: only a base has this"),
     (GADGET + "modules: [ext4]\n", "modules: only a kernel has this"),
+    (GADGET + "image: apart\n", "image: only a kernel has this"),
+    (KERNEL + "image: apart\n", "image: amd64 has no loader that takes a kernel apart"),
+    (KERNEL.replace("amd64", "armhf"), "image: armhf kernels are packed apart"),
+    (KERNEL + "device-trees: [a.dtb]\n", "device-trees: a unified image has none"),
+    (KERNEL + "initrd: {core: [ext4]}\n", r"r\.yaml:8: initrd\.core: there is no such key"),
+    (KERNEL + "initrd: {storage: []}\n", r"initrd\.storage: "),
+    (KERNEL + "initrd: {storage: ['nvme; reboot']}\n", r"initrd\.storage\[0\]: "),
     (GADGET + "files: [{from: ../a, to: b}]\n", r"files\[0\]\.from"),
     (GADGET + "files: [{from: a, to: /b}]\n", r"files\[0\]\.to"),
     (GADGET + "files: [{from: a, to: b}, {from: c, to: b}]\n", r"files\[1\]\.to: b is filled twice"),

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from imagekit.errors import DocumentError, HostError, UsageError
-from imagekit.qemu.machine import Accelerator, Wiring, command_line, find_firmware, load_machine, parse_machine
+from imagekit.qemu.machine import (
+    MACHINES,
+    Accelerator,
+    Wiring,
+    command_line,
+    find_firmware,
+    load_machine,
+    machine_of,
+    parse_machine,
+)
 from imagekit.schema import load_yaml
 
 FOLDER = Path(__file__).parents[3] / "qemu"
@@ -55,7 +64,7 @@ def test_health_port_and_console_are_inherited_sockets() -> None:
 def test_unknown_machine_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(UsageError) as caught:
         load_machine("px", [FOLDER])
-    assert "pc, pc-ahci, pc-nvme" in (caught.value.hint or "")
+    assert "arm64-uefi, pc, pc-ahci, pc-nvme" in (caught.value.hint or "")
 
 
 def test_machine_by_path_of_a_yaml_file(tmp_path: Path) -> None:
@@ -86,3 +95,20 @@ def test_missing_firmware_names_the_package(tmp_path: Path) -> None:
     with pytest.raises(HostError) as caught:
         find_firmware(machine)
     assert "ovmf" in (caught.value.hint or "")
+
+
+def test_machine_is_the_one_that_is_called_as_the_gadget() -> None:
+    assert machine_of(None, [MACHINES], gadget="arm64-uefi", architecture="arm64").name == "arm64-uefi"
+    assert machine_of("pc-nvme", [MACHINES], gadget="pc", architecture="amd64").name == "pc-nvme"
+
+
+def test_image_whose_gadget_no_machine_is_called_after_needs_a_name() -> None:
+    with pytest.raises(UsageError, match="no machine is called 'toaster'") as caught:
+        machine_of(None, [MACHINES], gadget="toaster", architecture="arm64")
+    assert "machines for arm64: arm64-uefi" in str(caught.value.hint)
+    assert machine_of("pc", [MACHINES], gadget="toaster", architecture="amd64").name == "pc"
+
+
+def test_machine_of_another_architecture_than_the_image_is_refused() -> None:
+    with pytest.raises(UsageError, match="'pc': it is amd64, the image is for arm64"):
+        machine_of("pc", [MACHINES], gadget="arm64-uefi", architecture="arm64")
