@@ -213,13 +213,15 @@ def faults(c: Context) -> None:
          env={"IMAGEKIT_FAULTS": "all"})
 
 
-@task(help={"cases": "mutated documents of each kind to compare", "seed": "which ones",
-            "suite": "bookworm or trixie; both"
-                  " without it", "relock": "write what the mirror has now into the oracle's lock"})
-def oracle(c: Context, cases: int = 2000, seed: int = 1, suite: str = "", relock: bool = False) -> None:
+@task(help={"cases": "changed documents of each kind to compare", "seed": "which ones",
+            "suite": "bookworm or trixie; both without it",
+            "relock": "write what the mirror has now into the oracle's lock",
+            "page": "only write docs/reference/snapd-differences.md anew from the list"})
+def oracle(c: Context, cases: int = 2000, seed: int = 1, suite: str = "", relock: bool = False,
+           page: bool = False) -> None:
     """Compile the oracle over snapd's own library and compare its judgements with ours."""
     call(BIN / "python", "-m", "tests.oracle.run", f"--cases={cases}", f"--seed={seed}",
-         *(["--suite", suite] if suite else []), *(["--relock"] if relock else []))
+         *(["--suite", suite] if suite else []), *(["--relock"] if relock else []), *(["--page"] if page else []))
 
 
 @task(help={"rounds": "how often each way is measured", "boots": "how often the image is booted",

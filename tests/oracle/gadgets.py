@@ -10,19 +10,18 @@ from typing import Any
 
 import yaml
 
-from imagekit.errors import PlanError
 from imagekit.gadget import Era, Gadget, parse_gadget
-from imagekit.gadget.values import Volume
-from imagekit.plan.layout import lay_out
 from imagekit.schema import load_yaml
 from tests.oracle.ask import Answer
 from tests.oracle.compare import Case, Judgement, judged
+from tests.oracle.library import SUITES
 from tests.oracle.mutate import load_values, mutate_lines, mutate_yaml
 
 TESTS = Path(__file__).parent.parent
 DATA = Path(os.environ.get("IMAGEKIT_TEST_DATA") or TESTS / "data")
 VALUES = load_values("gadget")
-RULES: Mapping[str, Era | None] = {"none": None, "uc16": Era.UC16, "uc20": Era.UC20}
+SUITES_OF = {"classic-modes": ("trixie",)}  # rule sets that only some libraries know
+RULES: Mapping[str, Era] = {"none": Era.NONE, "uc16": Era.UC16, "uc20": Era.UC20, "classic-modes": Era.CLASSIC}
 
 
 def documents() -> dict[str, bytes]:
@@ -35,7 +34,7 @@ def documents() -> dict[str, bytes]:
 
 
 def read(raw: bytes, rules: str) -> Gadget:
-    return parse_gadget(load_yaml(raw, name="gadget.yaml"), era=RULES[rules])
+    return parse_gadget(load_yaml(raw, name="gadget.yaml", repeated_keys=True), era=RULES[rules])
 
 
 def judge(raw: bytes, rules: str) -> Judgement:
@@ -75,7 +74,8 @@ def understood_there(answer: Answer) -> dict[str, Any]:
 
 def case(name: str, raw: bytes, rules: str) -> Case:
     return Case(kind="gadget", name=f"{name} [{rules}]", document=raw, judge=lambda: judge(raw, rules),
-                request={"op": "gadget", "yaml": raw, "rules": rules, "layout": True}, understand=understood_there)
+                request={"op": "gadget", "yaml": raw, "rules": rules, "layout": True}, understand=understood_there,
+                suites=SUITES_OF.get(rules, SUITES))
 
 
 def given() -> Iterator[Case]:
@@ -98,16 +98,6 @@ def mutants(count: int, seed: int) -> Iterator[Case]:
         name, raw, tree = draw.choice(sources)
         mutant = mutate_yaml(tree, draw, VALUES) if number % 5 else mutate_lines(raw, draw)
         yield case(f"{name}: {mutant.what}", mutant.text, draw.choice(list(RULES)))
-
-
-# ---- layouts
-
-def layout(volume: Volume) -> dict[str, Any]:
-    """Index -> start and end of every structure, or the words of the refusal."""
-    try:
-        return {f"{volume.name}[{item.structure.index}]": [item.start, item.end] for item in lay_out(volume).placements}
-    except PlanError as error:
-        return {volume.name: error.message}
 
 
 def cases(count: int, seed: int) -> Iterator[Case]:

@@ -5,6 +5,7 @@ package main
 // What differs in snapd 2.57, Debian 12's.
 
 import (
+	"os"
 	"time"
 
 	"github.com/snapcore/snapd/asserts"
@@ -44,6 +45,9 @@ func placements(volume *gadget.Volume) ([]placement, error) {
 	return placed, nil
 }
 
+// nowhere is where every structure of an update is said to be; nothing is written there.
+var nowhere = gadget.StructureLocation{Device: os.DevNull, RootMountPoint: os.TempDir()}
+
 // pretendDisks lets an update run without a disk: every structure is found, and writing one only calls `told`.
 func pretendDisks(told func(volume, name string, index int)) func() {
 	disks := gadget.MockVolumeStructureToLocationMap(func(old gadget.GadgetData, _ gadget.Model,
@@ -52,7 +56,7 @@ func pretendDisks(told func(volume, name string, index int)) func() {
 		for name, volume := range old.Info.Volumes {
 			found[name] = map[int]gadget.StructureLocation{}
 			for index := range volume.Structure {
-				found[name][index] = gadget.StructureLocation{}
+				found[name][index] = nowhere
 			}
 		}
 		return found, nil

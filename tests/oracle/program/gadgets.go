@@ -43,7 +43,7 @@ func readGadget(raw []byte, rules string) (*gadget.Info, gadget.Model, error) {
 func judgeGadget(asked *request) (answer, error) {
 	info, _, err := readGadget(asked.Yaml, asked.Rules)
 	if err != nil {
-		return nil, err
+		return answer{"read": false}, err
 	}
 	volumes := answer{}
 	for name, volume := range info.Volumes {
@@ -51,7 +51,7 @@ func judgeGadget(asked *request) (answer, error) {
 		if asked.Layout {
 			placed, err := placements(volume)
 			if err != nil {
-				return answer{"parsed": true}, err
+				return answer{"read": true}, err
 			}
 			said["structures"] = placed
 		}
@@ -119,7 +119,7 @@ func populate(files map[string]int64, metadata string, content []byte) (string, 
 func judgeGadgetContent(asked *request) (answer, error) {
 	info, _, err := readGadget(asked.Yaml, asked.Rules)
 	if err != nil {
-		return nil, err
+		return answer{"read": false}, err
 	}
 	own, err := populate(asked.Files, "gadget.yaml", asked.Yaml)
 	defer os.RemoveAll(own)
@@ -134,7 +134,7 @@ func judgeGadgetContent(asked *request) (answer, error) {
 			return nil, misuse(err.Error())
 		}
 	}
-	return nil, gadget.ValidateContent(info, own, theirs)
+	return answer{"read": true}, gadget.ValidateContent(info, own, theirs)
 }
 
 // idle stands in for what would write a structure.
@@ -162,11 +162,11 @@ func rawFiles(info *gadget.Info) map[string]int64 {
 func judgeGadgetUpdate(asked *request) (answer, error) {
 	old, model, err := readGadget(asked.Old, asked.Rules)
 	if err != nil {
-		return nil, misuse("the old gadget does not stand: " + err.Error())
+		return answer{"read": false}, err
 	}
 	fresh, _, err := readGadget(asked.New, asked.Rules)
 	if err != nil {
-		return nil, misuse("the new gadget does not stand: " + err.Error())
+		return answer{"read": false}, err
 	}
 	if model == nil {
 		model = ruleSets["uc16"]
@@ -199,8 +199,11 @@ func judgeGadgetUpdate(asked *request) (answer, error) {
 	if err == gadget.ErrNoUpdate {
 		err = nil
 	}
+	if err == nil {
+		err = gadget.IsCompatible(old, fresh)
+	}
 	sort.Strings(rewritten)
-	return answer{"rewritten": rewritten, "compatible": gadget.IsCompatible(old, fresh) == nil}, err
+	return answer{"read": true, "rewritten": rewritten}, err
 }
 
 func judgeKernel(asked *request) (answer, error) {

@@ -26,13 +26,13 @@ func judgeSnap(asked *request) (answer, error) {
 		return nil, err
 	}
 	if err := snap.Validate(info); err != nil {
-		return answer{"parsed": true}, err
+		return nil, err
 	}
 	said := answer{
 		"name": info.SnapName(), "version": info.Version, "type": string(info.Type()), "base": info.Base,
 		"architectures": info.Architectures, "assumes": append([]string{}, info.Assumes...),
 		"confinement": string(info.Confinement), "epoch": info.Epoch.String(),
-		"title": info.EditedTitle, "summary": info.EditedSummary, "description": info.EditedDescription,
+		"title": info.OriginalTitle, "summary": info.OriginalSummary, "description": info.OriginalDescription,
 		"license": info.License, "provenance": info.Provenance(),
 	}
 	apps, hooks, plugs, slots, layouts := []string{}, []string{}, []string{}, []string{}, []string{}

@@ -5,6 +5,7 @@ package main
 // What differs in snapd 2.68, Debian 13's.
 
 import (
+	"os"
 	"time"
 
 	"github.com/snapcore/snapd/asserts"
@@ -23,6 +24,9 @@ func checkersAt(now time.Time) []asserts.Checker {
 }
 
 func placements(volume *gadget.Volume) ([]placement, error) {
+	if len(volume.Structure) == 0 {
+		return []placement{}, nil
+	}
 	onDisk := gadget.OnDiskStructsFromGadget(volume)
 	laid, err := gadget.LayoutVolume(volume, onDisk, &gadget.LayoutOptions{IgnoreContent: true})
 	if err != nil {
@@ -45,6 +49,9 @@ func placements(volume *gadget.Volume) ([]placement, error) {
 	return placed, nil
 }
 
+// nowhere is where every structure of an update is said to be; nothing is written there.
+var nowhere = gadget.StructureLocation{Device: os.DevNull, RootMountPoint: os.TempDir()}
+
 // pretendDisks lets an update run without a disk: every structure is found, and writing one only calls `told`.
 func pretendDisks(told func(volume, name string, index int)) func() {
 	disks := gadget.MockVolumeStructureToLocationMap(func(_ gadget.Model, _, fresh map[string]*gadget.Volume) (
@@ -54,7 +61,7 @@ func pretendDisks(told func(volume, name string, index int)) func() {
 		for name, volume := range fresh {
 			found[name], onDisk[name] = map[int]gadget.StructureLocation{}, gadget.OnDiskStructsFromGadget(volume)
 			for _, structure := range volume.Structure {
-				found[name][structure.YamlIndex] = gadget.StructureLocation{}
+				found[name][structure.YamlIndex] = nowhere
 			}
 		}
 		return found, onDisk, nil
