@@ -220,19 +220,24 @@ def _verify_package(path: Path, database: Database, now: datetime) -> tuple[Asse
 
 
 def _check_provenance(path: Path, revision: SnapRevision) -> None:
-    """What the package says of its provenance is what it is signed under, as far as it can be looked into.
+    """What the package says of its provenance is what it is signed under.
+
+    Under the default one, which roots sign themselves, it is only asked of packages that can be looked into.
 
     Raises:
         TrustError: it says something else, so that whoever signed it may not have been entitled to.
+        DocumentError, HostError: it is signed under another provenance, and cannot be looked into.
     """
     try:
-        with open_package(path, name=str(path), tools=LocalTools()) as package:
-            said = read_info(package).provenance or PROVENANCE
-    except DocumentError:
-        return  # its bytes are the signed ones, whatever they are
-    if said != revision.provenance:
-        raise TrustError(f"cannot believe {path}: its snap.yaml says provenance {said!r},"
-                         f" it is signed under {revision.provenance!r}")
+        with open_package(path, name=str(path), tools=LocalTools()) as inside:
+            found = read_info(inside).provenance or PROVENANCE
+    except (DocumentError, HostError):
+        if revision.provenance != PROVENANCE:
+            raise
+        return
+    if found != revision.provenance:
+        raise TrustError(f"cannot believe {path}: its snap.yaml says provenance {found!r}, it is signed under"
+                         f" {revision.provenance!r}")
 
 
 def _revision_of(path: Path, digest: str, database: Database, now: datetime) -> Chain:

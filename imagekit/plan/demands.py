@@ -54,5 +54,5 @@ def refuse_unbuildable(model: Model) -> None:
     if found.not_built:
         raise PlanError(f"cannot resolve model {model.model!r}: it demands what images do not have:"
                         f" {found.not_built[0]}",
-                        details=(*(f"not built: {item}" for item in found.not_built),
-                                 *(f"built: {item}" for item in found.built)) if len(found.not_built) > 1 else ())
+                        details=(*(f"not built: {item}" for item in found.not_built[1:]),
+                                 *(f"could be built: {item}" for item in found.built)))

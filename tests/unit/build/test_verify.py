@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from imagekit.digests import sha3_384
 from imagekit.errors import DocumentError, HostError, TrustError
 from imagekit.host.trust import load_trust
 from imagekit.testing.documents import NOW, REAL, SIGNED, Brand, VouchedBrand, real, signing_key
+from imagekit.testing.squashfs import write_squashfs
 
 KERNEL = Path(__file__).parent / "packages" / "small-kernel.erofs"
 
@@ -220,12 +222,13 @@ def test_what_hangs_on_a_changed_key_says_so(tmp_path: Path) -> None:
         "the content was changed after it was signed"]
 
 
-def test_squashfs_package_is_verified_by_its_digest_like_any_other(tmp_path: Path, brand: Brand) -> None:
-    path = tmp_path / "app_7.snap"
-    path.write_bytes(b"hsqs" + bytes(5000))
+def test_squashfs_package_is_verified_like_any_other(
+        tmp_path: Path, brand: Brand, program: Callable[[str], str]) -> None:
+    program("unsquashfs")
+    path = write_squashfs(tmp_path / "hello_7.snap", {"meta/snap.yaml": b"name: hello\nversion: 1\n"})
     sign_file(path, authority_for(brand.key, brand.roots, name="acme"), output=None, timestamp=SIGNED, now=NOW)
     assert states(examine([path], brand.roots, now=NOW)) == [State.VERIFIED]
-    path.write_bytes(b"hsqs" + bytes(5001))
+    write_squashfs(path, {"meta/snap.yaml": b"name: hello\nversion: 2\n"})
     assert states(examine([path], brand.roots, now=NOW)) == [State.REFUSED]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.cli.completion import SHELLS, script
+from imagekit.testing.documents import Brand
 
 
 def answer(*words: str) -> list[str]:
@@ -46,6 +47,17 @@ def test_recipes_and_keys_complete_by_name(tmp_path: Path, monkeypatch: pytest.M
     assert answer("key", "show", "") == ["acme", "other"]
     folder.chmod(0o777)
     assert answer("key", "show", "") == [""]
+
+
+def test_roots_complete_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert answer("trust", "") == ["add", "list", "remove"]
+    assert answer("trust", "add", "cano") == ["canonical", "cano"]  # or a file of that name
+    assert answer("trust", "remove", "") == [""]
+    folder = tmp_path / "imagekit/trust"
+    folder.mkdir(parents=True)
+    (folder / "x.account-key").write_bytes(Brand("acme").account_key.encode())
+    assert answer("trust", "remove", "a") == ["acme"]
 
 
 def test_completion_of_command_names_imports_no_command() -> None:
