@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from imagekit.assertions.rulebook import AssertionRules
 from imagekit.gadget.content_check import ContentRules
 from imagekit.gadget.rulebook import GadgetRules, GadgetWarnings
 from imagekit.packages.rulebook import KernelRules, SnapRules
@@ -19,6 +20,7 @@ RULEBOOKS: tuple[tuple[str, type], ...] = (
     ("Content of a gadget", ContentRules),
     ("kernel.yaml", KernelRules),
     ("snap.yaml", SnapRules),
+    ("Assertions", AssertionRules),
 )
 
 HEAD = """# Rules

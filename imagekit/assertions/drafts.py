@@ -18,24 +18,18 @@ from typing import Any
 
 import yaml
 
-from imagekit.assertions.fields import format_time
-from imagekit.assertions.headers import NAME, Header
+from imagekit.assertions.completion import fill_in, typos
+from imagekit.assertions.headers import NAME, NAME_WORDS, Header, shown
+from imagekit.assertions.kinds import KINDS
 from imagekit.assertions.model import RESERVED
+from imagekit.assertions.rulebook import AssertionRules
 from imagekit.assertions.signing import draft
-from imagekit.assertions.types import SERIES, snap_id
-from imagekit.assertions.wire import Assertion
+from imagekit.assertions.wire import TYPES, Assertion
 from imagekit.errors import DocumentError
 from imagekit.keys import PublicKey
 from imagekit.schema import MAX_DEPTH, MAX_DOCUMENT, DocumentProblems, Path, Problems, Source, load_yaml, near
 
 SET_BY_SIGNING = ("sign-key-sha3-384", "body-length")
-# snapd's asserts/model.go
-MODEL_HEADERS = frozenset({
-    "type", "authority-id", "revision", "series", "brand-id", "model", "display-name", "architecture", "base",
-    "classic", "distribution", "grade", "storage-safety", "store", "snaps", "validation-sets", "timestamp", "kernel",
-    "gadget", "required-snaps", "system-user-authority", "serial-authority", "preseed-authority",
-})
-SNAP_HEADERS = frozenset({"name", "id", "type", "default-channel", "presence", "modes", "classic", "components"})
 _PLAIN_NUMBER = re.compile(r"(?:0|-?[1-9][0-9]*)\Z")
 
 
@@ -61,61 +55,52 @@ def parse_draft(raw: bytes, *, name: str) -> Draft:
     source, value = _load_json(raw, name) if name.endswith(".json") else _load_yaml(raw, name)
     problems = Problems(source)
     if not isinstance(value, dict):
-        problems.add((), "a map of headers is expected")
+        problems.add((), "a map of headers is expected", AssertionRules.DRAFT_MAP)
         problems.raise_if_any()
     headers = _header(value, (), problems)
     assert isinstance(headers, Mapping)
     for header in SET_BY_SIGNING:
         if header in headers:
-            problems.add((header,), "is set by signing, leave it out")
+            problems.add((header,), "is set by signing, leave it out", AssertionRules.DRAFT_SET)
     body = headers.get("body", "")
     if not isinstance(body, str):
-        problems.add(("body",), "must be a text")
-    if "type" not in headers:
-        problems.add((), "header 'type' is missing, as in `type: model`")
+        problems.add(("body",), f"{shown(body)} is not a text", AssertionRules.DRAFT_BODY)
+    kind = headers.get("type")
+    if not isinstance(kind, str) or kind not in KINDS:
+        problems.add(("type",) if "type" in headers else (), draft_type_problem(kind), AssertionRules.TYPE)
     problems.raise_if_any()
     return Draft(source=source, headers={key: item for key, item in headers.items() if key != "body"},
                  body=str(body).encode())
 
 
-def complete(drafted: Draft, *, account_id: str, timestamp: datetime) -> Mapping[str, Header]:
-    """The headers with what may be left out: who speaks, when, and for models the series, brand and snap ids.
+def draft_type_problem(kind: Header | None) -> str:
+    """What is wrong with a type that is none."""
+    if kind is None:
+        return "header 'type' is missing, as in `type: model`"
+    meant = near(kind, KINDS) if isinstance(kind, str) else ""
+    return f"{shown(kind)} is not a type of assertion{meant or TYPES}"
 
-    What the file says wins.
+
+def complete(drafted: Draft, *, account_id: str, timestamp: datetime) -> Mapping[str, Header]:
+    """The headers with what may be left out (`imagekit.assertions.completion`). What the file says wins.
 
     Raises:
-        DocumentError: it names another authority, or a header that building refuses.
+        DocumentProblems: it names another authority, a header that building refuses, or one that is mistyped.
     """
     problems = Problems(drafted.source)
-    headers: dict[str, Header] = {"authority-id": account_id, **drafted.headers}
-    if headers["authority-id"] != account_id:
-        problems.add(("authority-id",), f"{headers['authority-id']!r} is not {account_id!r}, whose key signs")
-    if drafted.type != "account-key":
-        headers.setdefault("timestamp", format_time(timestamp))
-    if drafted.type in ("model", "snap-declaration"):
-        headers.setdefault("series", SERIES)
-    if drafted.type == "model":
-        headers.setdefault("brand-id", account_id)
-        if isinstance(snaps := headers.get("snaps"), tuple):
-            headers["snaps"] = tuple(_with_id(snap, str(headers["brand-id"])) for snap in snaps)
-        for header in RESERVED:
-            if header in headers:
-                problems.add((header,), "is a reserved header, no image is built from a model that has it")
-        _refuse_typos(drafted, problems)
+    authority = drafted.headers.get("authority-id", account_id)
+    if authority != account_id:
+        problems.add(("authority-id",), f"{shown(authority)} is not {account_id!r}, whose key signs",
+                     AssertionRules.DRAFT_AUTHORITY)
+    for header in RESERVED if drafted.type == "model" else ():
+        if header in drafted.headers:
+            problems.add((header,), "is a reserved header, no image is built from a model that has it",
+                         AssertionRules.MODEL_RESERVED)
+    for path, text in typos(drafted.type, drafted.headers):
+        if path[0] not in RESERVED:
+            problems.add(path, text, AssertionRules.DRAFT_TYPO)
     problems.raise_if_any()
-    return headers
-
-
-def _refuse_typos(drafted: Draft, problems: Problems) -> None:
-    """A header that only looks like one of a model would be signed and mean nothing; other unknown ones may stand."""
-    for name in drafted.headers:
-        if name not in {*MODEL_HEADERS, *RESERVED} and (meant := near(name, MODEL_HEADERS)):
-            problems.add((name,), f"a model has no such header{meant}")
-    snaps = drafted.headers.get("snaps")
-    for index, snap in enumerate(snaps if isinstance(snaps, tuple) else ()):
-        for name in snap if isinstance(snap, Mapping) else ():
-            if name not in SNAP_HEADERS and (meant := near(name, SNAP_HEADERS)):
-                problems.add(("snaps", index, name), f"a snap of a model has no such header{meant}")
+    return fill_in(drafted.type, drafted.headers, account_id=account_id, timestamp=timestamp, body=drafted.body)
 
 
 def check_draft(drafted: Draft, headers: Mapping[str, Header], *, key: PublicKey) -> Assertion:
@@ -136,19 +121,13 @@ def check_draft(drafted: Draft, headers: Mapping[str, Header], *, key: PublicKey
         raise DocumentError(f"{drafted.source.name}: {error.message}", hint=error.hint) from error
 
 
-def _with_id(snap: Header, brand: str) -> Header:
-    if isinstance(snap, Mapping) and "id" not in snap and isinstance(name := snap.get("name"), str):
-        return {**snap, "id": snap_id(brand, name)}
-    return snap
-
-
 def _header(value: Any, path: Path, problems: Problems) -> Header | None:
     """The value as a header; None for null, and for what was noted as a problem."""
     if isinstance(value, dict):
         found: dict[str, Header] = {}
         for name, item in value.items():
             if not NAME.match(name):
-                problems.add((*path, name), "not a header name: a-z first, then a-z, 0-9 and single inner hyphens")
+                problems.add((*path, name), f"not a header name: {NAME_WORDS}", AssertionRules.NAME)
             elif (header := _header(item, (*path, name), problems)) is not None:
                 found[name] = header
         return found
@@ -156,7 +135,7 @@ def _header(value: Any, path: Path, problems: Problems) -> Header | None:
         items = (_header(item, (*path, index), problems) for index, item in enumerate(value))
         return tuple(item for item in items if item is not None)
     if isinstance(value, _Refused):
-        problems.add(path, value.reason)
+        problems.add(path, value.reason, AssertionRules.DRAFT_SCALAR)
         return None
     return None if value is None else str(value)
 

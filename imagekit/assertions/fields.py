@@ -22,7 +22,7 @@ from imagekit.schema import DocumentProblems, Path, Problem, near
 
 E = TypeVar("E", bound=StrEnum)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MOST = 2**64 - 1  # what the field's programs keep in a number
+MOST, MOST_SIZE = 2**63 - 1, 2**64 - 1  # what the field's programs keep in a number, and in a size
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,9 @@ class Fields:
         """Raises: DocumentProblems: if there was any problem."""
         if self._found:
             source = self._assertion.source()
-            raise DocumentProblems(source.name, tuple(
-                Problem(name=source.name, line=source.line(path), path=path, text=text, rule=rule)
-                for path, text, rule in self._found))
+            problems = (Problem(name=source.name, line=source.line(path), path=path, text=text, rule=rule)
+                        for path, text, rule in self._found)
+            raise DocumentProblems(source.name, tuple(sorted(problems, key=lambda problem: problem.line)))
 
     def inner(self, headers: Mapping[str, Header], *path: str | int) -> Fields:
         """A map below this one, whose problems are told along."""
@@ -130,22 +130,32 @@ class Fields:
         return default
 
     def choice(self, name: str, kinds: type[E], *, default: E, rule: Rule) -> E:
-        """One of the words of `kinds`; left out or empty it is the default."""
-        text = self.optional(name, default=default)
-        if text not in list(kinds):
-            self.problem(f"{shown(text)} is not one of {', '.join(kinds)}{near(text, kinds)}", name, rule=rule)
+        """One of the words of `kinds`; left out or empty it is the default. `unset` is a word of ours alone."""
+        text = self.optional(name, default=default.value)
+        words = [kind.value for kind in kinds if kind.value != "unset"]
+        if text not in words:
+            self.problem(f"{shown(text)} is not one of {', '.join(words)}{near(text, words)}", name, rule=rule)
             return default
         return kinds(text)
 
-    def number(self, name: str, *, least: int, default: int | None = None) -> int:
+    def number(self, name: str, *, least: int, default: int | None = None, most: int = MOST) -> int:
         """A number that is demanded unless it has a `default`."""
         if default is not None and name not in self.headers:
             return default
         text = self.text(name)
-        if text and (not _NUMBER.match(text) or not least <= int(text) <= MOST):
+        if not text:
+            return least
+        if not _NUMBER.match(text) or int(text) < least:
             self.problem(f"{shown(text)} is not a number of at least {least}", name, rule=AssertionRules.NUMBER)
-            text = ""
-        return int(text) if text else least
+            return least
+        if int(text) > most:
+            self.problem(f"{text} is too large, at most {most} is allowed", name, rule=AssertionRules.NUMBER)
+            return least
+        return int(text)
+
+    def size(self, name: str) -> int:
+        """A number of bytes that is demanded."""
+        return self.number(name, least=0, most=MOST_SIZE)
 
     def flag(self, name: str) -> bool:
         value = self.headers.get(name, "false")

@@ -144,6 +144,7 @@ class _Decoder:
             self._at += 1
             return rest[1:]
         if depth == MAX_NESTING:
+            del self._path[1:]  # the rest would say nothing
             raise self._error(f"nested deeper than {MAX_NESTING} levels", AssertionRules.DEPTH)
         self._at += 1
         if self._next_has(" " * (indent + 4)):

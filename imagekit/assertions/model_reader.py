@@ -101,9 +101,6 @@ def _distribution(fields: Fields, wanted: bool) -> str:
 def _grade(fields: Fields, extended: bool) -> Grade:
     if not extended:
         return Grade.UNSET
-    if fields.headers.get("grade") == Grade.UNSET:
-        fields.problem("'unset' is not one of dangerous, signed, secured", "grade", rule=AssertionRules.MODEL_GRADE)
-        return Grade.SIGNED
     return fields.choice("grade", Grade, default=Grade.SIGNED, rule=AssertionRules.MODEL_GRADE)
 
 
@@ -112,9 +109,8 @@ def _storage_safety(fields: Fields, grade: Grade) -> StorageSafety:
         return StorageSafety.UNSET
     normal = StorageSafety.ENCRYPTED if grade == Grade.SECURED else StorageSafety.PREFER_ENCRYPTED
     safety = fields.choice("storage-safety", StorageSafety, default=normal, rule=AssertionRules.MODEL_STORAGE)
-    if safety == StorageSafety.UNSET or (grade == Grade.SECURED and safety != StorageSafety.ENCRYPTED):
-        goes = "'encrypted' does" if grade == Grade.SECURED else "encrypted, prefer-encrypted, prefer-unencrypted do"
-        fields.problem(f"{safety.value!r} does not go with grade {grade}, only {goes}", "storage-safety",
+    if grade == Grade.SECURED and safety != StorageSafety.ENCRYPTED:
+        fields.problem(f"{safety.value!r} does not go with grade secured, only 'encrypted' does", "storage-safety",
                        rule=AssertionRules.MODEL_STORAGE)
     return safety
 
@@ -167,7 +163,8 @@ def _modes(entry: Fields, name: str, *, essential: bool) -> tuple[str, ...]:
         return entry.texts("modes", form=_MODE) or ("run",)
     for header in ("modes", "presence"):
         if entry.headers.get(header):
-            entry.problem(f"{name!r} is needed always and everywhere", header, rule=AssertionRules.MODEL_ESSENTIAL)
+            entry.problem(f"{name!r} is needed always and everywhere, expected none", header,
+                          rule=AssertionRules.MODEL_ESSENTIAL)
     return ESSENTIAL_MODES
 
 

@@ -64,17 +64,17 @@ class AssertionRules:
         "account-key-constraints", "constraints are a list of maps with headers, the exact type among them")
     SERIES = Rule("assertion-series", "what is signed here is of series 16")
     DECLARATION_ALIAS = Rule(
-        "snap-declaration-alias",
+        "declaration-alias",
         "an alias is letters, digits, dots, hyphens and underscores; its target an app's name")
     DECLARATION_RULE = Rule(
-        "snap-declaration-rule", "a rule of an interface says what to allow and deny, by known constraints")
+        "declaration-rule", "a rule of an interface says what to allow and deny, by known constraints")
     DECLARATION_REVISION_AUTHORITY = Rule(
-        "snap-declaration-revision-authority",
+        "declaration-revision-authority",
         "a revision authority has an account, provenances and a range of revisions")
-    REVISION_INTEGRITY = Rule("snap-revision-integrity", "integrity data is dm-verity of version 1 with sha256")
-    REVISION_VERITY_ROOT = Rule("snap-revision-verity-root", "a verity root is 64 lower-case hexadecimal digits")
+    REVISION_INTEGRITY = Rule("revision-integrity", "integrity data is dm-verity of version 1 with sha256")
+    REVISION_VERITY_ROOT = Rule("revision-verity-root", "a verity root is 64 lower-case hexadecimal digits")
     DEVELOPER_REVOKED = Rule(
-        "snap-developer-revoked", "a developer is revoked by one period alone, which ends when it begins")
+        "developer-revoked", "a developer is revoked by one period alone, which ends when it begins")
     SET_AUTHORITY = Rule("validation-set-authority", "the account of a validation set signs it")
     SET_REVISION = Rule(
         "validation-set-revision",
@@ -119,3 +119,11 @@ class AssertionRules:
     MODEL_BASE = Rule("model-base", "the base is in snaps unless it is well known or the grade dangerous")
     MODEL_SETS = Rule("model-validation-sets", "a validation set is enforced or preferred, each once")
     MODEL_SIGNERS = Rule("model-signers", "who may sign for the model are account ids; for system users also *")
+
+    # drafts: what people write to be signed
+    DRAFT_MAP = Rule("draft-map", "a draft is a map of headers")
+    DRAFT_SCALAR = Rule("draft-scalar", "what YAML would read differently than people do is in quotes")
+    DRAFT_SET = Rule("draft-set-by-signing", "what signing sets is left out: body-length and sign-key-sha3-384")
+    DRAFT_BODY = Rule("draft-body", "a body is a text")
+    DRAFT_AUTHORITY = Rule("draft-authority", "the account whose key signs is the one that speaks")
+    DRAFT_TYPO = Rule("draft-header-unknown", "a header is not nearly one that the type knows")

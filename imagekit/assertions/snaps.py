@@ -192,7 +192,7 @@ def parse_snap_revision(assertion: Assertion) -> SnapRevision:
     fields = check_type(assertion, "snap-revision")
     revision = SnapRevision(
         snap_sha3_384=fields.text("snap-sha3-384", form=DIGEST), snap_id=fields.text("snap-id"),
-        snap_revision=fields.number("snap-revision", least=1), snap_size=fields.number("snap-size", least=0),
+        snap_revision=fields.number("snap-revision", least=1), snap_size=fields.size("snap-size"),
         developer_id=fields.text("developer-id"),
         provenance=fields.optional("provenance", default=GLOBAL_UPLOAD, form=PROVENANCE),
         integrity=tuple(map(_integrity, fields.maps("integrity"))),
@@ -208,8 +208,8 @@ def _integrity(fields: Fields) -> Integrity:
             fields.problem(f"{shown(value)} is not {only}, the only one supported", name,
                            rule=AssertionRules.REVISION_INTEGRITY)
     return Integrity(
-        data_block_size=fields.number("data-block-size", least=0),
-        hash_block_size=fields.number("hash-block-size", least=0),
+        data_block_size=fields.size("data-block-size"),
+        hash_block_size=fields.size("hash-block-size"),
         digest=fields.text("digest", form=_HEX), salt=fields.text("salt", form=_HEX))
 
 
@@ -220,7 +220,7 @@ def parse_snap_build(assertion: Assertion) -> SnapBuild:
     fields = check_type(assertion, "snap-build")
     build = SnapBuild(
         snap_sha3_384=fields.text("snap-sha3-384", form=DIGEST), snap_id=fields.text("snap-id"),
-        snap_size=fields.number("snap-size", least=0), grade=fields.text("grade"),
+        snap_size=fields.size("snap-size"), grade=fields.text("grade"),
         timestamp=fields.time("timestamp"), assertion=assertion)
     fields.finish()
     return build
@@ -232,7 +232,7 @@ def parse_snap_resource_revision(assertion: Assertion) -> SnapResourceRevision:
         snap_id=fields.text("snap-id"), resource_name=fields.text("resource-name", form=SNAP_NAME),
         resource_sha3_384=fields.text("resource-sha3-384", form=DIGEST),
         resource_revision=fields.number("resource-revision", least=1),
-        resource_size=fields.number("resource-size", least=0), developer_id=fields.text("developer-id"),
+        resource_size=fields.size("resource-size"), developer_id=fields.text("developer-id"),
         provenance=fields.optional("provenance", default=GLOBAL_UPLOAD, form=PROVENANCE),
         timestamp=fields.time("timestamp"), assertion=assertion)
     fields.finish()

@@ -114,7 +114,7 @@ def test_wrong_header_is_refused_before_the_key_is_used(
 def test_all_problems_are_told_at_once_with_their_places() -> None:
     with pytest.raises(DocumentProblems) as caught:
         sign({**REVISION, "snap-size": "x", "verity-root": "x", "timestamp": "now"}, key=KEY, created=SIGNED)
-    assert [problem.path for problem in caught.value.problems] == [("snap-size",), ("verity-root",), ("timestamp",)]
+    assert [problem.path for problem in caught.value.problems] == [("snap-size",), ("timestamp",), ("verity-root",)]
     assert caught.value.message.endswith("3 problems")
 
 
