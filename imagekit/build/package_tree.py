@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from imagekit.build.unsquash import open_package
 from imagekit.errors import DocumentError, HostError
 from imagekit.gadget import Era, Gadget, parse_gadget
 from imagekit.host.files import read_file, reason
-from imagekit.packages.erofs import Erofs
+from imagekit.host.tools import LocalTools
 from imagekit.packages.kernelyaml import KERNEL_YAML, KernelContents, KernelInfo, parse_kernel_yaml
+from imagekit.packages.package import Package
 from imagekit.schema import MAX_DOCUMENT, load_yaml
 from imagekit.units import MIB
 
@@ -100,15 +102,15 @@ def _found_folder(path: Path, document: str, source: str | None) -> FoundTree:
 
 def _found_package(path: Path, document: str) -> FoundTree:
     with _package(path) as package:
-        files = {entry.path: entry.inode.size for entry in package.walk() if entry.inode.is_file}
+        files = {entry.path: entry.size for entry in package.entries() if entry.is_file}
         text = package.read(document, limit=MAX_DOCUMENT + 1) if document in files else None
     return FoundTree(path=path, kind=Kind.PACKAGE, name=f"{path}/{document}", text=text, files=files)
 
 
 @contextmanager
-def _package(path: Path) -> Iterator[Erofs]:
-    with path.open("rb") as stream:
-        yield Erofs(stream, name=str(path))
+def _package(path: Path) -> Iterator[Package]:
+    with open_package(path, name=str(path), tools=LocalTools()) as package:
+        yield package
 
 
 def _head(path: Path) -> bytes:

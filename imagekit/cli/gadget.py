@@ -126,5 +126,5 @@ def mark(row: str, problem: Problem) -> tuple[int, int]:
     for part in reversed(problem.path):
         found = re.search(rf"(?<![\w-]){re.escape(part)}(?=[\"']?\s*:)", row) if isinstance(part, str) else None
         if found is not None:
-            return found.start(), len(part)
+            return found.start(), found.end() - found.start()
     return start, max(len(row.strip()), 1)

@@ -80,7 +80,7 @@ def test_folder_is_held_to_its_files(tmp_path: Path) -> None:
     (tmp_path / "meta/gadget.yaml").write_text(text)
     (tmp_path / "spl.bin").write_bytes(bytes(1 << 21))
     answer = json.loads(run(tmp_path, "--json").stdout)["files"][0]
-    assert [item["rule"] for item in answer["problems"]] == ["content-image-does-not-fit", "content-missing"]
+    assert {item["rule"] for item in answer["problems"]} == {"content-image-does-not-fit", "content-missing"}
 
 
 def test_our_own_gadget_is_sound_before_it_is_packed() -> None:
