@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imagekit.build.gadget_check import CheckedGadget, check_gadget_file, find_gadget
-from imagekit.build.package_tree import read_kernel
+from imagekit.build.gadget_check import CheckedGadget, check_gadget_tree
+from imagekit.build.package_tree import find_gadget, read_kernel
 from imagekit.cli.gadget_layout import diff, show
 from imagekit.cli.options import json_option
 from imagekit.cli.output import console, drawn, emit_json, say, write
@@ -48,7 +49,7 @@ def check(paths: tuple[Path, ...], rules: str | None, kernel: Path | None, stric
     is accepted and will hurt. In folders and packages the files of the content are checked too.
     """
     beside = read_kernel(kernel) if kernel is not None else None
-    checked = [check_gadget_file(find_gadget(path), era=RULES[rules] if rules else None, kernel=beside)
+    checked = [check_gadget_tree(find_gadget(path), era=RULES[rules] if rules else None, kernel=beside)
                for path in paths]
     if as_json:
         emit_json({"files": [_json(item, strict=strict) for item in checked]})
@@ -100,7 +101,7 @@ def _drawing(item: CheckedGadget) -> Text:
     """Each problem with its line of the document and a mark below what it is about."""
     from rich.text import Text
 
-    lines = item.found.text.decode("utf-8", "replace").split("\n")
+    lines = (item.found.text or b"").decode("utf-8", "replace").split("\n")
     text = Text()
     for problem, style, word in (*((problem, "bold red", "error") for problem in item.problems),
                                  *((problem, "bold yellow", "warning") for problem in item.warnings)):
@@ -123,6 +124,7 @@ def mark(row: str, problem: Problem) -> tuple[int, int]:
     """Where in its line a problem is: the key it ends in, or all of the line; column and width."""
     start = len(row) - len(row.lstrip())
     for part in reversed(problem.path):
-        if isinstance(part, str) and (found := row.find(part)) >= 0:
-            return found, len(part)
+        found = re.search(rf"(?<![\w-]){re.escape(part)}(?=[\"']?\s*:)", row) if isinstance(part, str) else None
+        if found is not None:
+            return found.start(), found.end() - found.start()
     return start, max(len(row.strip()), 1)

@@ -72,7 +72,7 @@ def examine_gadget(source: Source, *, era: Era | None = None) -> Examined:
     if volumes:
         check_bootloaders(problems, volumes, era)
         check_roles(problems, volumes, era)
-    elif era in (Era.UC16, Era.UC20) and not problems:
+    elif era is not Era.NONE and not problems:
         top.problem("volumes", f"at least one volume is needed in a gadget for {era.value}", Rules.NO_VOLUMES)
     gadget = Gadget(
         era=era, volumes=tuple(disk_order(volume) for volume in volumes), defaults=parse_defaults(top),

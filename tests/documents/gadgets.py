@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from imagekit.build.gadget_check import CheckedGadget, FoundGadget, check_gadget_file
+from imagekit.build.gadget_check import CheckedGadget, check_gadget_tree
+from imagekit.build.package_tree import FoundTree, Kind
 from imagekit.gadget.rulebook import GadgetRules, GadgetWarnings
 from imagekit.gadget.values import Era
 from imagekit.rules import YamlRules, rules_of
@@ -40,9 +41,9 @@ def checked(case: Path) -> CheckedGadget:
     rules, files = case / "rules.txt", case / "files.txt"
     era = Era[rules.read_text().strip().upper()] if rules.exists() else None
     pairs = (line.rsplit(" ", 1) for line in files.read_text().splitlines()) if files.exists() else ()
-    found = FoundGadget(name="gadget.yaml", text=document(case),
-                        files={name: int(size) for name, size in pairs} if files.exists() else None)
-    return check_gadget_file(found, era=era)
+    found = FoundTree(path=case, kind=Kind.DOCUMENT, name="gadget.yaml", text=document(case),
+                      files={name: int(size) for name, size in pairs} if files.exists() else None)
+    return check_gadget_tree(found, era=era)
 
 
 def words(case: Path) -> str:

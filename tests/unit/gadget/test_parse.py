@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from imagekit.errors import DocumentError
 from imagekit.gadget import Era, FileContent, Filesystem, OffsetWrite, Part, Role, Schema, SlotPart, parse_gadget
 from imagekit.gadget.values import Gadget
-from imagekit.schema import Source, load_yaml
+from imagekit.schema import load_yaml
 from imagekit.units import MIB
 
 TESTS = Path(__file__).parent.parent.parent
@@ -95,20 +93,3 @@ def test_model_of_uc20_refuses_a_gadget_without_a_seed() -> None:
         "gadget.yaml:1: volumes: a gadget for UC20+ needs a structure with the role system-seed",
         "gadget.yaml:1: volumes: a gadget for UC20+ needs a structure with the role system-data",
     )
-
-
-LEAVES = st.none() | st.booleans() | st.integers(-10, 1 << 40) | st.text(max_size=8) | st.sampled_from(
-    ["bare", "gpt", "vfat", "system-seed", "1M", "0C", "grub", "a", "base"])
-KEYS = st.sampled_from(["name", "type", "role", "size", "offset", "offset-write", "filesystem", "content", "update",
-                        "min-size", "structure", "bootloader", "partial", "schema", "id", "edition", "preserve"])
-TREES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6))
-
-
-@settings(max_examples=300, deadline=None)
-@given(TREES, TREES)
-def test_any_tree_is_parsed_or_refused_but_never_crashes(volume: object, extension: object) -> None:
-    value = {"volumes": {"pc": volume}, "x-imagekit": extension, "connections": volume, "kernel-cmdline": extension}
-    try:
-        parse_gadget(Source(name="any", value=value, lines={}))
-    except DocumentError as error:
-        assert error.message
