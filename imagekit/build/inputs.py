@@ -18,7 +18,7 @@ from pathlib import Path
 
 from imagekit.assertions import Assertion, Database, Model, ModelSnap, SnapType, decode_stream, parse_model
 from imagekit.assertions.types import PROVENANCE
-from imagekit.build.package_tree import kernel_contents
+from imagekit.build.package_tree import read_kernel
 from imagekit.build.sign import VERITY_TYPES
 from imagekit.build.unsquash import open_package
 from imagekit.digests import b64url, sha3_384, short
@@ -184,7 +184,7 @@ def look_inside(resolution: Resolution) -> Insides:
     with Path(kernel.file.path).open("rb") as stream:
         tree = Erofs(stream, name=kernel.file_name)
         size = tree.stat(KERNEL_IMAGE).size
-        offered = kernel_contents(tree, kernel.file_name) if refers_to_kernel(gadget) else NOTHING_OFFERED
+    offered = read_kernel(Path(kernel.file.path)) if refers_to_kernel(gadget) else NOTHING_OFFERED
     return Insides(gadget=gadget, files=files, kernel_image_size=size, kernel=offered)
 
 

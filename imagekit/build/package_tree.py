@@ -173,13 +173,3 @@ def read_kernel(path: Path) -> KernelContents:
         return KernelContents(info=KernelInfo(), files=found.files)
     return KernelContents(info=parse_kernel_yaml(load_yaml(found.text, name=found.name, repeated_keys=True)),
                           files=found.files)
-
-
-def kernel_contents(package: Erofs, name: str) -> KernelContents:
-    """What a kernel package offers: its kernel.yaml, and which files it has."""
-    files = {entry.path: entry.inode.size for entry in package.walk() if entry.inode.is_file}
-    if KERNEL_YAML not in files:
-        return KernelContents(info=KernelInfo(), files=files)
-    raw = package.read(KERNEL_YAML, limit=MAX_DOCUMENT)
-    info = parse_kernel_yaml(load_yaml(raw, name=f"{name}/{KERNEL_YAML}", repeated_keys=True))
-    return KernelContents(info=info, files=files)
