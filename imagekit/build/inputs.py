@@ -29,7 +29,7 @@ from imagekit.host.files import read_file, reason
 from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.kernelyaml import NOTHING_OFFERED, is_reference
-from imagekit.packages.package import PackageFormat, format_of, read_info
+from imagekit.packages.package import ErofsPackage, PackageFormat, format_of, read_info
 from imagekit.packages.snapyaml import SnapInfo, parse_file_name
 from imagekit.plan.contents import KERNEL_IMAGE, Insides
 from imagekit.plan.image import ImagePlan, plan_image
@@ -182,9 +182,9 @@ def look_inside(resolution: Resolution) -> Insides:
     gadget, files = read_gadget(resolution.of(model.gadget))
     kernel = resolution.of(model.kernel)
     with Path(kernel.file.path).open("rb") as stream:
-        tree = Erofs(stream, name=kernel.file_name)
-        size = tree.stat(KERNEL_IMAGE).size
-        offered = kernel_contents(tree, kernel.file_name) if refers_to_kernel(gadget) else NOTHING_OFFERED
+        size = Erofs(stream, name=kernel.file_name).stat(KERNEL_IMAGE).size
+        opened = ErofsPackage(stream, name=kernel.file_name)
+        offered = kernel_contents(opened, kernel.file_name) if refers_to_kernel(gadget) else NOTHING_OFFERED
     return Insides(gadget=gadget, files=files, kernel_image_size=size, kernel=offered)
 
 

@@ -175,9 +175,9 @@ def read_kernel(path: Path) -> KernelContents:
                           files=found.files)
 
 
-def kernel_contents(package: Erofs, name: str) -> KernelContents:
+def kernel_contents(package: Package, name: str) -> KernelContents:
     """What a kernel package offers: its kernel.yaml, and which files it has."""
-    files = {entry.path: entry.inode.size for entry in package.walk() if entry.inode.is_file}
+    files = {entry.path: entry.size for entry in package.entries() if entry.is_file}
     if KERNEL_YAML not in files:
         return KernelContents(info=KernelInfo(), files=files)
     raw = package.read(KERNEL_YAML, limit=MAX_DOCUMENT)
