@@ -17,13 +17,13 @@ GUIDS = ("C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "0FC63DAF-8483-4772-8E79-3D69D8
          "21686148-6449-6e6f-744e-656564454649")
 WORDS = ("bare", "mbr", "gpt", "emmc", "vfat", "ext4", "vfat-16", "none", "system-seed", "system-data", "system-boot",
          "system-save", "system-seed-null", "system-boot-state", "bootimg", "1M", "1G", "0C", "83", "EF", "grub",
-         "u-boot", "piboot", "mbr+92", "92", "yes", "~", "a", "b", "base", "state", "boot0", "size", "schema", "structure",
-         "ubuntu-seed", "ubuntu-data", "system:x", "$kernel:a/b", *GUIDS)
+         "u-boot", "piboot", "mbr+92", "92", "yes", "~", "a", "b", "base", "state", "boot0", "size", "schema",
+         "structure", "ubuntu-seed", "ubuntu-data", "system:x", "$kernel:a/b", *GUIDS)
 KEYS = ("volumes", "structure", "name", "type", "role", "size", "min-size", "offset", "offset-write", "filesystem",
         "filesystem-label", "id", "content", "update", "edition", "preserve", "source", "target", "image", "unpack",
         "schema", "bootloader", "partial", "defaults", "system", "connections", "plug", "slot", "kernel-cmdline",
-        "append", "allow", "remove", "volume-assignments", "assignment", "assignment-name", "device", "x-imagekit", "structures",
-        "part", "cmdline", "gpt-entries", "pc", "<<", "on", "1")
+        "append", "allow", "remove", "volume-assignments", "assignment", "assignment-name", "device",
+        "x-imagekit", "structures", "part", "cmdline", "gpt-entries", "pc", "<<", "on", "1")
 
 sizes = st.integers(1, 4096).map(lambda number: number * MIB) | st.integers(1, 64).map(lambda number: f"{number}M")
 names = st.from_regex(r"[a-z][a-z0-9-]{0,20}[a-z0-9]", fullmatch=True)
@@ -109,7 +109,8 @@ def documents(draw: st.DrawFn) -> str:
 
 
 PIECES = ("\n", "\n  ", "\n    - ", ": ", "- ", "? ", "{", "}", "[", "]", ", ", "&a ", "*a", "<<: *a", "!!str ", "!x ",
-          "| \n", "> \n", "'", '"', "#", "---\n", "...\n", "\t", "\0", "\ufeff", "\r\n", "%YAML 1.1\n", "\\", "@", "\ud800")
+          "| \n", "> \n", "'", '"', "#", "---\n", "...\n", "\t", "\0", "\ufeff", "\r\n", "%YAML 1.1\n", "\\",
+          "@", "\ud800")
 
 
 def texts() -> st.SearchStrategy[str]:
