@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from imagekit.disk.fat_write import FatFile, plan_fat
 from imagekit.errors import DocumentError, PlanError
-from imagekit.gadget.content_files import LandingFile, landing_files, overlaps, raw_images
+from imagekit.gadget.content_files import LandingFile, inside, landing_files, overlaps, raw_images
 from imagekit.gadget.values import FileContent, Filesystem, Gadget, RawContent, Structure, Volume
 from imagekit.packages.kernelyaml import KernelContents, is_reference, parse_reference
 from imagekit.rules import Rule
@@ -80,7 +80,7 @@ def check_references(problems: Problems, gadget: Gadget, *, kernel: KernelConten
 def _check_raw(problems: Problems, where: Path, structure: Structure, files: Mapping[str, int]) -> None:
     content = tuple(item for item in structure.content if isinstance(item, RawContent))
     for index, item in enumerate(content):
-        place, size = (*where, "content", index), files.get(item.image)
+        place, size = (*where, "content", index), files.get(inside(item.image))
         if size is None:
             problems.add((*place, "image"), f"the gadget has no file {item.image!r}", ContentRules.MISSING)
         elif item.size is not None and size > item.size:
@@ -121,7 +121,7 @@ def _check_files(problems: Problems, where: Path, structure: Structure, files: M
 
 def _gadget_files(problems: Problems, place: Path, content: FileContent,
                   files: Mapping[str, int]) -> tuple[LandingFile, ...]:
-    if content.is_directory and content.source.strip("/") in files:
+    if content.is_directory and inside(content.source) in files:
         problems.add(place, f"{content.source!r} is a file: a slash at the end means a folder", ContentRules.FOLDER)
         return ()
     found = landing_files(content.source, content.target, files)

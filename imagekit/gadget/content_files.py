@@ -8,6 +8,7 @@ gadget/mountedfilesystem.go and gadget/layout.go.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,16 +36,21 @@ class RawImage:
 
 def landing_files(source: str, target: str, files: Mapping[str, int]) -> tuple[LandingFile, ...]:
     """The files that a content brings, sorted; none at all if nothing of that name is there."""
-    plain = source.strip("/")
-    into = target.strip("/")
+    plain, into = inside(source), inside(target)
     if not source.endswith("/") and plain in files:
         name = plain.rpartition("/")[2]
         path = joined(into, name) if not into or target.endswith("/") else into
         return (LandingFile(source=plain, target=path, size=files[plain]),)
-    folder = f"{plain}/" if plain not in ("", ".") else ""
+    folder = f"{plain}/" if plain else ""
     into = into if source.endswith("/") else joined(into, plain.rpartition("/")[2])
     return tuple(LandingFile(source=path, target=joined(into, path.removeprefix(folder)), size=size)
                  for path, size in sorted(files.items()) if path.startswith(folder))
+
+
+def inside(path: str) -> str:
+    """A path as listings have it: in its shortest spelling, no slash at either end; empty for the root."""
+    plain = posixpath.normpath(path).strip("/")
+    return "" if plain == "." else plain
 
 
 def joined(folder: str, name: str) -> str:
@@ -57,7 +63,7 @@ def raw_images(content: Sequence[RawContent], sizes: Mapping[str, int]) -> tuple
     images: list[RawImage] = []
     taken = 0
     for index, item in enumerate(content):
-        size = sizes.get(item.image)
+        size = sizes.get(inside(item.image))
         if size is None:
             continue
         start = taken if item.offset is None else item.offset

@@ -109,9 +109,9 @@ def _asset(listed: Node, name: str) -> KernelAsset:
 
 
 def usable(path: str) -> bool:
-    """Whether a reference may name this path: inside the package, in its shortest spelling."""
-    return (bool(path) and path == posixpath.normpath(path) and ".." not in path and not path.startswith("/")
-            and path != "." and "\0" not in path)
+    """Whether a reference may name this path: inside the package, in its shortest spelling; a slash may lead."""
+    return (bool(path) and path == posixpath.normpath(path) and ".." not in path and not path.startswith("//")
+            and path != "/" and "\0" not in path)
 
 
 def is_reference(source: str) -> bool:

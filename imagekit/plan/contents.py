@@ -19,7 +19,7 @@ from imagekit.disk.verity import tree_size
 from imagekit.errors import PlanError
 from imagekit.gadget import FileContent, Filesystem, Gadget, Part, RawContent, Role, Structure
 from imagekit.gadget.content_check import KernelMismatch, resolve_reference
-from imagekit.gadget.content_files import landing_files, overlaps, raw_images
+from imagekit.gadget.content_files import inside, landing_files, overlaps, raw_images
 from imagekit.packages.kernelyaml import NOTHING_OFFERED, KernelContents, is_reference
 from imagekit.plan.layout import Placement, VolumeLayout
 from imagekit.plan.resolve import Resolution, ResolvedPackage
@@ -253,7 +253,7 @@ def gadget_files(contents: Contents, placement: Placement) -> Iterable[tuple[str
 
 
 def _gadget_file(contents: Contents, path: str, title: str) -> bytes:
-    raw = contents.insides.files.get(path)
+    raw = contents.insides.files.get(inside(path))
     if raw is None:
         raise PlanError(f"cannot fill structure {title!r}: the gadget has no file {path}",
                         hint="gadget.yaml names it as content; correct the name, or add the file to the gadget")
@@ -279,18 +279,19 @@ def raw(contents: Contents, placement: Placement) -> tuple[Write, ...]:
     for item in content:
         if item.unpack:
             raise PlanError(f"cannot fill structure {title!r}: {item.image}: archives to unpack are not supported")
-        images[item.image] = _gadget_file(contents, item.image, title)
-        if item.size is not None and len(images[item.image]) > item.size:
-            raise PlanError(f"cannot fill structure {title!r}: {item.image} has {len(images[item.image])} bytes, its"
-                            f" declared size is {item.size}")
+        images[inside(item.image)] = _gadget_file(contents, item.image, title)
+        size = len(images[inside(item.image)])
+        if item.size is not None and size > item.size:
+            raise PlanError(f"cannot fill structure {title!r}: {item.image} has {size} bytes, its declared size is"
+                            f" {item.size}")
     places = raw_images(content, {path: len(found) for path, found in images.items()})
     for place in places:
         _must_fit(placement, place.end, place.image)
     for place, before in overlaps(places):
         raise PlanError(f"cannot fill structure {title!r}: {place.image} at {place.start} overlaps {before.image},"
                         f" which ends at {before.end}")
-    return tuple(Literal(offset=placement.start + place.start, content=images[place.image], what=place.image)
-                 for place in sorted(places, key=lambda item: item.start) if images[place.image])
+    return tuple(Literal(offset=placement.start + place.start, content=images[inside(place.image)], what=place.image)
+                 for place in sorted(places, key=lambda item: item.start) if images[inside(place.image)])
 
 
 def _must_fit(placement: Placement, needed: int, what: str) -> None:

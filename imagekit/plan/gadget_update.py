@@ -16,7 +16,7 @@ from enum import Enum
 
 from imagekit.gadget import FileContent, Filesystem, Gadget, RawContent, Schema, Structure, Volume
 from imagekit.gadget.content_check import KernelMismatch, reference_asset, resolve_reference
-from imagekit.gadget.content_files import landing_files
+from imagekit.gadget.content_files import inside, landing_files
 from imagekit.packages.kernelyaml import KernelContents, is_reference
 from imagekit.plan.spans import Room, rooms, span_text
 
@@ -245,7 +245,8 @@ def _content_differs(one: Structure, two: Structure, old: Side, new: Side) -> bo
 def _bytes_of(content: FileContent | RawContent, files: Mapping[str, bytes]) -> dict[str, bytes]:
     """The gadget's own files that a content brings."""
     if isinstance(content, RawContent):
-        return {content.image: files[content.image]} if content.image in files else {}
+        image = inside(content.image)
+        return {image: files[image]} if image in files else {}
     if is_reference(content.source):
         return {}
     sizes = {path: len(raw) for path, raw in files.items()}

@@ -65,6 +65,7 @@ def test_rule_has_a_gadget_that_breaks_it(rule: object) -> None:
     ("assets", "into", {"into/assets/a", "into/assets/deep/b"}),
     ("assets/deep/", "/", {"b"}),
     ("/assets/deep", "/", {"deep/b"}),
+    ("//assets//deep", "//x//", {"x/deep/b"}),
     ("./", "/", {"boot.scr", "assets/a", "assets/deep/b", "assets2"}),
     ("asset", "/", set()),
     ("boot.scr/", "/", set()),

@@ -83,6 +83,8 @@ def test_asset_lists_its_paths_and_what_lies_below(path: str, listed: bool) -> N
 @pytest.mark.parametrize(("text", "reference"), [
     ("$kernel:dtbs/dtbs/broadcom/", KernelReference(asset="dtbs", path="dtbs/broadcom/")),
     ("$kernel:D-7/a", KernelReference(asset="D-7", path="a")),
+    ("$kernel:d//a", KernelReference(asset="d", path="/a")),
+    ("$kernel:d/.", KernelReference(asset="d", path=".")),
 ])
 def test_reference_names_asset_and_path(text: str, reference: KernelReference) -> None:
     assert parse_reference(text) == reference
@@ -90,7 +92,8 @@ def test_reference_names_asset_and_path(text: str, reference: KernelReference) -
 
 @pytest.mark.parametrize("text", [
     "$kernel:", "$kernel:a", "$kernel:a/", "$kernel:/b", "kernel:a/b", "$kernel:a_b/c", "$kernel:-a/b",
-    "$kernel:a/../b", "$kernel:a//b", "$kernel:a/b//", "$kernel:a/./b", "$kernel:a/.", "$kernel:a/b..c", "$kernel:a/\0",
+    "$kernel:a/../b", "$kernel:a/b//", "$kernel:a/./b", "$kernel:a///b", "$kernel:a//",
+    "$kernel:a/b..c", "$kernel:a/\0",
 ])
 def test_reference_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(DocumentError):
