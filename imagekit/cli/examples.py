@@ -35,7 +35,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     ),
     "key expire": (
         ("imagekit key expire acme-2026", "nothing that it has signed is believed any more"),
-        ("imagekit key expire acme-2026 -o acme-2026.account-key", "into a file, to be passed on first"),
+        ("imagekit key expire acme-2026 -o acme-2026.account-key", "and a file for others who verify"),
     ),
     "key export": (
         ("imagekit key export acme -o acme.account-key", "for others who shall trust it"),

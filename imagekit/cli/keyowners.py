@@ -35,6 +35,7 @@ from imagekit.host.files import read_file, write_atomic
 from imagekit.host.folders import default_trust_dir
 from imagekit.host.keyring import StoredKey, encode_public_pem
 from imagekit.host.trust import MAX_FILE, replace_account_key, signing_time, store_root
+from imagekit.keys import PublicKey
 
 
 @click.command(name="vouch")
@@ -56,7 +57,8 @@ def vouch_key(name: str | None, request_file: Path | None, brand: str | None, by
     """Say whose a key is that was imported or added, or that somebody else has.
 
     Your own folder of trust gets its account-key, and the account if nobody has said who that is: signed by the key
-    itself, which makes it a root of trust, or with --by by a root that you have. With -o they go into that file.
+    itself, which makes it a root of trust, or with --by by a root that you have. With -o that file gets them too, for
+    others.
     """
     if (name is None) == (request_file is None):
         raise UsageError("cannot vouch for a key without knowing which", hint="name one of your keys, or --request")
@@ -66,20 +68,16 @@ def vouch_key(name: str | None, request_file: Path | None, brand: str | None, by
     else:
         assert name is not None
         made = _vouch_for_own(name, brand, by, start, until, passphrase_file, trust)
+    path = store_root(default_trust_dir(), account=made.account, account_key=made.account_key.assertion)[-1]
     if output is not None:
         write_atomic(output, encode_stream(made.assertions))
-        path = output
-    else:
-        path = store_root(default_trust_dir(), account=made.account, account_key=made.account_key.assertion)[-1]
-    _tell(made.account_key, path, as_json=as_json)
+    _tell(made.account_key, output or path, as_json=as_json)
 
 
 def _vouch_for_own(name: str, brand: str | None, by: str | None, since: datetime, until: datetime | None,
                    passphrase_file: Path | None, trust: tuple[Path, ...]) -> Vouched:
     stored = keyring().stored(name)
-    if (owner := owners(trust).get(stored.public.key_id)) is not None:
-        raise UsageError(f"cannot vouch for key {name!r}: an account-key says already that it is {owner.account_id}'s",
-                         hint=f"to change its end: imagekit key renew {name}")
+    _refuse_owned(name, stored.public, trust)
     if by is None:
         account_id = checked_account(brand or name)
         key = keyring().load(name, passphrase=passphrase_from(passphrase_file, name=name))
@@ -89,11 +87,19 @@ def _vouch_for_own(name: str, brand: str | None, by: str | None, since: datetime
                  until=until, now=SystemClock().now())
 
 
+def _refuse_owned(name: str, public: PublicKey, trust: tuple[Path, ...]) -> None:
+    """Two account-keys of one revision that differ would be one too many."""
+    if (owner := owners(trust).get(public.key_id)) is not None:
+        raise UsageError(f"cannot vouch for key {name!r}: an account-key says already that it is {owner.account_id}'s",
+                         hint=f"to change its end: imagekit key renew {name}")
+
+
 def _vouch_for_request(path: Path, brand: str | None, by: str | None, since: datetime | None, until: datetime | None,
                        passphrase_file: Path | None, trust: tuple[Path, ...]) -> Vouched:
     if by is None:
         raise UsageError(f"cannot vouch for {path}: only a root can", hint="name yours with --by")
     asked = read_request(read_file(path, limit=MAX_FILE), name=str(path))
+    _refuse_owned(asked.name, asked.key, trust)
     root = open_authority(by, passphrase_file, trust)
     account_id = checked_account(brand or root.account_id)
     if asked.account_id != account_id:
@@ -115,7 +121,8 @@ def renew(name: str, until: datetime | None, forever: bool, passphrase_file: Pat
           output: Path | None, as_json: bool) -> None:
     """Give a key another end: the next revision of its account-key.
 
-    It is signed by the key that vouched for it before, which must be among your keys.
+    NAME is one of your keys, or that of a key that you vouched for. It is signed by the key that vouched for it before,
+    which must be among yours. Your own folder of trust gets it, with -o that file too.
     """
     if (until is None) != forever:
         raise UsageError("cannot renew a key without its new end", hint="name one of --until TIME and --forever")
@@ -142,21 +149,32 @@ def expire(name: str, at: datetime | None, passphrase_file: Path | None, trust: 
 def _change_end(name: str, until: datetime | None, passphrase_file: Path | None, trust: tuple[Path, ...],
                 output: Path | None, *, as_json: bool) -> None:
     clock = SystemClock()
-    stored = keyring().stored(name)
-    current = owners(trust).get(stored.public.key_id)
-    if current is None:
-        raise TrustError(f"cannot change the end of key {name!r}: no account-key in your folders of trust has it",
-                         hint=f"say whose it is with `imagekit key vouch {name}`, or name its folder with --trust")
+    current = _account_key_called(name, trust)
     by = _voucher(current, passphrase_file, trust)
     revised = revise(current, by, until=until, created=signing_time(clock), now=clock.now())
-    if output is None:
-        path = replace_account_key(default_trust_dir(), revised.assertion)
-    else:
+    path = replace_account_key(default_trust_dir(), revised.assertion)
+    if output is not None:
         path = output / f"{name}.account-key" if output.is_dir() else output
         write_atomic(path, revised.assertion.encode())
     _tell(revised, path, as_json=as_json)
     if until is not None and not as_json:
         say(f"from {format_time(until)} on, nothing that key {name} has signed is believed by whoever has this file")
+
+
+def _account_key_called(name: str, trust: tuple[Path, ...]) -> AccountKey:
+    """Of one of our keys, or of one that somebody else has: by its name, or its key id."""
+    known = owners(trust)
+    if name in keyring().names():
+        found = [owner for owner in (known.get(keyring().stored(name).public.key_id),) if owner]
+    else:
+        found = [owner for owner in known.values() if name in (owner.name, owner.key_id)]
+    if len(found) > 1:
+        raise UsageError(f"cannot change the end of key {name!r}: {len(found)} keys are called so",
+                         hint="name it by its key id", details=tuple(owner.key_id for owner in found))
+    if not found:
+        raise TrustError(f"cannot change the end of key {name!r}: no account-key in your folders of trust has it",
+                         hint=f"say whose it is with `imagekit key vouch {name}`, or name its folder with --trust")
+    return found[0]
 
 
 def _voucher(current: AccountKey, passphrase_file: Path | None, trust: tuple[Path, ...]) -> Authority:

@@ -200,12 +200,11 @@ def test_second_key_is_made_under_a_root_and_ended(run: Run, acme: str, home: Pa
     assert exported.assertion.revision == 2 and exported.until is not None and exported.until <= SystemClock().now()
 
 
-def test_end_of_a_key_goes_into_a_file_for_others(run: Run, acme: str, tmp_path: Path, home: Path) -> None:
-    before = (home / "trust" / "acme.account-key").read_bytes()
+def test_end_of_a_key_goes_into_a_file_for_others_too(run: Run, acme: str, tmp_path: Path, home: Path) -> None:
     told = json.loads(run("key", "renew", acme, "--until", "2031-01-01T00:00:00Z", "-o", "new.account-key",
                           "--json").stdout)
     assert told["result"] == "new.account-key" and told["revision"] == 1
-    assert (home / "trust" / "acme.account-key").read_bytes() == before
+    assert (home / "trust" / "acme.account-key").read_bytes() == (tmp_path / "new.account-key").read_bytes()
     key = parse_account_key(decode_one((tmp_path / "new.account-key").read_bytes(), name="x"))
     assert key.until is not None and key.until.year == 2031
 
@@ -239,7 +238,7 @@ def test_brand_under_a_root_gets_its_account_too(run: Run, acme: str, home: Path
     (("key", "renew", "acme", "--forever"), 2, "it has no end already"),
     (("key", "renew", "acme", "--until", "2020-01-01T00:00:00Z"), 2, "it begins 2025-01-01"),
     (("key", "renew", "acme", "--until", "2040-01-01T00:00:00Z", "--forever"), 2, "--forever"),
-    (("key", "expire", "absent"), 2, "there is acme"),
+    (("key", "expire", "absent"), 4, "no account-key in your folders of trust has it"),
     (("key", "create", "n", "--by", "absent"), 2, "there is acme"),
     (("key", "add", "n", "--signer", "no-such-program", "--public", "p"), 3, "not a public key"),
     (("key", "import", "p", "--name", "n", "--key-id", "x"), 2, "only an export of GnuPG's"),
@@ -273,14 +272,14 @@ def test_key_made_elsewhere_is_vouched_for_on_its_request(
     told = json.loads(run("key", "vouch", "--request", "request", "--by", acme, "-o", "answer.account-key",
                           "--json").stdout)
     assert (told["account_id"], told["name"], told["until"]) == ("acme", "factory", "2041-01-01T00:00:00Z")
-    assert not (home / "trust" / "factory.account-key").exists()
-    trust = tmp_path / "there" / "imagekit" / "trust"
-    trust.mkdir()
-    for path in (tmp_path / "answer.account-key", home / "trust" / "acme.account-key"):
-        (trust / path.name).write_bytes(path.read_bytes())
+    assert "says already" in run("key", "vouch", "--request", "request", "--by", acme, code=2).stderr
+    run("trust", "add", home / "trust" / "acme.account-key", home / "trust" / "acme.account", **there)
+    run("trust", "add", "answer.account-key", **there)
     (tmp_path / "pc.yaml").write_text(MODEL)
     run("sign", "pc.yaml", "-k", "factory", **there)
     assert ": verified (" in run("verify", "pc.model").stdout
+    run("key", "expire", "factory", "-o", "ended.account-key")
+    assert "expired" in run("verify", "pc.model", "ended.account-key", code=4, **there).stdout
 
 
 def test_request_that_another_key_signed_is_refused(run: Run, acme: str, tmp_path: Path) -> None:
