@@ -31,8 +31,9 @@ def parse_structure(node: Node, index: int, *, schema: Schema | None, partial: f
     """Read a structure of a gpt, mbr or schema-less volume."""
     kind, legacy_mbr, bare = parse_type(node, schema)
     role = parse_role(node, legacy_mbr=legacy_mbr, bare=bare)
-    size = node.size("size") or None
-    if size is None and "size" not in partial and (node.raw("size") is None or node.text("size") in ("0", "0M", "0G")):
+    declared = node.size("size")
+    size = declared or None
+    if size is None and "size" not in partial and (node.raw("size") is None or declared == 0):
         node.problem("size", "a size above 0 is needed, an integer of bytes, or one with M or G", Rules.NO_SIZE)
     min_size = node.size("min-size") or None
     if min_size is not None and size is not None and min_size > size:

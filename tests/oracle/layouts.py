@@ -10,19 +10,21 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from imagekit.errors import DocumentError
 from imagekit.gadget import Gadget
+from imagekit.gadget.content_check import check_contents
 from imagekit.packages.kernelyaml import KernelContents, parse_kernel_yaml
 from imagekit.plan.gadget_update import Action, Side, plan_gadget_update
 from imagekit.plan.layout import lay_out
-from imagekit.schema import load_yaml
+from imagekit.schema import Problems, load_yaml
 from tests.oracle.ask import Answer
 from tests.oracle.compare import Case, Judgement, judged
-from tests.oracle.gadgets import RULES, SUITES_OF, documents, mutants, read, standing
+from tests.oracle.gadgets import RULES, SUITES_OF, TESTS, documents, mutants, read, standing
 from tests.oracle.library import SUITES
 from tests.oracle.mutate import dump, get, load_values, mutate_yaml, paths
 
@@ -121,7 +123,50 @@ def updates(count: int, seed: int) -> Iterator[Case]:
                        suites=SUITES_OF.get(rules, SUITES))
 
 
+def listing(path: Path) -> dict[str, int] | None:
+    """A file of lines `PATH SIZE`, if it is there."""
+    if not path.exists():
+        return None
+    return {name: int(size) for name, size in (line.rsplit(" ", 1) for line in path.read_text().splitlines())}
+
+
+def judge_content(raw: bytes, files: dict[str, int], kernel: bytes | None, kernel_files: dict[str, int] | None,
+                  rules: str) -> Judgement:
+    problems = Problems(load_yaml(raw, name="gadget.yaml", repeated_keys=True))
+    info = parse_kernel_yaml(load_yaml(kernel, name="kernel.yaml", repeated_keys=True)) if kernel is not None else None
+    contents = KernelContents(info=info, files=kernel_files) if info else None
+    check_contents(problems, read(raw, rules), files, kernel=contents)
+
+    def found() -> dict[str, Any]:
+        problems.raise_if_any()
+        return {}
+
+    return judged(found)
+
+
+def contents(count: int, seed: int) -> Iterator[Case]:
+    """Every gadget that has a list of files beside it, and changed ones held to the same files."""
+    draw = random.Random(f"contents {seed}")
+    folders = [path.parent for path in sorted((TESTS / "documents").glob("*/*/files.txt"))]
+    chosen = [(folder, "", (folder / "gadget.yaml").read_bytes()) for folder in folders]
+    for _ in range(count):
+        folder = draw.choice(folders)
+        mutant = mutate_yaml(yaml.safe_load((folder / "gadget.yaml").read_bytes()), draw, VALUES)
+        chosen.append((folder, f": {mutant.what}", mutant.text))
+    for folder, what, raw in chosen:
+        if readable(raw, "none") is None:
+            continue
+        kernel = (folder / "kernel.yaml").read_bytes() if (folder / "kernel.yaml").exists() else None
+        files, kernel_files = listing(folder / "files.txt") or {}, listing(folder / "kernel-files.txt")
+        yield Case(kind="content", name=f"{folder.parent.name}/{folder.name}{what}", document=raw, second=True,
+                   judge=partial(judge_content, raw, files, kernel, kernel_files, "none"),
+                   request={"op": "gadget-content", "yaml": raw, "rules": "none", "files": files,
+                            **({"kernel": kernel} if kernel is not None else {}),
+                            **({"kernel-files": kernel_files} if kernel_files is not None else {})})
+
+
 def cases(count: int, seed: int) -> Iterator[Case]:
-    """All that is compared of layouts and updates."""
+    """All that is compared of layouts, content and updates."""
     yield from layouts(count // 2, seed)
+    yield from contents(count // 4, seed)
     yield from updates(count // 4, seed)
