@@ -208,7 +208,7 @@ def lint(c: Context) -> None:
 
 @task
 def faults(c: Context) -> None:
-    """All faults of the fallback tests, among them twenty seeded bit errors (the plain test draws three)."""
+    """All faults of the fallback tests on every board, among them seeded bit errors (the plain test draws a few)."""
     call(BIN / "python", "-m", "pytest", "-m", "boot", "-k", "fault", *words_after_dashes(),
          env={"IMAGEKIT_FAULTS": "all"})
 

@@ -215,8 +215,9 @@ def check_identity(package: ResolvedPackage, info: SnapInfo, model: Model) -> No
                          f" {info.provenance or PROVENANCE!r}, it is signed under {signed!r}",
                          hint="whoever signed it may not sign packages of that provenance")
     if not {"all", model.architecture} & set(info.architectures):
-        raise PlanError(f"cannot use {package.file.path}: it is for {', '.join(info.architectures)}, the model for"
-                        f" {model.architecture}")
+        raise PlanError(f"cannot use {package.file.path}: it is for {', '.join(info.architectures)}, model"
+                        f" {model.model!r} is for {model.architecture}",
+                        hint="all packages of a model are for its architecture: pack it anew, or name another one")
 
 
 def read_gadget(package: ResolvedPackage) -> tuple[Gadget, dict[str, bytes]]:

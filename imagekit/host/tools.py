@@ -8,6 +8,7 @@ alike on every host. Their unpacking is `imagekit.build.parts`'s.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from imagekit.host.ports import Finished
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LAST_LINES = 20
+ENDING_S = 10.0  # for a program that is told to end
 
 # name -> path in the tool parts. Everything here is an ELF program of the host's architecture.
 LOCKED_PROGRAMS = {
@@ -92,6 +94,8 @@ class LocalTools:
                 raise HostError(f"cannot run {name}: it did not end within {timeout_s:g} s") from error
             except BaseException:
                 process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(ENDING_S)  # what it works on is about to be removed
                 raise
         if process.returncode:
             how = f"exit status {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"

@@ -17,9 +17,9 @@ from imagekit.boot.entries import ENTRY_FOLDER, encode_entry, kernel_path
 from imagekit.boot.slotstate import LIMIT, TRIES, Slot
 from imagekit.packages.uki import decode_uki
 from imagekit.qemu.surgery import Disk, Spot
+from tests.boot.boards import BOARDS, PC, Board
 from tests.boot.stock import Stock
 
-DRAWN = 3
 ROT_SEEDS = range(20)
 
 
@@ -33,6 +33,10 @@ class Fault:
     begun: int = 0
     tries: int = TRIES  # how many of the loader's tries are used up
     cause: str = "the guest's reset"  # how one boot after a failed one begins
+    board: Board = PC
+
+    def __str__(self) -> str:
+        return self.name if self.board is PC else f"{self.board}-{self.name}"
 
     @property
     def survivor(self) -> str:
@@ -107,13 +111,13 @@ def rot(part: str, spot: Spot, seed: int = 0) -> Callable[[Disk, Stock], object]
     return lambda disk, stock: disk.flip(f"{part}-a", disk.find_spot(f"{part}-a", spot, seed=seed), bit=seed % 8)
 
 
-def all_faults() -> tuple[Fault, ...]:
-    """Every fault there is, always in this order."""
+def all_faults(board: Board) -> tuple[Fault, ...]:
+    """Every fault of a board, always in this order."""
     trials = (broken_base, wrong_root, panicking_kernel, short_kernel, empty_kernel,
               failing_health_check)
     faults = [Fault(name=wound.__name__.replace("_", "-"), trial=True, wound=wound) for wound in trials]
     faults.append(Fault(name="missing-kernel", trial=True, wound=missing_kernel, tries=0))  # the loader skips it
-    faults.append(Fault(name="hanging-system", trial=True, wound=hanging_system, cause="the watchdog's reset"))
+    faults.append(Fault(name="hanging-system", trial=True, wound=hanging_system, cause=board.hang))
     for part in ("base", "kernel"):
         for spot in (Spot.SUPERBLOCK, Spot.VERITY, Spot.TREE, Spot.TOP):
             faults.append(Fault(name=f"rot-{part}-{spot.value}", trial=False, wound=rot(part, spot)))
@@ -122,20 +126,24 @@ def all_faults() -> tuple[Fault, ...]:
         # The first two of the three boots would only repeat the third; the rots above go all the way.
         faults.append(Fault(name=f"rot-{part}-used-{seed}", trial=False, wound=rot(part, Spot.USED, seed),
                             begun=LIMIT - 1))
-    return tuple(faults)
+    return tuple(replace(fault, board=board) for fault in faults)
 
 
 def drawn_faults() -> tuple[Fault, ...]:
-    """IMAGEKIT_FAULTS: `all`, or how many, drawn by IMAGEKIT_FAULTS_SEED (the commit unless told otherwise).
+    """IMAGEKIT_FAULTS: `all`, or how many of each board, drawn by IMAGEKIT_FAULTS_SEED (the commit unless told).
 
     Drawn ones of a confirmed slot begin with their last try, since the two before it only repeat it.
     """
-    wish = os.environ.get("IMAGEKIT_FAULTS", str(DRAWN))
-    faults = all_faults()
+    wish = os.environ.get("IMAGEKIT_FAULTS")
     if wish == "all":
-        return faults
+        return tuple(fault for board in BOARDS for fault in all_faults(board))
     seed = os.environ.get("IMAGEKIT_FAULTS_SEED") or commit()
-    draw = random.Random(seed).sample(range(len(faults)), min(int(wish), len(faults)))
+    return tuple(fault for board in BOARDS for fault in drawn_of(board, f"{board}/{seed}", wish))
+
+
+def drawn_of(board: Board, seed: str, wish: str | None) -> tuple[Fault, ...]:
+    faults = all_faults(board)
+    draw = random.Random(seed).sample(range(len(faults)), min(int(wish or board.drawn), len(faults)))
     return tuple(faults[index] if faults[index].trial else replace(faults[index], begun=LIMIT - 1)
                  for index in sorted(draw))
 

@@ -36,8 +36,8 @@ def make_pretend(stock: Stock, path: Path, play: str) -> None:
     """A disk whose device plays `play`, a word that init.sh knows."""
     with stock.kernel.open("rb") as stream:
         kernel = decode_uki(Erofs(stream).read("kernel.efi", limit=128 * MIB), name="kernel.efi")
-    with (stock.packages / "pc_1.snap").open("rb") as stream:
-        loader = Erofs(stream).read("systemd-bootx64.efi")
+    with stock.gadget.open("rb") as stream:
+        loader = Erofs(stream).read(stock.board.loader)
     init = encode_cpio([CpioEntry(path="init", mode=0o755, content=_INIT.read_bytes())])
     files = {
         "EFI/BOOT/BOOTX64.EFI": loader, "loader/loader.conf": b"timeout 0\n", "linux": kernel.section(".linux"),

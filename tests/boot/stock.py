@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +24,8 @@ from imagekit.host.ports import Progress, Tools
 from imagekit.packages.erofs import Erofs
 from imagekit.qemu.surgery import Disk
 from imagekit.qemu.workbench import copy_sparse
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.boot.boards import ROOT as ROOT
+from tests.boot.boards import Board
 
 
 def missing_tool(what: str) -> NoReturn:
@@ -76,8 +76,9 @@ def locked_tools() -> Tools:
 
 @dataclass(kw_only=True)
 class Stock:
-    """One session's packages and images."""
+    """One session's packages and images of a board."""
 
+    board: Board
     folder: Path
     data: Path
     trust: Path
@@ -86,11 +87,15 @@ class Stock:
 
     @property
     def base(self) -> Path:
-        return self.packages / "debian-13_1.snap"
+        return self.packages / f"{self.board.base}_1.snap"
+
+    @property
+    def gadget(self) -> Path:
+        return self.packages / f"{self.board.gadget}_1.snap"
 
     @property
     def kernel(self) -> Path:
-        return self.packages / "pc-kernel_1.snap"
+        return self.packages / f"{self.board.kernel}_1.snap"
 
     @cached_property
     def sick_base(self) -> Path:
@@ -134,6 +139,9 @@ class Stock:
         locked_tools().run("mkfs.erofs", "--tar=f", "-T0", "-U", "11111111-2222-3333-4444-555555555555", made, archive)
         archive.unlink()
         return made
+
+
+StockOf = Callable[[Board], Stock]
 
 
 def write_tar(package: Erofs, tar: tarfile.TarFile, *, without: Collection[str]) -> None:

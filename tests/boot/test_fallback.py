@@ -9,15 +9,16 @@ import pytest
 from imagekit.boot.slotstate import LIMIT, TRIES, Slot
 from imagekit.qemu.pytest_plugin import MakeDevice
 from tests.boot.faults import Fault, drawn_faults
-from tests.boot.stock import Stock
+from tests.boot.stock import StockOf
 
 pytestmark = pytest.mark.boot
 
 DEADLINE_S = 720.0  # three failing boots, a hand-over and a healthy one, on a busy host
 
 
-@pytest.mark.parametrize("fault", drawn_faults(), ids=lambda fault: fault.name)
-def test_fault_ends_in_the_other_slot_unattended(fault: Fault, stock: Stock, make_device: MakeDevice) -> None:
+@pytest.mark.parametrize("fault", drawn_faults(), ids=str)
+def test_fault_ends_in_the_other_slot_unattended(fault: Fault, stock_of: StockOf, make_device: MakeDevice) -> None:
+    stock = stock_of(fault.board)
     device = make_device(stock.image if fault.trial else stock.both, deadline_s=DEADLINE_S)
     with device.disk() as disk:
         fault.wound(disk, stock)

@@ -308,3 +308,10 @@ def test_dry_run_prints_the_plan_and_writes_nothing(workshop: Workshop) -> None:
     assert result.returncode == 0, result.stderr
     assert [item["name"] for item in json.loads(result.stdout)["structures"]][:2] == ["esp", "slot-state"]
     assert {path: path.stat().st_mtime_ns for path in workshop.folder.rglob("*")} == before
+
+
+def test_package_of_another_architecture_is_refused(workshop: Workshop) -> None:
+    other = b'name: pc-kernel\nversion: "1.0"\ntype: kernel\narchitectures: [arm64]\n'
+    workshop.package("pc-kernel", "kernel", {"kernel.efi": noise("kernel", 1 << 20), "meta/snap.yaml": other},
+                     revision=2)
+    refused(workshop, ExitCode.PLAN, "pc-kernel_2.snap: it is for arm64, model 'pc' is for amd64", "hint: ")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +61,23 @@ def test_program_ended_by_a_signal_is_told_so() -> None:
 def test_program_that_does_not_end_is_stopped() -> None:
     with pytest.raises(HostError, match=r"did not end within 0\.1 s"):
         LocalTools().run("sleep", "60", timeout_s=0.1)
+
+
+def test_interrupted_program_is_waited_for_until_it_has_cleaned_up(tmp_path: Path) -> None:
+    script = (f"sleep 60 & trap 'kill $!; sleep 0.8; echo done > {tmp_path}/cleaned; exit 1' TERM;"
+              f" echo > {tmp_path}/ready; wait")
+    pressed = threading.Thread(target=press_ctrl_c_after, args=(tmp_path / "ready",))
+    pressed.start()
+    with pytest.raises(KeyboardInterrupt):
+        LocalTools().run("sh", "-c", script)
+    assert (tmp_path / "cleaned").exists()
+    pressed.join()
+
+
+def press_ctrl_c_after(sign: Path) -> None:
+    while not sign.exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_locked_program_runs_by_its_own_loader_and_libraries(tmp_path: Path) -> None:

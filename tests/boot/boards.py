@@ -1,0 +1,47 @@
+"""The boards that boot tests run on, as data: a model, and what its hardware lets a test expect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from imagekit.schema import load_yaml
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A model of `models/`. Its gadget's name is that of the machine it boots on, and of the board."""
+
+    model: str
+    loader: str  # the boot loader's file in the gadget
+    hang: str  # how a boot begins after one that hung
+    drawn: int  # how many faults a plain test run draws
+
+    def __str__(self) -> str:
+        return self.gadget
+
+    @cached_property
+    def _snaps(self) -> dict[str, str]:
+        path = ROOT / f"models/{self.model}.yaml"
+        return {snap["type"]: snap["name"] for snap in load_yaml(path.read_bytes(), name=str(path)).value["snaps"]}
+
+    @property
+    def gadget(self) -> str:
+        return self._snaps["gadget"]
+
+    @property
+    def kernel(self) -> str:
+        return self._snaps["kernel"]
+
+    @property
+    def base(self) -> str:
+        return self._snaps["base"]
+
+
+PC = Board(model="pc-demo", loader="systemd-bootx64.efi", hang="the watchdog's reset", drawn=3)
+# QEMU's virt machine has no watchdog that Debian's kernel knows: the kernel's own timer resets it.
+ARM64_UEFI = Board(model="arm64-uefi", loader="systemd-bootaa64.efi", hang="the guest's reset", drawn=1)
+BOARDS = (PC, ARM64_UEFI)
