@@ -163,7 +163,7 @@ def parse_store(assertion: Assertion) -> Store:
 def url_problem(url: str) -> str | None:
     """What keeps a text from being a store's URL, if anything does."""
     found = _URL.match(url)
-    if found is None:
+    if found is None or not url.isprintable():
         return "is not a URL, as in https://HOST/PATH"
     if found["scheme"].lower() not in ("http", "https"):
         return "is not of the schemes http and https"

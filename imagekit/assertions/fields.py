@@ -55,7 +55,7 @@ PROVENANCE = _form(r"[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*", "a provenance: letters, di
 DIGEST = _form(r"[A-Za-z0-9_-]{64}", "a digest of 64 characters: SHA3-384 in base64url", AssertionRules.DIGEST)
 HEX_SHA256 = _form(r"(?:[0-9a-f]{2}){32}", "a digest of 64 hexadecimal digits: SHA-256", AssertionRules.DIGEST)
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
-                   r"(?:Z|[+-][0-9]{2}:[0-9]{2})\Z")
+                   r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])\Z")
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,19})\Z")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from imagekit.assertions import Generation, Grade, Model, StorageSafety
 from imagekit.assertions.model import RESERVED
+from imagekit.assertions.types import SERIES
 from imagekit.errors import PlanError
 
 
@@ -26,6 +27,8 @@ def demands_of(model: Model) -> Demands:
     """Look at what the model asks for."""
     headers = model.assertion.headers
     missing = [f"{name}: a reserved header" for name in RESERVED if name in headers]
+    if model.series != SERIES:
+        missing.append(f"series: {model.series!r} is not {SERIES!r}, the only one that images are made of")
     if model.hybrid:
         missing.append("classic: a hybrid system boots a classic root file system, images boot their base")
     elif model.classic:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.assertions import parse_model, snap_id
+from imagekit.assertions import PARSERS, parse_model, snap_id
 from imagekit.assertions.drafts import check_draft, complete, parse_draft
 from imagekit.assertions.headers import Header
+from imagekit.assertions.wire import armor
 from imagekit.errors import DocumentError
 from imagekit.testing.documents import REAL, SIGNED, real, signing_key
 
@@ -179,3 +180,85 @@ def test_unknown_header_of_a_model_may_stand() -> None:
     text = (Path(__file__).parents[3] / "models/pc-demo.yaml").read_text() + "x-ours: yes it is\n"
     drafted = parse_draft(text.encode(), name="m.yaml")
     assert complete(drafted, account_id="acme", timestamp=datetime(2026, 1, 1, tzinfo=UTC))["x-ours"] == "yes it is"
+
+
+ARMORED = armor(KEY.encode()).decode()
+INDENTED = "".join(f"  {line}\n" for line in ARMORED.split("\n"))
+DRAFTS = {
+    "account": ("type: account\naccount-id: acme\n", {"display-name": "acme", "validation": "unproven"}),
+    "account-key": (f"type: account-key\nname: models\nbody: |-\n{INDENTED}",
+                    {"account-id": "acme", "public-key-sha3-384": KEY.key_id, "since": "2026-01-01T00:00:00Z"}),
+    "constrained key": (f"type: account-key\nconstraints:\n  - headers: {{type: model}}\nbody: |-\n{INDENTED}",
+                        {"format": "1"}),
+    "base-declaration": ("type: base-declaration\nslots: {network: {allow-installation: true}}\n", {"series": "16"}),
+    "serial": (f"type: serial\nmodel: pc\nserial: '7'\ndevice-key: |-\n{INDENTED}",
+               {"brand-id": "acme", "device-key-sha3-384": KEY.key_id}),
+    "snap-declaration": ("type: snap-declaration\nsnap-name: pc\n"
+                         "plugs: {network: {deny-connection: {on-store: [a]}}}\n",
+                         {"publisher-id": "acme", "snap-id": snap_id("acme", "pc"), "series": "16", "format": "3"}),
+    "snap-revision": (f"type: snap-revision\nsnap-sha3-384: {'D' * 64}\nsnap-id: {'a' * 32}\nsnap-revision: 3\n"
+                      "snap-size: 4096\n", {"developer-id": "acme"}),
+    "snap-build": (f"type: snap-build\nsnap-sha3-384: {'D' * 64}\nsnap-id: {'a' * 32}\ngrade: stable\nsnap-size: 1\n",
+                   {}),
+    "store": ("type: store\nstore: shop\n", {"operator-id": "acme"}),
+    "system-user": ("type: system-user\nemail: jo@example.com\nusername: jo\nmodels: [pc]\nserials: [7]\n"
+                    "until: 2036-01-01T00:00:00Z\n",
+                    {"brand-id": "acme", "format": "1", "since": "2026-01-01T00:00:00Z"}),
+    "lasting user": ("type: system-user\nemail: jo@example.com\nusername: jo\nuntil: 2026-06-01T00:00:00Z\n"
+                     "user-presence: until-expiration\n", {"format": "2"}),
+    "preseed": (f"type: preseed\nmodel: pc\nsystem-label: '20260101'\nartifact-sha3-384: {'D' * 64}\nsnaps:\n"
+                "  - name: local\n", {"brand-id": "acme", "series": "16"}),
+    "validation-set": ("type: validation-set\nname: base-set\nsequence: 1\nsnaps:\n  - {name: pc, revision: 3}\n",
+                       {"account-id": "acme", "series": "16"}),
+    "repair": ("type: repair\nrepair-id: 1\nsummary: mends it\nbody: |\n  #!/bin/sh\n", {"brand-id": "acme"}),
+    "snap-developer": (f"type: snap-developer\nsnap-id: {'a' * 32}\n", {"publisher-id": "acme"}),
+    "validation": (f"type: validation\nsnap-id: {'a' * 32}\napproved-snap-id: {'b' * 32}\napproved-snap-revision: 1\n",
+                   {}),
+}
+
+
+@pytest.mark.parametrize("name", DRAFTS)
+def test_draft_of_any_type_is_filled_in_and_sound(name: str) -> None:
+    text, expected = DRAFTS[name]
+    drafted = parse_draft(text.encode(), name="x.yaml")
+    headers = complete(drafted, account_id="acme", timestamp=SIGNED)
+    assert {key: headers[key] for key in expected} == expected
+    made = check_draft(drafted, headers, key=KEY)
+    value = PARSERS[made.type](made)
+    assert ("timestamp" in headers) == hasattr(value, "timestamp")
+    assert made.authority_id == "acme"
+
+
+def test_request_has_no_authority_and_no_timestamp() -> None:
+    text = f"type: serial-request\nbrand-id: acme\nmodel: pc\nrequest-id: r\ndevice-key: |-\n{INDENTED}"
+    drafted = parse_draft(text.encode(), name="x.yaml")
+    headers = complete(drafted, account_id="acme", timestamp=SIGNED)
+    assert not {"authority-id", "timestamp"} & set(headers)
+    assert check_draft(drafted, headers, key=KEY).primary_key == ()
+
+
+def test_snaps_of_a_validation_set_have_the_ids_of_its_account() -> None:
+    headers = completed(DRAFTS["validation-set"][0])
+    assert headers["snaps"] == ({"name": "pc", "revision": "3", "id": snap_id("acme", "pc")},)
+
+
+@pytest.mark.parametrize(("text", "place", "meant"), [
+    ("type: account\nacount-id: acme\n", "x.yaml:2: acount-id", "account-id"),
+    ("type: store\nstore: shop\noperater-id: acme\n", "x.yaml:3: operater-id", "operator-id"),
+    ("type: system-user\nemial: a@b\n", "x.yaml:2: emial", "email"),
+    ("type: model\nvalidation-sets:\n  - nmae: x\n", "x.yaml:3: validation-sets[0].nmae", "name"),
+    ("type: snap-declaration\nplugs:\n  network:\n    alow-connection: true\n",
+     "x.yaml:4: plugs.network.alow-connection", "allow-connection"),
+    ("type: snap-declaration\nplugs:\n  network:\n    deny-connection:\n      - on-stor: [a]\n",
+     "x.yaml:5: plugs.network.deny-connection[0].on-stor", "on-store"),
+    ("type: snap-declaration\nrevision-authority:\n  - provenence: [a]\n", "x.yaml:3: revision-authority[0].provenence",
+     "provenance"),
+    ("type: account-key\nconstraints:\n  - header: {type: model}\n", "x.yaml:3: constraints[0].header", "headers"),
+    ("type: model\nsnaps:\n  - name: pc\n    components: {extra: {mode: [run]}}\n",
+     "x.yaml:4: snaps[0].components.extra.mode", "modes"),
+])
+def test_mistyped_header_of_any_type_is_refused_at_its_line(text: str, place: str, meant: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        completed(text, "x.yaml")
+    said = "\n".join((caught.value.message, *caught.value.details))
+    assert f"{place}: there is no such header, did you mean {meant!r}?" in said

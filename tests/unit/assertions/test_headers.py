@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from imagekit.assertions.headers import MAX_NESTING, Header, decode_headers, encode_entry, prune
 from imagekit.errors import DocumentError
+from tests.strategies.assertions import HEADERS
 
 NESTED = """\
 plain: value
@@ -113,13 +114,7 @@ def test_bad_name_is_not_written(name: str) -> None:
         list(encode_entry("map", {name: "x"}))
 
 
-NAMES = st.from_regex(r"[a-z](-?[a-z0-9]){0,6}", fullmatch=True)
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=30) | st.text(" -:\n\rab", max_size=12)
-HEADERS = st.recursive(TEXTS, lambda inner: st.lists(inner, max_size=4).map(tuple)
-                       | st.dictionaries(NAMES, inner, max_size=4), max_leaves=12)
-
-
-@given(st.dictionaries(NAMES, HEADERS, min_size=1, max_size=6))
+@given(HEADERS)
 def test_whatever_is_written_is_read_back(headers: dict[str, Header]) -> None:
     kept = prune(headers)
     if kept is None:
