@@ -38,7 +38,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 # Type, then place: the headers themselves are at "", a list's maps and a map at its name, "*" is any name.
-_KNOWN: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType({
+KNOWN: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType({
     "account": {"": _names("display-name validation timestamp username")},
     "account-key": {"": _names("account-id name since until constraints"), "constraints": _names("headers")},
     "account-key-request": {"": _names("account-id name since until")},
@@ -84,7 +84,7 @@ _OWN_ACCOUNT = MappingProxyType({  # headers that name the account whose key sig
 
 def typos(kind: str, headers: Mapping[str, Header]) -> Iterator[tuple[Path, str]]:
     """The headers, at any depth, that look like a known one and are not."""
-    known = _KNOWN.get(kind)
+    known = KNOWN.get(kind)
     if known is not None:
         own = {**known, "": known[""] | _ALL | {"body"} | set(KINDS[kind].primary_key)}
         yield from _typos(own, "", (), headers)
@@ -108,7 +108,7 @@ def fill_in(kind: str, headers: Mapping[str, Header], *, account_id: str, timest
             body: bytes) -> dict[str, Header]:
     """The headers with what may be left out."""
     found: dict[str, Header] = {"authority-id": account_id, **headers} if KINDS[kind].has_authority else dict(headers)
-    known = _KNOWN.get(kind, {"": frozenset()})[""]
+    known = KNOWN.get(kind, {"": frozenset()})[""]
     when = format_time(timestamp)
     if kind in _OWN_ACCOUNT:
         found.setdefault(_OWN_ACCOUNT[kind], account_id)

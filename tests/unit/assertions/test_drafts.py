@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from imagekit.assertions import PARSERS, parse_model, snap_id
+from imagekit.assertions.completion import KNOWN
 from imagekit.assertions.drafts import check_draft, complete, parse_draft
 from imagekit.assertions.headers import Header
+from imagekit.assertions.kinds import KINDS
 from imagekit.assertions.wire import armor
 from imagekit.errors import DocumentError
 from imagekit.testing.documents import REAL, SIGNED, real, signing_key
@@ -262,3 +265,17 @@ def test_mistyped_header_of_any_type_is_refused_at_its_line(text: str, place: st
         completed(text, "x.yaml")
     said = "\n".join((caught.value.message, *caught.value.details))
     assert f"{place}: there is no such header, did you mean {meant!r}?" in said
+
+
+def test_every_header_that_a_type_knows_is_in_the_reference() -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/assertions.md").read_text()
+    types = page.partition("## Types")[2].partition("## Models")[0]
+    rows = {line.split("|")[1].split()[0]: line for line in types.splitlines()
+            if line.startswith("| ") and line.count("|") == 5 and line.split("|")[1].split()}
+    for kind in set(PARSERS) - {"model"}:
+        words = set(re.findall(r"[a-z0-9-]+", rows[kind]))
+        assert KNOWN[kind][""] <= words, f"{kind}: {sorted(KNOWN[kind][''] - words)}"
+        assert set(KINDS[kind].primary_key) <= words
+    models = page.partition("## Models")[2].partition("## Believing")[0]
+    assert [name for place in ("", "snaps", "validation-sets") for name in sorted(KNOWN["model"][place])
+            if not re.search(rf"\b{name}\b", models)] == []
