@@ -12,7 +12,7 @@ has taken its place.
 
 What a proof rests on (the account-key of the signer, an account, a declaration, a model) is the highest revision at
 hand that is believed itself: a forged one takes no place, and an older one is never taken instead of a newer. A newer
-one that is truly signed counts even if its signer's time is over, so that a key which was ended stays ended.
+account-key that a root truly signed counts even if its signer's time is over, so that a key which was ended stays so.
 
 Sources: snapd's database checks (docs/reference/assertions.md, "Believing").
 """
@@ -189,7 +189,8 @@ class Database:
         if signer.account_id != assertion.authority_id:
             raise Disbelief(assertion.label, f"{assertion.authority_id!r} is said to speak, but the key that signed"
                             f" belongs to {signer.account_id!r}", verb="verify")
-        _check_now(assertion, signer, now)
+        if not signer.valid_at(now):
+            raise self._out_of_time(assertion, signer, proof, now)
         if not signer.permits(assertion):
             raise Disbelief(assertion.label, f"the constraints of key {short(signer.key_id)} of {signer.account_id!r}"
                             " do not let it sign this", verb="verify")
@@ -204,6 +205,18 @@ class Database:
         if assertion.content == signer.assertion.content:
             return proof
         return (*proof, Link(assertion=assertion, signer=signer))
+
+    def _out_of_time(self, assertion: Assertion, signer: AccountKey, proof: tuple[Link, ...] | Exception,
+                     now: datetime) -> OutOfTime:
+        """Why a key is not in force; what a root says of a key by such a one still counts against that key."""
+        problem = (f"is valid from {format_time(signer.since)} only" if now < signer.since
+                   else f"expired at {format_time(signer.until or now)}")
+        vouched = proof.counts if isinstance(proof, OutOfTime) else not isinstance(proof, Exception)
+        counts = (vouched and assertion.type == "account-key" and assertion.authority_id in self.root_accounts
+                  and _is_signed(assertion, signer))
+        return OutOfTime(assertion.label, f"key {short(signer.key_id)} of {signer.account_id!r} {problem}, and now it"
+                         f" is {format_time(now)}", hint="look at the clock of this machine, then at the key",
+                         counts=counts)
 
     def _signer(self, assertion: Assertion, now: datetime, above: tuple[bytes, ...],
                 ) -> tuple[AccountKey, tuple[Link, ...] | TrustError | DocumentError]:
@@ -260,7 +273,7 @@ class Database:
             try:
                 chain = self._prove(candidate, now, above)
             except (TrustError, DocumentError) as error:
-                if believed is None and isinstance(error, OutOfTime) and error.signed:
+                if believed is None and isinstance(error, OutOfTime) and error.counts:
                     raise
                 first = first or error
                 continue
@@ -307,7 +320,7 @@ class Database:
             try:
                 self._prove(newer, now, ())
             except OutOfTime as error:
-                if not error.signed:
+                if not error.counts:
                     continue
             except (TrustError, DocumentError):
                 continue
@@ -339,16 +352,6 @@ def _check_signature(assertion: Assertion, key: PublicKey) -> None:
         raise Disbelief(assertion.label, error.message, hint=error.hint, verb="verify") from error
     except DocumentError as error:
         raise DocumentError(f"cannot verify {assertion.label}: {error.message}", hint=error.hint) from error
-
-
-def _check_now(assertion: Assertion, signer: AccountKey, now: datetime) -> None:
-    if signer.valid_at(now):
-        return
-    problem = (f"is valid from {format_time(signer.since)} only" if now < signer.since
-               else f"expired at {format_time(signer.until or now)}")
-    raise OutOfTime(assertion.label, f"key {short(signer.key_id)} of {signer.account_id!r} {problem}, and now it is"
-                    f" {format_time(now)}", hint="look at the clock of this machine, then at the key",
-                    signed=_is_signed(assertion, signer))
 
 
 def _own_key(value: AccountKeyRequest | SerialRequest) -> PublicKey:

@@ -31,11 +31,11 @@ class AuthorityUnproven(Disbelief):
 
 
 class OutOfTime(Disbelief):
-    """The key is not in force. `signed`: the signature is the key's all the same."""
+    """The key is not in force. `counts`: it is an account-key that a root truly signed, and ends older revisions."""
 
-    def __init__(self, label: str, cause: str, *, hint: str | None = None, signed: bool) -> None:
+    def __init__(self, label: str, cause: str, *, hint: str | None = None, counts: bool) -> None:
         super().__init__(label, cause, hint=hint, verb="verify")
-        self.signed = signed
+        self.counts = counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from imagekit.assertions.kinds import kind_of
 from imagekit.assertions.proof import Link
 from imagekit.assertions.types import AccountKey
 from imagekit.assertions.wire import Assertion
-from imagekit.build.verify import STDIN, Cause, Finding, examine
+from imagekit.build.verify import STDIN, Cause, Finding, State, examine
 from imagekit.cli.chain import lines_of, nodes_of, trees_of
 from imagekit.cli.keyring import trusted
 from imagekit.cli.options import json_option, trust_option
@@ -69,7 +69,9 @@ def key_json(key: AccountKey) -> dict[str, Any]:
 
 def _link_json(link: Link) -> dict[str, Any]:
     signer = link.signer
-    return {**named(link.assertion), "signer": signer.account_id if signer else None,
+    root = signer is not None and link.assertion.content == signer.assertion.content
+    verdict = State.SELF_SIGNED.value if signer is None else "trusted root" if root else State.VERIFIED.value
+    return {**named(link.assertion), "verdict": verdict, "signer": signer.account_id if signer else None,
             "since": format_time(signer.since) if signer else None,
             "until": format_time(signer.until) if signer and signer.until else None}
 

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from imagekit.assertions.database import Database
+from imagekit.assertions.fields import ACCOUNT_ID
 from imagekit.assertions.types import parse_account_key
 from imagekit.assertions.wire import Assertion, decode_stream
 from imagekit.digests import short
@@ -85,6 +86,8 @@ def _place(folder: Path, present: tuple[TrustFile, ...], assertion: Assertion) -
                                  hint="put the new revision into that file by hand")
             return Addition(assertion=assertion, path=file.path, root=root)
     account = assertion.text("account-id")
+    if not ACCOUNT_ID.pattern.match(account):
+        raise UsageError(f"cannot trust {assertion.label}: {account!r} is not {ACCOUNT_ID.what}")
     name = f"{account}-{short(assertion.primary_key[0])}" if assertion.type == "account-key" else account
     return Addition(assertion=assertion, path=folder / f"{name}.{assertion.type}", root=root)
 

@@ -352,6 +352,25 @@ def test_forged_end_of_a_key_by_an_expired_signer_ends_nothing() -> None:
     types(database, brand.model())
 
 
+@pytest.mark.parametrize("signer", ["self-signed", "vouched"])
+def test_expired_key_of_somebody_who_is_no_root_ends_the_key_of_a_brand(signer: str) -> None:
+    store, brand = Brand("store"), Brand("acme")
+    database = Database(store.roots)
+    account = sign_account("acme", authority_id="store", key=store.key, timestamp=SIGNED)
+    free = sign_account_key(brand.key.public, account_id="acme", authority_id="store", name="acme", since=SINCE,
+                            key=store.key)
+    said, by = ("store", STRANGER) if signer == "self-signed" else ("other", store.key)
+    expired = sign_account_key(STRANGER.public, account_id=said, authority_id="store", name="x", since=SINCE,
+                               until=SIGNED, key=by)
+    other = sign_account("other", authority_id="store", key=store.key, timestamp=SIGNED)
+    forged = sign_account_key(brand.key.public, account_id="acme", authority_id=said, name="acme", since=SINCE,
+                              until=SIGNED, revision=9, key=STRANGER)
+    for assertion in (account, free, expired, other, forged):
+        database.add(assertion)
+    types(database, brand.model())
+    types(database, free)
+
+
 # --- changed bytes
 
 

@@ -88,7 +88,8 @@ def test_json_has_chain_roots_and_causes(run: Run, acme: str, tmp_path: Path) ->
     assert shown["verified"] is True and model["state"] == "verified" and model["error"] is None
     assert [root["account_id"] for root in shown["roots"]] == ["acme"] and shown["causes"] == []
     assert model["assertion"]["primary_key"] == {"series": "16", "brand-id": "acme", "model": "pc"}
-    assert [link["type"] for link in model["chain"]] == ["account-key", "model"]
+    assert [(link["type"], link["verdict"]) for link in model["chain"]] == [
+        ("account-key", "trusted root"), ("model", "verified")]
     write_atomic(path, path.read_bytes().replace(b"amd64", b"arm64"))
     shown = json.loads(run("verify", "pc.model", "--json", code=4).stdout)
     finding = shown["findings"][0]

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.assertions import Database, OutOfTime, encode_stream
+from imagekit.assertions import Database, Header, OutOfTime, decode_one, encode_content, encode_stream
 from imagekit.assertions.signing import sign_account, sign_account_key
-from imagekit.errors import TrustError, UsageError
+from imagekit.assertions.wire import armor
+from imagekit.errors import DocumentError, TrustError, UsageError
 from imagekit.host.roots import KNOWN_ROOTS, known_root, plan_additions, plan_removal, remove_files, write_additions
 from imagekit.host.trust import load_trust
+from imagekit.keys import sign_content
 from imagekit.testing.documents import NOW, SIGNED, SINCE, Brand, real, signing_key
 
 
@@ -85,3 +87,14 @@ def test_one_of_two_keys_is_removed_and_the_account_stays(tmp_path: Path) -> Non
     write_additions(plan_additions(tmp_path, [*first.roots, second.account_key], now=NOW))
     remove_files(plan_removal(tmp_path, second.key.public.key_id))
     assert {item.content for item in load_trust([tmp_path])} == {item.content for item in first.roots}
+
+
+def test_root_whose_account_would_lead_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    key = signing_key("stranger")
+    headers: dict[str, Header] = {
+        "type": "account-key", "authority-id": "..", "public-key-sha3-384": key.public.key_id,
+        "account-id": "..", "since": "2025-01-01T00:00:00Z", "sign-key-sha3-384": key.public.key_id}
+    content = encode_content(headers, armor(key.public.encode()))
+    raw = content + b"\n\n" + armor(sign_content(key, content, created=SIGNED, what="it")) + b"\n"
+    with pytest.raises((UsageError, DocumentError)):
+        plan_additions(tmp_path / "trust", [decode_one(raw, name="x")], now=NOW)
