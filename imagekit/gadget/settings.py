@@ -103,8 +103,8 @@ def check_pattern(problems: Problems, path: Path, argument: Argument) -> None:
     """The value of a pattern is `*` for any, or plain."""
     _, value, quoted = argument
     if not quoted and value != "*" and _GLOBS & set(value):
-        problems.add(path, f"the value {shown(value)} has one of *?[]\\{{}}: put it in double quotes, or give * alone for"
-                     " any value", Rules.PATTERN)
+        problems.add(path, f"the value {shown(value)} has one of *?[]\\{{}}: put it in double quotes, or give * alone"
+                     " for any value", Rules.PATTERN)
 
 
 def parse_argument(problems: Problems, path: Path, text: str) -> Argument | None:
