@@ -40,7 +40,7 @@ _WORDS: dict[str, Any] = {
 _INTEGER = re.compile(r"[-+]?(0b[01]+|0x[0-9a-fA-F]+|0o?[0-7]+|0|[1-9][0-9]*)\Z", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z", re.ASCII)
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is there with every published wheel
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one is there with every published wheel
 
 
 class Fault(Exception):
@@ -88,8 +88,8 @@ class Tree:
     overridden: tuple[tuple[Path, int], ...] = ()
 
 
-def read_tree(text: str) -> Tree:
-    """Read one document.
+def read_tree(text: str, *, loader: Any = LOADER) -> Tree:
+    """Read one document by the parser of `loader`, whose events are all that is asked of it.
 
     Raises:
         Fault: the first thing that cannot be read.
@@ -100,7 +100,7 @@ def read_tree(text: str) -> Tree:
                     f"the control character U+{ord(control[0]):04X} came, only tabs and line ends are allowed",
                     YamlRules.CHARACTER)
     try:
-        top = _Composer().compose(text)
+        top = _Composer().compose(text, loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -121,10 +121,10 @@ class _Composer:
         self._top: Scalar | Collection | None = None
         self._count = 0
 
-    def compose(self, text: str) -> Scalar | Collection | None:
+    def compose(self, text: str, loader: Any) -> Scalar | Collection | None:
         documents = 0
         event: Any  # of a type that its class says, which mypy is not told by `is`
-        for event in yaml.parse(text, Loader=_LOADER):
+        for event in yaml.parse(text, Loader=loader):
             kind = type(event)
             line = event.start_mark.line + 1
             if kind is yaml.ScalarEvent:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from imagekit.build.package_tree import FoundTree
 from imagekit.gadget.content_check import check_contents, check_references
-from imagekit.gadget.parse import examine_gadget
+from imagekit.gadget.parse import Examined, examine_gadget
 from imagekit.gadget.values import Era
 from imagekit.packages.kernelyaml import KernelContents
 from imagekit.schema import DocumentProblems, Problem, load_yaml
@@ -33,12 +33,18 @@ def check_gadget_tree(found: FoundTree, *, era: Era | None, kernel: KernelConten
     except DocumentProblems as error:
         return CheckedGadget(found=found, era=era, problems=error.problems, warnings=())
     examined = examine_gadget(source, era=era)
-    if examined.gadget is not None and found.files is not None:
-        check_contents(examined.problems, examined.gadget, found.files, kernel=kernel)
-    elif examined.gadget is not None:
-        check_references(examined.problems, examined.gadget, kernel=kernel)
+    if not any("content" in problem.path for problem in examined.problems.found):
+        _check_files(examined, found, kernel)
     return CheckedGadget(found=found, era=examined.era, problems=_in_order(examined.problems.found),
                          warnings=_in_order(examined.problems.warnings))
+
+
+def _check_files(examined: Examined, found: FoundTree, kernel: KernelContents | None) -> None:
+    """Content against files; only where every content could be read, or the wrong ones would be missed."""
+    if found.files is not None:
+        check_contents(examined.problems, examined.understood, found.files, kernel=kernel)
+    else:
+        check_references(examined.problems, examined.understood, kernel=kernel)
 
 
 def _in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -233,7 +233,8 @@ def read_gadget(package: ResolvedPackage) -> tuple[Gadget, dict[str, bytes]]:
         proved = Path(folder, package.file_name)  # what is read is what was hashed, by a program too
         proved.write_bytes(raw)
         with open_package(proved, name=package.file_name, tools=LocalTools()) as inside:
-            source = load_yaml(inside.read("meta/gadget.yaml", limit=MIB), name=f"{package.file_name} meta/gadget.yaml")
+            source = load_yaml(inside.read("meta/gadget.yaml", limit=MIB),
+                               name=f"{package.file_name} meta/gadget.yaml", repeated_keys=True)
             gadget = parse_gadget(source, era=Era.UC20)
             files = {entry.path: inside.read(entry.path, limit=GADGET_LIMIT)
                      for entry in inside.entries() if entry.is_file}

@@ -41,11 +41,19 @@ _BOOTLOADERS = {item.value: item for item in Bootloader}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
-    """What reading a gadget.yaml found out; `gadget` is None if there are problems."""
+    """What reading a gadget.yaml found out; `understood` is as much of it as could be read."""
 
-    gadget: Gadget | None
-    era: Era
+    understood: Gadget
     problems: Problems
+
+    @property
+    def gadget(self) -> Gadget | None:
+        """The gadget; None if there are problems."""
+        return None if self.problems else self.understood
+
+    @property
+    def era(self) -> Era:
+        return self.understood.era
 
 
 def parse_gadget(source: Source, *, era: Era | None = None) -> Gadget:
@@ -83,7 +91,7 @@ def examine_gadget(source: Source, *, era: Era | None = None) -> Examined:
         parse_assignments(top, {volume.name for volume in volumes})
     note_typos(problems)
     note_regrets(problems, gadget)
-    return Examined(gadget=None if problems else gadget, era=era, problems=problems)
+    return Examined(understood=gadget, problems=problems)
 
 
 def _extension(top: Node, volumes: tuple[Volume, ...]) -> Extension | None:

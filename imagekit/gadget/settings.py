@@ -10,6 +10,8 @@ from imagekit.gadget.values import Connection, KernelCmdline
 from imagekit.nodes import Node, kind, shown
 from imagekit.schema import Path, Problems
 
+Argument = tuple[str, str, bool]  # name, value, whether it is quoted
+
 DISKS = ("/dev/disk/by-path", "/dev/disk/by-id")
 
 _SNAP_ID = re.compile(r"[a-zA-Z0-9]{32}\Z")
@@ -37,6 +39,8 @@ def check_default(problems: Problems, path: Path, value: Any) -> None:
     if value is None:
         problems.add(path, "nothing came, a default has a value: leave the key out, or give one",
                      Rules.DEFAULTS_VALUE)
+    elif isinstance(value, int) and value >= 1 << 63:
+        problems.add(path, f"{value} is too large: below 2^63 is allowed, or a string in quotes", Rules.DEFAULTS_VALUE)
     elif isinstance(value, dict):
         for key, item in value.items():
             if (*path, key) in problems.source.other_keys:
@@ -73,36 +77,37 @@ def parse_end(node: Node, key: str) -> str:
 
 
 def parse_kernel_cmdline(top: Node) -> KernelCmdline:
-    """Allowed, appended and removed kernel arguments."""
+    """Allowed, appended and removed kernel arguments; items that are nothing are passed over."""
     node = top.map("kernel-cmdline")
-    append = node.texts("append")
-    for index, text in enumerate(append):
-        path = (*node.path, "append", index)
-        argument = parse_argument(node.problems, path, text)
-        if argument is None:
-            continue
-        name = argument[0].partition("=")[0]
-        if name in _NEVER_APPENDED or (name.startswith("snapd") and name not in _SNAPD_APPENDED):
-            node.problems.add(path, f"a gadget may not set {shown(name)}: the system does", Rules.FORBIDDEN)
-    return KernelCmdline(allow=parse_patterns(node, "allow"), append=append, remove=parse_patterns(node, "remove"))
+    lists: dict[str, tuple[str, ...]] = {}
+    for key in ("allow", "append", "remove"):
+        raw = node.raw(key)
+        texts = {index: text for index, text in enumerate(node.texts(key)) if raw[index] is not None}
+        for index, text in texts.items():
+            path = (*node.path, key, index)
+            argument = parse_argument(node.problems, path, text)
+            if argument is not None:
+                (check_appended if key == "append" else check_pattern)(node.problems, path, argument)
+        lists[key] = tuple(texts.values())
+    return KernelCmdline(allow=lists["allow"], append=lists["append"], remove=lists["remove"])
 
 
-def parse_patterns(node: Node, key: str) -> tuple[str, ...]:
-    """Arguments whose value may be `*` for any."""
-    texts = node.texts(key)
-    for index, text in enumerate(texts):
-        path = (*node.path, key, index)
-        argument = parse_argument(node.problems, path, text)
-        if argument is None:
-            continue
-        _, value, quoted = argument
-        if not quoted and value != "*" and _GLOBS & set(value):
-            node.problems.add(path, f"the value {shown(value)} has one of *?[]\\{{}}: put it in double quotes, or give"
-                              " * alone for any value", Rules.PATTERN)
-    return texts
+def check_appended(problems: Problems, path: Path, argument: Argument) -> None:
+    """A gadget sets nothing that decides what is booted."""
+    name = argument[0].partition("=")[0]
+    if name in _NEVER_APPENDED or (name.startswith("snapd") and name not in _SNAPD_APPENDED):
+        problems.add(path, f"a gadget may not set {shown(name)}: the system does", Rules.FORBIDDEN)
 
 
-def parse_argument(problems: Problems, path: Path, text: str) -> tuple[str, str, bool] | None:
+def check_pattern(problems: Problems, path: Path, argument: Argument) -> None:
+    """The value of a pattern is `*` for any, or plain."""
+    _, value, quoted = argument
+    if not quoted and value != "*" and _GLOBS & set(value):
+        problems.add(path, f"the value {shown(value)} has one of *?[]\\{{}}: put it in double quotes, or give * alone"
+                     " for any value", Rules.PATTERN)
+
+
+def parse_argument(problems: Problems, path: Path, text: str) -> Argument | None:
     """Name, value and whether the value is quoted, of what must be one argument."""
     arguments = split_arguments(text)
     if len(arguments) == 1:
@@ -112,7 +117,7 @@ def parse_argument(problems: Problems, path: Path, text: str) -> tuple[str, str,
     return None
 
 
-def split_arguments(line: str) -> list[tuple[str, str, bool]]:
+def split_arguments(line: str) -> list[Argument]:
     """The arguments of a command line: (name, value, quoted), cut at spaces outside of double quotes.
 
     A quote may stand around the whole argument or around its value; the first `=` ends the name.
@@ -130,7 +135,7 @@ def split_arguments(line: str) -> list[tuple[str, str, bool]]:
     return [_argument(item) for item in [*words, *([word] if word else [])]]
 
 
-def _argument(word: str) -> tuple[str, str, bool]:
+def _argument(word: str) -> Argument:
     whole = word.startswith('"')
     body = word.removeprefix('"')
     equals = body.find("=", 0 if whole else 1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from imagekit.gadget.rulebook import GadgetRules, GadgetWarnings
 from imagekit.rulebooks import RULEBOOKS, page
 from imagekit.rules import Rule, rules_of
 
@@ -84,3 +86,10 @@ def test_every_problem_is_noted_with_its_rule(path: Path) -> None:
 
 def test_page_of_rules_is_what_the_rulebooks_say() -> None:
     assert (ROOT / "docs/reference/rules.md").read_text() == page()
+
+
+def test_page_of_the_format_explains_every_rule_of_gadgets() -> None:
+    text = (ROOT / "docs/reference/gadget-yaml.md").read_text()
+    named = set(re.findall(r"\b(?:gadget|yaml)-[a-z0-9-]+", text))
+    wanted = {rule.id for book in (GadgetRules, GadgetWarnings) for rule in rules_of(book)}
+    assert wanted - named == set()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import resource
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagekit.rules import YamlRules
 from imagekit.schema import DocumentProblems, load_yaml
-from imagekit.yamltree import resolve
+from imagekit.yamltree import read_tree, resolve
 
 MIB = 1 << 20
 
@@ -139,3 +141,10 @@ def test_keys_that_are_no_strings_are_told_apart() -> None:
     source = load_yaml("on: 1\n2: x\n'3': x\nplain: x\n", name="x.yaml")
     assert source.value == {"on": 1, "2": "x", "3": "x", "plain": "x"}
     assert source.other_keys == {("on",), ("2",)}
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent.parent / "data" / "gadgets").glob("*.yaml")),
+                         ids=lambda path: path.name)
+def test_the_parser_in_python_gives_the_same_as_the_one_in_c(path: Path) -> None:
+    text = path.read_text()
+    assert read_tree(text, loader=yaml.SafeLoader) == read_tree(text)

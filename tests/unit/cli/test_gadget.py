@@ -83,6 +83,14 @@ def test_folder_is_held_to_its_files(tmp_path: Path) -> None:
     assert {item["rule"] for item in answer["problems"]} == {"content-image-does-not-fit", "content-missing"}
 
 
+def test_files_are_checked_beside_other_problems(tmp_path: Path) -> None:
+    text = GOOD.read_text().replace("bootloader: grub", "bootloader: lilo") + (
+        "      - name: spl\n        type: bare\n        size: 1M\n        content: [{image: gone.bin}]\n")
+    (tmp_path / "gadget.yaml").write_text(text)
+    answer = json.loads(run(tmp_path, "--json").stdout)["files"][0]
+    assert [item["rule"] for item in answer["problems"]] == ["gadget-bootloader", "content-missing"]
+
+
 def test_our_own_gadget_is_sound_before_it_is_packed() -> None:
     assert run(TESTS.parent / "gadgets/pc").exit_code == 0
 

@@ -11,7 +11,10 @@ from typing import Any
 
 import yaml
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from imagekit.build.gadget_check import check_gadget_tree
+from imagekit.build.package_tree import FoundTree, Kind
 from imagekit.gadget import parse_gadget
 from imagekit.gadget.parse import examine_gadget
 from imagekit.gadget.values import Era
@@ -63,6 +66,17 @@ def test_any_tree_is_judged_by_every_set_of_rules(tree: Any) -> None:
         examined = examine_gadget(Source(name="any", value=tree, lines={}), era=era)
         assert (examined.gadget is None) == bool(examined.problems.found)
         assert all(item.rule for item in (*examined.problems.found, *examined.problems.warnings))
+
+
+@QUICK
+@given(strategies.gadgets(), strategies.trees(), st.dictionaries(strategies.paths, st.integers(0, 1 << 40), max_size=4))
+def test_spoilt_gadget_in_a_folder_is_judged(tree: dict[str, Any], anything: Any, files: dict[str, int]) -> None:
+    volume = next(iter(tree["volumes"].values()))
+    volume["structure"][0] = anything
+    text = yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "replace")
+    found = FoundTree(path=FILE, kind=Kind.FOLDER, name="any", text=text, files=files)
+    checked = check_gadget_tree(found, era=None)
+    assert all(item.rule for item in (*checked.problems, *checked.warnings))
 
 
 @QUICK
