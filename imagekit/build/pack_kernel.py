@@ -22,6 +22,7 @@ from imagekit.build import initrd
 from imagekit.build.tree import Tree, file, folder
 from imagekit.errors import DocumentError, PlanError
 from imagekit.host.ports import Tools
+from imagekit.packages.kernelyaml import KERNEL_YAML, encode_kernel_yaml
 from imagekit.packages.recipe import APART, Recipe
 from imagekit.packages.uki import decode_uki
 
@@ -57,7 +58,19 @@ def kernel_tree(recipe: Recipe, *, version: str, root: Path, boot_root: Path, sc
     for path in sorted(target.rglob("*")):
         if path.is_file():
             tree.add(file(f"modules/{release}/{path.relative_to(target)}", path))
+    if recipe.assets:
+        tree.add(file(KERNEL_YAML, kernel_yaml(recipe, tree)))
     return tree
+
+
+def kernel_yaml(recipe: Recipe, tree: Tree) -> bytes:
+    """What the package offers to gadgets. Raises: PlanError: it is not in the package."""
+    paths = tree.paths()
+    for asset in recipe.assets:
+        for wanted in asset.content:
+            if not any(path == wanted or path.startswith(wanted.rstrip("/") + "/") for path in paths):
+                raise PlanError(f"cannot pack {recipe.name}: its asset {asset.name} has {wanted}, the package has not")
+    return encode_kernel_yaml(recipe.assets)
 
 
 def _find_kernel(recipe: Recipe, root: Path) -> tuple[str, Path]:

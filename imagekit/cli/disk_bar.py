@@ -32,8 +32,12 @@ def cells(sizes: list[int], width: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BarPart:
-    """One share of the bar; `used` bytes of it are filled, all of them where nobody knows; `style` names a colour."""
+    """One share of the bar; `used` bytes of it are filled, all of them where nobody knows; `style` names a colour.
 
+    `number` is its number in the partition table, as the table beside the bar has it.
+    """
+
+    number: int | None
     title: str
     size: int
     used: int | None
@@ -50,7 +54,8 @@ def style(item: Planned) -> str:
 
 def draw_bar(plan: ImagePlan) -> None:
     """The bar of an image."""
-    draw_parts([BarPart(title=item.placement.structure.title, size=item.placement.size, used=item.used or 0,
+    draw_parts([BarPart(number=item.entry.index if item.entry else None, title=item.placement.structure.title,
+                        size=item.placement.size, used=item.used or 0,
                         style=style(item)) for item in plan.structures])
 
 
@@ -58,17 +63,16 @@ def draw_parts(parts: Sequence[BarPart]) -> None:
     """The bar and, where there are colours, which is which."""
     counts = cells([item.size for item in parts], WIDTH)
     if not (drawn(sys.stdout) and colors_wanted(sys.stdout, talk=talk_of())):
-        write("".join(cell(item, index, count) for index, (item, count)
-                      in enumerate(zip(parts, counts, strict=True), 1)))
+        write("".join(cell(item, count) for item, count in zip(parts, counts, strict=True)))
         return
     from rich.text import Text
 
     bar, legend = Text(), Text()
-    for index, (item, count) in enumerate(zip(parts, counts, strict=True), 1):
+    for item, count in zip(parts, counts, strict=True):
         color = COLORS.get(item.style, "#8c959f")
         used = filled(item, count)
         bar.append("█" * used + "░" * (count - used), style=color)
-        legend.append(f" {index} ", style=f"bold #ffffff on {color}").append(f" {item.title}  ")
+        legend.append(f" {item.number or '-'} ", style=f"bold #ffffff on {color}").append(f" {item.title}  ")
     screen = console()
     screen.print(bar, soft_wrap=True)
     screen.print(legend)
@@ -79,9 +83,9 @@ def filled(item: BarPart, count: int) -> int:
     return count if item.used is None else min(count, -(-item.used * count // item.size))
 
 
-def cell(item: BarPart, index: int, count: int) -> str:
+def cell(item: BarPart, count: int) -> str:
     """The structure's number and, in its width, `#` for what is used and `.` for the rest; `|` begins it."""
-    label = f"|{index}"
+    label = f"|{item.number or '-'}"
     used = filled(item, count)
     body = "#" * used + "." * (count - used)
     return (label + body[len(label):])[:max(count, 1)]

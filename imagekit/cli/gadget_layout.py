@@ -83,7 +83,8 @@ def show_volume(shown: ShownVolume) -> None:
         write(f"at byte {pointer.offset} stands {pointer.content.hex(' ')}: {pointer.of.title} begins at sector"
               f" {pointer.sector}")
     write("")
-    draw_parts([BarPart(title=item.structure.title, size=item.size or 0, used=item.used, style=drawn.style)
+    draw_parts([BarPart(number=item.number, title=item.structure.title, size=item.size or 0, used=item.used,
+                        style=drawn.style)
                 for item, drawn in zip(shown.structures, drawing_of(shown).structures, strict=True)])
 
 

@@ -9,9 +9,10 @@ without one has no assets. Source: snapd `kernel/kernel.go`; references: `gadget
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from imagekit.errors import DocumentError
@@ -22,6 +23,8 @@ from imagekit.schema import Problem, Problems, Source
 KERNEL_YAML = "meta/kernel.yaml"
 PREFIX = "$kernel:"
 DYNAMIC_MODULES = ("", "$SNAP_DATA", "${SNAP_DATA}")
+
+ASSET_PATTERN = "^[a-zA-Z0-9][a-zA-Z0-9-]*$"
 
 _ASSET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-]*\Z")
 
@@ -106,6 +109,15 @@ def _asset(listed: Node, name: str) -> KernelAsset:
                                f"no gadget can refer to {path!r}: a path inside the package, without .., is needed",
                                KernelRules.CONTENT_PATH)
     return KernelAsset(name=name, update=node.boolean("update"), content=content)
+
+
+def encode_kernel_yaml(assets: Iterable[KernelAsset]) -> bytes:
+    """The file's bytes; strings are quoted as JSON, which YAML reads alike."""
+    lines = ["assets:"]
+    for asset in assets:
+        lines += [f"  {asset.name}:", *(["    update: true"] if asset.update else []), "    content:",
+                  *(f"      - {json.dumps(path)}" for path in asset.content)]
+    return ("\n".join(lines) + "\n").encode()
 
 
 def usable(path: str) -> bool:

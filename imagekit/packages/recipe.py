@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imagekit.errors import DocumentError
+from imagekit.packages.kernelyaml import ASSET_PATTERN, KernelAsset
 from imagekit.packages.snapyaml import NAME_PATTERN, VERSION_PATTERN
 from imagekit.schema import Problems, Source, check_shape
 
@@ -48,6 +49,12 @@ SCHEMA: dict[str, Any] = {
         "device-trees": {**_GLOBS, "minItems": 1},
         "initrd": {"type": "object", "additionalProperties": False,
                    "properties": {"watchdog": _MODULES, "storage": {**_MODULES, "minItems": 1}}},
+        "assets": {"type": "object", "minProperties": 1, "propertyNames": {"pattern": ASSET_PATTERN},
+                   "additionalProperties": {
+                       "type": "object", "additionalProperties": False, "required": ["content"],
+                       "properties": {"update": {"type": "boolean"},
+                                      "content": {"type": "array", "minItems": 1, "uniqueItems": True,
+                                                  "items": {"type": "string", "pattern": _PATH}}}}},
         "drop": _GLOBS,
         "files": {"type": "array", "items": {
             "type": "object", "additionalProperties": False, "required": ["from", "to"],
@@ -59,7 +66,8 @@ SCHEMA: dict[str, Any] = {
 OWN = ("name", "architecture", "revision", "like")  # never taken over from another recipe
 VERSIONS = ("version", "version-of")  # one of them takes the place of either
 
-ONLY_IN = {"modules": KERNEL, "image": KERNEL, "device-trees": KERNEL, "initrd": KERNEL, "drop": BASE, "files": GADGET}
+ONLY_IN = {"modules": KERNEL, "image": KERNEL, "device-trees": KERNEL, "initrd": KERNEL, "assets": KERNEL,
+           "drop": BASE, "files": GADGET}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +104,7 @@ class Recipe:
     initrd: tuple[tuple[str, tuple[str, ...]], ...]
     drop: tuple[str, ...]
     files: tuple[CopiedFile, ...]
+    assets: tuple[KernelAsset, ...] = ()  # of a kernel: what its kernel.yaml offers to gadgets
 
     @property
     def wants(self) -> tuple[str, ...]:
@@ -158,7 +167,9 @@ def parse_recipe(source: Source) -> Recipe:
         initrd=tuple((group, tuple(lines)) for group, lines in value.get("initrd", {}).items()),
         drop=tuple(value.get("drop", ())),
         files=tuple(CopiedFile(source=item["from"], target=item["to"], part=item.get("part"))
-                    for item in value.get("files", ())))
+                    for item in value.get("files", ())),
+        assets=tuple(KernelAsset(name=name, update=item.get("update", False), content=tuple(item["content"]))
+                     for name, item in value.get("assets", {}).items()))
 
 
 def _check_meaning(value: dict[str, Any], problems: Problems) -> None:

@@ -111,7 +111,7 @@ def lay_out(volume: Volume, *, sector: int = SECTOR, entries: int = gpt.ENTRIES)
         _check_table(volume, structure, start, end, sector=sector, entries=entries)
         taken = end
         placements.append(Placement(structure=structure, start=start, end=end))
-    disk_size = align_up(taken, MIB) + (TAIL_RESERVED if volume.schema is Schema.GPT else 0)
+    disk_size = align_up(max(taken, 1), MIB) + (TAIL_RESERVED if volume.schema is Schema.GPT else 0)
     if disk_size > MAX_DISK:
         raise PlanError(f"cannot lay out volume {volume.name!r}: it needs a disk of {iec(disk_size)}, at most"
                         f" {iec(MAX_DISK)} are possible")

@@ -15,12 +15,13 @@ from click.testing import CliRunner
 from imagekit.build.pack import _deliver, encode_packages
 from imagekit.build.pack_base import OVERLAY, PACKAGE, add_overlay, drop, keep_root, settle, take_root
 from imagekit.build.pack_gadget import gadget_tree
-from imagekit.build.pack_kernel import add_apart, names_module
+from imagekit.build.pack_kernel import add_apart, kernel_yaml, names_module
 from imagekit.build.recipes import GADGETS, LOCK, load_lock, load_recipe, project_recipes
 from imagekit.build.tree import Tree, content_of, file, folder, symlink
 from imagekit.cli.main import main
 from imagekit.errors import DocumentError, PlanError
 from imagekit.gadget import parse_gadget
+from imagekit.packages.kernelyaml import KernelAsset, parse_kernel_yaml
 from imagekit.packages.lockfile import Part
 from imagekit.packages.recipe import parse_recipe
 from imagekit.schema import load_yaml
@@ -166,6 +167,17 @@ def test_kernel_apart_that_its_loader_could_not_use_is_refused(tmp_path: Path, i
                                                               reason: str) -> None:
     with pytest.raises(PlanError, match=reason):
         apart(tmp_path, image=image, pattern=pattern)
+
+
+def test_kernel_offers_what_its_recipe_says_and_the_package_has(tmp_path: Path) -> None:
+    tree = apart(tmp_path)
+    recipe = replace(load_recipe("pi-kernel").recipe, assets=(
+        KernelAsset(name="dtbs", update=True, content=("dtbs/", "Image")),))
+    made = parse_kernel_yaml(load_yaml(kernel_yaml(recipe, tree), name="kernel.yaml"))
+    assert tuple(made.assets.values()) == recipe.assets
+    wrong = replace(recipe, assets=(KernelAsset(name="fw", update=False, content=("firmware/",)),))
+    with pytest.raises(PlanError, match="its asset fw has firmware/, the package has not"):
+        kernel_yaml(wrong, tree)
 
 
 def test_gadget_takes_its_files_from_beside_the_recipe_and_from_parts(tmp_path: Path) -> None:

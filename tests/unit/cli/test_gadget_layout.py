@@ -148,3 +148,22 @@ def test_check_holds_references_to_a_kernel_that_is_named(tmp_path: Path) -> Non
         assert result.exit_code == 3
         assert [problem["rule"] for problem in json.loads(result.stdout)["files"][0]["problems"]] == [
             "content-kernel-unused", "content-kernel-asset"]
+
+
+def test_bar_has_the_numbers_of_the_table() -> None:
+    lines = run("gadget", "show", PC).stdout.splitlines()
+    numbers = {line.split()[0] for line in lines[3:9]}
+    assert numbers == {"-", "1", "2", "3", "4", "5"}
+    assert [character for character in lines[-1] if character.isdigit()] == ["2", "3", "5"]
+    large = {line.split()[0] for line in lines[3:9] if "1200 MiB" in line or "750 MiB" in line or "1 GiB" in line}
+    assert large == {"2", "3", "5"}
+
+
+@pytest.mark.parametrize("schema", ["gpt", "mbr", "emmc"])
+def test_volume_without_structures_is_shown_as_empty(tmp_path: Path, schema: str) -> None:
+    path = tmp_path / "gadget.yaml"
+    path.write_text(GADGET.replace("EDITION", "0") + f"  none: {{schema: {schema}}}\n")
+    result = run("gadget", "show", path, "--svg", tmp_path / "disk.svg")
+    assert result.exit_code == 0, result.stderr
+    assert f"volume none: schema {schema}" in result.stdout
+    assert ElementTree.parse(tmp_path / "disk.svg")

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagekit.errors import DocumentError, ExitCode
-from imagekit.packages.kernelyaml import KernelAsset, KernelInfo, KernelReference, parse_kernel_yaml, parse_reference
+from imagekit.packages.kernelyaml import (
+    KernelAsset,
+    KernelInfo,
+    KernelReference,
+    encode_kernel_yaml,
+    parse_kernel_yaml,
+    parse_reference,
+)
 from imagekit.packages.rulebook import KernelRules
 from imagekit.rules import rules_of
 from imagekit.schema import DocumentProblems, Problem, Source, load_yaml
@@ -109,3 +116,9 @@ def test_any_tree_is_parsed_or_refused_but_never_crashes(value: object) -> None:
         parse_kernel_yaml(Source(name="any", value=value, lines={}))
     except DocumentProblems as error:
         assert all(problem.rule for problem in error.problems)
+
+
+def test_assets_that_are_written_are_read_as_they_were() -> None:
+    assets = (KernelAsset(name="dtbs", update=True, content=("dtbs/", 'odd "name": #1')),
+              KernelAsset(name="fw", update=False, content=("firmware/brcm",)))
+    assert tuple(parse(encode_kernel_yaml(assets)).assets.values()) == assets

@@ -8,6 +8,7 @@ import pytest
 
 from imagekit.build.recipes import load_recipe
 from imagekit.errors import DocumentError
+from imagekit.packages.kernelyaml import KernelAsset
 from imagekit.packages.recipe import APART, UNIFIED, CopiedFile, Recipe, liked, parse_recipe, take_over
 from imagekit.schema import load_yaml
 
@@ -57,6 +58,10 @@ def test_wants_change_with_everything_that_the_lock_answers() -> None:
     (KERNEL.replace("amd64", "z80"), "architecture: 'z80' is not one of"),
     (KERNEL + "drop: [usr]\n", r"r\.yaml:8: drop: only a base has this"),
     (GADGET + "modules: [ext4]\n", "modules: only a kernel has this"),
+    (GADGET + "assets: {dtbs: {content: [dtbs/]}}\n", "assets: only a kernel has this"),
+    (KERNEL + "assets: {d_t: {content: [dtbs/]}}\n", r"assets.*d_t"),
+    (KERNEL + "assets: {dtbs: {content: [../x]}}\n", r"r\.yaml:8: assets\.dtbs\.content\[0\]"),
+    (KERNEL + "assets: {dtbs: {update: true}}\n", "'content' is a required property"),
     (GADGET + "image: apart\n", "image: only a kernel has this"),
     (KERNEL + "image: apart\n", "image: amd64 has no loader that takes a kernel apart"),
     (KERNEL.replace("amd64", "armhf"), "image: armhf kernels are packed apart"),
@@ -77,6 +82,13 @@ def test_wrong_recipe_is_refused_with_line_and_reason(text: str, reason: str) ->
     import re
 
     assert re.search(reason, "\n".join((caught.value.message, *caught.value.details)))
+
+
+def test_kernel_says_what_it_offers_to_gadgets() -> None:
+    assert parse(KERNEL).assets == ()
+    assert parse(KERNEL + "assets: {dtbs: {update: true, content: [dtbs/]}, fw: {content: [firmware/a]}}\n").assets == (
+        KernelAsset(name="dtbs", update=True, content=("dtbs/",)),
+        KernelAsset(name="fw", update=False, content=("firmware/a",)))
 
 
 def test_all_problems_are_told_at_once() -> None:
