@@ -23,6 +23,7 @@ import selectors
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import termios
 import time
@@ -60,13 +61,22 @@ class Program:
         return json.dumps(shown, indent=2).encode() + b"\n"
 
     def found(self) -> str:
-        """The path of the program. Raises: HostError: it is not there, or may not be run."""
+        """The path of the program.
+
+        Raises:
+            HostError: it is not there, or may not be run.
+            TrustError: everybody may write to it.
+        """
         name = self.argv[0]
         folders = [folder for folder in os.environ.get("PATH", "").split(":") if folder.startswith("/")]
         found = shutil.which(name, path=":".join((*folders, SYSTEM_PATH)))
         if found is None:
             raise HostError(f"cannot run signing program {name}: it is not there, or may not be run",
                             hint="install it, or give the key another one: imagekit key add")
+        mode = Path(found).stat().st_mode
+        if mode & stat.S_IWOTH:
+            raise TrustError(f"cannot run signing program {found}: everybody may write to it (mode"
+                             f" {stat.S_IMODE(mode):04o})", hint=f"chmod o-w {found}, after a look at what is in it")
         return found
 
 

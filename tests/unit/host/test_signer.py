@@ -195,6 +195,13 @@ def test_program_that_is_missing_or_may_not_run_is_the_hosts_fault(tmp_path: Pat
         sign(ExternalKey(public=KEY.public, program=Program(argv=(str(tmp_path / "broken"),))))
 
 
+def test_program_that_everybody_may_change_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "signer").write_text("#!/bin/sh\n")
+    (tmp_path / "signer").chmod(0o757)
+    with pytest.raises(TrustError, match=r"everybody may write to it \(mode 0757\)"):
+        sign(ExternalKey(public=KEY.public, program=Program(argv=(str(tmp_path / "signer"),))))
+
+
 def test_program_in_the_current_folder_is_not_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "signer").write_text("#!/bin/sh\n")
     (tmp_path / "signer").chmod(0o755)
