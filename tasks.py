@@ -289,7 +289,8 @@ def bare_root(suite: str, folder: Path) -> Iterator[list[str]]:
         inner = (f"mount --bind {root} {root}; mount --rbind /dev {root}/dev; mount --rbind /sys {root}/sys;"
                  f' mount -t proc proc {root}/proc; cd {root}; mkdir -p old; pivot_root . old;'
                  " exec chroot . sh -ec 'umount -l /old; exec env -i \"$@\"' fresh \"$@\"")
-        settings = ["HOME=/root", "TERM=dumb", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CI=true"]
+        settings = ["HOME=/root", "TERM=dumb", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CI=true",
+                    "IMAGEKIT_TEST_DATA=/root/imagekit/tests/data"]
         settings += [f"{name}=/etc/host-ca.crt" for name in CA_VARIABLES if bundle]
         yield [*enter, "sh", "-ec", inner, "fresh", *settings]
     finally:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from imagekit.build.recipes import load_lock
 from imagekit.errors import ExitCode, HostError
 from imagekit.testing.images import Silent
 from tests.oracle import library
 from tests.oracle.ask import Oracle
+from tests.oracle.run import main
 
 pytestmark = pytest.mark.tools
 
@@ -50,6 +52,13 @@ def test_machine_without_a_compiler_is_told_what_to_install(monkeypatch: pytest.
         library.build("bookworm", progress=Silent())
     assert caught.value.exit_code == ExitCode.HOST
     assert "golang-go" in (caught.value.hint or "")
+
+
+def test_task_on_a_machine_without_a_compiler_ends_with_6(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = CliRunner().invoke(main, ["--cases", "1"])
+    assert result.exit_code == ExitCode.HOST
+    assert "apt-get install golang-go" in result.output
 
 
 def test_lock_holds_sources_only() -> None:
