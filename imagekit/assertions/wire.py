@@ -38,6 +38,7 @@ MAX_BODY = 2 * MIB
 LINE = 76
 DIGEST = re.compile(r"[A-Za-z0-9_-]{64}\Z")  # 48 bytes in base64url
 TYPES = f": known are {', '.join(sorted(KINDS))}"
+_POSITIVE = re.compile(r"[1-9][0-9]{0,17}\Z")
 _NUMBER = re.compile(r"(0|[1-9][0-9]{0,17})\Z")
 
 
@@ -260,6 +261,9 @@ class _Checks:
             if not isinstance(value, str) or not value or "/" in value:
                 raise self.refusal(header, unlike(value, f"a text without slashes, as the name of a {kind.name}"),
                                    AssertionRules.PRIMARY_KEY)
+        if kind.sequence and not _POSITIVE.match(str(headers[kind.primary_key[-1]])):
+            raise self.refusal(kind.primary_key[-1], f"{shown(headers[kind.primary_key[-1]])} is not a number of at"
+                               " least 1", AssertionRules.NUMBER)
         key_id = headers.get("sign-key-sha3-384")
         if not isinstance(key_id, str) or not DIGEST.match(key_id):
             raise self.refusal("sign-key-sha3-384", unlike(key_id, "a digest of 64 characters"),

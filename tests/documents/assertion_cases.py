@@ -92,6 +92,7 @@ HEADERS: Mapping[str, dict[str, str]] = {
     "assertion-header-map": made(snaps(APP | {"components": "extra"})),
     "assertion-header-flag": made(wire("model", classic="yes")),
     "assertion-header-number": made(wire("snap-revision", snap_revision="0")),
+    "assertion-header-number--sequence": made(edit("validation-set", "sequence: 1\n", "sequence: 0\n")),
     "assertion-header-number--too-large": made(wire("snap-build", snap_size="18446744073709551616")),
     "assertion-header-time": made(wire("account", timestamp="2026-01-01")),
     "assertion-header-time--no-such-day": made(wire("account", timestamp="2026-02-30T00:00:00Z")),
