@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagekit.build.gadget_check import CheckedGadget, check_gadget_tree
-from imagekit.build.package_tree import find_gadget, read_kernel
+from imagekit.build.package_tree import FoundTree, Kind, find_gadget, read_kernel
 from imagekit.cli.gadget_layout import diff, show
 from imagekit.cli.options import json_option
 from imagekit.cli.output import console, drawn, emit_json, say, write
 from imagekit.errors import DocumentError
 from imagekit.gadget.values import Era
+from imagekit.packages.kernelyaml import KernelContents
 from imagekit.schema import Problem, dotted
 
 if TYPE_CHECKING:
@@ -49,8 +50,7 @@ def check(paths: tuple[Path, ...], rules: str | None, kernel: Path | None, stric
     is accepted and will hurt. In folders and packages the files of the content are checked too.
     """
     beside = read_kernel(kernel) if kernel is not None else None
-    checked = [check_gadget_tree(find_gadget(path), era=RULES[rules] if rules else None, kernel=beside)
-               for path in paths]
+    checked = [_checked(path, era=RULES[rules] if rules else None, kernel=beside) for path in paths]
     if as_json:
         emit_json({"files": [_json(item, strict=strict) for item in checked]})
     else:
@@ -61,6 +61,16 @@ def check(paths: tuple[Path, ...], rules: str | None, kernel: Path | None, stric
         count = sum(len(item.problems) + (len(item.warnings) if strict else 0) for item in bad)
         raise DocumentError(f"cannot use {bad[0].found.name if len(bad) == 1 else f'{len(bad)} gadgets'}:"
                             f" {count} problem{'s' if count > 1 else ''}")
+
+
+def _checked(path: Path, *, era: Era | None, kernel: KernelContents | None) -> CheckedGadget:
+    """What a check of one PATH finds; a folder or package without a gadget keeps nobody from the others."""
+    try:
+        return check_gadget_tree(find_gadget(path), era=era, kernel=kernel)
+    except DocumentError as error:
+        found = FoundTree(path=path, kind=Kind.DOCUMENT, name=str(path), text=None, files=None)
+        problem = Problem(name=str(path), line=1, path=(), text=error.message)
+        return CheckedGadget(found=found, era=None, problems=(problem,), warnings=())
 
 
 def _rules_name(item: CheckedGadget) -> str | None:

@@ -65,6 +65,17 @@ def test_several_gadgets_have_one_answer() -> None:
     assert result.exit_code == 3
 
 
+def test_package_that_is_none_keeps_nobody_from_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "broken_1.snap"
+    path.write_bytes(b"x" * 5000)
+    answer = json.loads(run(path, GOOD, "--json").stdout)
+    assert [(item["file"], item["ok"], item["rules"]) for item in answer["files"]] == [
+        (str(path), False, None), (str(GOOD), True, "uc20")]
+    (problem,) = answer["files"][0]["problems"]
+    assert problem["rule"] is None
+    assert problem["text"].startswith(f"cannot read {path}: it is neither EROFS nor squashfs")
+
+
 def test_text_that_is_no_yaml_is_an_answer_too(tmp_path: Path) -> None:
     path = tmp_path / "gadget.yaml"
     path.write_text("volumes: {pc: [}\n")
