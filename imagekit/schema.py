@@ -52,9 +52,11 @@ class Source:
 
 
 def dotted(path: Path) -> str:
-    """`volumes.pc.structure[2].size`."""
+    """`volumes.pc.structure[2].size`; a key that a terminal would obey is quoted and cut."""
     text = ""
     for part in path:
+        if isinstance(part, str) and not (part.isprintable() and len(part) <= 200):
+            part = repr(part[:200])
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text or "document"
 

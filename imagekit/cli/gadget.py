@@ -120,7 +120,7 @@ def _drawing(item: CheckedGadget) -> Text:
         text.append(f" [{problem.rule.id}]\n" if problem.rule else "\n", style="dim")
         text.append(f"  --> {problem.name}:{problem.line}: {dotted(problem.path)}\n", style="cyan")
         row = lines[problem.line - 1].rstrip("\r") if problem.line <= len(lines) else ""
-        shown = row.replace("\t", " ")[:200]
+        shown = "".join(letter if letter.isprintable() else " " for letter in row[:200])
         start, width = mark(shown, problem)
         number = str(problem.line)
         text.append(f"  {number} | ", style="dim")

@@ -12,7 +12,7 @@ from imagekit.gadget.rules import MODES_LABELS, UC16_LABELS, place
 from imagekit.gadget.values import Era, Role, Structure, Volume
 from imagekit.nodes import shown
 from imagekit.rules import YamlRules
-from imagekit.schema import Path, Problems
+from imagekit.schema import Path, Problems, dotted
 
 ONCE = (Role.SEED, Role.SEED_NULL, Role.BOOT, Role.DATA, Role.SAVE, Role.BOOT_STATE)
 RESERVED_BEFORE = frozenset({"ubuntu-seed", "ubuntu-data"})  # on UC16/18: a seed there is taken for an ESP
@@ -64,7 +64,7 @@ def check_once(problems: Problems, volumes: tuple[Volume, ...]) -> Holders:
             where = place(("volumes", volume.name), structure, "role")
             if role in holders:
                 name, _, first = holders[role]
-                problems.add(where, f"volumes.{name}.structure[{first.index}] has the role {role.value} already",
+                problems.add(where, f"{dotted(place(('volumes', name), first))} has the role {role.value} already",
                              Rules.ROLE_TWICE)
             else:
                 holders[role] = (volume.name, where, structure)

@@ -114,6 +114,17 @@ def test_terminal_gets_the_line_and_a_mark_below_it(monkeypatch: pytest.MonkeyPa
     assert f"{where}  16 |         type: zz\n     |         ^^^^\n" in result.stdout
 
 
+def test_document_cannot_speak_to_the_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "gadget.yaml"
+    path.write_text('volumes:\n  "\\e[31mred": {structure: 1}\n# \x1b[2J\n')
+    for terminal in (True, False):
+        monkeypatch.setattr("imagekit.cli.gadget.drawn", lambda stream, answer=terminal: answer)
+        result = CliRunner(env={"NO_COLOR": "1"}).invoke(main, ["gadget", "check", str(path)])  # type: ignore[arg-type]
+        assert result.exit_code == 3
+        assert "\x1b" not in result.output
+        path.write_text(path.read_text().replace("# \x1b[2J\n", ""))
+
+
 @pytest.mark.parametrize(("row", "path", "where"), [
     ("        type: zz", ("a", "type"), (8, 4)),
     ("      - name: x", ("a", 2), (6, 9)),
