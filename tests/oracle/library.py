@@ -62,22 +62,24 @@ def build(suite: str, *, progress: Progress) -> Path:
     target = cache.entry("oracle", f"{suite}-{inputs.hexdigest()[:32]}")
     with cache.lock("oracle", told=progress):
         if not (target / "oracle").is_file():
+            sources = [parts.unpacked(recipe) / "usr/share/gocode" for recipe in recipes]
             progress.step(f"compile the oracle over snapd {version(suite)}")
             with cache.scratch() as scratch:
-                sources = [parts.unpacked(recipe) / "usr/share/gocode" for recipe in recipes]
-                _compile(suite, sources, scratch)
+                _compile(suite, sources, scratch, objects=cache.entry("oracle", "objects"))
                 cache.adopt(scratch / "made", "oracle", target.name)
     return target / "oracle"
 
 
-def _compile(suite: str, sources: Sequence[Path], scratch: Path) -> None:
-    """GOPATH mode, as Debian builds Go: everything comes from `sources`, nothing from a network."""
+def _compile(suite: str, sources: Sequence[Path], scratch: Path, *, objects: Path) -> None:
+    """GOPATH mode, as Debian builds Go: everything comes from `sources`, nothing from a network.
+
+    `objects` keeps what both programs share, the compiler's own library above all.
+    """
     (scratch / "made").mkdir()
     settings = {"GO111MODULE": "off", "GOPATH": ":".join(map(str, sources)), "GOFLAGS": "", "CGO_ENABLED": "0",
-                "GOPROXY": "off",
-                "GOTOOLCHAIN": "local", "GOCACHE": str(scratch / "objects"), "HOME": str(scratch),
+                "GOPROXY": "off", "GOTOOLCHAIN": "local", "GOCACHE": str(objects), "HOME": str(scratch),
                 "PATH": os.environ.get("PATH", "/usr/bin:/bin")}
-    done = subprocess.run(["go", "build", "-trimpath", "-tags", suite, "-o", str(scratch / "made/oracle"), "."],
+    done = subprocess.run(["go", "build", "-tags", suite, "-o", str(scratch / "made/oracle"), "."],
                           cwd=PROGRAM, env=settings, capture_output=True, text=True, check=False)
     if done.returncode:
         raise HostError(f"cannot build the oracle over snapd {version(suite)}: the compiler refuses",
