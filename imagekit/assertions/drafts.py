@@ -149,7 +149,8 @@ class _Refused:
 
 def _load_yaml(raw: bytes, name: str) -> tuple[Source, Any]:
     source = load_yaml(raw, name=name)  # bounds size, depth and aliases, refuses repeated keys
-    node = yaml.compose(raw.decode("utf-8"), Loader=yaml.SafeLoader)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser of load_yaml: no other takes all that it takes
+    node = yaml.compose(raw.decode("utf-8").removeprefix("\ufeff"), Loader=loader)
     return source, None if node is None else _value(node)
 
 

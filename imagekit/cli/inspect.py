@@ -126,6 +126,7 @@ def _signature(report: PackageReport) -> str:
 def _package_json(report: PackageReport) -> dict[str, Any]:
     """One package (docs/reference/output.md)."""
     info, finding, binaries = report.info, report.finding, report.binaries
+    plugs, slots = list(info.common_plugs), list(info.common_slots)
     return {
         "file": str(report.path), "kind": "package", "format": report.format.value, "compression": report.compression,
         "name": info.name, "revision": report.revision, "version": info.version, "type": info.type,
@@ -135,8 +136,8 @@ def _package_json(report: PackageReport) -> dict[str, Any]:
         "assumes": list(info.assumes), "size": report.size, "filesystem_size": report.inner_size,
         "sha3_384": report.digest, "verity_root": report.verity_root,
         "apps": [{"name": app.name, "command": app.command or None, "daemon": app.daemon,
-                  "daemon_scope": app.daemon_scope, "plugs": list(info.plugs_of(app)),
-                  "slots": list(info.slots_of(app))} for app in info.apps],
+                  "daemon_scope": app.daemon_scope, "plugs": [*app.plugs, *plugs],
+                  "slots": [*app.slots, *app.activates_on, *slots]} for app in info.apps],
         "plugs": [_interface_json(item) for item in info.plugs],
         "slots": [_interface_json(item) for item in info.slots],
         "hooks": [hook.name for hook in info.hooks],

@@ -26,8 +26,9 @@ def check_relations(top: Node, info: SnapInfo) -> None:
     _check_aliases(apps, info.apps)
     _check_common_ids(apps, info.apps)
     _check_activation(apps, info)
+    common = info.common_plugs
     for app in info.apps:
-        if app.sockets and "network-bind" not in info.plugs_of(app):
+        if app.sockets and "network-bind" not in (*app.plugs, *common):
             apps.map(app.name).problem("sockets", "the plug network-bind is needed for sockets", SnapRules.SOCKET_PLUG)
 
 

@@ -215,21 +215,29 @@ class SnapInfo:
     def services(self) -> tuple[App, ...]:
         return tuple(app for app in self.apps if app.is_service)
 
+    @property
+    def common_plugs(self) -> tuple[str, ...]:
+        """The plugs that no app and no hook names: all of them have these."""
+        return _unnamed(self.plugs, [item.plugs for item in self._users])
+
+    @property
+    def common_slots(self) -> tuple[str, ...]:
+        """The slots that no app and no hook names, and that activate nobody."""
+        return _unnamed(self.slots, [*(item.slots for item in self._users), *(app.activates_on for app in self.apps)])
+
     def plugs_of(self, app: App) -> tuple[str, ...]:
-        """The plugs of an app: its own, and those at the top level that no app and no hook names."""
-        return (*app.plugs, *_unnamed(self.plugs, [item.plugs for item in self._users], app.plugs))
+        """The plugs that an app has in the end."""
+        return (*app.plugs, *self.common_plugs)
 
     def slots_of(self, app: App) -> tuple[str, ...]:
-        """The slots of an app, in the same way; what activates it is one."""
-        named = [item.slots for item in self._users] + [item.activates_on for item in self.apps]
-        own = tuple(dict.fromkeys((*app.slots, *app.activates_on)))
-        return (*own, *_unnamed(self.slots, named, own))
+        """The slots that an app has in the end; what activates it is one."""
+        return (*dict.fromkeys((*app.slots, *app.activates_on)), *self.common_slots)
 
     @property
     def _users(self) -> tuple[App | Hook, ...]:
         return (*self.apps, *self.hooks, *(hook for component in self.components for hook in component.hooks))
 
 
-def _unnamed(all_: tuple[Interface, ...], named: list[tuple[str, ...]], own: tuple[str, ...]) -> tuple[str, ...]:
+def _unnamed(all_: tuple[Interface, ...], named: list[tuple[str, ...]]) -> tuple[str, ...]:
     taken = {name for names in named for name in names}
-    return tuple(item.name for item in all_ if item.name not in taken and item.name not in own)
+    return tuple(item.name for item in all_ if item.name not in taken)

@@ -35,11 +35,13 @@ KEYS = ("name", "version", "type", "architectures", "assumes", "title", "summary
         "system-usernames", "links", "components")
 
 TITLE_LIMIT = 40
+MAX_UNKNOWN = 50  # keys that are looked at for being mistyped, which takes its time
 DEFAULT_PROVENANCE = "global-upload"
 GRADES = ("stable", "devel")
 
 _FILE = re.compile(r"(?P<name>[a-z0-9]+(?:-[a-z0-9]+)*)_(?P<revision>[1-9][0-9]{0,9})\.snap\Z")
 _PROVENANCE = re.compile(r"[a-zA-Z0-9](?:-?[a-zA-Z0-9])*\Z")
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _TYPE_WORDS = {**{item: item for item in TYPES}, "application": "app"}
 _CONFINEMENTS = {item.value: item for item in Confinement}
 
@@ -80,8 +82,9 @@ def check_snap_yaml(source: Source, *, hook_files: tuple[str, ...] = ()) -> tupl
         environment=parse_environment(top), plugs=plugs, slots=slots, apps=apps, hooks=hooks, components=components,
         layouts=parse_layouts(top, name), system_usernames=parse_usernames(top), links=parse_links(top))
     check_relations(top, info)
-    for key in top.names():
-        if key not in KEYS and key != "layouts" and (meant := near(key, KEYS)):
+    unknown = [key for key in top.names() if key not in KEYS and key != "layouts"]
+    for key in unknown[:MAX_UNKNOWN]:
+        if meant := near(key, KEYS):
             problems.warn((key,), f"nobody reads this key{meant}", SnapRules.KEY)
     problems.raise_if_any()
     return info, problems.warnings
@@ -186,18 +189,24 @@ def _base(top: Node, kind: str, *, has_programs: bool) -> str | None:
 
 
 def encode_snap_yaml(info: SnapInfo) -> bytes:
-    """The bytes of a package's identity, without apps and the like; strings are quoted as JSON, which YAML reads."""
-    lines = [f"name: {info.name}", f"version: {json.dumps(info.version)}"]
+    """The bytes of a package's identity, without apps and the like."""
+    lines = [f"name: {info.name}", f"version: {_quoted(info.version)}"]
     if info.summary:
-        lines.append(f"summary: {json.dumps(info.summary)}")
+        lines.append(f"summary: {_quoted(info.summary)}")
     if info.description:
-        lines.append(f"description: {json.dumps(info.description)}")
-    lines += [f"type: {info.type}", f"architectures: {json.dumps(list(info.architectures))}"]
+        lines.append(f"description: {_quoted(info.description)}")
+    lines += [f"type: {info.type}", f"architectures: [{', '.join(map(_quoted, info.architectures))}]"]
     if info.base is not None:
         lines.append(f"base: {info.base}")
     if info.type not in ("kernel", "base", "gadget"):
         lines.append("confinement: strict")
     return ("\n".join(lines) + "\n").encode()
+
+
+def _quoted(text: str) -> str:
+    """A YAML string: JSON's, but for what JSON leaves as it is and YAML does not take (YAML 1.1, 5.1)."""
+    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}" if ord(match[0]) < 0x100
+                            else f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def file_name(name: str, revision: int) -> str:

@@ -25,37 +25,38 @@ def check_expression(text: str) -> None:
     words = _WORD.findall(text)
     if not words:
         raise DocumentError("an id is needed")
-    rest = _expression(words, 0)
-    if rest:
-        raise DocumentError(f"{rest[0]!r} comes where AND or OR is needed")
+    end = _expression(words, 0, 0)
+    if end < len(words):
+        raise DocumentError(f"{words[end]!r} comes where AND or OR is needed")
 
 
-def _expression(words: list[str], depth: int) -> list[str]:
-    """What is left behind the expression at the beginning of `words`."""
+def _expression(words: list[str], at: int, depth: int) -> int:
+    """Where the expression that begins at `at` ends."""
     if depth > _MAX_DEPTH:
         raise DocumentError(f"its parentheses lie deeper than {_MAX_DEPTH}")
-    rest = _term(words, depth)
-    while rest and rest[0] in ("AND", "OR"):
-        rest = _term(rest[1:], depth)
-    return rest
+    at = _term(words, at, depth)
+    while words[at:at + 1] in (["AND"], ["OR"]):
+        at = _term(words, at + 1, depth)
+    return at
 
 
-def _term(words: list[str], depth: int) -> list[str]:
-    word, rest = words[0] if words else "", words[1:]
+def _term(words: list[str], at: int, depth: int) -> int:
+    word = words[at] if at < len(words) else ""
     if word == "(":
-        rest = _expression(rest, depth + 1)
-        if rest[:1] != [")"]:
+        end = _expression(words, at + 1, depth + 1)
+        if words[end:end + 1] != [")"]:
             raise DocumentError("a parenthesis is not closed")
-        return rest[1:]
+        return end + 1
     if not word or word == ")" or word in _OPERATORS:
         raise DocumentError(f"an id is needed before {word!r}" if word else "an id is needed at the end")
     if word not in licenses():
         raise DocumentError(f"{word!r} is no id of the list{_nearest(word)}")
-    if rest[:1] == ["WITH"]:
-        if rest[1:2] == [] or rest[1] not in EXCEPTIONS:
-            raise DocumentError(f"WITH needs an exception of the list, not {' '.join(rest[1:2])!r}")
-        rest = rest[2:]
-    return rest
+    if words[at + 1:at + 2] != ["WITH"]:
+        return at + 1
+    exception = "".join(words[at + 2:at + 3])
+    if exception not in EXCEPTIONS:
+        raise DocumentError(f"WITH needs an exception of the list, not {exception!r}")
+    return at + 3
 
 
 def _nearest(word: str) -> str:

@@ -279,3 +279,8 @@ def test_every_header_that_a_type_knows_is_in_the_reference() -> None:
     models = page.partition("## Models")[2].partition("## Believing")[0]
     assert [name for place in ("", "snaps", "validation-sets") for name in sorted(KNOWN["model"][place])
             if not re.search(rf"\b{name}\b", models)] == []
+
+
+def test_text_that_only_one_of_two_yaml_parsers_takes_is_judged() -> None:
+    with pytest.raises(DocumentError, match=r"snaps\[0\].a\?b: not a header name"):
+        parse_draft(b"type: model\nsnaps:\n  - {name: pc, a?b: d}\n", name="m.yaml")

@@ -143,6 +143,13 @@ def test_written_document_is_read_back() -> None:
     assert parse_snap_yaml(load_yaml(encode_snap_yaml(INFO), name="snap.yaml")) == INFO
 
 
+@pytest.mark.parametrize("text", ["😀", "a\x85b", "\x7f", "\u2028", "\ufeff", 'a "b" \\n\t\n', "é", "\x07", "\ufffe"])
+def test_any_text_is_written_so_that_yaml_reads_it(text: str) -> None:
+    info = SnapInfo(name="hello", version="1", type="app", architectures=("all",), summary=text, description=text)
+    again = read_snap_yaml(encode_snap_yaml(info), name="snap.yaml")
+    assert (again.summary, again.description) == (text, text)
+
+
 def test_app_is_confined_and_keeps_its_base() -> None:
     app = SnapInfo(name="hello", version="1", type="app", architectures=("all",), base="debian-13")
     content = encode_snap_yaml(app)
