@@ -233,6 +233,14 @@ def bench(c: Context, rounds: int = 5, boots: int = 5, documents: bool = False) 
         call(BIN / "python", "tests/bench/run.py", f"--rounds={rounds}", f"--boots={boots}")
 
 
+@task(iterable=["target"], help={"runs": "how often each target is executed", "target": "a target; all without it",
+                                 "record": "keep what came of it in docs/fuzzing.json, and write docs/fuzzing.md anew"})
+def fuzz(c: Context, target: list[str], runs: int = 1_000_000, record: bool = False) -> None:
+    """Fuzz every parser of what others wrote; an input that breaks one is kept in build/fuzz."""
+    keep = ["--record", "docs/fuzzing.json"] if record else []
+    call(BIN / "python", "tests/fuzz/run.py", f"--runs={runs}", *keep, *target)
+
+
 # ---- housekeeping
 
 @task(help={"everything": "also .venv; the folders outside the project are named, not removed"})

@@ -13,6 +13,7 @@ A group whose bitmap was never written (BLOCK_UNINIT) uses no block but its supe
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,9 +90,13 @@ def used_ranges(stream: BinaryIO, offset: int) -> tuple[tuple[int, int], ...]:
     """The byte ranges in use, relative to the file system at `offset` of the stream, ascending and joined.
 
     Raises:
-        DocumentError: no ext4 there, damaged, or the stream ends early.
+        DocumentError: no ext4 there, damaged, or the stream ends before the file system does.
     """
     layout = decode_superblock(_read(stream, offset + SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE))
+    size = stream.seek(0, io.SEEK_END) - offset
+    if layout.blocks * layout.block_size > size:
+        raise DocumentError(f"cannot read ext4: it has {layout.blocks} blocks of {layout.block_size} bytes, the stream"
+                            f" has {size} bytes for it")
     table = _read(stream, offset + (layout.first_block + 1) * layout.block_size,
                   layout.groups * layout.descriptor_size)
     ranges: list[tuple[int, int]] = [(0, SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE)]

@@ -1,0 +1,137 @@
+"""Makes the seeds that need programs or our own writers: `PYTHONPATH=. python tests/fuzz/make_seeds.py`.
+
+The others were written by hand and lie beside them. Needs mke2fs, mkfs.fat and mkfs.erofs of the host.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+
+from sparse import shrink, shrink_file
+
+from imagekit.boot.health import Challenge, Check, Hello, Verdict, encode_message
+from imagekit.boot.slotstate import FACTORY, encode_partition, encode_record
+from imagekit.disk import gpt
+from imagekit.disk.bmap import MappedRange, encode_bmap
+from imagekit.disk.verity import Superblock
+from imagekit.testing.documents import TESTS, Brand, signing_key
+
+HERE = Path(__file__).parent
+SEEDS = HERE / "seeds"
+MIB = 1 << 20
+
+
+def put(target: str, name: str, content: bytes) -> None:
+    (SEEDS / target).mkdir(parents=True, exist_ok=True)
+    (SEEDS / target / name).write_bytes(content)
+
+
+def documents() -> None:
+    """YAML that no parser should trust; the tests' own documents are added when fuzzing, large ones in test_seeds."""
+    hostile = {
+        "bom": b"\xef\xbb\xbfname: hello\nversion: 1\n", "crlf": b"name: hello\r\nversion: 1\r\n",
+        "nul": b"name: a\0b\n", "latin": b"name: h\xe9llo\n", "repeated": b"name: a\nname: b\nversion: 1\n",
+        "tab": b"apps:\n\ta: {}\n", "cycle": b"a: &a [*a]\n", "merge": b"a: &a {x: 1}\nb:\n  <<: *a\n  y: 2\n",
+        "deep": b"[" * 200, "laughs": b"a: &a [x, x]\nb: &b [*a, *a, *a]\nc: &c [*b, *b, *b]\nd: [*c, *c, *c]\n",
+        "two": b"a: 1\n---\nb: 2\n", "tag": b"a: !!python/object:os.system x\n", "empty": b"",
+        "surrogate": b'a: "\\ud800"\n',
+    }
+    for target in ("gadget-yaml", "snap-yaml", "kernel-yaml"):
+        for name, content in hostile.items():
+            put(target, f"hostile-{name}", content)
+    put("model-draft", "yaml", b"y" + (TESTS.parent / "models" / "pc.yaml").read_bytes())
+    put("model-draft", "json", b"j" + (TESTS / "data" / "assertions" / "valid-for-testing-pc-20.json").read_bytes())
+    put("model-draft", "json-deep", b"j" + b"[" * 500)
+    put("model-draft", "json-numbers", b'j{"type": "model", "a": 1e400, "b": NaN, "c": -0, "d": true, "e": null}')
+
+
+def signed() -> None:
+    brand = Brand()
+    model = brand.model()
+    put("assertions", "model", model.encode())
+    for assertion in (brand.account_key, brand.account, brand.declaration("pc"),
+                      brand.revision("pc", 1, sha3="A" * 64, size=5)):
+        put("assertions", assertion.type, assertion.encode())
+    put("assertions", "body-of-4-gib", model.encode().replace(b"\nbase:", b"\nbody-length: 4294967296\nbase:"))
+    put("assertions", "crlf", model.encode().replace(b"\n", b"\r\n"))
+    put("assertions", "newer", model.encode().replace(b"type: model", b"type: model\nformat: 99"))
+    put("assertions", "latin", model.encode().replace(b"pc", b"p\xe9"))
+    put("openpgp-key", "rsa", signing_key("brand").public.encode())
+    put("openpgp-signature", "rsa", base64.b64decode(model.signature))
+    put("openpgp-secret", "empty", b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n=twTO\n"
+                                   b"-----END PGP PRIVATE KEY BLOCK-----\n")
+
+
+def disks(scratch: Path) -> None:
+    table = gpt.Table(disk_guid=uuid.uuid5(uuid.NAMESPACE_DNS, "a"), disk_size=4 * MIB, partitions=(
+        gpt.Partition(index=1, name="esp", type_guid=uuid.UUID("C12A7328-F81F-11D2-BA4B-00A0C93EC93B"),
+                      unique_guid=uuid.uuid5(uuid.NAMESPACE_DNS, "b"), start=MIB, end=2 * MIB),))
+    disk = bytearray(4 * MIB)
+    for offset, content in gpt.encode(table):
+        disk[offset:offset + len(content)] = content
+    put("partition-tables", "gpt", shrink(bytes(disk)) + b"\0")
+    put("partition-tables", "gpt-repaired", shrink(bytes(disk)) + b"\1")
+    backup = bytes(34 * 512) + bytes(disk[34 * 512:])
+    put("partition-tables", "backup-only", shrink(backup) + b"\1")
+    mbr = bytearray(MIB)
+    mbr[440:444], mbr[446:462], mbr[510:512] = b"abcd", b"\x80\0\0\0\x0c\0\0\0\0\x08\0\0\0\x04\0\0", b"\x55\xaa"
+    put("partition-tables", "mbr", shrink(bytes(mbr)))
+    for bits, size in ((12, 1), (16, 16), (32, 40)):
+        image = scratch / f"fat{bits}"
+        subprocess.run(["/usr/sbin/mkfs.fat", "-F", str(bits), "-C", image, str(size * 1024), "-n", "TEST", "-i",
+                        "12345678"], check=True, capture_output=True)
+        (scratch / "a long file name.txt").write_bytes(b"hello\n" * 100)
+        subprocess.run(["mmd", "-i", image, "::/folder"], check=True)
+        subprocess.run(["mcopy", "-i", image, scratch / "a long file name.txt", "::/folder/"], check=True)
+        put("fat", f"fat{bits}", shrink_file(image))
+    for name, size in (("small", 1), ("large", 40)):
+        image = scratch / name
+        subprocess.run(["/usr/sbin/mke2fs", "-q", "-t", "ext4", "-b", "4096", "-O", "^has_journal", "-U",
+                        "11111111-2222-3333-4444-555555555555", image, f"{size}M"], check=True, capture_output=True)
+        content = shrink_file(image)
+        put("ext4", name, content[:16384])
+    tree = scratch / "tree"
+    (tree / "meta").mkdir(parents=True)
+    (tree / "meta/snap.yaml").write_bytes(b"name: a\nversion: 1\n" * 10)
+    (tree / "large").write_bytes(b"a" * 9000)
+    (tree / "link").symlink_to("meta/snap.yaml")
+    for name, options in (("flat", ()), ("chunked", ("--chunksize=4096",)), ("compressed", ("-zlz4",))):
+        image = scratch / name
+        subprocess.run(["mkfs.erofs", "-T0", "--all-root", *options, image, tree], check=True, capture_output=True)
+        put("erofs", name, shrink_file(image))
+
+
+def small() -> None:
+    put("squashfs", "superblock", (TESTS / "unit/packages/squashfs/hello.squashfs").read_bytes()[:96])
+    put("squashfs", "list", b"drwxr-xr-x 0/0 38 1970-01-01 00:00 squashfs-root\n"
+        b"-rwsr-xr-T 1000/50 3 1970-01-01 00:00 squashfs-root/bin/a b -> c\n"
+        b"crw-r--r-- 0/0 1,  3 1970-01-01 00:00 squashfs-root/bin/dev\n"
+        b"lrwxrwxrwx 0/0 17 1970-01-01 00:00 squashfs-root/bin/link -> ../meta\n")
+    ranges = (MappedRange(start=0, end=MIB, sha256="0" * 64),
+              MappedRange(start=2 * MIB, end=2 * MIB + 4096, sha256="1" * 64))
+    put("block-map", "two", encode_bmap(1 << 30, ranges))
+    put("block-map", "repaired", encode_bmap(1 << 30, ranges) + b"\1")
+    put("slot-state", "record", encode_record(FACTORY))
+    put("slot-state", "partition", encode_partition(FACTORY)[:1024])
+    put("slot-state", "repaired", encode_record(FACTORY) + b"\1")
+    verdict = Verdict(nonce="0" * 64, healthy=True, slot="a", base_root="1" * 64, kernel_root="2" * 64, confirmed=True,
+                      reasons=("x",), checks=(Check(name="units", ok=True, detail=""),), phases={"kernel": 1.5},
+                      degraded=False)
+    for message in (Hello(boot_id="x"), Challenge(nonce="0" * 64), verdict):
+        put("health", type(message).__name__.lower(), encode_message(message))
+    put("health", "infinity", json.dumps({"imagekit": 1, "type": "verdict", "phases": {"a": float("inf")}}).encode())
+    superblock = Superblock(uuid=uuid.uuid5(uuid.NAMESPACE_DNS, "c"), data_blocks=5, salt=b"s" * 32)
+    put("verity", "superblock", superblock.encode())
+
+
+if __name__ == "__main__":
+    documents()
+    signed()
+    with tempfile.TemporaryDirectory() as folder:
+        disks(Path(folder))
+    small()
