@@ -34,7 +34,7 @@ _MAX_NAME = 65535
 _TYPES = {"-": stat.S_IFREG, "d": stat.S_IFDIR, "l": stat.S_IFLNK, "c": stat.S_IFCHR, "b": stat.S_IFBLK,
           "p": stat.S_IFIFO, "s": stat.S_IFSOCK}
 _LINE = re.compile(
-    r"([-dlcbps])([-r][-w][-xsS][-r][-w][-xsS][-r][-w][-xtT]) (\d{1,10})/(\d{1,10}) +(\d+|\d+, *\d+)"
+    r"([-dlcbps])([-r][-w][-xsS][-r][-w][-xsS][-r][-w][-xtT]) (\d{1,10})/(\d{1,10}) +(\d{1,20}|\d{1,10}, *\d{1,10})"
     r" \d{4}-\d\d-\d\d \d\d:\d\d squashfs-root(?:/(.*))?\Z", re.DOTALL | re.ASCII)
 
 
@@ -135,7 +135,7 @@ def parse_listing(text: str, *, name: str) -> tuple[Listed, ...]:
     found: dict[str, Listed] = {}
     for line in text.removesuffix("\n").split("\n") if text else []:
         match = _LINE.match(line)
-        if match is None or len(line) > _MAX_NAME:
+        if match is None or len(line) > _MAX_NAME or (match[1] == "-" and "," in match[5]):
             raise _broken(name, f"the list of its files has a line that is none: {line[:120]!r}")
         kind, bits, uid, gid, size, path = match.groups()
         if path is None:

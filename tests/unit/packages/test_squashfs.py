@@ -111,6 +111,8 @@ def test_list_of_files_is_understood() -> None:
 
 
 @pytest.mark.parametrize("line", [
+    "-rw-r--r-- 0/0 1,  3 1970-01-01 00:00 squashfs-root/a",
+    f"-rw-r--r-- 0/0 {'9' * 5000} 1970-01-01 00:00 squashfs-root/a",
     "l", "", "-rw-r--r-- 0/0 3 1970-01-01 00:00 other/file", "-rw-r--r-- 0/0 3 1970-01-01 00:00 squashfs-root/a/../b",
     "-rw-r--r-- 0/0 3 1970-01-01 00:00 squashfs-root//a", "?rw-r--r-- 0/0 3 1970-01-01 00:00 squashfs-root/a",
     "-rw-r--r-- 0/0 3 1970-01-01 00:00 squashfs-root/bin",
