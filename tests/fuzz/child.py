@@ -75,7 +75,7 @@ def without(asked: argparse.Namespace) -> int:
     inputs = iter(seeds) if asked.engine == "replay" else (
         seeds[number] if number < len(seeds) else mutated(chance, seeds or [b""], max_len)
         for number in range(asked.runs))
-    for raw in inputs:
+    for number, raw in enumerate(inputs):
         try:
             call(raw)
         except BaseException as error:
@@ -84,6 +84,7 @@ def without(asked: argparse.Namespace) -> int:
             place = asked.out / f"crash-{hashlib.sha1(raw).hexdigest()}"
             place.write_bytes(raw)
             traceback.print_exc()
+            print(f"input {number}: {files[number] if number < len(files) else place}", file=sys.stderr)
             return FAILED
         done += 1
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
