@@ -29,8 +29,8 @@ SPACE_NEEDED = 3 * GIB  # packages, image and overlay of the demo, with room for
 PYTHON_NEEDED = (3, 11)
 
 NEEDED = ("qemu-system-x86_64", "qemu-img", "apt-get", "dpkg-deb", "mmdebstrap")
-FOR_TESTS = ("mcopy", "fsck.vfat", "sfdisk", "sgdisk", "veritysetup", "bmaptool", "fsck.erofs", "e2fsck", "shellcheck",
-             "busybox", "go", "gpg", "gpgv", "softhsm2-util", "pkcs11-tool")
+FOR_TESTS = ("mcopy", "fsck.vfat", "sfdisk", "sgdisk", "veritysetup", "bmaptool", "fsck.erofs", "e2fsck",
+             "unsquashfs", "mksquashfs", "shellcheck", "busybox", "go", "gpg", "gpgv", "softhsm2-util", "pkcs11-tool")
 FIRMWARE = ("usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd")
 ARCHIVE_KEYS = "usr/share/keyrings/debian-archive-keyring.gpg"
 
