@@ -118,6 +118,7 @@ def parse_volume(name: str, node: Node) -> Volume:
     if node.empty:
         node.problem(None, "nothing came, a volume is a map with a structure, and a bootloader for one of them",
                      Rules.VOLUME_EMPTY)
+    node.text("name")  # means nothing, but snapd's reader wants a text there
     partial = parse_partial(node)
     schema: Schema | None = node.choice("schema", _SCHEMAS, "schema", Rules.SCHEMA)
     if "schema" in partial:

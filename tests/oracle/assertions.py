@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,8 @@ from imagekit.keys import sign_content
 from imagekit.testing.documents import SIGNED, signing_key
 from tests.oracle.ask import Answer, plain
 from tests.oracle.compare import Case, Judgement, judged
-from tests.oracle.mutate import Mutant, change, flip, load_values, mutate_lines
+from tests.oracle.edges import HEADERS, altered
+from tests.oracle.mutate import change, draws, flip, load_values, mutate_lines
 from tests.oracle.samples import Tree, all_samples
 
 TESTS = Path(__file__).parent.parent
@@ -115,30 +115,40 @@ def write(headers: Tree, body: bytes) -> bytes:
     return head + (b"\n\n" + body if body else b"") + b"\n\n" + PLACE + b"\n"
 
 
+def whole(headers: Tree, body: bytes) -> Tree:
+    """With what signing would set."""
+    return {**headers, **({"body-length": str(len(body))} if body else {}),
+            "sign-key-sha3-384": signing_key("brand").public.key_id}
+
+
+def edges() -> Iterator[Case]:
+    """Cases made on purpose."""
+    for what, (base, path, value) in HEADERS.items():
+        headers, body = all_samples()[base]
+        yield case(what, write(altered(whole(headers, body), path, value), body), stream=False)
+    doubled = signed_samples()["account"].encode().replace(b"\n\n", b"\n\n\n", 1)
+    yield case("two newlines more before the signature", doubled, stream=False)
+
+
 def mutants(count: int, seed: int) -> Iterator[Case]:
     """Half have changed headers, a quarter changed lines and a quarter a changed byte."""
-    draw = random.Random(seed)
-    samples = list(all_samples().items())
-    texts = [*((name, item.encode()) for name, item in signed_samples().items()), *documents().items()]
-    number = 0
-    while number < count:
-        if number % 2:
-            name, (headers, body) = draw.choice(samples)
-            whole: Tree = {**headers, **({"body-length": str(len(body))} if body else {}),
-                           "sign-key-sha3-384": signing_key("brand").public.key_id}
-            what, changed = change(whole, draw, VALUES)
-            try:
-                mutant = Mutant(what=what, text=write(changed, body))
-            except DocumentError:
-                continue
-        else:
-            name, raw = draw.choice(texts)
-            mutant = flip(raw, draw) if number % 4 else mutate_lines(raw, draw)
-        number += 1
+    samples = all_samples()
+    texts = {**{name: item.encode() for name, item in signed_samples().items()}, **documents()}
+    for name, draw in draws(samples, count // 2, seed):
+        headers, body = samples[name]
+        what, changed = change(whole(headers, body), draw, VALUES)
+        try:
+            text = write(changed, body)
+        except DocumentError:
+            continue  # a name that cannot be written
+        yield case(f"{name}: {what}", text, stream=bool(draw.randrange(3)))
+    for name, draw in draws(texts, count - count // 2, seed):
+        mutant = flip(texts[name], draw) if draw.randrange(2) else mutate_lines(texts[name], draw)
         yield case(f"{name}: {mutant.what}", mutant.text, stream=bool(draw.randrange(3)))
 
 
 def cases(count: int, seed: int) -> Iterator[Case]:
     """All that is compared of reading assertions."""
     yield from given()
+    yield from edges()
     yield from mutants(count, seed)

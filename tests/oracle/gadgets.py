@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from imagekit.gadget import Era, Gadget, parse_gadget
 from imagekit.schema import load_yaml
 from tests.oracle.ask import Answer
 from tests.oracle.compare import Case, Judgement, judged
+from tests.oracle.edges import GADGETS, altered
 from tests.oracle.library import SUITES
-from tests.oracle.mutate import load_values, mutate_lines, mutate_yaml
+from tests.oracle.mutate import draws, dump, load_values, mutate_lines, mutate_yaml
 
 TESTS = Path(__file__).parent.parent
 DATA = Path(os.environ.get("IMAGEKIT_TEST_DATA") or TESTS / "data")
@@ -83,6 +83,10 @@ def given() -> Iterator[Case]:
     for name, raw in documents().items():
         for rules in RULES:
             yield case(name, raw, rules)
+    for name, (base, path, value) in GADGETS.items():
+        tree = altered(yaml.safe_load(documents()[base]), path, value)
+        for rules in RULES:
+            yield case(name, dump(tree), rules)
 
 
 def standing() -> dict[str, bytes]:
@@ -92,11 +96,10 @@ def standing() -> dict[str, bytes]:
 
 def mutants(count: int, seed: int) -> Iterator[Case]:
     """Mutants of sound gadgets, each under one set of rules."""
-    draw = random.Random(seed)
-    sources = [(name, raw, yaml.safe_load(raw)) for name, raw in standing().items()]
-    for number in range(count):
-        name, raw, tree = draw.choice(sources)
-        mutant = mutate_yaml(tree, draw, VALUES) if number % 5 else mutate_lines(raw, draw)
+    sources = standing()
+    for name, draw in draws(sources, count, seed):
+        raw = sources[name]
+        mutant = mutate_yaml(yaml.safe_load(raw), draw, VALUES) if draw.randrange(5) else mutate_lines(raw, draw)
         yield case(f"{name}: {mutant.what}", mutant.text, draw.choice(list(RULES)))
 
 

@@ -24,9 +24,10 @@ from imagekit.plan.layout import lay_out
 from imagekit.schema import Problems, load_yaml
 from tests.oracle.ask import Answer
 from tests.oracle.compare import Case, Judgement, judged
+from tests.oracle.edges import SUCCESSORS, altered
 from tests.oracle.gadgets import RULES, SUITES_OF, TESTS, documents, mutants, read, standing
 from tests.oracle.library import SUITES
-from tests.oracle.mutate import dump, get, load_values, mutate_yaml, paths
+from tests.oracle.mutate import draws, dump, get, load_values, mutate_yaml, paths
 
 VALUES = load_values("gadget")
 
@@ -103,14 +104,15 @@ def successor(tree: Any, draw: random.Random) -> tuple[str, bytes]:
 
 def updates(count: int, seed: int) -> Iterator[Case]:
     """Every sound gadget to itself, and to changed ones; and between different ones."""
-    draw = random.Random(seed)
     sources = [(name, without_images(yaml.safe_load(raw))) for name, raw in standing().items()]
     pairs = [(f"{name} to itself", raw, raw) for name, raw in sources]
     pairs += [(f"{one[0]} to {two[0]}", one[1], two[1]) for one, two in pairwise(sources)]
-    for _ in range(count):
-        name, raw = draw.choice(sources)
-        what, fresh = successor(yaml.safe_load(raw), draw)
-        pairs.append((f"{name}: {what}", raw, fresh))
+    for what, (base, path, value) in SUCCESSORS.items():
+        raw = documents()[base]
+        pairs.append((what, raw, dump(altered(yaml.safe_load(raw), path, value))))
+    for name, draw in draws([name for name, _ in sources], count, seed):
+        what, fresh = successor(yaml.safe_load(dict(sources)[name]), draw)
+        pairs.append((f"{name}: {what}", dict(sources)[name], fresh))
     for name, old, new in pairs:
         for rules in RULES:
             if readable(old, rules) is None or readable(new, rules) is None:
@@ -146,11 +148,10 @@ def judge_content(raw: bytes, files: dict[str, int], kernel: bytes | None, kerne
 
 def contents(count: int, seed: int) -> Iterator[Case]:
     """Every gadget that has a list of files beside it, and changed ones held to the same files."""
-    draw = random.Random(f"contents {seed}")
-    folders = [path.parent for path in sorted((TESTS / "documents").glob("*/*/files.txt"))]
-    chosen = [(folder, "", (folder / "gadget.yaml").read_bytes()) for folder in folders]
-    for _ in range(count):
-        folder = draw.choice(folders)
+    folders = {path.parent.name: path.parent for path in sorted((TESTS / "documents").glob("*/*/files.txt"))}
+    chosen = [(folder, "", (folder / "gadget.yaml").read_bytes()) for folder in folders.values()]
+    for name, draw in draws(folders, count, seed):
+        folder = folders[name]
         mutant = mutate_yaml(yaml.safe_load((folder / "gadget.yaml").read_bytes()), draw, VALUES)
         chosen.append((folder, f": {mutant.what}", mutant.text))
     for folder, what, raw in chosen:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as Folder
 from typing import Any
@@ -46,6 +46,20 @@ class Mutant:
 
     what: str
     text: bytes
+
+
+def draws(names: Iterable[str], count: int, seed: int) -> Iterator[tuple[str, random.Random]]:
+    """`count` turns over the names, each with the same generator in all its turns.
+
+    What is drawn for one name does not depend on the others, so that a new document changes no other case.
+    """
+    generators = {name: random.Random(f"{seed} {name}") for name in names}
+    turn = 0
+    while turn < count:
+        for name, generator in generators.items():
+            if turn < count:
+                yield name, generator
+            turn += 1
 
 
 def paths(value: Any, at: Path = ()) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,8 @@ from imagekit.packages.snapyaml import read_snap_yaml
 from imagekit.schema import load_yaml
 from tests.oracle.ask import Answer
 from tests.oracle.compare import Case, judged
-from tests.oracle.mutate import load_values, mutate_lines, mutate_yaml
+from tests.oracle.edges import KERNELS, SNAPS, altered
+from tests.oracle.mutate import draws, dump, load_values, mutate_lines, mutate_yaml
 
 HERE = Path(__file__).parent
 DOCUMENTS = HERE.parent / "documents"
@@ -61,13 +61,14 @@ def case(kind: str, name: str, raw: bytes) -> Case:
 
 def cases(count: int, seed: int) -> Iterator[Case]:
     """All that is compared of packages; a sixth of the mutants are kernel.yaml."""
-    for kind in ("snap", "kernel"):
-        draw = random.Random(f"{kind} {seed}")
+    for kind, edges in (("snap", SNAPS), ("kernel", KERNELS)):
         every = documents(kind)
         for name, raw in every.items():
             yield case(kind, name, raw)
-        sources = [(name, raw, yaml.safe_load(raw)) for name, raw in every.items() if not name.startswith("invalid/")]
-        for number in range(count if kind == "snap" else count // 6):
-            name, raw, tree = draw.choice(sources)
-            mutant = mutate_yaml(tree, draw, VALUES) if number % 5 else mutate_lines(raw, draw)
+        for name, (base, path, value) in edges.items():
+            yield case(kind, name, dump(altered(yaml.safe_load(every[base]), path, value)))
+        sources = [name for name in every if not name.startswith("invalid/")]
+        for name, draw in draws(sources, count if kind == "snap" else count // 6, seed):
+            raw = every[name]
+            mutant = mutate_yaml(yaml.safe_load(raw), draw, VALUES) if draw.randrange(5) else mutate_lines(raw, draw)
             yield case(kind, f"{name}: {mutant.what}", mutant.text)
