@@ -3,11 +3,15 @@ from __future__ import annotations
 import hashlib
 import io
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from imagekit.disk.bmap import MappedRange, block_ranges, digest_ranges, encode_bmap
+from imagekit.disk.bmap import MappedRange, block_ranges, decode_ranges, digest_ranges, encode_bmap
 from imagekit.errors import DocumentError
+from imagekit.units import BLOCK
 
 IMAGE = bytes(4096) + b"a" * 4096 + bytes(8192) + b"b" * 100
 RANGES = ((4096, 8192), (16384, len(IMAGE)))
@@ -65,3 +69,15 @@ def test_ranges_that_make_no_sense_are_refused(spans: list[tuple[int, int]]) -> 
 def test_image_that_ends_inside_a_range_is_refused() -> None:
     with pytest.raises(DocumentError, match="ends at byte 5000"):
         digest_ranges(io.BytesIO(bytes(5000)), [(4096, 8192)])
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), max_size=12), st.integers(0, 4095))
+def test_any_written_map_is_read_back(steps: list[tuple[int, int]], short: int) -> None:
+    ranges, at = [], 0
+    for hole, blocks in steps:
+        start, at = at + hole, at + hole + blocks
+        ranges.append(MappedRange(start=start * BLOCK, end=at * BLOCK, sha256=f"{start:064x}"))
+    size = max(at * BLOCK - short, 1)
+    if ranges:  # the last block of an image may be short
+        ranges[-1] = replace(ranges[-1], end=size)
+    assert decode_ranges(encode_bmap(size, ranges), size=size) == tuple((item.start, item.end) for item in ranges)
