@@ -29,6 +29,7 @@ HEADERS: Mapping[str, tuple[str, Path, Any]] = {
 }
 SNAPS: Mapping[str, tuple[str, Path, Any]] = {
     "layout over everything": ("valid/snap-kernel", ("layout",), {"/": {"type": "tmpfs"}}),
+    "source beside $SNAP": ("valid/snap-kernel", ("layout",), {"/etc/hello.conf": {"bind-file": "$SNAP%x"}}),
     "type of a tilde": ("sound/base", ("type",), "~"),
     "exit status without daemon": ("sound/full", ("apps", "hello", "success-exit-status"), [""]),
 }
