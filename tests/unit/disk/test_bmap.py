@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from imagekit.disk.bmap import MappedRange, block_ranges, digest_ranges, encode_bmap
+from imagekit.disk.bmap import MappedRange, block_ranges, decode_bmap, decode_ranges, digest_ranges, encode_bmap
 from imagekit.errors import DocumentError
 
 IMAGE = bytes(4096) + b"a" * 4096 + bytes(8192) + b"b" * 100
@@ -65,3 +65,19 @@ def test_ranges_that_make_no_sense_are_refused(spans: list[tuple[int, int]]) -> 
 def test_image_that_ends_inside_a_range_is_refused() -> None:
     with pytest.raises(DocumentError, match="ends at byte 5000"):
         digest_ranges(io.BytesIO(bytes(5000)), [(4096, 8192)])
+
+
+def test_map_comes_back_with_its_digests() -> None:
+    ranges = digest_ranges(io.BytesIO(IMAGE), RANGES)
+    raw = encode_bmap(len(IMAGE), ranges)
+    found = decode_bmap(raw)
+    assert (found.image_size, found.ranges) == (len(IMAGE), ranges)
+    assert decode_ranges(raw, size=len(IMAGE)) == RANGES
+
+
+def test_map_that_was_changed_or_is_for_another_size_is_refused() -> None:
+    raw = encode_bmap(len(IMAGE), digest_ranges(io.BytesIO(IMAGE), RANGES))
+    with pytest.raises(DocumentError, match="its checksum does not match"):
+        decode_bmap(raw.replace(b"> 4 <", b"> 3 <"))
+    with pytest.raises(DocumentError, match=f"for an image of {len(IMAGE)} bytes, not 5"):
+        decode_ranges(raw, size=5)
