@@ -53,3 +53,23 @@ def sha256(stream: BinaryIO) -> str:
     for chunk in chunks(stream):
         digest.update(chunk)
     return digest.hexdigest()
+
+
+def crc32c(raw: bytes | bytearray) -> int:
+    """CRC-32C (Castagnoli, RFC 3720 B.4) with seed ~0 and without the final inversion, as EROFS and ext4 keep it."""
+    crc = 0xFFFFFFFF
+    for byte in raw:
+        crc = _CRC32C[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc
+
+
+def _crc32c_table() -> tuple[int, ...]:
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return tuple(table)
+
+
+_CRC32C = _crc32c_table()

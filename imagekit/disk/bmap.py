@@ -24,8 +24,9 @@ from imagekit.errors import DocumentError
 from imagekit.units import BLOCK, align_up
 
 _UNKNOWN = "0" * 64
-_RANGE = re.compile(r'<Range chksum="[0-9a-f]{64}"> *(\d{1,12})(?:-(\d{1,12}))? *</Range>')
+_RANGE = re.compile(r'<Range chksum="([0-9a-f]{64})"> *(\d{1,12})(?:-(\d{1,12}))? *</Range>')
 _CHECKSUM = re.compile(r"<BmapFileChecksum> *([0-9a-f]{64}) *</BmapFileChecksum>")
+_SIZE = re.compile(r"<ImageSize> *(\d{1,15}) *</ImageSize>")
 _TEMPLATE = """<?xml version="1.0" encoding="utf-8" ?>
 <bmap version="2.0">
   <ImageSize>{size}</ImageSize>
@@ -47,6 +48,14 @@ class MappedRange:
     start: int
     end: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bmap:
+    """A block map: ranges ascending, none overlapping, all within the image."""
+
+    image_size: int
+    ranges: tuple[MappedRange, ...]
 
 
 def block_ranges(extents: Iterable[tuple[int, int]], image_size: int) -> tuple[tuple[int, int], ...]:
@@ -113,20 +122,36 @@ def encode_bmap(image_size: int, ranges: Sequence[MappedRange]) -> bytes:
     return text.replace(_UNKNOWN, checksum, 1).encode()
 
 
-def decode_ranges(raw: bytes, *, size: int, name: str = "block map") -> tuple[tuple[int, int], ...]:
-    """The mapped ranges of a block map that `encode_bmap` wrote for an image of `size` bytes.
+def decode_bmap(raw: bytes, *, name: str = "block map") -> Bmap:
+    """A block map that `encode_bmap` wrote, with the digests that it states.
 
     Raises:
-        DocumentError: it was changed, or its ranges do not ascend within the image.
+        DocumentError: it was changed, says no size, or its ranges do not ascend within that size.
     """
     text = raw.decode("ascii", "replace")
     found = _CHECKSUM.search(text)
     if found is None or hashlib.sha256(text.replace(found[1], _UNKNOWN, 1).encode()).hexdigest() != found[1]:
         raise DocumentError(f"cannot read {name}: its checksum does not match its content")
-    ranges: list[tuple[int, int]] = []
-    for first, last in _RANGE.findall(text):
+    stated = _SIZE.search(text)
+    if stated is None:
+        raise DocumentError(f"cannot read {name}: it states no size of the image")
+    size = int(stated[1])
+    ranges: list[MappedRange] = []
+    for digest, first, last in _RANGE.findall(text):
         start, end = int(first) * BLOCK, min((int(last or first) + 1) * BLOCK, size)
-        if not (ranges[-1][1] if ranges else 0) <= start < end:
+        if not (ranges[-1].end if ranges else 0) <= start < end:
             raise DocumentError(f"cannot read {name}: its ranges do not ascend within {size} bytes")
-        ranges.append((start, end))
-    return tuple(ranges)
+        ranges.append(MappedRange(start=start, end=end, sha256=digest))
+    return Bmap(image_size=size, ranges=tuple(ranges))
+
+
+def decode_ranges(raw: bytes, *, size: int, name: str = "block map") -> tuple[tuple[int, int], ...]:
+    """The mapped ranges of a block map that `encode_bmap` wrote for an image of `size` bytes.
+
+    Raises:
+        DocumentError: see `decode_bmap`; it is for an image of another size.
+    """
+    found = decode_bmap(raw, name=name)
+    if found.image_size != size:
+        raise DocumentError(f"cannot read {name}: it is for an image of {found.image_size} bytes, not {size}")
+    return tuple((item.start, item.end) for item in found.ranges)

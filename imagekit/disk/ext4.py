@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from imagekit.digests import crc32c
 from imagekit.errors import DocumentError
 
 SUPERBLOCK_OFFSET = 1024
@@ -29,6 +30,11 @@ MAX_GROUPS = 1 << 16
 _BLOCK_UNINIT = 0x2
 _COMPAT_RESIZE = 0x10
 _RO_SPARSE = 0x1
+_RO_METADATA_CSUM = 0x400
+_CHECKSUM_AT = 1020
+_STATE_CLEAN = 0x1
+_STATE_ERRORS = 0x2
+_INCOMPAT_RECOVER = 0x4
 _INCOMPAT_META_BG = 0x10
 _INCOMPAT_64BIT = 0x80
 
@@ -57,6 +63,35 @@ class Ext4:
     @property
     def groups(self) -> int:
         return -(-(self.blocks - self.first_block) // self.blocks_per_group)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """How an ext4 file system was left: `replay`: its journal has something to replay; `size` is in bytes."""
+
+    size: int
+    label: str
+    clean: bool
+    errors: bool
+    replay: bool
+    mounts: int
+
+
+def decode_condition(raw: bytes) -> Condition:
+    """Read the same 1024 bytes.
+
+    Raises:
+        DocumentError: see `decode_superblock`; its checksum does not match.
+    """
+    layout = decode_superblock(raw)
+    ro_compat, = struct.unpack_from("<I", raw, 100)
+    if ro_compat & _RO_METADATA_CSUM and crc32c(raw[:_CHECKSUM_AT]) != struct.unpack_from("<I", raw, _CHECKSUM_AT)[0]:
+        raise DocumentError("cannot decode ext4 superblock: its checksum does not match")
+    mounts, state = struct.unpack_from("<H", raw, 52)[0], struct.unpack_from("<H", raw, 58)[0]
+    incompat, = struct.unpack_from("<I", raw, 96)
+    return Condition(size=layout.blocks * layout.block_size, clean=bool(state & _STATE_CLEAN), mounts=mounts,
+                     errors=bool(state & _STATE_ERRORS), replay=bool(incompat & _INCOMPAT_RECOVER),
+                     label=raw[120:136].split(b"\0")[0].decode("utf-8", "replace"))
 
 
 def decode_superblock(raw: bytes) -> Ext4:

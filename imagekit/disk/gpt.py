@@ -29,6 +29,7 @@ from imagekit.units import SECTOR, align_up
 
 NAME_UNITS = 36
 ENTRIES = 128
+COPIES = ("primary", "backup")
 LEAST_ENTRIES = 4  # a sector of 512 bytes of them
 SECTORS = (512, 4096)
 
@@ -76,6 +77,10 @@ class Table:
     sector: int = SECTOR
     entries: int = ENTRIES
     problems: tuple[str, ...] = field(default=(), compare=False)
+
+    def problem_of(self, copy: str) -> str | None:
+        """What is wrong with one of the `COPIES`; None: it is whole."""
+        return next((problem for problem in self.problems if problem.startswith(f"{copy} table: ")), None)
 
     def find(self, name: str) -> Partition | None:
         """The first partition with this name."""
@@ -189,7 +194,7 @@ def decode(stream: BinaryIO, *, sector: int | None = None) -> Table:
     for trial in sizes:
         copies: list[_Copy] = []
         problems = _mbr_problems(stream, size)
-        for name, lba in (("primary", 1), ("backup", size // trial - 1)):
+        for name, lba in zip(COPIES, (1, size // trial - 1), strict=True):
             try:
                 if name == "backup" and copies:
                     lba = copies[0].other

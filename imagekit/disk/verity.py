@@ -211,6 +211,29 @@ def uuid_for(package_sha3: str) -> UUID:
     return derived_uuid("verity", package_sha3)
 
 
+def read_root(stream: BinaryIO, *, size: int, offset: int = 0) -> str:
+    """The root hash of the tree behind the package of `size` bytes at `offset`: what the package says it is, unproved.
+
+    Raises:
+        DocumentError: no superblock behind the package, one for another size, or the stream ends early.
+    """
+    superblock = _superblock(stream, size, offset)
+    levels = level_blocks(size // BLOCK)
+    stream.seek(offset + size + BLOCK if levels else offset)
+    top = b"".join(_exactly(stream, BLOCK))
+    return _digests(hashlib.sha256(superblock.salt), top).hex()
+
+
+def _superblock(stream: BinaryIO, size: int, offset: int) -> Superblock:
+    check_size(size)
+    stream.seek(offset + size)
+    superblock = Superblock.decode(stream.read(SUPERBLOCK))
+    if superblock.data_blocks * BLOCK != size:
+        raise DocumentError(f"cannot verify package: its verity superblock is for {superblock.data_blocks} blocks,"
+                            f" the package has {size // BLOCK}")
+    return superblock
+
+
 def verify(stream: BinaryIO, *, size: int, root_hash: str, offset: int = 0) -> Superblock:
     """Check the package of `size` bytes at `offset` and the tree that follows it, as dm-verity would, root first.
 
@@ -218,13 +241,9 @@ def verify(stream: BinaryIO, *, size: int, root_hash: str, offset: int = 0) -> S
         BadBlock: the first block, in the order root level to data, that is not what the root hash stands for.
         DocumentError: no superblock behind the package, one for another size, or the stream ends early.
     """
-    length = tree_size(size)
+    superblock = _superblock(stream, size, offset)
     stream.seek(offset + size)
-    tree = b"".join(_exactly(stream, length))
-    superblock = Superblock.decode(tree)
-    if superblock.data_blocks * BLOCK != size:
-        raise DocumentError(f"cannot verify package: its verity superblock is for {superblock.data_blocks} blocks,"
-                            f" the package has {size // BLOCK}")
+    tree = b"".join(_exactly(stream, tree_size(size)))
     salted = hashlib.sha256(superblock.salt)
     expected = bytes.fromhex(root_hash)
     position = BLOCK

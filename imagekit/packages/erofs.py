@@ -25,6 +25,7 @@ from enum import IntEnum
 from typing import BinaryIO
 from uuid import UUID
 
+from imagekit.digests import crc32c
 from imagekit.disk.extents import Extent, ExtentReader, join
 from imagekit.errors import DocumentError
 from imagekit.units import MIB, align_up, iec
@@ -127,7 +128,7 @@ class Erofs:
         length = self.block_size - SUPERBLOCK_OFFSET if self.block_size > SUPERBLOCK_OFFSET else self.block_size
         block = bytearray(self._bytes(SUPERBLOCK_OFFSET, length))
         block[4:8] = bytes(4)
-        found = _crc32c(block)
+        found = crc32c(block)
         if found != expected:
             raise self._broken(f"checksum of its superblock is {found:#010x}, it says {expected:#010x}")
 
@@ -285,6 +286,19 @@ class Erofs:
         return join(extent if extent.start is None else Extent(start=self._offset + extent.start, length=extent.length)
                     for extent in self._extents(self._file(path)))
 
+    def file_at(self, offset: int) -> str | None:
+        """The path of the file or directory with bytes in the block at `offset`; None: no file's, or a list of names
+        that is lost."""
+        block = offset - offset % self.block_size
+        for entry in self.walk():
+            if not (entry.inode.is_file or entry.inode.is_dir):
+                continue
+            for extent in self._extents(entry.inode):
+                if extent.start is not None and extent.start < block + self.block_size and (
+                        block < extent.start + extent.length):
+                    return entry.path
+        return None
+
     def open(self, path: str) -> BinaryIO:
         """A regular file as a stream, for those too large to `read`."""
         return io.BufferedReader(ExtentReader(self._stream, self.extents(path)), MIB)
@@ -328,23 +342,3 @@ class Erofs:
                     raise self._broken(f"its directories run in circles at {path!r}")
                 entered.add(nid)
                 stack.append((path + "/", self._names(inode)))
-
-
-def _crc32c(raw: bytes | bytearray) -> int:
-    """CRC-32C (Castagnoli, RFC 3720 B.4) with seed ~0 and without the final inversion, as EROFS keeps it."""
-    crc = 0xFFFFFFFF
-    for byte in raw:
-        crc = _CRC32C[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    return crc
-
-
-def _crc32c_table() -> tuple[int, ...]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return tuple(table)
-
-
-_CRC32C = _crc32c_table()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagekit.disk.bmap import MappedRange, block_ranges, decode_ranges, digest_ranges, encode_bmap
+from imagekit.disk.bmap import MappedRange, block_ranges, decode_bmap, decode_ranges, digest_ranges, encode_bmap
 from imagekit.errors import DocumentError
 from imagekit.units import BLOCK
 
@@ -81,3 +81,19 @@ def test_any_written_map_is_read_back(steps: list[tuple[int, int]], short: int) 
     if ranges:  # the last block of an image may be short
         ranges[-1] = replace(ranges[-1], end=size)
     assert decode_ranges(encode_bmap(size, ranges), size=size) == tuple((item.start, item.end) for item in ranges)
+
+
+def test_map_comes_back_with_its_digests() -> None:
+    ranges = digest_ranges(io.BytesIO(IMAGE), RANGES)
+    raw = encode_bmap(len(IMAGE), ranges)
+    found = decode_bmap(raw)
+    assert (found.image_size, found.ranges) == (len(IMAGE), ranges)
+    assert decode_ranges(raw, size=len(IMAGE)) == RANGES
+
+
+def test_map_that_was_changed_or_is_for_another_size_is_refused() -> None:
+    raw = encode_bmap(len(IMAGE), digest_ranges(io.BytesIO(IMAGE), RANGES))
+    with pytest.raises(DocumentError, match="its checksum does not match"):
+        decode_bmap(raw.replace(b"> 4 <", b"> 3 <"))
+    with pytest.raises(DocumentError, match=f"for an image of {len(IMAGE)} bytes, not 5"):
+        decode_ranges(raw, size=5)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagekit.disk.ext4 import MAGIC, decode_superblock, field_at, used_ranges
+from imagekit.digests import crc32c
+from imagekit.disk.ext4 import MAGIC, decode_condition, decode_superblock, field_at, used_ranges
 from imagekit.errors import DocumentError
 
 
@@ -80,3 +81,25 @@ def test_fields_have_names() -> None:
     assert field_at(104) == "uuid"
     assert field_at(251) == "hash_seed"
     assert field_at(700) is None
+
+
+@pytest.mark.parametrize(("state", "incompat", "told"), [
+    (1, 0, (True, False, False)), (0, 4, (False, False, True)), (3, 0, (True, True, False))])
+def test_condition_is_read(state: int, incompat: int, told: tuple[bool, bool, bool]) -> None:
+    raw = superblock()
+    struct.pack_into("<H", raw, 58, state)
+    struct.pack_into("<I", raw, 96, incompat)
+    raw[120:124] = b"data"
+    found = decode_condition(bytes(raw))
+    assert (found.clean, found.errors, found.replay) == told
+    assert (found.size, found.label) == (64 * 4096, "data")
+
+
+def test_superblock_whose_checksum_does_not_match_is_refused() -> None:
+    raw = superblock()
+    struct.pack_into("<I", raw, 100, 0x400)
+    struct.pack_into("<I", raw, 1020, crc32c(raw[:1020]))
+    decode_condition(bytes(raw))
+    raw[130] ^= 1
+    with pytest.raises(DocumentError, match="checksum"):
+        decode_condition(bytes(raw))

@@ -245,3 +245,13 @@ def test_partition_that_a_small_table_has_no_entry_for_is_refused() -> None:
 def test_number_of_entries_has_limits(entries: int) -> None:
     with pytest.raises(PlanError, match="allowed are 4 to 128"):
         gpt.encode(gpt.Table(disk_guid=DISK, partitions=(), disk_size=8 * MIB, entries=entries))
+
+
+def test_damaged_copy_is_named() -> None:
+    for copy, at in (("primary", 512), ("backup", -512)):
+        raw = disk(USUAL)
+        raw[at + 20] ^= 1
+        found = gpt.decode(io.BytesIO(raw))
+        other = next(name for name in gpt.COPIES if name != copy)
+        assert (found.problem_of(copy), found.problem_of(other)) == (
+            f"{copy} table: its header has the wrong checksum", None)

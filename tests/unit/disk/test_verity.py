@@ -151,3 +151,11 @@ def test_tree_cut_short_is_refused() -> None:
 def test_salt_and_uuid_follow_from_the_package() -> None:
     assert verity.salt_for("abc") == hashlib.sha256(b"imagekit-verity-saltabc").digest()
     assert verity.uuid_for("abc") == verity.uuid_for("abc") != verity.uuid_for("abd")
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 130])
+def test_root_is_read_from_the_top_of_the_tree(blocks: int) -> None:
+    disk, root = placed(blocks)
+    assert verity.read_root(io.BytesIO(bytes(8) + disk), size=blocks * 4096, offset=8) == root
+    disk[4096 * blocks + 4096 if blocks > 1 else 0] ^= 1
+    assert verity.read_root(io.BytesIO(disk), size=blocks * 4096) != root

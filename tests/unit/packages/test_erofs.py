@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imagekit.digests import crc32c
 from imagekit.errors import DocumentError
-from imagekit.packages.erofs import Erofs, _crc32c
+from imagekit.packages.erofs import Erofs
 
 IMAGES = Path(__file__).parent / "erofs"
 
@@ -41,7 +42,7 @@ def sealed(raw: bytes | bytearray) -> bytes:
     """`raw` with the superblock's checksum made right again, so that a fault behind it is reached."""
     block = bytearray(raw)
     block[1028:1032] = bytes(4)
-    block[1028:1032] = struct.pack("<I", _crc32c(block[1024:4096]))
+    block[1028:1032] = struct.pack("<I", crc32c(block[1024:4096]))
     return bytes(block)
 
 
@@ -164,7 +165,7 @@ def test_superblock_that_makes_no_sense_is_refused(offset: int, value: bytes, wh
 
 
 def test_checksum_is_castagnoli() -> None:
-    assert _crc32c(b"123456789") ^ 0xFFFFFFFF == 0xE3069283
+    assert crc32c(b"123456789") ^ 0xFFFFFFFF == 0xE3069283
 
 
 def directory_block(*entries: tuple[bytes, int]) -> bytes:
@@ -275,3 +276,15 @@ def test_flipped_bytes_give_an_answer_or_a_document_error(flips: list[tuple[int,
 def test_any_cut_gives_a_document_error(raw: bytes, length: int) -> None:
     with pytest.raises(DocumentError):
         exhaust(raw[:length] if length < len(raw) else raw[:-1])
+
+
+def test_block_leads_back_to_its_file() -> None:
+    image = opened(CHUNKED)
+    for path in MAKER.CONTENT:
+        for extent in image.extents(path):
+            if extent.start is not None:
+                found = image.file_at(extent.start)
+                assert found is not None and any(
+                    other.start is not None and other.start // image.block_size == extent.start // image.block_size
+                    for other in image.extents(found))
+    assert image.file_at(image.size) is None

@@ -7,12 +7,12 @@ import struct
 import pytest
 
 from imagekit.errors import DocumentError
-from imagekit.packages.uki import decode_uki
+from imagekit.packages.uki import Loader, decode_uki, efi_architecture, efi_loader
 
 
-def image(sections: list[tuple[bytes, bytes]], *, padding: int = 0) -> bytes:
+def image(sections: list[tuple[bytes, bytes]], *, padding: int = 0, machine: int = 0x8664) -> bytes:
     head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40)
-    coff = struct.pack("<HHIIIHH", 0x8664, len(sections), 0, 0, 0, 0, 0)
+    coff = struct.pack("<HHIIIHH", machine, len(sections), 0, 0, 0, 0, 0)
     at = 0x40 + 4 + len(coff) + 40 * len(sections)
     table, body = b"", b""
     for name, content in sections:
@@ -49,3 +49,21 @@ def test_absurd_number_of_sections_is_refused() -> None:
     broken[0x40 + 6:0x40 + 8] = b"\xff\xff"
     with pytest.raises(DocumentError, match="65535 sections"):
         decode_uki(bytes(broken), name="kernel.efi")
+
+
+@pytest.mark.parametrize(("machine", "architecture"), [(0x8664, "amd64"), (0xAA64, "arm64"), (0x1C2, "armhf"),
+                                                       (0x200, None)])
+def test_program_is_for_its_machine(machine: int, architecture: str | None) -> None:
+    assert efi_architecture(image([], machine=machine), name="x.efi") == architecture
+
+
+def test_other_file_is_for_no_machine() -> None:
+    for raw in (b"", b"MZ", b"MZ" * 100, b"\x7fELF"):
+        with pytest.raises(DocumentError):
+            efi_architecture(raw, name="x.efi")
+
+
+def test_loader_names_itself_and_its_version() -> None:
+    mark = b"#### LoaderInfo: systemd-boot 257.13-1~deb13u1 ####"
+    assert efi_loader(image([(b".sdmagic", mark)])) == Loader(name="systemd-boot", version="257.13-1~deb13u1")
+    assert efi_loader(UKI) is None
