@@ -14,6 +14,7 @@ import zlib
 from sparse import Sparse
 
 from imagekit.boot.slotstate import RECORD_SIZE, decode_record, encode_record, newest
+from imagekit.digests import crc32c
 from imagekit.disk import gpt, mbr
 from imagekit.disk.bmap import decode_ranges
 from imagekit.disk.ext4 import used_ranges
@@ -22,7 +23,7 @@ from imagekit.disk.probe import probe
 from imagekit.disk.verity import Superblock as VeritySuperblock
 from imagekit.errors import DocumentError, ImagekitError
 from imagekit.packages.erofs import MAGIC as EROFS_MAGIC
-from imagekit.packages.erofs import Erofs, _crc32c
+from imagekit.packages.erofs import Erofs
 from imagekit.packages.squashfs import decode_superblock, parse_listing
 
 READ_LIMIT = 16 << 10  # of a file in a file system
@@ -105,7 +106,7 @@ def erofs(raw: bytes) -> None:
         image.seek(1024)
         head = image.read(3072)
         if head[:4] == EROFS_MAGIC.to_bytes(4, "little") and len(head) == 3072 and head[12] == 12:
-            image.patch(1028, _crc32c(head[:4] + bytes(4) + head[8:]).to_bytes(4, "little"))
+            image.patch(1028, crc32c(head[:4] + bytes(4) + head[8:]).to_bytes(4, "little"))
     package = Erofs(image, name="fuzz")
     for number, entry in enumerate(package.walk()):
         if number > FILES:
