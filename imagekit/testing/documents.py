@@ -29,6 +29,16 @@ REAL_ROOT_KEY = "-CvQKAwRQ5h3Ffn10FILJoEZUXOv6km9FwA80-Rcj-f-6jadQ89VRswHNiEB9Lx
 SINCE = datetime(2025, 1, 1, tzinfo=UTC)  # when the keys of test brands come into force
 SIGNED = datetime(2026, 1, 1, tzinfo=UTC)  # the timestamp of what they sign
 NOW = datetime(2026, 6, 1, tzinfo=UTC)  # a moment to verify at
+MODEL_DRAFT = """\
+type: model
+model: pc
+architecture: amd64
+base: small-base
+snaps:
+  - {name: pc, type: gadget}
+  - {name: small, type: kernel}
+  - {name: small-base, type: base}
+"""  # of packages that lie in tests/unit/build/packages
 
 
 @cache

@@ -19,7 +19,7 @@ from imagekit.assertions import Database, decode_stream, parse_account_key
 from imagekit.assertions.wire import unarmor
 from imagekit.host.clock import SystemClock
 from imagekit.keys import decode_signature
-from imagekit.testing.documents import TESTS
+from imagekit.testing.documents import MODEL_DRAFT, TESTS
 
 pytestmark = pytest.mark.tools
 
@@ -27,16 +27,6 @@ MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
 PROGRAM = TESTS.parent / "docs" / "how-to" / "sign-with-pkcs11.py"
 KERNEL = TESTS / "unit" / "build" / "packages" / "small-kernel.erofs"
 PIN = "1234"
-MODEL = """\
-type: model
-model: pc
-architecture: amd64
-base: small-base
-snaps:
-  - {name: pc, type: gadget}
-  - {name: small, type: kernel}
-  - {name: small-base, type: base}
-"""
 Imagekit = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -85,7 +75,7 @@ def test_key_in_the_token_cannot_be_taken_out(token: Path) -> None:
 
 def test_model_and_package_are_signed_in_the_token(imagekit: Imagekit, tmp_path: Path, token: Path) -> None:
     imagekit("key", "vouch", "hsm", "--brand", "acme")
-    (tmp_path / "pc.yaml").write_text(MODEL)
+    (tmp_path / "pc.yaml").write_text(MODEL_DRAFT)
     shutil.copyfile(KERNEL, tmp_path / "small_1.snap")
     imagekit("sign", "pc.yaml", "small_1.snap", "-k", "hsm")
     assert imagekit("verify", "pc.model", "small_1.snap").stdout.count(": verified (") >= 3

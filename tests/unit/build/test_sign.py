@@ -25,21 +25,11 @@ from imagekit.digests import sha3_384
 from imagekit.disk.verity import salt_for, uuid_for
 from imagekit.errors import DocumentError, PlanError, TrustError
 from imagekit.keys import PublicKey, Signer
-from imagekit.testing.documents import NOW, SIGNED, SINCE, Brand, signing_key
+from imagekit.testing.documents import MODEL_DRAFT, NOW, SIGNED, SINCE, Brand, signing_key
 from imagekit.testing.squashfs import write_squashfs
 
 KERNEL = Path(__file__).parent / "packages" / "small-kernel.erofs"
 APP = Path(__file__).parent.parent / "packages" / "erofs" / "flat.erofs"  # its snap.yaml: name small, an app
-MODEL = """\
-type: model
-model: pc
-architecture: amd64
-base: small-base
-snaps:
-  - {name: pc, type: gadget}
-  - {name: small, type: kernel}
-  - {name: small-base, type: base}
-"""
 
 
 @pytest.fixture
@@ -59,7 +49,7 @@ def run(path: Path, signer: Authority, *, output: Path | None = None, timestamp:
 
 def test_signed_model_stands_alone_against_its_root(tmp_path: Path, signer: Authority) -> None:
     path = tmp_path / "pc-demo.yaml"
-    path.write_text(MODEL)
+    path.write_text(MODEL_DRAFT)
     result = run(path, signer)
     assert result == tmp_path / "pc-demo.model"
     found = decode_stream(result.read_bytes(), name="x")
@@ -74,7 +64,7 @@ def test_signed_model_stands_alone_against_its_root(tmp_path: Path, signer: Auth
 
 def test_signing_a_model_twice_gives_equal_bytes(tmp_path: Path, signer: Authority) -> None:
     path = tmp_path / "pc.yaml"
-    path.write_text(MODEL)
+    path.write_text(MODEL_DRAFT)
     first = run(path, signer, output=tmp_path / "one").read_bytes()
     assert run(path, signer, output=tmp_path / "two").read_bytes() == first
 
@@ -194,7 +184,7 @@ def test_package_cut_short_or_grown_is_refused(tmp_path: Path, signer: Authority
 
 def test_model_dated_before_the_key_is_refused_with_the_remedy(tmp_path: Path, signer: Authority) -> None:
     path = tmp_path / "pc.yaml"
-    path.write_text(MODEL + "timestamp: 2024-01-01T00:00:00Z\n")
+    path.write_text(MODEL_DRAFT + "timestamp: 2024-01-01T00:00:00Z\n")
     with pytest.raises(TrustError, match="which begins 2025-01-01T00:00:00Z") as caught:
         run(path, signer)
     assert caught.value.hint is not None and "--since" in caught.value.hint
@@ -203,7 +193,7 @@ def test_model_dated_before_the_key_is_refused_with_the_remedy(tmp_path: Path, s
 
 def test_wrong_model_is_told_by_line_and_nothing_is_written(tmp_path: Path, signer: Authority) -> None:
     path = tmp_path / "pc.yaml"
-    path.write_text(MODEL.replace("type: kernel", "type: kernle"))
+    path.write_text(MODEL_DRAFT.replace("type: kernel", "type: kernle"))
     with pytest.raises(DocumentError) as caught:
         run(path, signer)
     assert any(line.startswith(f"{path}:7: snaps[1].type: 'kernle'") for line in caught.value.details)
@@ -231,7 +221,7 @@ def test_brand_under_a_store_signs_models_with_the_whole_chain_but_no_packages(t
     signer = authority_for(key, trusted, name="acme")
     assert signer.account_key == parse_account_key(trusted[3])
     path = tmp_path / "pc.yaml"
-    path.write_text(MODEL)
+    path.write_text(MODEL_DRAFT)
     found = decode_stream(run(path, signer).read_bytes(), name="x")
     assert [item.type for item in found] == ["model", "account", "account", "account-key", "account-key"]
     with pytest.raises(TrustError, match="no root of trust"):
@@ -246,7 +236,7 @@ def test_proof_has_the_accounts_of_all_who_are_named_and_what_proves_these(tmp_p
                sign_account_key(key.public, account_id="acme", authority_id="store", name="acme", since=SINCE,
                                 key=store.key))
     path = tmp_path / "pc.yaml"
-    path.write_text(MODEL)
+    path.write_text(MODEL_DRAFT)
     found = decode_stream(run(path, authority_for(key, trusted, name="acme")).read_bytes(), name="x")
     assert sorted(item.text("account-id") for item in found if item.type == "account") == ["acme", "store", "stranger"]
     assert len([item for item in found if item.type == "account-key"]) == 3
@@ -260,7 +250,7 @@ def test_account_that_nobody_proves_is_not_passed_on(tmp_path: Path) -> None:
     brand, stranger = Brand(), Brand("stranger")
     account = sign_account("acme", authority_id="stranger", key=stranger.key, timestamp=SINCE)
     path = tmp_path / "pc.yaml"
-    path.write_text(MODEL)
+    path.write_text(MODEL_DRAFT)
     authority = authority_for(brand.key, (brand.account_key, account), name="acme")
     assert [item.type for item in decode_stream(run(path, authority).read_bytes(), name="x")] == [
         "model", "account-key"]

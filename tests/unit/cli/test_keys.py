@@ -19,21 +19,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from imagekit.assertions import Database, decode_one, decode_stream, parse_account_key
 from imagekit.host.clock import SystemClock
 from imagekit.keys import PrivateKey
-from imagekit.testing.documents import TESTS, signing_key
+from imagekit.testing.documents import MODEL_DRAFT, TESTS, signing_key
 from imagekit.testing.openpgp import export
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 GNUPG = TESTS / "keys" / "gnupg"
-MODEL = """\
-type: model
-model: pc
-architecture: amd64
-base: small-base
-snaps:
-  - {name: pc, type: gadget}
-  - {name: small, type: kernel}
-  - {name: small-base, type: base}
-"""
 SIGNER = f"""\
 #!{sys.executable}
 import base64, json, sys
@@ -70,7 +60,7 @@ def hsm(run: Run, signer: Path) -> str:
 def test_key_of_a_program_becomes_a_root_and_signs_a_model(run: Run, hsm: str, tmp_path: Path, home: Path) -> None:
     run("key", "vouch", hsm, "--brand", "acme", "--since", "2025-01-01T00:00:00Z")
     assert sorted(path.name for path in (home / "trust").iterdir()) == ["acme.account", "hsm.account-key"]
-    (tmp_path / "pc.yaml").write_text(MODEL)
+    (tmp_path / "pc.yaml").write_text(MODEL_DRAFT)
     signed = run("sign", "pc.yaml", "-k", hsm)
     assert signed.stderr.startswith("model 16/acme/pc\n"), "the program was told what it signs, and is heard"
     assert run("verify", "pc.model").stdout.count(": verified (") == 2
@@ -126,7 +116,7 @@ def test_key_of_snap_create_key_is_taken_over_and_signs(run: Run, tmp_path: Path
     imported = run("key", "import", GNUPG / "TEST-ONLY-protected.gpg", "--name", "old", "--passphrase-file", "secret")
     assert "say it with `imagekit key vouch old`" in imported.stderr
     run("key", "vouch", "old", "--brand", "acme", "--passphrase-file", "secret")
-    (tmp_path / "pc.yaml").write_text(MODEL)
+    (tmp_path / "pc.yaml").write_text(MODEL_DRAFT)
     run("sign", "pc.yaml", "-k", "old", "--passphrase-file", "secret")
     assert run("verify", "pc.model").stdout.count(": verified (") == 2
 
@@ -187,7 +177,7 @@ def test_second_key_is_made_under_a_root_and_ended(run: Run, acme: str, home: Pa
     shown = json.loads(run("key", "show", "second", "--json").stdout)["account_keys"][0]
     assert (shown["account_id"], shown["self_signed"], shown["revision"]) == ("acme", False, 0)
     assert shown["sign_key"] == signing_key("brand").public.key_id and shown["until"] == "2040-01-01T00:00:00Z"
-    (tmp_path / "pc.yaml").write_text(MODEL)
+    (tmp_path / "pc.yaml").write_text(MODEL_DRAFT)
     run("sign", "pc.yaml", "-k", "second")
     assert "account-key" in run("verify", "pc.model").stdout
     assert run("key", "renew", "second", "--forever").stdout == f"{home}/trust/second.account-key\n"
@@ -222,7 +212,7 @@ def test_brand_under_a_root_gets_its_account_too(run: Run, acme: str, home: Path
     run("key", "import", GNUPG / "TEST-ONLY-plain.asc", "--name", "other")
     run("key", "vouch", "other", "--by", acme, "--brand", "other-brand")
     assert (home / "trust" / "other-brand.account").is_file()
-    (tmp_path / "pc.yaml").write_text(MODEL)
+    (tmp_path / "pc.yaml").write_text(MODEL_DRAFT)
     run("sign", "pc.yaml", "-k", "other")
     found = decode_stream((tmp_path / "pc.model").read_bytes(), name="x")
     assert {item.text("account-id") for item in found if item.type == "account"} == {"acme", "other-brand"}
@@ -275,7 +265,7 @@ def test_key_made_elsewhere_is_vouched_for_on_its_request(
     assert "says already" in run("key", "vouch", "--request", "request", "--by", acme, code=2).stderr
     run("trust", "add", home / "trust" / "acme.account-key", home / "trust" / "acme.account", **there)
     run("trust", "add", "answer.account-key", **there)
-    (tmp_path / "pc.yaml").write_text(MODEL)
+    (tmp_path / "pc.yaml").write_text(MODEL_DRAFT)
     run("sign", "pc.yaml", "-k", "factory", **there)
     assert ": verified (" in run("verify", "pc.model").stdout
     run("key", "expire", "factory", "-o", "ended.account-key")

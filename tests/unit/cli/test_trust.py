@@ -16,24 +16,14 @@ from pathlib import Path
 import pytest
 
 from imagekit.assertions import decode_one, decode_stream
-from imagekit.testing.documents import Brand, signing_key
+from imagekit.testing.documents import MODEL_DRAFT, Brand, signing_key
 
 KERNEL = Path(__file__).parent.parent / "build" / "packages" / "small-kernel.erofs"
-MODEL = """\
-type: model
-model: pc
-architecture: amd64
-base: small-base
-snaps:
-  - {name: pc, type: gadget}
-  - {name: small, type: kernel}
-  - {name: small-base, type: base}
-"""
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_from_a_new_key_to_a_verified_model_and_package(run: Run, home: Path, tmp_path: Path) -> None:
-    (tmp_path / "pc-demo.yaml").write_text(MODEL)
+    (tmp_path / "pc-demo.yaml").write_text(MODEL_DRAFT)
     shutil.copyfile(KERNEL, tmp_path / "small_1.snap")
     created = run("key", "create", "first", "--brand", "acme")
     key_id = created.stdout.strip()
@@ -51,7 +41,7 @@ def test_from_a_new_key_to_a_verified_model_and_package(run: Run, home: Path, tm
 
 
 def test_source_date_makes_signing_reproducible(run: Run, acme: str, tmp_path: Path) -> None:
-    (tmp_path / "pc.yaml").write_text(MODEL)
+    (tmp_path / "pc.yaml").write_text(MODEL_DRAFT)
     for name in ("one", "two"):
         run("sign", "pc.yaml", "-k", acme, "-o", name, SOURCE_DATE_EPOCH="1767225600")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
@@ -91,7 +81,7 @@ def test_no_private_key_and_no_passphrase_is_ever_logged(run: Run, acme: str, tm
     run("key", "export", acme, "--private")
     run("key", "create", "second", "--brand", "acme2", "--passphrase-file", "secret")
     run("key", "show", "second", "-v")
-    (tmp_path / "pc.yaml").write_text(MODEL)
+    (tmp_path / "pc.yaml").write_text(MODEL_DRAFT)
     run("sign", "pc.yaml", "-k", "second", "--passphrase-file", "secret")
     logs = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file())
     assert logs
@@ -104,7 +94,7 @@ def test_key_with_a_passphrase_is_opened_by_file_or_refused(run: Run, tmp_path: 
     (tmp_path / "secret").write_text("open sesame\n")
     (tmp_path / "wrong").write_text("open barley\n")
     (tmp_path / "empty").write_text("\n")
-    (tmp_path / "pc.yaml").write_text(MODEL)
+    (tmp_path / "pc.yaml").write_text(MODEL_DRAFT)
     run("key", "create", "acme", IMAGEKIT_PASSPHRASE_FILE="secret")
     assert "there is no terminal to ask" in run("sign", "pc.yaml", "-k", "acme", code=2).stderr
     assert "not the right one" in run("sign", "pc.yaml", "-k", "acme", "--passphrase-file", "wrong", code=4).stderr
@@ -138,7 +128,7 @@ def test_prompt_at_a_terminal_shows_no_passphrase(run: Run, home: Path, tmp_path
 
 
 def test_key_that_others_may_read_is_refused_with_the_remedy(run: Run, acme: str, home: Path, tmp_path: Path) -> None:
-    (tmp_path / "pc.yaml").write_text(MODEL)
+    (tmp_path / "pc.yaml").write_text(MODEL_DRAFT)
     (home / "keys" / "acme.pem").chmod(0o640)
     failed = run("sign", "pc.yaml", "-k", acme, code=4)
     assert "others may get at it (mode 0640)" in failed.stderr and "hint: chmod 600" in failed.stderr
@@ -164,7 +154,7 @@ def test_key_that_others_may_read_is_refused_with_the_remedy(run: Run, acme: str
 ])
 def test_misuse_is_told_with_its_exit_code(
         run: Run, acme: str, tmp_path: Path, args: tuple[str, ...], code: int, text: str) -> None:
-    (tmp_path / "pc.yaml").write_text(MODEL)
+    (tmp_path / "pc.yaml").write_text(MODEL_DRAFT)
     (tmp_path / "junk").write_text("junk\n")
     assert text in run(*args, code=code).stderr
 
@@ -191,7 +181,7 @@ def test_no_option_switches_trust_off(run: Run) -> None:
 
 
 def test_control_characters_of_a_document_do_not_reach_the_terminal(run: Run, acme: str, tmp_path: Path) -> None:
-    (tmp_path / "pc.yaml").write_text(MODEL)
+    (tmp_path / "pc.yaml").write_text(MODEL_DRAFT)
     run("sign", "pc.yaml", "-k", acme)
     raw = (tmp_path / "pc.model").read_bytes()
     (tmp_path / "pc.model").write_bytes(raw.replace(b"model: pc", b"model: p\x1b[2Jc", 1))
