@@ -52,6 +52,7 @@ NOTATION: Mapping[str, dict[str, str]] = {
     "assertion-single": made(wire("model") + "\n" + wire("model-uc16")),
     "assertion-headers-end": made("type: model\nauthority-id: acme\nlong: ", more_json=more("x", 131072)),
     "assertion-headers-end--no-signature": made("type: model\nauthority-id: acme\n"),
+    "assertion-headers-end--carriage-returns": made(wire("account").replace("\n", "\r\n")),
     "assertion-headers-utf8": made(edit("account", "ACME", "AC\udcffME")),
     "assertion-body-size": made(edit("account-key", "body-length: 717", "body-length: 4294967296")),
     "assertion-body-end": made(edit("account-key", "body-length: 717", "body-length: 700")),
@@ -60,6 +61,7 @@ NOTATION: Mapping[str, dict[str, str]] = {
     "assertion-signature-size": made(wire("account").rpartition("\n\n")[0] + "\n\n", more_json=more("AAAA", 32769)),
     "assertion-signature-size--none": made(wire("account").rpartition("\n\n")[0] + "\n\n"),
     "assertion-signature-base64": made(edit("account", "ASBz", "A.Bz")),
+    "assertion-signature-base64--no-blank-line": made(wire("account") + wire("model")),
     "assertion-type--carriage-returns": made(wire("account").replace("\n", "\r\n").replace(
         "\r\n\r\n", "\n\n")),
     "assertion-header-colon": made(edit("account", "display-name: ACME", "display-name ACME")),
