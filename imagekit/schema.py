@@ -143,7 +143,7 @@ def load_yaml(text: str | bytes, *, name: str, repeated_keys: bool = False) -> S
     """
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(raw) > MAX_DOCUMENT:
-        raise _refused(name, 1, (), f"{len(raw)} bytes came, at most {MAX_DOCUMENT} are allowed", YamlRules.SIZE)
+        raise _refused(name, 1, (), f"more than {MAX_DOCUMENT} bytes came, no more are allowed", YamlRules.SIZE)
     try:
         decoded = raw.decode("utf-8")
     except UnicodeDecodeError as error:
