@@ -115,9 +115,9 @@ class Problems:
         return tuple(self._warnings)
 
     def raise_if_any(self) -> None:
-        """Raises: DocumentProblems: if there was any problem."""
+        """Raises: DocumentProblems: if there was any problem, in the order of the lines."""
         if self._found:
-            raise DocumentProblems(self.source.name, tuple(self._found))
+            raise DocumentProblems(self.source.name, tuple(sorted(self._found, key=lambda problem: problem.line)))
 
 
 __all__ = ["MAX_DEPTH", "MAX_DOCUMENT", "DocumentProblems", "Path", "Problem", "Problems", "Source", "check_shape",
