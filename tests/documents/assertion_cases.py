@@ -60,6 +60,7 @@ NOTATION: Mapping[str, dict[str, str]] = {
     "assertion-body-utf8": made(edit("repair", "#!/bin/sh", "#!/bin/\udcff\udcfe")),
     "assertion-signature-size": made(wire("account").rpartition("\n\n")[0] + "\n\n", more_json=more("AAAA", 32769)),
     "assertion-signature-size--none": made(wire("account").rpartition("\n\n")[0] + "\n\n"),
+    "assertion-signature-size--blank-lines": made(wire("account").rpartition("\n\n")[0] + "\n\n\n"),
     "assertion-signature-base64": made(edit("account", "ASBz", "A.Bz")),
     "assertion-signature-base64--no-blank-line": made(wire("account") + wire("model")),
     "assertion-type--carriage-returns": made(wire("account").replace("\n", "\r\n").replace(
@@ -94,6 +95,7 @@ HEADERS: Mapping[str, dict[str, str]] = {
     "assertion-header-map": made(snaps(APP | {"components": "extra"})),
     "assertion-header-flag": made(wire("model", classic="yes")),
     "assertion-header-number": made(wire("snap-revision", snap_revision="0")),
+    "assertion-header-number--plus": made(wire("snap-revision", snap_revision="+3")),
     "assertion-header-number--too-large": made(wire("snap-build", snap_size="18446744073709551616")),
     "assertion-header-time": made(wire("account", timestamp="2026-01-01")),
     "assertion-header-time--no-such-day": made(wire("account", timestamp="2026-02-30T00:00:00Z")),
