@@ -43,8 +43,9 @@ class Node:
         return self._value.get(key)
 
     def problem(self, key: str | None, text: str, rule: Rule | None = None) -> None:
-        """Note a problem of the field `key`, or of the map itself."""
-        self.problems.add((*self.path, key) if key is not None and key in self._value else self.path, text, rule)
+        """Note a problem of the field `key`, or of the map itself; of what is no map, that is all there is to say."""
+        if self.readable:
+            self.problems.add((*self.path, key) if key is not None and key in self._value else self.path, text, rule)
 
     def map(self, key: str) -> Node:
         """The map under `key`; an empty one if it is absent."""

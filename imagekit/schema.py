@@ -117,9 +117,9 @@ class Problems:
         return tuple(self._warnings)
 
     def raise_if_any(self) -> None:
-        """Raises: DocumentProblems: if there was any problem."""
+        """Raises: DocumentProblems: if there was any problem, in the order of the lines."""
         if self._found:
-            raise DocumentProblems(self.source.name, tuple(self._found))
+            raise DocumentProblems(self.source.name, tuple(sorted(self._found, key=lambda problem: problem.line)))
 
 
 __all__ = ["MAX_DEPTH", "MAX_DOCUMENT", "DocumentProblems", "Path", "Problem", "Problems", "Source", "check_shape",
@@ -145,7 +145,7 @@ def load_yaml(text: str | bytes, *, name: str, repeated_keys: bool = False) -> S
     """
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(raw) > MAX_DOCUMENT:
-        raise _refused(name, 1, (), f"{len(raw)} bytes came, at most {MAX_DOCUMENT} are allowed", YamlRules.SIZE)
+        raise _refused(name, 1, (), f"more than {MAX_DOCUMENT} bytes came, no more are allowed", YamlRules.SIZE)
     try:
         decoded = raw.decode("utf-8")
     except UnicodeDecodeError as error:

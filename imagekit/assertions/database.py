@@ -27,14 +27,14 @@ from typing import Any
 from imagekit.assertions.consistency import RULES, Witness
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.kinds import kind_of
-from imagekit.assertions.proof import AuthorityUnproven, Chain, Disbelief, Link, OutOfTime, UnknownKey
+from imagekit.assertions.proof import AuthorityUnproven, Chain, Disbelief, Link, OutOfTime, Replaced, UnknownKey
 from imagekit.assertions.types import PARSERS, AccountKey, AccountKeyRequest, SerialRequest, parse_account_key
 from imagekit.assertions.wire import Assertion, unarmor
 from imagekit.digests import short
 from imagekit.errors import DocumentError, TrustError
 from imagekit.keys import PublicKey, verify_signature
 
-__all__ = ["AuthorityUnproven", "Chain", "Database", "Disbelief", "Link", "OutOfTime", "UnknownKey"]
+__all__ = ["AuthorityUnproven", "Chain", "Database", "Disbelief", "Link", "OutOfTime", "Replaced", "UnknownKey"]
 
 DEEPEST_PROOF = 16  # assertions that wait for each other
 
@@ -317,15 +317,17 @@ class Database:
         for newer in kept:
             if newer.revision <= assertion.revision:
                 return
+            ended = False
             try:
                 self._prove(newer, now, ())
             except OutOfTime as error:
                 if not error.counts:
                     continue
+                ended = True
             except (TrustError, DocumentError):
                 continue
-            raise Disbelief(assertion.label, f"its revision {assertion.revision} was replaced by revision"
-                            f" {newer.revision}")
+            raise Replaced(assertion.label, f"its revision {assertion.revision} was replaced by revision"
+                           f" {newer.revision}", ended=ended)
 
 
 def _key(assertion: Assertion) -> Key:

@@ -70,7 +70,9 @@ def shown(value: Header | None) -> str:
 
 def unlike(value: Header | None, what: str) -> str:
     """That a header is not `what` is expected of it."""
-    return f"missing, expected {what}" if value is None else f"{shown(value)} is not {what}"
+    if value is None or value == "":
+        return f"{'missing' if value is None else 'empty'}, expected {what}"
+    return f"{shown(value)} is not {what}"
 
 
 def prune(value: Header) -> Header | None:

@@ -38,6 +38,14 @@ class OutOfTime(Disbelief):
         self.counts = counts
 
 
+class Replaced(Disbelief):
+    """A newer revision of the same name is believed. `ended`: it is an account-key that ends the key."""
+
+    def __init__(self, label: str, cause: str, *, ended: bool) -> None:
+        super().__init__(label, cause)
+        self.ended = ended
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """One assertion of a chain, and the key that signed it; None is a request's own key, which nobody vouches for."""

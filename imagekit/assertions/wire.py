@@ -18,6 +18,7 @@ import base64
 import binascii
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -179,7 +180,7 @@ def unarmor(text: bytes, *, what: str) -> bytes:
     try:
         blob = base64.b64decode(flat, validate=True)
     except binascii.Error as error:
-        raise DocumentError(f"cannot decode {what}: not base64 ({error})") from error
+        raise DocumentError(f"cannot decode {what}: not base64") from error
     if base64.b64encode(blob) != flat:
         raise DocumentError(f"cannot decode {what}: not canonical base64")
     return blob
@@ -188,11 +189,13 @@ def unarmor(text: bytes, *, what: str) -> bytes:
 def _split(raw: bytes, name: str) -> Iterator[Assertion]:
     """Cut a stream at its blank lines, guided by body-length."""
     at, line = 0, 1
+    if raw.startswith(BOM_UTF8):
+        raise _refusal(name, line, "headers", "a byte order mark comes first, the name of a header is expected",
+                       AssertionRules.NAME)
     while at < len(raw):
         head_end = raw.find(b"\n\n", at, at + MAX_HEADERS)
         if head_end < 0:
-            raise _refusal(name, line, "headers", f"no blank line ends them within {MAX_HEADERS} bytes",
-                           AssertionRules.HEADERS_END)
+            raise _refusal(name, line, "headers", _endless(raw[at:at + MAX_HEADERS]), AssertionRules.HEADERS_END)
         headers = _decode_head(raw[at:head_end], name, line)
         reader = _Checks(name, line, raw[at:head_end])
         size = reader.number(headers, "body-length")
@@ -211,6 +214,15 @@ def _split(raw: bytes, name: str) -> Iterator[Assertion]:
         yield reader.assemble(headers, body, raw[at:content_end], signature)
         line += raw.count(b"\n", at, after)
         at = after
+
+
+def _endless(found: bytes) -> str:
+    """Why no blank line ends the headers that `found` begins with."""
+    if b"\r\n" in found:
+        return "their lines end in CR LF, line feeds alone are signed: a program has changed the file"
+    if len(found) < MAX_HEADERS:
+        return "the file ends before a blank line: after it the signature is expected"
+    return f"no blank line ends them within {MAX_HEADERS} bytes"
 
 
 def _decode_head(head: bytes, name: str, line: int) -> Mapping[str, Header]:
@@ -259,7 +271,7 @@ class _Checks:
         for header in kind.primary_key:
             value = headers.get(header, kind.defaults.get(header))
             if not isinstance(value, str) or not value or "/" in value:
-                raise self.refusal(header, unlike(value, f"a text without slashes, as the name of a {kind.name}"),
+                raise self.refusal(header, unlike(value, f"a text without slashes that names this {kind.name}"),
                                    AssertionRules.PRIMARY_KEY)
         if kind.sequence and not _POSITIVE.match(str(headers[kind.primary_key[-1]])):
             raise self.refusal(kind.primary_key[-1], f"{shown(headers[kind.primary_key[-1]])} is not a number of at"
@@ -284,6 +296,10 @@ class _Checks:
         if not signature or len(signature) > MAX_SIGNATURE:
             raise _refusal(self._name, line, "signature", f"{len(signature)} bytes, allowed are 1 to {MAX_SIGNATURE}",
                            AssertionRules.SIGNATURE_SIZE)
+        if b"\ntype: " in signature:
+            raise _refusal(self._name, line + signature[:signature.find(b"\ntype: ")].count(b"\n") + 1, "type",
+                           "follows a signature at once, a blank line is needed between two assertions",
+                           AssertionRules.SIGNATURE_BASE64)
         try:
             unarmor(signature, what="signature")
         except DocumentError as error:

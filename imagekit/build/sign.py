@@ -92,7 +92,8 @@ def sign_draft(path: Path, authority: Authority, *, output: Path | None, timesta
     drafted = parse_draft(read_file(path, limit=MAX_FILE), name=str(path))
     headers = complete(drafted, account_id=authority.account_id, timestamp=timestamp)
     checked = check_draft(drafted, headers, key=authority.key.public)
-    created = parse_time(checked.text("timestamp") or checked.text("since"))
+    own = checked.text("timestamp")  # an account-key and a system-user have none: when they begin says nothing here
+    created = parse_time(own) if own else timestamp
     if not authority.account_key.valid_at(created):
         until = authority.account_key.until
         end = f" and ends {format_time(until)}" if until else ""

@@ -9,7 +9,7 @@ tells each cause once, however many assertions share it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from imagekit.assertions.database import Database
 from imagekit.assertions.kinds import kind_of
-from imagekit.assertions.proof import AuthorityUnproven, Chain, Disbelief, UnknownKey
+from imagekit.assertions.proof import AuthorityUnproven, Chain, Disbelief, Replaced, UnknownKey
 from imagekit.assertions.types import (
     PROVENANCE,
     SERIES,
@@ -39,11 +39,13 @@ from imagekit.packages.package import read_info
 from imagekit.packages.snapyaml import parse_file_name
 
 STDIN = Path("-")
+CHAIN_TYPES = ("account", "account-key")  # what a document carries along to lead it back to a root
 
 
 class State(StrEnum):
     VERIFIED = "verified"
     SELF_SIGNED = "self-signed"  # a request: whoever has the key signed it, and that is all there is to prove
+    REPLACED = "replaced"  # a document carries it along, and a newer revision of it, in force, is at hand and counts
     UNPROVEN = "authority unproven"
     UNKNOWN_KEY = "unknown key"
     REFUSED = "refused"
@@ -52,7 +54,7 @@ class State(StrEnum):
 
     @property
     def good(self) -> bool:
-        return self in (State.VERIFIED, State.SELF_SIGNED)
+        return self in (State.VERIFIED, State.SELF_SIGNED, State.REPLACED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,7 @@ class Report:
             return
         kind = next(kind for kind in (TrustError, DocumentError, HostError)
                     if any(isinstance(finding.error, kind) for finding in failed))
-        causes = self.causes
+        causes = [cause for cause in self.causes if not cause.state.good]
         first = next(cause for cause in causes if isinstance(cause.findings[0].error, kind))
         if len(failed) == 1:
             assert failed[0].error is not None
@@ -154,7 +156,20 @@ def examine(files: Iterable[Path], trusted: tuple[Assertion, ...], *, now: datet
         else:
             findings += [refused.get((path, index)) or _examine(path, assertion, database, now)
                          for index, assertion in enumerate(loaded.get(path, ()))]
-    return Report(findings=tuple(findings), roots=database.roots, now=now)
+    return Report(findings=_carried(findings), roots=database.roots, now=now)
+
+
+def _carried(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Accounts and keys that a believed document carries along: a newer revision than theirs takes nothing from it.
+
+    Alone in a file, or where the newer one ends the key, an older revision stays refused.
+    """
+    believed = {finding.file for finding in findings
+                if finding.state.good and finding.assertion is not None and finding.assertion.type not in CHAIN_TYPES}
+    return tuple(replace(finding, state=State.REPLACED, error=None)
+                 if isinstance(finding.error, Replaced) and not finding.error.ended and finding.file in believed
+                 and finding.assertion is not None and finding.assertion.type in CHAIN_TYPES
+                 else finding for finding in findings)
 
 
 def _load(path: Path, stdin: BinaryIO | None) -> tuple[Assertion, ...]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 GOOD, BAD, UNSURE, KEY = "green", "red", "yellow", "bold"
 _DRAWN = ("├── ", "└── ", "│   ", "    ")
 _ASCII = ("|-- ", "`-- ", "|   ", "    ")
-_STYLES = {State.UNPROVEN: UNSURE, State.UNKNOWN_KEY: UNSURE}
+_STYLES = {State.REPLACED: UNSURE, State.UNPROVEN: UNSURE, State.UNKNOWN_KEY: UNSURE}
 
 
 @dataclass(slots=True)

@@ -56,6 +56,18 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit trust list", "whom you trust"),
         ("imagekit trust remove canonical", "and no longer"),
     ),
+    "trust list": (
+        ("imagekit trust list", "whom you trust, and until when"),
+        ("imagekit trust list --json", "the same for programs"),
+    ),
+    "trust remove": (
+        ("imagekit trust remove acme", "an account and all its keys"),
+        ("imagekit trust remove XhDWdsp_", "one key, by the first 8 characters of its id"),
+    ),
+    "trust add": (
+        ("imagekit trust add canonical", "believe what Canonical's root key vouches for"),
+        ("imagekit trust add acme.account acme.account-key --yes", "a brand under a root of yours, from its files"),
+    ),
     "lock": (
         ("imagekit lock", "compare the lock with what the mirrors offer"),
         ("imagekit lock --update", "write the newest versions into the lock"),

@@ -38,8 +38,6 @@ LINUX_DATA = uuid.UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
 
 REQUIRED = 1 << 0  # the platform needs it
 LEGACY_BOOT = 1 << 2
-GROW_FILE_SYSTEM = 1 << 59
-READ_ONLY = 1 << 60
 NO_AUTO = 1 << 63
 
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")

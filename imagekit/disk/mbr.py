@@ -26,8 +26,7 @@ from imagekit.errors import DocumentError, PlanError
 from imagekit.units import SECTOR
 
 ENTRIES = 4
-CODE_SIZE = 440  # boot code before the signature
-SIGNATURE_OFFSET = 440
+SIGNATURE_OFFSET = 440  # boot code comes before it
 TABLE_OFFSET = 446
 SECTORS = (512, 4096)
 PROTECTIVE = 0xEE

@@ -28,7 +28,8 @@ def note_regrets(problems: Problems, gadget: Gadget) -> None:
     """Add every warning about a gadget."""
     for volume in gadget.volumes:
         path = ("volumes", volume.name)
-        if not volume.structures and "structure" not in volume.partial:
+        misread = any(problem.path[:2] == path for problem in problems.found)
+        if not volume.structures and "structure" not in volume.partial and not misread:
             problems.warn(path, "the volume has no structure: nothing is written to its disk", Warnings.NO_STRUCTURES)
         for structure in volume.structures:
             _note_words(problems, path, structure)

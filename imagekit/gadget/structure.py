@@ -138,6 +138,8 @@ def parse_offset_write(node: Node) -> OffsetWrite | None:
     if "offset-write" not in node:
         return None
     text = node.text("offset-write")
+    if isinstance(node.raw("offset-write"), dict | list):
+        return None
     name, plus, number = text.partition("+") if "+" in text else ("", "", text)
     if not _OFFSET.match(number) or (plus and not name):
         node.problem("offset-write", f"{shown(text)} is not [name+]offset, as in mbr+92", Rules.WRITE_FORM)

@@ -109,7 +109,7 @@ class Keyring:
             raise UsageError("cannot choose a key by its id: only an export of GnuPG's can hold several")
         else:
             kept = passphrase() if ENCRYPTED in raw else None
-            private = _decode_pem(raw, what="key file", passphrase=lambda: kept or b"")
+            private = _decode_pem(raw, what=f"key {name!r}", passphrase=lambda: kept or b"")
             _check_bits(name, private.public)
         self._store(name, private, kept)
         return self.stored(name)

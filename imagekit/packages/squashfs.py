@@ -24,12 +24,9 @@ from imagekit.errors import DocumentError
 MAGIC = b"hsqs"
 SUPERBLOCK_SIZE = 96
 MAX_INODES = 1 << 20  # above that, the list of files alone would fill the memory
-LIST_ROOT = "squashfs-root"
 
 _SUPERBLOCK = struct.Struct("<4sIIIIHHHHHHQQ6Q")
 _ABSENT = (1 << 64) - 1
-_NO_FRAGMENTS = 0x10
-_NO_XATTRS = 0x200
 _MAX_NAME = 65535
 _TYPES = {"-": stat.S_IFREG, "d": stat.S_IFDIR, "l": stat.S_IFLNK, "c": stat.S_IFCHR, "b": stat.S_IFBLK,
           "p": stat.S_IFIFO, "s": stat.S_IFSOCK}
@@ -59,15 +56,6 @@ class Superblock:
     compression: Compression
     flags: int
     time: datetime
-
-    @property
-    def has_fragments(self) -> bool:
-        """Whether ends of files share blocks, which snapcraft does not ask for."""
-        return not self.flags & _NO_FRAGMENTS
-
-    @property
-    def has_xattrs(self) -> bool:
-        return not self.flags & _NO_XATTRS
 
 
 def decode_superblock(head: bytes, *, file_size: int, name: str) -> Superblock:

@@ -23,7 +23,6 @@ MAX_DISK = 1 << 60  # what a file can be asked to be, with room to calculate
 TAIL_RESERVED = 1 * MIB  # backup GPT: 33 sectors, rounded up
 NAME_LIMIT = 36  # UTF-16 units of a GPT partition name
 POINTER_SIZE = 4  # of an offset-write
-IMAGE_SCHEMAS = (Schema.GPT, Schema.MBR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

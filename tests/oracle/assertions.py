@@ -93,6 +93,11 @@ def given() -> Iterator[Case]:
     for name, raw in {**signed, **documents()}.items():
         for stream in (True, False):
             yield case(name, raw, stream=stream)
+    request = signed["account-key-request"].replace(signed_samples()["account-key-request"].key_id.encode(), b"D" * 64)
+    yield case("request under the id of another key", request, stream=True)
+    preseed = signed["preseed"].replace(b"authority-id: acme", b"authority-id: umbrella")
+    yield case("preseed that another than the brand signs", preseed, stream=True)
+    yield case("one, and a blank line", next(iter(signed.values())) + b"\n", stream=False)
     for what, stream_of in streams(list(signed.values())).items():
         yield case(what, stream_of, stream=True)
 

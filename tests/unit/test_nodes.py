@@ -34,6 +34,12 @@ def test_list_or_map_is_no_text() -> None:
                                     "a.yaml:2: names[1]: a string is needed, not a map")
 
 
+def test_of_what_is_no_map_nothing_more_is_told() -> None:
+    node = top("a: [1]\n").map("a")
+    node.problem("name", "a name is needed", RULE)
+    assert [str(item) for item in node.problems.found] == ["a.yaml:1: a: a map is needed, not a list"]
+
+
 def test_word_is_looked_up_as_it_was_written() -> None:
     node = top("a: no\nb: ''\nc: maybe\nd: [no]\n")
     allowed = {"no": 1, "yes": 2}

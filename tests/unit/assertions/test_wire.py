@@ -101,9 +101,9 @@ def edited(old: str, new: str) -> bytes:
 
 @pytest.mark.parametrize(("raw", "reason"), [
     (b"", "it is empty"),
-    (b"\n", "no blank line"),
+    (b"\n", "the file ends before a blank line"),
     (b"\n\n", "no colon after a name"),
-    (b"type: model", "no blank line"),
+    (b"type: model", "the file ends before a blank line"),
     (b"type: model\n\n", "'series'|authority-id"),
     (edited("type: model", "type: modem"), "did you mean 'model'"),
     (edited("type: model\n", ""), "type: missing, expected a type of assertion: known are account,"),
@@ -112,7 +112,7 @@ def edited(old: str, new: str) -> bytes:
     (edited("type: model\n", "type: model\nrevision: 01\n"), "is not a number from 0 on"),
     (edited("type: model\n", "type: model\nrevision: \u0661\n"), "is not a number from 0 on"),
     (edited("authority-id: acme\n", ""), "missing, expected the account that speaks"),
-    (edited("authority-id: acme", "authority-id: "), "'' is not the account that speaks"),
+    (edited("authority-id: acme", "authority-id: "), "empty, expected the account that speaks"),
     (edited("model: pc", "model: p/c"), "without slashes"),
     (edited("model: pc\n", ""), "x:1: model: missing, expected a text"),
     (edited("model: pc\n", "model:\n  - pc\n"), "x:5: model: a list is not a text"),
@@ -127,7 +127,7 @@ def edited(old: str, new: str) -> bytes:
     (blob(signature=b"AAAB AAAA"), "not base64"),
     (blob(signature=b"AB=="), "not canonical"),
     (blob(signature=b"A" * 4 * 40000), "160000 bytes, allowed"),
-    (blob() + b"\n\n", "no blank line|no colon"),
+    (blob() + b"\n\n", "the file ends before a blank line"),
     (blob().replace(b"pc", b"\xff\xfe"), "not UTF-8"),
     (blob({**MODEL, "body": "x"}, b"\xff\xff"), "body: not UTF-8 at byte 0"),
 ])

@@ -303,6 +303,15 @@ def test_times_of_a_declaration_are_those_of_its_key(tmp_path: Path, signer: Aut
     assert parse_snap_revision(found[3]).timestamp == SIGNED
 
 
+def test_user_whose_time_began_before_the_key_did_is_signed(tmp_path: Path, signer: Authority) -> None:
+    draft = tmp_path / "user.yaml"
+    draft.write_text("type: system-user\nemail: a@acme.example\nseries: ['16']\nname: A\nusername: a\nmodels: [pc]\n"
+                     "password: $6$salt$hash\nsince: 2020-01-01T00:00:00Z\nuntil: 2030-01-01T00:00:00Z\n")
+    (user,) = decode_stream(run(draft, signer).read_bytes(), name="x")
+    database = Database(signer.trusted)
+    assert database.verify(user, now=NOW).links
+
+
 def test_other_bytes_under_a_signed_revision_are_refused(tmp_path: Path, signer: Authority) -> None:
     before = run(package(tmp_path), signer).read_bytes()
     changed = package(tmp_path, APP)

@@ -191,7 +191,7 @@ def test_problems_of_several_files_are_all_told(tmp_path: Path, brand: Brand) ->
     with pytest.raises(TrustError, match="cannot verify 3 of 5") as caught:
         examine([broken, altered, stranger], brand.roots, now=NOW).raise_if_any()
     assert len(caught.value.details) == 3
-    assert [part in line for part, line in zip(("no blank line", "changed after", "no account-key at hand"),
+    assert [part in line for part, line in zip(("before a blank line", "changed after", "no account-key at hand"),
                                                caught.value.details, strict=True)] == [True] * 3
 
 

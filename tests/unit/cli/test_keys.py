@@ -181,7 +181,11 @@ def test_second_key_is_made_under_a_root_and_ended(run: Run, acme: str, home: Pa
     run("sign", "pc.yaml", "-k", "second")
     assert "account-key" in run("verify", "pc.model").stdout
     assert run("key", "renew", "second", "--forever").stdout == f"{home}/trust/second.account-key\n"
+    longer = run("verify", "pc.model").stdout  # what it signed stays good, the older key within is no fault
+    assert "replaced: its revision 0 was replaced by revision 1" in longer
+    run("key", "export", "second", "-o", "second.account-key")
     assert run("key", "expire", "second").stdout == f"{home}/trust/second.account-key\n"
+    run("verify", "second.account-key", code=4)
     failed = run("verify", "pc.model", code=4)
     assert "expired at" in failed.stdout + failed.stderr
     assert "was replaced by revision 2" in failed.stdout + failed.stderr
@@ -236,7 +240,7 @@ def test_brand_under_a_root_gets_its_account_too(run: Run, acme: str, home: Path
     (("key", "vouch"), 2, "without knowing which"),
     (("key", "vouch", "acme", "--request", "p"), 2, "without knowing which"),
     (("key", "vouch", "--request", "p"), 2, "only a root can"),
-    (("key", "vouch", "--request", "p", "--by", "acme"), 3, "no blank line"),
+    (("key", "vouch", "--request", "p", "--by", "acme"), 3, "before a blank line"),
 ])
 def test_misuse_is_told_with_its_exit_code(
         run: Run, acme: str, tmp_path: Path, args: tuple[str, ...], code: int, text: str) -> None:
