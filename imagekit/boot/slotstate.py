@@ -1,8 +1,9 @@
 """The slot-state record: what the device remembers about its two slots, and every way that memory changes.
 
 Decides: the bytes of the record, which of its two copies counts, and the transitions at boot, at a healthy verdict, at
-a hand-over and at an update. Leaves to others: reading and writing the partition, and choosing a loader entry
-(`imagekit.boot.systemd_boot`). `imagekit/build/initrd/init` does the same in shell; a test runs both on equal input.
+a hand-over and at an update. Leaves to others: reading and writing the partition, and choosing a slot
+(`imagekit.boot.systemd_boot` by loader entries, `imagekit.boot.uboot` by this record). `imagekit/build/initrd/init`
+does the same in shell; a test runs both on equal input.
 
 Grammar, little-endian, 512 bytes, one copy at 0 and one at 4096 of the partition (two blocks, so that one torn write
 never takes both):
@@ -145,6 +146,14 @@ def begin_boot(state: SlotState | None, booted: Slot) -> Boot:
         return Boot(record=_switched(_next(here)), hand_over=True)
     unhealthy = min(here.unhealthy + 1, _BYTE_MAX)
     return Boot(record=replace(_next(here), unhealthy=unhealthy, tries=max(here.tries - 1, 0)), hand_over=False)
+
+
+def counted_boot(state: SlotState | None, booted: Slot) -> SlotState | None:
+    """What the initrd writes where the loader itself counts (U-Boot): nothing, unless the loader could not."""
+    if state is not None and state.slot is booted and state.unhealthy:
+        return None
+    here = _next(_seen_from(state, booted))
+    return replace(here, unhealthy=here.unhealthy + 1, tries=max(here.tries - 1, 0))
 
 
 def stay(state: SlotState | None, booted: Slot) -> SlotState:

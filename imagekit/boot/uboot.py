@@ -169,3 +169,15 @@ def is_sound(files: Mapping[str, bytes], slot: Slot, needed: Collection[str]) ->
         and found.get(f"ik_{_NAMES[name]}_size") == f"{len(files[name]):x}"
         and found.get(f"ik_{_NAMES[name]}_crc") == f"{zlib.crc32(files[name]):x}"
         for name in needed)
+
+
+def is_whole(files: Mapping[str, bytes], slot: Slot) -> bool:
+    """Whether `slot.env` measures exactly the files beside it, a kernel and an initrd among them."""
+    names = set(files) - {ENV_NAME}
+    try:
+        found = decode_env(files.get(ENV_NAME, b""), name=ENV_NAME)
+    except DocumentError:
+        return False
+    measured = {key[3:-5] for key in found if key.startswith("ik_") and key.endswith("_size")}
+    return (names <= set(_NAMES) and {_NAMES[name] for name in names} == measured >= {"kernel", "initrd"}
+            and is_sound(files, slot, names))

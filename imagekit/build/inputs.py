@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -42,9 +43,11 @@ from imagekit.plan.resolve import (
     resolve,
     unsigned_files,
 )
+from imagekit.plan.uboot import BACKEND, SlotFile, wanted_files
 from imagekit.schema import load_yaml
 from imagekit.units import MIB
 
+KERNEL_LIMIT = 256 * MIB  # a kernel's file is measured in memory
 GADGET_LIMIT = 64 * MIB  # a gadget is held in memory
 MODEL_LIMIT = 1 * MIB
 
@@ -181,11 +184,34 @@ def look_inside(resolution: Resolution) -> Insides:
             check_identity(package, read_info(inside), model)
     gadget, files = read_gadget(resolution.of(model.gadget))
     kernel = resolution.of(model.kernel)
+    size, slot_files = look_into_kernel(kernel, gadget, architecture=model.architecture or "")
+    offered = read_kernel(Path(kernel.file.path)) if refers_to_kernel(gadget) else NOTHING_OFFERED
+    return Insides(gadget=gadget, files=files, kernel_image_size=size, kernel=offered, slot_files=slot_files)
+
+
+def look_into_kernel(kernel: ResolvedPackage, gadget: Gadget, *, architecture: str) -> tuple[int, dict[str, SlotFile]]:
+    """The size of the kernel's unified image; or its files, measured, where the loader takes them apart.
+
+    Raises:
+        PlanError: the package is in the form that another loader takes.
+    """
+    extension = gadget.extension
+    apart = extension is not None and extension.bootloader == BACKEND
+    wanted = wanted_files(extension, architecture) if extension and apart else {KERNEL_IMAGE: KERNEL_IMAGE}
     with Path(kernel.file.path).open("rb") as stream:
         tree = Erofs(stream, name=kernel.file_name)
-        size = tree.stat(KERNEL_IMAGE).size
-    offered = read_kernel(Path(kernel.file.path)) if refers_to_kernel(gadget) else NOTHING_OFFERED
-    return Insides(gadget=gadget, files=files, kernel_image_size=size, kernel=offered)
+        if missing := [path for path in wanted.values() if tree.find(path) is None]:
+            form = "apart" if apart else "unified"
+            raise PlanError(f"cannot use {kernel.file.path}: it has no {missing[0]}, which the gadget's loader takes",
+                            hint=f"pack the kernel by a recipe that says image: {form}"
+                                 + (", and names the device tree" if missing[0].endswith(".dtb") else ""))
+        if not apart:
+            return tree.stat(KERNEL_IMAGE).size, {}
+        files = {}
+        for name, path in wanted.items():
+            content = tree.read(path, limit=KERNEL_LIMIT)
+            files[name] = SlotFile(path=path, size=len(content), crc32=zlib.crc32(content))
+        return 0, files
 
 
 def refers_to_kernel(gadget: Gadget) -> bool:

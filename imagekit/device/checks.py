@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagekit.boot.health import Check
+from imagekit.boot.slotstate import Slot
+from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, is_whole
 from imagekit.device.machine import ENVIRONMENT, Programs
 from imagekit.device.verity import VerityDevice, scrub
-from imagekit.errors import TargetError
+from imagekit.disk.fat_read import read_fat
+from imagekit.errors import DocumentError, TargetError
 
 HOOK_TIMEOUT_S = 60
 _CHUNK = 1 << 20
+_KERNEL_MOST = 1 << 28
 _LIST_FAILED = ("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager", "--full")
 
 
@@ -59,6 +63,33 @@ def check_image(*, on_esp: Path, in_package: Path) -> Check:
                 offset += len(mine)
     except OSError as error:
         return Check(name="image", ok=False, detail=f"cannot compare {error.filename or on_esp}: {error.strerror}")
+
+
+def check_slot_volume(*, device: Path | None, package: Path, slot: Slot) -> Check:
+    """Every file that U-Boot loads from the slot's FAT image is the verified package's, and is measured as such."""
+    if device is None:
+        return Check(name="image", ok=False, detail=f"the disk has no partition boot-{slot.value}")
+    try:
+        with device.open("rb") as stream:
+            volume = read_fat(stream, name=f"boot-{slot.value}")
+            files = {entry.path: volume.read(entry.path, limit=_KERNEL_MOST)
+                     for entry in volume.walk() if not entry.is_dir}
+        for name, content in files.items():
+            if name != ENV_NAME and not _is_of_package(name, content, package):
+                return Check(name="image", ok=False, detail=f"{name} of boot-{slot.value} is not the package's")
+    except OSError as error:
+        return Check(name="image", ok=False, detail=f"cannot compare {error.filename or device}: {error.strerror}")
+    except DocumentError as error:
+        return Check(name="image", ok=False, detail=error.message)
+    if not is_whole(files, slot):
+        return Check(name="image", ok=False, detail=f"{ENV_NAME} of boot-{slot.value} does not describe its files")
+    return Check(name="image", ok=True, detail=f"{sum(map(len, files.values()))} bytes, as the package has them")
+
+
+def _is_of_package(name: str, content: bytes, package: Path) -> bool:
+    """Whether the package has this file: under its name, the device tree under any."""
+    paths = sorted((package / "dtbs").rglob("*.dtb")) if name == DEVICE_TREE else [package / name]
+    return any(path.is_file() and path.read_bytes() == content for path in paths)
 
 
 class Scrub:

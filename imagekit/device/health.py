@@ -1,11 +1,11 @@
 """Judge this boot, make a good one permanent, and tell whoever watches.
 
-Decides: healthy or not, and what follows. Healthy: first the loader's entry is blessed, then the slot-state record is
-cleared, then the verdict is sent. In that order a power cut between any two leaves a slot that is either still on trial
-or blessed with a count that the next healthy boot clears; a record that says "confirmed" beside an entry that the
-loader would give up cannot arise. Unhealthy: the record stays as the initrd left it, and the device reboots where that
-helps, which is where the other slot has once been healthy. A device without a way back stays up: its updater is the
-only help there is.
+Decides: healthy or not, and what follows. Healthy: first the loader's entry is blessed (U-Boot has none), then the
+slot-state record is cleared, then the verdict is sent. In that order a power cut between any two leaves a slot that is
+either still on trial or blessed with a count that the next healthy boot clears; a record that says "confirmed" beside
+an entry that the loader would give up cannot arise. Unhealthy: the record stays as the initrd or the loader left it,
+and the device reboots where that helps, which is where the other slot has once been healthy. A device without a way
+back stays up: its updater is the only help there is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from imagekit.device import checks
 from imagekit.device.esp import bless
 from imagekit.device.machine import Machine
 from imagekit.device.port import HealthPort, open_port
-from imagekit.device.report import BootReport, load_report
+from imagekit.device.report import U_BOOT, BootReport, load_report
 from imagekit.device.state import StatePartition
 from imagekit.device.verity import VerityDevice
 from imagekit.errors import ImagekitError, TargetError
@@ -99,13 +99,20 @@ def inspect(machine: Machine, report: BootReport) -> Findings:
         checks.check_root("base", base, report.base_root), checks.check_root("kernel", kernel, report.kernel_root),
         checks.check_units(machine.programs, optional=machine.optional_units), var,
         checks.check_hooks(machine.hook_folders),
-        checks.check_image(on_esp=machine.esp / kernel_path(report.slot), in_package=machine.package / "kernel.efi"),
+        _boot_files(machine, report),
         reading.check(),
     )
     return Findings(
         checks=done, degraded=degraded, base_root=base.root if isinstance(base, VerityDevice) else "",
         kernel_root=kernel.root if isinstance(kernel, VerityDevice) else "",
     )
+
+
+def _boot_files(machine: Machine, report: BootReport) -> Check:
+    """Whether what the loader reads of this slot is what its verified package has."""
+    if report.loader == U_BOOT:
+        return checks.check_slot_volume(device=report.boot_device, package=machine.package, slot=report.slot)
+    return checks.check_image(on_esp=machine.esp / kernel_path(report.slot), in_package=machine.package / "kernel.efi")
 
 
 def _verity(machine: Machine, mount_point: Path) -> VerityDevice | TargetError:
@@ -125,7 +132,8 @@ def confirm(machine: Machine, report: BootReport) -> None:
     state = partition.load()
     if state is None or state.slot is not report.slot:
         raise TargetError(f"cannot confirm slot {report.slot.value}: the slot-state record names another or is lost")
-    bless(report.slot, esp=machine.esp, programs=machine.programs)
+    if report.loader != U_BOOT:  # to U-Boot the record is all
+        bless(report.slot, esp=machine.esp, programs=machine.programs)
     partition.store(mark_healthy(state))
 
 
@@ -134,11 +142,13 @@ def can_fall_back(machine: Machine, report: BootReport) -> bool:
 
     From a slot on trial the loader leads away by itself. From a confirmed one the initrd does, by an entry on the ESP:
     where that is lost, this slot is what the firmware knows to start, and a reboot would be followed by the next.
+    U-Boot leads away from both by the record.
     """
     with suppress(TargetError):
         state = StatePartition(device=report.state_device).load()
         if state is not None:
-            lost = state.slot is report.slot and state.confirmed and not (machine.esp / ENTRY_FOLDER).is_dir()
+            lost = (report.loader != U_BOOT and state.slot is report.slot and state.confirmed
+                    and not (machine.esp / ENTRY_FOLDER).is_dir())
             return state.other_good and not lost
     return report.fallback
 

@@ -10,6 +10,8 @@ from typing import Any
 from imagekit.boot.slotstate import Slot
 from imagekit.errors import TargetError
 
+SYSTEMD_BOOT, U_BOOT = "systemd-boot", "u-boot"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootReport:
@@ -23,6 +25,8 @@ class BootReport:
     kernel_root: str
     state_device: Path
     disk: Path
+    loader: str  # `systemd-boot`, or `u-boot`, which keeps all it knows in the record
+    boot_device: Path | None  # with u-boot: the partition of the slot's boot files
     fallback: bool
     degraded: bool
     initrd_s: float
@@ -51,7 +55,10 @@ def _report(fields: dict[str, Any]) -> BootReport:
     uptime = fields["uptime"]
     return BootReport(
         slot=Slot(fields["slot"]), base_root=str(fields["base_root"]), kernel_root=str(fields["kernel_root"]),
-        state_device=Path(fields["state_device"]), disk=Path(fields["disk"]), fallback=bool(fields["fallback"]),
-        degraded=bool(fields["degraded"]), initrd_s=float(uptime["initrd"]), verity_s=float(uptime["verity"]),
+        state_device=Path(fields["state_device"]), disk=Path(fields["disk"]),
+        loader=str(fields.get("loader", SYSTEMD_BOOT)),  # an older initrd knew no other
+        boot_device=Path(fields["boot_device"]) if fields.get("boot_device") else None,
+        fallback=bool(fields["fallback"]), degraded=bool(fields["degraded"]),
+        initrd_s=float(uptime["initrd"]), verity_s=float(uptime["verity"]),
         switch_s=float(uptime["switch"]),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from imagekit.device.esp import tries_left
 from imagekit.device.machine import Machine
-from imagekit.device.report import BootReport, load_report
+from imagekit.device.report import U_BOOT, BootReport, load_report
 from imagekit.device.state import StatePartition
 from imagekit.errors import TargetError
 
@@ -19,16 +19,23 @@ SCHEMA = 1
 def collect(machine: Machine) -> dict[str, Any]:
     """The JSON document of `status --json` (docs/reference/slot-state.md). Raises: TargetError: not a device."""
     report = load_report(machine.run)
+    record = _record(report)
     return {
         "imagekit": SCHEMA,
         "slot": report.slot.value,
         "base_root": _root(machine, machine.base),
         "kernel_root": _root(machine, machine.kernel),
-        "tries_left": tries_left(report.slot, esp=machine.esp),
-        "record": _record(report),
+        "tries_left": _tries_left(machine, report, record),
+        "record": record,
         "degraded": report.degraded,
         "health": _health(machine),
     }
+
+
+def _tries_left(machine: Machine, report: BootReport, record: dict[str, Any] | None) -> int | None:
+    if report.loader != U_BOOT:
+        return tries_left(report.slot, esp=machine.esp)
+    return record["tries"] if record and not record["confirmed"] else None
 
 
 def _root(machine: Machine, mount_point: Path) -> str | None:

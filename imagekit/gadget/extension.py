@@ -4,6 +4,7 @@
       bootloader: systemd-boot
       cmdline: "console=ttyS0,115200"
       gpt-entries: 56
+      device-tree: vendor/board.dtb
       structures:
         slot-state: {part: state}
         base-a: {slot: a, part: base}
@@ -26,7 +27,8 @@ SLOTS = {"a": "a", "b": "b"}
 def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
     """Read `x-imagekit`; here unknown keys are a mistake, since only we read them."""
     node = top.map("x-imagekit")
-    node.only("bootloader", "cmdline", "structures", "gpt-entries", what="in x-imagekit", rule=Rules.OWN_KEY)
+    node.only("bootloader", "cmdline", "structures", "gpt-entries", "device-tree", what="in x-imagekit",
+              rule=Rules.OWN_KEY)
     bootloader: str | None = node.choice("bootloader", BACKENDS, "bootloader backend", Rules.OWN_BOOTLOADER)
     if node.raw("bootloader") in (None, ""):
         node.problem("bootloader", f"a bootloader is needed: {', '.join(BACKENDS)}", Rules.OWN_BOOTLOADER)
@@ -39,8 +41,30 @@ def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
         node.problem("cmdline", "only printable ASCII is allowed", Rules.OWN_CMDLINE)
     structures = {name: parse_part(item) for name, item in node.maps("structures")}
     check_parts(node.map("structures"), structures, volumes)
+    check_boot(node, bootloader, structures)
     return Extension(bootloader=bootloader or "", cmdline=cmdline, structures=structures,
-                     gpt_entries=parse_entries(node, volumes))
+                     gpt_entries=parse_entries(node, volumes), device_tree=parse_device_tree(node, bootloader))
+
+
+def check_boot(node: Node, bootloader: str | None, structures: dict[str, SlotPart]) -> None:
+    """U-Boot's slots have boot files of their own."""
+    if node.problems:
+        return
+    if bootloader == "u-boot" and not any(part.part is Part.BOOT for part in structures.values()):
+        node.problem("structures", "u-boot needs structures with part boot of slot a and b", Rules.OWN_SLOTS)
+
+
+def parse_device_tree(node: Node, bootloader: str | None) -> str | None:
+    """`device-tree`: a path of the kernel package, below `dtbs/`."""
+    text = node.string("device-tree")
+    if not text:
+        return None
+    if bootloader != "u-boot":
+        node.problem("device-tree", "only u-boot takes it from the slot", Rules.OWN_DEVICE_TREE)
+    if not text.endswith(".dtb") or text.startswith("/") or ".." in text.split("/"):
+        node.problem("device-tree", f"{shown(text)} is not a path below dtbs/ of the kernel, like vendor/board.dtb",
+                     Rules.OWN_DEVICE_TREE)
+    return text
 
 
 def parse_entries(node: Node, volumes: tuple[Volume, ...]) -> int | None:

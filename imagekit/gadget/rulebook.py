@@ -98,6 +98,8 @@ class GadgetRules:
     OWN_BOOTLOADER = Rule("gadget-own-bootloader", "x-imagekit names a bootloader backend")
     OWN_CMDLINE = Rule("gadget-own-cmdline", "the cmdline of x-imagekit is printable ASCII and sets nothing of"
                        " imagekit's own")
+    OWN_DEVICE_TREE = Rule("gadget-own-device-tree", "the device-tree of x-imagekit is a path of the kernel package,"
+                           " for u-boot")
     OWN_ENTRIES = Rule("gadget-own-entries", "gpt-entries of x-imagekit is 4 to 128, for a bootloader's volume with a"
                        " GPT")
     OWN_PART = Rule("gadget-own-part", "a structure of x-imagekit has a part, and a slot unless it is the state")

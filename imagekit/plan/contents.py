@@ -7,20 +7,22 @@ ascending. What a slot and the ESP hold is decided in docs/architecture.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, encode_entry, entry_name, kernel_path
 from imagekit.boot.slotstate import FACTORY, Slot, encode_partition
+from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.digests import derived_uuid
 from imagekit.disk.fat_write import FatFile, FatPlan, plan_fat
 from imagekit.disk.verity import tree_size
 from imagekit.errors import PlanError
-from imagekit.gadget import FileContent, Filesystem, Gadget, Part, RawContent, Role, Structure
+from imagekit.gadget import Extension, FileContent, Filesystem, Gadget, Part, RawContent, Role, Structure
 from imagekit.gadget.content_check import KernelMismatch, resolve_reference
 from imagekit.gadget.content_files import inside, landing_files, overlaps, raw_images
 from imagekit.packages.kernelyaml import NOTHING_OFFERED, KernelContents, is_reference
+from imagekit.plan import uboot
 from imagekit.plan.layout import Placement, VolumeLayout
 from imagekit.plan.resolve import Resolution, ResolvedPackage
 from imagekit.plan.seed import seed_files
@@ -38,12 +40,14 @@ class Insides:
     """What somebody who opened the packages found in them; `files` are the gadget's, by path.
 
     `kernel` is what references are resolved against; its files need not be known for a gadget that has none.
+    `slot_files`, by name in the slot, are for a gadget whose loader takes the kernel's files apart.
     """
 
     gadget: Gadget
     files: Mapping[str, bytes]
     kernel_image_size: int
     kernel: KernelContents = NOTHING_OFFERED
+    slot_files: Mapping[str, uboot.SlotFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,20 @@ class Contents:
     def _unique(self, structure: Structure) -> UUID:
         return UUID(structure.id) if structure.id else self.uuid(structure.name or f"#{structure.index}")
 
+    @property
+    def extension(self) -> Extension:
+        """Our own key of the gadget; images are planned only where it is."""
+        extension = self.insides.gadget.extension
+        assert extension is not None
+        return extension
+
+    @property
+    def state_partuuid(self) -> str:
+        """By which a device finds its slot-state partition."""
+        name = self.extension.named(Part.STATE, None)
+        assert name is not None
+        return self.partuuid(name)
+
     def partuuid(self, name: str) -> str:
         """By which Linux finds the partition called `name`. Raises: PlanError: it is outside the table."""
         entry = entry_at(self.table, self.layout.named(name).start)
@@ -100,11 +118,13 @@ def fill(contents: Contents, placement: Placement) -> tuple[Write, ...]:
                             " has no content of its own")
         if held.part is Part.STATE:
             return state(placement)
-        if held.part is Part.BOOT:
+        if held.part is Part.BOOT and extension is not None and extension.bootloader != uboot.BACKEND:
             raise PlanError(f"cannot fill structure {structure.title!r}: part boot belongs to the u-boot backend",
-                            hint="images are built with systemd-boot, whose boot files lie on the ESP")
+                            hint="the boot files of systemd-boot lie on the ESP")
         if held.slot == Slot.B.value:
             return ()
+        if held.part is Part.BOOT:
+            return slot_volume(contents, placement)
         return slot(placement, contents.base if held.part is Part.BASE else contents.kernel)
     if structure.filesystem in (Filesystem.VFAT16, Filesystem.VFAT32):
         return fat(contents, placement)
@@ -161,10 +181,24 @@ def fat(contents: Contents, placement: Placement) -> tuple[Write, ...]:
         if path.lower() in taken:
             raise PlanError(f"cannot fill structure {structure.title!r}: the gadget's {taken[path.lower()]!r} lies"
                             f" where imagekit writes {path!r}")
+    return _volume(contents, placement, structure.label or "", {**files, **extra})
+
+
+def slot_volume(contents: Contents, placement: Placement) -> tuple[Write, ...]:
+    """The boot files of slot a, as U-Boot takes them: a FAT image of its own."""
+    files = uboot.slot_files(
+        contents.insides.slot_files, slot=Slot.A, package=contents.kernel.file_name,
+        base_root=signed_root(contents.base), kernel_root=signed_root(contents.kernel),
+        state_partuuid=contents.state_partuuid, cmdline=contents.extension.cmdline)
+    return _volume(contents, placement, f"{uboot.LABEL}{Slot.A.value}", files)
+
+
+def _volume(contents: Contents, placement: Placement, label: str,
+            files: Mapping[str, bytes | PackageMember | SeedFile]) -> tuple[Write, ...]:
+    """A FAT file system over the whole structure."""
     plan = plan_fat(
-        placement.size, structure.label or "", int.from_bytes(contents.uuid("volume-id", structure.name).bytes[:4]),
-        [FatFile(path=path, source=source) for path, source in sorted({**files, **extra}.items())],
-        time=contents.timestamp,
+        placement.size, label, int.from_bytes(contents.uuid("volume-id", placement.structure.name).bytes[:4]),
+        [FatFile(path=path, source=source) for path, source in sorted(files.items())], time=contents.timestamp,
     )
     return tuple(_fat_writes(placement, plan))
 
@@ -195,15 +229,15 @@ def _fat_writes(placement: Placement, plan: FatPlan) -> Iterator[Write]:
 
 
 def boot_files(contents: Contents) -> dict[str, bytes | PackageMember | SeedFile]:
-    """The first slot's loader entry and kernel; the loader itself is the gadget's content."""
-    extension = contents.insides.gadget.extension
-    assert extension is not None
-    state_name = extension.named(Part.STATE, None)
-    assert state_name is not None
+    """What the loader reads beside the gadget's content: its script, or the first slot's entry and kernel."""
+    extension = contents.extension
+    if extension.bootloader == uboot.BACKEND:
+        return {SCRIPT_NAME: uboot.boot_script(
+            extension, contents.layout, contents.table, architecture=contents.resolution.model.architecture or "",
+            time=contents.timestamp)}
     entry = LoaderEntry(
         slot=Slot.A, version=FIRST_VERSION, base_root=signed_root(contents.base),
-        kernel_root=signed_root(contents.kernel), state_partuuid=contents.partuuid(state_name),
-        cmdline=extension.cmdline,
+        kernel_root=signed_root(contents.kernel), state_partuuid=contents.state_partuuid, cmdline=extension.cmdline,
     )
     return {
         f"{ENTRY_FOLDER}/{entry_name(Slot.A)}": encode_entry(entry),

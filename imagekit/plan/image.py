@@ -22,7 +22,7 @@ from imagekit.plan.resolve import Resolution
 from imagekit.plan.tables import DiskTable, TableEntry, disk_id, entry_at, table_writes
 from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageWrite, SeedFile, Write, Zeros
 
-BACKEND = "systemd-boot"
+BACKENDS = ("systemd-boot", "u-boot")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +43,15 @@ class Planned:
         if packages:
             return f"{packages[0]} + hash tree"
         if self.held is not None:
-            return f"empty, for slot {self.held.slot}"
+            return f"boot files of slot {self.held.slot}" if self.writes else f"empty, for slot {self.held.slot}"
         copies = [write for write in self.writes if isinstance(write, Copy)]
         seeds = sum(1 for write in copies if isinstance(write.source, SeedFile))
         if seeds:
             return f"model, assertions, {seeds} packages"
-        if copies or self.placement.structure.role is Role.BOOT:
+        if copies:
             return "boot files of slot a"
+        if self.placement.structure.role is Role.BOOT:
+            return "boot script"
         if any(isinstance(write, MakeExt4) for write in self.writes):
             return "empty ext4"
         return "files" if self.writes and self.placement.structure.filesystem else "raw" if self.writes else "empty"
@@ -96,10 +98,10 @@ def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime)
     """
     volume = insides.gadget.boot_volume
     extension = insides.gadget.extension
-    if extension is None or extension.bootloader != BACKEND:
+    if extension is None or extension.bootloader not in BACKENDS:
         found = "no x-imagekit" if extension is None else f"bootloader {extension.bootloader!r} in x-imagekit"
         raise PlanError(f"cannot plan an image of gadget {resolution.model.gadget.name!r}: it has {found}",
-                        hint=f"images are built with {BACKEND}: see docs/reference/gadget-yaml.md")
+                        hint=f"images are built with {' or '.join(BACKENDS)}: see docs/reference/gadget-yaml.md")
     if volume.schema is not Schema.GPT:
         schema = volume.schema.value if volume.schema is not None else "partial"
         raise PlanError(f"cannot plan volume {volume.name!r}: its schema is {schema}, and slots are found by the"

@@ -24,6 +24,7 @@ from imagekit.units import MIB, parse_size
 MACHINES = Path(__file__).parent.parent.parent / "qemu"  # ours, in the source tree
 HEALTH_PORT = "org.imagekit.health"  # /dev/virtio-ports/… in the guest
 FORBIDDEN = ("-nic", "-netdev", "-net", "-display", "-vnc", "-monitor", "-qmp", "-serial", "-drive", "-blockdev")
+CARD_FILES = ("bios", "kernel", "dtb")  # QEMU's options that a file on the card may be for
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"\A[^\x00-\x1f\x7f]+\Z"}
 _TEXTS = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 16}
@@ -38,8 +39,13 @@ SCHEMA: dict[str, Any] = {
         "emulator": {"type": "string", "pattern": r"\Aqemu-system-[a-z0-9_]+\Z"},
         "machine": _TEXT,
         "firmware": {
-            "type": "object", "additionalProperties": False, "required": ["code", "variables", "package"],
-            "properties": {"code": _TEXTS, "variables": _TEXTS, "package": _TEXT},
+            "type": "object", "additionalProperties": False,
+            "properties": {"code": _TEXTS, "variables": _TEXTS, "package": _TEXT, "card": {
+                "type": "object", "additionalProperties": False, "required": ["partition"], "minProperties": 2,
+                "properties": {"partition": _TEXT, **dict.fromkeys(CARD_FILES, _TEXT)},
+            }},
+            "oneOf": [{"required": ["code", "variables", "package"], "not": {"required": ["card"]}},
+                      {"required": ["card"], "maxProperties": 1}],
         },
         "cpu": {"type": "object", "additionalProperties": False, "required": ["tcg"],
                 "properties": {"tcg": _TEXT, "kvm": _TEXT}},
@@ -61,12 +67,21 @@ class Accelerator(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Firmware:
-    """Candidates for the two flash chips, first found wins; the variables are copied for each run."""
+class CardFirmware:
+    """Firmware that lies in a FAT of the card itself: QEMU is handed what is there, never another copy."""
 
-    code: tuple[Path, ...]
-    variables: tuple[Path, ...]
-    package: str
+    partition: str
+    files: tuple[tuple[str, str], ...]  # of CARD_FILES -> path in the FAT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firmware:
+    """Candidates for the two flash chips, first found wins, variables copied for each run; or the card's own."""
+
+    code: tuple[Path, ...] = ()
+    variables: tuple[Path, ...] = ()
+    package: str = ""
+    card: CardFirmware | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +109,12 @@ class Wiring:
 
     disk: Path
     disk_format: str
-    firmware_code: Path
-    firmware_variables: Path  # this run's own copy
+    firmware_code: Path | None
+    firmware_variables: Path | None  # this run's own copy
     qmp_fd: int
     serial_fd: int
     health_fd: int
+    card_files: tuple[tuple[str, Path], ...] = ()  # of CARD_FILES -> this run's copy of what the card has
 
 
 def parse_machine(source: Source) -> Machine:
@@ -117,15 +133,21 @@ def parse_machine(source: Source) -> Machine:
         if option[0] in FORBIDDEN:
             problems.add(("options", index), f"{option[0]} is not a machine's to say: imagekit wires it itself")
     problems.raise_if_any()
-    firmware = value["firmware"]
     return Machine(
         name=value["name"], summary=value["summary"], architecture=value["architecture"], emulator=value["emulator"],
         machine=value["machine"], cpu_tcg=value["cpu"]["tcg"], cpu_kvm=value["cpu"].get("kvm"), cpus=value["cpus"],
         memory=memory, disk=value["disk"], devices=tuple(value.get("devices", [])),
         options=tuple(tuple(option) for option in value.get("options", [])),
-        firmware=Firmware(code=tuple(map(Path, firmware["code"])), variables=tuple(map(Path, firmware["variables"])),
-                          package=firmware["package"]),
+        firmware=_firmware(value["firmware"]),
     )
+
+
+def _firmware(value: Mapping[str, Any]) -> Firmware:
+    if card := value.get("card"):
+        files = tuple((name, card[name]) for name in CARD_FILES if name in card)
+        return Firmware(card=CardFirmware(partition=card["partition"], files=files))
+    return Firmware(code=tuple(map(Path, value["code"])), variables=tuple(map(Path, value["variables"])),
+                    package=value["package"])
 
 
 def machine_folders(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
@@ -177,8 +199,14 @@ def machine_names(folders: Sequence[Path]) -> tuple[str, ...]:
     return tuple(sorted({path.stem for folder in folders for path in folder.glob("*.yaml")}))
 
 
-def find_firmware(machine: Machine) -> tuple[Path, Path]:
-    """The code and variables files of this host. Raises: HostError: with the package that brings them."""
+def find_firmware(machine: Machine) -> tuple[Path, Path] | None:
+    """The code and variables files of this host, None where the card has them.
+
+    Raises:
+        HostError: with the package that brings them.
+    """
+    if machine.firmware.card is not None:
+        return None
     found = []
     for kind, candidates in (("code", machine.firmware.code), ("variables", machine.firmware.variables)):
         path = next((path for path in candidates if path.is_file()), None)
@@ -194,6 +222,16 @@ def _value(path: Path) -> str:
     return str(path).replace(",", ",,")
 
 
+def _firmware_options(wiring: Wiring) -> list[str]:
+    options = []
+    if wiring.firmware_code is not None and wiring.firmware_variables is not None:
+        options += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_value(wiring.firmware_code)}",
+                    "-drive", f"if=pflash,unit=1,format=raw,file={_value(wiring.firmware_variables)}"]
+    for name, path in wiring.card_files:
+        options += [f"-{name}", str(path)]
+    return options
+
+
 def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> tuple[str, ...]:
     """The arguments after the emulator's name. QEMU starts paused, so that no byte is lost before we listen."""
     kvm = accelerator is Accelerator.KVM
@@ -205,8 +243,7 @@ def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> 
         "-nic", "none", "-display", "none",
         "-chardev", f"socket,id=qmp,fd={wiring.qmp_fd}", "-mon", "chardev=qmp,mode=control",
         "-chardev", f"socket,id=console,fd={wiring.serial_fd}", "-serial", "chardev:console",
-        "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_value(wiring.firmware_code)}",
-        "-drive", f"if=pflash,unit=1,format=raw,file={_value(wiring.firmware_variables)}",
+        *_firmware_options(wiring),
         "-blockdev", f"driver=file,node-name=disk-file,filename={_value(wiring.disk)},cache.no-flush=on",
         "-blockdev", f"driver={wiring.disk_format},node-name=disk,file=disk-file,cache.no-flush=on,discard=unmap",
         "-device", f"{machine.disk},drive=disk",

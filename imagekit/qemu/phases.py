@@ -2,10 +2,10 @@
 
     firmware -> loader -> kernel -> initrd -> systemd -> health
 
-Marks are console lines (OVMF's boot manager, the kernel's or its stub's first line, the `imagekit: phase` lines of our
-initrd) and the health port (hello, verdict). A quiet kernel prints no first line; then the guest's own count of seconds
-from its kernel's start to its initrd, if the verdict brings one, tells loader and kernel apart, and without it the
-loader is given both.
+Marks are console lines (OVMF's boot manager, our script in U-Boot, the kernel's or its stub's first line, the
+`imagekit: phase` lines of our initrd) and the health port (hello, verdict). A quiet kernel prints no first line; then
+the guest's own count of seconds from its kernel's start to its initrd, if the verdict brings one, tells loader and
+kernel apart, and without it the loader is given both.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ ORDER = tuple(Phase)
 
 _MARKS: tuple[tuple[re.Pattern[str], Phase], ...] = (
     (re.compile(r'BdsDxe: starting Boot\w+(?! "EFI Internal Shell)\b'), Phase.LOADER),  # the shell is firmware too
-    (re.compile(r"EFI stub: |\[ *0\.000000\] |Linux version \d"), Phase.KERNEL),
+    (re.compile(r"imagekit: boot script$"), Phase.LOADER),
+    (re.compile(r"EFI stub: |Starting kernel \.\.\.|\[ *0\.000000\] |Linux version \d"), Phase.KERNEL),
     (re.compile(r"imagekit: phase (initrd|verity)$"), Phase.INITRD),
     (re.compile(r"imagekit: phase switch$"), Phase.SYSTEMD),
 )
@@ -43,6 +44,8 @@ _HINTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"Out of memory|oom-kill"), "the guest ran out of memory: give the machine more (memory: in its YAML)"),
     (re.compile(r"Error loading|Error opening|Failed to (execute|start|load)", re.IGNORECASE),
      "the boot loader could not load the kernel of this slot: is it on the ESP, and whole?"),
+    (re.compile(r"imagekit: neither slot can be loaded"),
+     "U-Boot found no slot whose files are whole: look at the lines before, and at boot-a and boot-b"),
     (re.compile(r"No bootable option|Press any key to enter the Boot Manager|BdsDxe: failed to load|"
                 r"UEFI Interactive Shell", re.IGNORECASE),
      "the firmware found no boot loader it could start: is EFI/BOOT on the ESP?"),

@@ -78,7 +78,8 @@ class Runner:
         theirs = {name: pair[1].fileno() for name, pair in pairs.items()}
         wiring = Wiring(disk=self._bench.disk, disk_format=self._bench.disk_format,
                         firmware_code=self._bench.firmware_code, firmware_variables=self._bench.firmware_variables,
-                        qmp_fd=theirs["qmp"], serial_fd=theirs["serial"], health_fd=theirs["health"])
+                        card_files=self._bench.card_files, qmp_fd=theirs["qmp"], serial_fd=theirs["serial"],
+                        health_fd=theirs["health"])
         args = command_line(self._machine, wiring, self._accelerator)
         self._child = await start(self._tools, self._machine.emulator, args, pass_fds=tuple(theirs.values()))
         for pair in pairs.values():

@@ -40,6 +40,7 @@ from imagekit.units import BLOCK, MIB, align_up
 
 _STAMP = datetime(2020, 1, 1, tzinfo=UTC)
 _COPY_STEP = 4 * MIB
+_FILE_MOST = 256 * MIB
 
 
 class Spot(StrEnum):
@@ -114,25 +115,33 @@ class Disk:
         first, second = (self.read("slot-state", offset, RECORD_SIZE) for offset in COPY_OFFSETS)
         return first, second
 
-    # the ESP
+    # FAT partitions
+
+    def fat_files(self, name: str) -> dict[str, bytes]:
+        """Every file of a FAT partition by path."""
+        volume = read_fat(self._file, self.partition(name).start, name=name)
+        return {entry.path: volume.read(entry.path, limit=_FILE_MOST) for entry in volume.walk() if not entry.is_dir}
+
+    def set_fat_files(self, name: str, files: Mapping[str, bytes], *, label: str) -> None:
+        """Make a FAT partition anew, with these files and no others."""
+        partition = self.partition(name)
+        listed = [FatFile(path=path, source=content) for path, content in files.items()]
+        plan = plan_fat(partition.size, label, 1, listed, time=_STAMP)
+        extents = [(offset, content) for offset, content in plan.extents if isinstance(content, bytes)]
+        used = max(offset + len(content) for offset, content in extents)
+        for offset in range(0, min(align_up(used, MIB), partition.size), MIB):  # a plan leaves out what is zero
+            self.write(name, offset, bytes(min(MIB, partition.size - offset)))
+        for offset, content in extents:
+            self.write(name, offset, content)
 
     def esp_files(self) -> dict[str, bytes]:
         """Every file of the ESP by path."""
-        volume = read_fat(self._file, self.partition("esp").start, name="esp")
-        return {entry.path: volume.read(entry.path) for entry in volume.walk() if not entry.is_dir}
+        return self.fat_files("esp")
 
     def set_esp_files(self, files: Mapping[str, bytes]) -> None:
         """Make the ESP anew, with these files and no others."""
-        esp = self.partition("esp")
-        volume = read_fat(self._file, esp.start, name="esp")
-        listed = [FatFile(path=path, source=content) for path, content in files.items()]
-        plan = plan_fat(esp.size, volume.label, 1, listed, time=_STAMP)
-        extents = [(offset, content) for offset, content in plan.extents if isinstance(content, bytes)]
-        used = max(offset + len(content) for offset, content in extents)
-        for offset in range(0, min(align_up(used, MIB), esp.size), MIB):  # a plan leaves out what is zero
-            self.write("esp", offset, bytes(min(MIB, esp.size - offset)))
-        for offset, content in extents:
-            self.write("esp", offset, content)
+        label = read_fat(self._file, self.partition("esp").start, name="esp").label
+        self.set_fat_files("esp", files, label=label)
 
     def entries(self) -> dict[Slot, tuple[str, LoaderEntry]]:
         """The loader entries of ours: file name and content by slot."""
@@ -167,11 +176,7 @@ class Disk:
         `tries` None: as if it had been healthy before. `cmdline` replaces that of the other slot's entry.
         """
         other_name, other = self.entries()[slot.other]
-        state = self.state
-        if state is None or state.slot is not slot.other:
-            raise PlanError(f"cannot install into slot {slot.value}: the slot-state record does not say that slot"
-                            f" {slot.other.value} runs")
-        self.set_state(forget_other(state))
+        self.begin_filling(slot)
         entry = LoaderEntry(
             slot=slot, version=other.version + 1, state_partuuid=other.state_partuuid,
             base_root=self.put_package(f"base-{slot.value}", base),
@@ -185,12 +190,24 @@ class Disk:
         files[kernel_path(slot)] = image
         files[f"{ENTRY_FOLDER}/{entry_name(slot, tries=tries)}"] = encode_entry(entry)
         assert f"{ENTRY_FOLDER}/{other_name}" in files
-        current = self.state
-        assert current is not None
-        trial = begin_trial(current, tries=tries or 0)
-        self.set_state(trial if tries is not None else replace(trial, confirmed=True))
+        self.end_filling(tries)
         self.set_esp_files(files)
         return entry
+
+    def begin_filling(self, slot: Slot) -> None:
+        """The record before the first changed byte of a slot. Raises: PlanError: the other one is not what runs."""
+        state = self.state
+        if state is None or state.slot is not slot.other:
+            raise PlanError(f"cannot install into slot {slot.value}: the slot-state record does not say that slot"
+                            f" {slot.other.value} runs")
+        self.set_state(forget_other(state))
+
+    def end_filling(self, tries: int | None) -> None:
+        """The record once the slot is filled."""
+        state = self.state
+        assert state is not None
+        trial = begin_trial(state, tries=tries or 0)
+        self.set_state(trial if tries is not None else replace(trial, confirmed=True))
 
     # wounds
 

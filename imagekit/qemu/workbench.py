@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagekit.disk import gpt
+from imagekit.disk.fat_read import read_fat
 from imagekit.errors import DocumentError
 from imagekit.host.ports import Tools
 from imagekit.qemu.machine import Machine, find_firmware
@@ -30,8 +32,9 @@ class Workbench:
     folder: Path
     disk: Path
     disk_format: str
-    firmware_code: Path
-    firmware_variables: Path
+    firmware_code: Path | None
+    firmware_variables: Path | None
+    card_files: tuple[tuple[str, Path], ...] = ()
 
 
 @contextmanager
@@ -40,16 +43,18 @@ def workbench(tools: Tools, machine: Machine, image: Path, *, copy: bool = False
     """Make the folder, and remove it afterwards unless `keep`.
 
     Raises:
-        DocumentError: the image is not a file.
+        DocumentError: the image is not a file, or lacks the firmware that its machine takes from the card.
         HostError: qemu-img or the firmware is missing.
     """
     if not image.is_file():
         raise DocumentError(f"cannot boot {image}: it is not a file")
-    code, variables = find_firmware(machine)
+    chips = find_firmware(machine)
     folder = Path(tempfile.mkdtemp(prefix="imagekit-boot-"))
     try:
-        own_variables = folder / "vars.fd"
-        shutil.copyfile(variables, own_variables)
+        code, own_variables = None, None
+        if chips is not None:
+            code, own_variables = chips[0], folder / "vars.fd"
+            shutil.copyfile(chips[1], own_variables)
         if copy:
             disk, disk_format = folder / "disk.img", "raw"
             copy_sparse(image, disk)
@@ -57,10 +62,32 @@ def workbench(tools: Tools, machine: Machine, image: Path, *, copy: bool = False
             disk, disk_format = folder / "disk.qcow2", "qcow2"
             tools.run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image.resolve(), disk)
         yield Workbench(folder=folder, disk=disk, disk_format=disk_format, firmware_code=code,
-                        firmware_variables=own_variables)
+                        firmware_variables=own_variables, card_files=copy_card_files(machine, image, folder))
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_card_files(machine: Machine, image: Path, folder: Path) -> tuple[tuple[str, Path], ...]:
+    """What the machine's board reads off its card before anything runs there, out of the image into `folder`.
+
+    Raises:
+        DocumentError: the image has no such partition, or no such file in it.
+    """
+    card = machine.firmware.card
+    if card is None:
+        return ()
+    with image.open("rb") as stream:
+        found = gpt.decode(stream).find(card.partition)
+        if found is None:
+            raise DocumentError(f"cannot boot {image} on machine {machine.name!r}: it has no partition"
+                                f" {card.partition!r}, where the machine's firmware lies")
+        volume = read_fat(stream, found.start, name=card.partition)
+        copies = []
+        for name, path in card.files:
+            copies.append((name, folder / f"card-{name}"))
+            copies[-1][1].write_bytes(volume.read(path))
+    return tuple(copies)
 
 
 def copy_sparse(source: Path, target: Path) -> None:

@@ -11,12 +11,15 @@ import random
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from imagekit.boot.entries import ENTRY_FOLDER, encode_entry, kernel_path
 from imagekit.boot.slotstate import LIMIT, TRIES, Slot
 from imagekit.packages.uki import decode_uki
 from imagekit.qemu.surgery import Disk, Spot
+from imagekit.qemu.surgery_uboot import install_uboot
+from tests.boot import uboot_slots
 from tests.boot.boards import BOARDS, PC, Board
 from tests.boot.stock import Stock
 
@@ -45,7 +48,8 @@ class Fault:
 
 
 def install(disk: Disk, stock: Stock, *, base: Path | None = None, cmdline: str | None = None) -> None:
-    disk.install(Slot.B, base=base or stock.base, kernel=stock.kernel, cmdline=cmdline)
+    fill = partial(install_uboot, disk) if stock.board.uboot else disk.install
+    fill(Slot.B, base=base or stock.base, kernel=stock.kernel, cmdline=cmdline)
 
 
 def broken_base(disk: Disk, stock: Stock) -> None:
@@ -59,6 +63,9 @@ def broken_base(disk: Disk, stock: Stock) -> None:
 def wrong_root(disk: Disk, stock: Stock) -> None:
     """The loader's entry names a root that is nobody's."""
     install(disk, stock)
+    if stock.board.uboot:
+        uboot_slots.measured_anew(disk, Slot.B, base_root="f" * 64)
+        return
     name, entry = disk.entries()[Slot.B]
     files = disk.esp_files()
     files[f"{ENTRY_FOLDER}/{name}"] = encode_entry(replace(entry, base_root="f" * 64))
@@ -111,12 +118,30 @@ def rot(part: str, spot: Spot, seed: int = 0) -> Callable[[Disk, Stock], object]
     return lambda disk, stock: disk.flip(f"{part}-a", disk.find_spot(f"{part}-a", spot, seed=seed), bit=seed % 8)
 
 
+def of_systemd_boot() -> list[Fault]:
+    """What is wrong with a kernel image on the ESP, on trial: a confirmed one is not covered."""
+    faults = [Fault(name=wound.__name__.replace("_", "-"), trial=True, wound=wound)
+              for wound in (panicking_kernel, short_kernel, empty_kernel)]
+    faults.append(Fault(name="missing-kernel", trial=True, wound=missing_kernel, tries=0))  # the loader skips it
+    return faults
+
+
+def of_uboot() -> list[Fault]:
+    """What is wrong with the boot files of a slot, on trial and in a confirmed one; what is damaged costs no try."""
+    faults = []
+    for trial in (True, False):
+        faults += [Fault(name=name, trial=trial, wound=partial(uboot_slots.wounded, trial=trial, wound=wound), tries=0)
+                   for name, wound in uboot_slots.DAMAGED.items()]
+        faults += [Fault(name=name, trial=trial, wound=partial(uboot_slots.wounded, trial=trial, wound=wound))
+                   for name, wound in uboot_slots.MEASURED.items()]
+    return [replace(fault, name=fault.name if fault.trial else f"confirmed-{fault.name}") for fault in faults]
+
+
 def all_faults(board: Board) -> tuple[Fault, ...]:
     """Every fault of a board, always in this order."""
-    trials = (broken_base, wrong_root, panicking_kernel, short_kernel, empty_kernel,
-              failing_health_check)
+    trials = (broken_base, wrong_root, failing_health_check)
     faults = [Fault(name=wound.__name__.replace("_", "-"), trial=True, wound=wound) for wound in trials]
-    faults.append(Fault(name="missing-kernel", trial=True, wound=missing_kernel, tries=0))  # the loader skips it
+    faults += of_uboot() if board.uboot else of_systemd_boot()
     faults.append(Fault(name="hanging-system", trial=True, wound=hanging_system, cause=board.hang))
     for part in ("base", "kernel"):
         for spot in (Spot.SUPERBLOCK, Spot.VERITY, Spot.TREE, Spot.TOP):

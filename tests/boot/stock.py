@@ -10,7 +10,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +23,7 @@ from imagekit.host.cache import Cache, default_cache_folder
 from imagekit.host.ports import Progress, Tools
 from imagekit.packages.erofs import Erofs
 from imagekit.qemu.surgery import Disk
+from imagekit.qemu.surgery_uboot import install_uboot
 from imagekit.qemu.workbench import copy_sparse
 from tests.boot.boards import ROOT as ROOT
 from tests.boot.boards import Board
@@ -123,8 +124,9 @@ class Stock:
         path = self.folder / "both.img"
         copy_sparse(self.image, path)
         with Disk(path) as disk:
-            disk.install(Slot.B, base=self.base, kernel=self.kernel, tries=None)
-            rank_first(disk, Slot.A)
+            fill = partial(install_uboot, disk) if self.board.uboot else disk.install
+            fill(Slot.B, base=self.base, kernel=self.kernel, tries=None)
+            rank_first(disk, Slot.A, entries=not self.board.uboot)
         return path
 
     def variant(self, package: Path, name: str, files: Mapping[str, bytes]) -> Path:
@@ -168,12 +170,13 @@ def write_tar(package: Erofs, tar: tarfile.TarFile, *, without: Collection[str])
             tar.addfile(member)
 
 
-def rank_first(disk: Disk, slot: Slot) -> None:
-    """Make a slot the one to boot next, in the entries and in the record."""
-    files, entries = disk.esp_files(), disk.entries()
-    name, entry = entries[slot]
-    first = max(known.version for _, known in entries.values()) + 1
-    files[f"{ENTRY_FOLDER}/{name}"] = encode_entry(with_version(entry, first))
-    disk.set_esp_files(files)
+def rank_first(disk: Disk, slot: Slot, *, entries: bool = True) -> None:
+    """Make a slot the one to boot next, in the record, and in the loader's entries where it has `entries`."""
+    if entries:
+        files, known = disk.esp_files(), disk.entries()
+        name, entry = known[slot]
+        first = max(version.version for _, version in known.values()) + 1
+        files[f"{ENTRY_FOLDER}/{name}"] = encode_entry(with_version(entry, first))
+        disk.set_esp_files(files)
     if (state := disk.state) and state.slot is not slot:
         disk.set_state(mark_healthy(begin_boot(state, slot).record))

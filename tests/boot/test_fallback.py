@@ -36,6 +36,8 @@ def test_fault_ends_in_the_other_slot_unattended(fault: Fault, stock_of: StockOf
         state = disk.state
         assert state is not None
         assert (state.slot, state.confirmed, state.unhealthy) == (Slot(fault.survivor), True, 0)
-        if fault.trial:
+        if fault.board.uboot:
+            assert not fault.trial or healthy.number == 1 + fault.tries
+        elif fault.trial:
             used = f"{TRIES - fault.tries}-{fault.tries}" if fault.tries else f"{TRIES}"
             assert disk.entries()[Slot.B][0] == f"imagekit-b+{used}.conf"

@@ -24,12 +24,14 @@ from imagekit.boot.slotstate import (
     Slot,
     SlotState,
     begin_boot,
+    counted_boot,
     encode_partition,
     encode_record,
     newest,
     stay,
 )
 from imagekit.boot.systemd_boot import choose
+from imagekit.boot.uboot import SlotEnv
 from imagekit.disk.gpt import LINUX_DATA, Partition, Table, encode
 from imagekit.disk.verity import build_tree
 
@@ -108,6 +110,13 @@ def test_failed_hand_over_leaves_the_record_of_the_model(shell: Shell) -> None:
     said = shell(f'while read -r line; do {SET}; record_stay $8; {SHOW}; done',
                  stdin="".join(f"{line_of(state)} {booted.value}\n" for state, booted in cases)).splitlines()
     assert said == [line_of(stay(state, booted)) for state, booted in cases]
+
+
+def test_boot_that_the_loader_counted_is_counted_no_second_time(shell: Shell) -> None:
+    cases = [(state, booted) for state in all_states() for booted in Slot]
+    said = shell(f'while read -r line; do {SET}; if record_counted $8; then echo counted; else {SHOW}; fi; done',
+                 stdin="".join(f"{line_of(state)} {booted.value}\n" for state, booted in cases)).splitlines()
+    assert said == [line_of(found) if (found := counted_boot(state, booted)) else "counted" for state, booted in cases]
 
 
 STATES = st.builds(
@@ -220,6 +229,28 @@ def test_command_line_of_our_entry_is_read(shell: Shell, tmp_path: Path) -> None
     assert said == f"b {'ab' * 32} {'cd' * 32} {GOOD['state']}\n"
 
 
+def test_arguments_of_a_slot_for_uboot_name_their_loader(shell: Shell, tmp_path: Path) -> None:
+    env = SlotEnv(slot=Slot.B, base_root="ab" * 32, kernel_root="cd" * 32, state_partuuid=GOOD["state"],
+                  cmdline="panic=10 quiet", files={})
+    (tmp_path / "cmdline").write_text(env.arguments + "\n")
+    said = shell('read_cmdline $1; echo "$slot $base $kernel $state $loader"', tmp_path / "cmdline")
+    assert said == f"b {'ab' * 32} {'cd' * 32} {GOOD['state']} u-boot\n"
+
+
+@pytest.mark.parametrize(("unhealthy", "written"), [(0, True), (1, False), (3, False), (255, False)])
+def test_record_that_the_loader_wrote_is_left_as_it_is(shell: Shell, tmp_path: Path, unhealthy: int,
+                                                       written: bool) -> None:
+    device = tmp_path / "state"
+    device.write_bytes(encode_partition(replace(FACTORY, unhealthy=unhealthy, other_good=True)))
+    before = device.read_bytes()
+    shell("slot=a loader=u-boot state_device=$1; count_boot", device)
+    assert (device.read_bytes() != before) is written
+    copies = tuple(device.read_bytes()[offset:offset + RECORD_SIZE] for offset in COPY_OFFSETS)
+    state = newest((copies[0], copies[1]))[0]
+    assert state is not None
+    assert (state.slot, state.unhealthy) == (Slot.A, max(unhealthy, 1))
+
+
 @pytest.mark.parametrize("text", [
     "", "quiet",
     *(cmdline({key: value for key, value in GOOD.items() if key != gone}) for gone in GOOD),
@@ -227,7 +258,8 @@ def test_command_line_of_our_entry_is_read(shell: Shell, tmp_path: Path) -> None
     cmdline(GOOD | {"slot": "c"}), cmdline(GOOD | {"slot": "*"}), cmdline(GOOD | {"base": "0A" * 32}),
     cmdline(GOOD | {"base": "0a" * 31}), cmdline(GOOD | {"kernel": "0a" * 33}), cmdline(GOOD | {"kernel": "none"}),
     cmdline(GOOD | {"state": "../../etc/passwd"}), cmdline(GOOD | {"state": GOOD["state"].upper()}),
-    cmdline(GOOD | {"base": ""}),
+    cmdline(GOOD | {"base": ""}), cmdline(GOOD, "imagekit.loader=grub"),
+    cmdline(GOOD, "imagekit.loader=u-boot imagekit.loader=u-boot"),
 ])
 def test_command_line_without_all_four_words_or_with_two_of_one_boots_nothing(
     shell: Shell, tmp_path: Path, text: str
@@ -453,7 +485,7 @@ def test_no_word_of_the_kernel_command_line_reaches_a_shell_or_skips_a_check() -
     assert not [line for line in code if "/bin/sh" in line or "sulogin" in line or "setsid" in line]
     assert text.count("/proc/cmdline") == 1
     reads = [line for line in code if "imagekit." in line and "=*)" in line]
-    assert len(reads) == 4
+    assert len(reads) == 5  # slot, base, kernel, state, and who counts
 
 
 def test_generation_of_the_model_follows_the_shell_over_many_boots(shell: Shell, tmp_path: Path) -> None:

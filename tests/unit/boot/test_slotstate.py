@@ -18,6 +18,7 @@ from imagekit.boot.slotstate import (
     SlotState,
     begin_boot,
     begin_trial,
+    counted_boot,
     decode_record,
     encode_partition,
     encode_record,
@@ -214,3 +215,15 @@ def test_boot_never_confirms_and_always_moves_on(state: SlotState | None, booted
     assert state is None or is_newer(record.generation, state.generation)
     if step.hand_over:
         assert record.confirmed, "a hand-over leads to a slot that was healthy once"
+
+
+@given(STATES, st.sampled_from(Slot))
+def test_loader_that_counts_is_counted_for_only_where_it_could_not_write(state: SlotState, booted: Slot) -> None:
+    found = counted_boot(state, booted)
+    if state.slot is booted and state.unhealthy:
+        assert found is None
+    else:
+        assert found is not None
+        assert (found.slot, found.unhealthy) == (booted, 1)
+        assert is_newer(found.generation, state.generation)
+        assert counted_boot(found, booted) is None

@@ -29,6 +29,7 @@ from imagekit.boot.uboot import (
     decode_env,
     encode_env,
     is_sound,
+    is_whole,
 )
 from imagekit.errors import DocumentError, PlanError
 
@@ -165,6 +166,17 @@ def test_slot_is_sound_only_whole_and_in_its_place() -> None:
         assert not is_sound({key: raw for key, raw in files.items() if key != name}, Slot.A, NEEDED)
         assert not is_sound({**files, name: files[name][:-1]}, Slot.A, NEEDED)
         assert not is_sound({**files, name: files[name][:-1] + b"\xff"}, Slot.A, NEEDED)
+
+
+def test_slot_is_whole_when_every_file_is_measured_and_nothing_is_missing() -> None:
+    files = {**FILES, ENV_NAME: encode_env(ENV)}
+    assert is_whole(files, Slot.A)
+    assert not is_whole(files, Slot.B)
+    assert not is_whole({**files, "other": b""}, Slot.A)
+    for name in files:
+        assert not is_whole({key: raw for key, raw in files.items() if key != name}, Slot.A)
+    without = {ENV_NAME: encode_env(replace(ENV, files={}))}
+    assert not is_whole(without, Slot.A)
 
 
 @pytest.mark.parametrize("changed", [

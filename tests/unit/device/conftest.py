@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from imagekit.boot.entries import LoaderEntry, encode_entry, entry_name
 from imagekit.boot.slotstate import FACTORY, Slot, SlotState, begin_boot, encode_partition
+from imagekit.boot.uboot import ENV_NAME, SlotEnv, encode_env
 from imagekit.device.machine import Machine
 from imagekit.device.verity import VerityDevice
+from imagekit.disk.fat_write import FatFile, plan_fat
 from imagekit.errors import TargetError
 
 BASE_ROOT, KERNEL_ROOT = "b" * 64, "c" * 64
@@ -79,6 +83,30 @@ class Device:
             state_partuuid="00000000-0000-4000-8000-000000000000",
         )))
         return path
+
+    def for_uboot(self, slot: Slot = Slot.A, **changes: bytes) -> dict[str, bytes]:
+        """Make it one that U-Boot booted from `slot`; `changes` are files of its FAT image, `Image` and so on."""
+        files = {"Image": b"kernel" * 5000, "initrd": b"initrd" * 3000, "board.dtb": b"tree" * 100}
+        env = SlotEnv(slot=slot, base_root=BASE_ROOT, kernel_root=KERNEL_ROOT, cmdline="quiet",
+                      state_partuuid="00000000-0000-4000-8000-000000000000", files=SlotEnv.measure(files))
+        for path, name in (("Image", "Image"), ("initrd", "initrd"), ("dtbs/vendor/x.dtb", "board.dtb")):
+            (self.folder / "package" / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / "package" / path).write_bytes(files[name])
+        shutil.rmtree(self.folder / "efi")
+        volume = self.folder / "dev/boot"
+        plan = plan_fat(8 << 20, "IMAGEKIT", 1, [
+            FatFile(path=name, source=content)
+            for name, content in {**files, ENV_NAME: encode_env(env), **{
+                name.replace("_", "."): content for name, content in changes.items()}}.items()
+        ], time=datetime(2024, 1, 1, tzinfo=UTC))
+        with volume.open("wb") as out:
+            out.truncate(8 << 20)
+            for offset, content in plan.extents:
+                assert isinstance(content, bytes)
+                out.seek(offset)
+                out.write(content)
+        self.report(slot=slot.value, loader="u-boot", boot_device=str(volume), fallback=True)
+        return files
 
     def hook(self, name: str, script: str, *, mode: int = 0o755) -> None:
         path = self.folder / "hooks" / name

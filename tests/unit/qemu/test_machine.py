@@ -11,6 +11,7 @@ from imagekit.errors import DocumentError, HostError, UsageError
 from imagekit.qemu.machine import (
     MACHINES,
     Accelerator,
+    CardFirmware,
     Wiring,
     command_line,
     find_firmware,
@@ -48,6 +49,16 @@ def test_command_line_uses_the_host_cpu_only_under_kvm() -> None:
     assert argv[argv.index("-cpu") + 1] == "host"
 
 
+def test_firmware_of_the_card_takes_the_place_of_the_flash_chips() -> None:
+    machine = load_machine("arm64-uboot", [FOLDER])
+    assert machine.firmware.card == CardFirmware(partition="boot", files=(("bios", "u-boot.bin"),))
+    assert find_firmware(machine) is None
+    wiring = replace(WIRING, firmware_code=None, firmware_variables=None, card_files=(("bios", Path("/tmp/a,b/bios")),))
+    argv = command_line(machine, wiring, Accelerator.TCG)
+    assert argv[argv.index("-bios") + 1] == "/tmp/a,b/bios"
+    assert not [word for word in argv if "pflash" in word]
+
+
 def test_comma_in_a_path_does_not_become_an_option() -> None:
     argv = command_line(load_machine("pc", [FOLDER]), WIRING, Accelerator.TCG)
     assert any("filename=/tmp/a,,b/disk.qcow2," in arg for arg in argv)
@@ -64,7 +75,7 @@ def test_health_port_and_console_are_inherited_sockets() -> None:
 def test_unknown_machine_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(UsageError) as caught:
         load_machine("px", [FOLDER])
-    assert "arm64-uefi, pc, pc-ahci, pc-nvme" in (caught.value.hint or "")
+    assert "arm64-uboot, arm64-uefi, pc, pc-ahci, pc-nvme" in (caught.value.hint or "")
 
 
 def test_machine_by_path_of_a_yaml_file(tmp_path: Path) -> None:
@@ -105,7 +116,7 @@ def test_machine_is_the_one_that_is_called_as_the_gadget() -> None:
 def test_image_whose_gadget_no_machine_is_called_after_needs_a_name() -> None:
     with pytest.raises(UsageError, match="no machine is called 'toaster'") as caught:
         machine_of(None, [MACHINES], gadget="toaster", architecture="arm64")
-    assert "machines for arm64: arm64-uefi" in str(caught.value.hint)
+    assert "machines for arm64: arm64-uboot, arm64-uefi" in str(caught.value.hint)
     assert machine_of("pc", [MACHINES], gadget="toaster", architecture="amd64").name == "pc"
 
 

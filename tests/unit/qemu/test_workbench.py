@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from imagekit.disk.fat_write import FatFile, plan_fat
+from imagekit.disk.gpt import LINUX_DATA, Partition, Table, encode
 from imagekit.errors import DocumentError
 from imagekit.host.tools import LocalTools
 from imagekit.qemu.machine import Machine, load_machine
@@ -57,10 +61,45 @@ def test_copy_is_private_and_gone_afterwards(image: Path, machine: Machine) -> N
         assert bench.folder.stat().st_mode & 0o777 == 0o700
         with bench.disk.open("r+b") as stream:
             stream.write(b"broken")
+        assert bench.firmware_variables is not None
         bench.firmware_variables.write_bytes(b"changed")
     assert not bench.folder.exists()
     assert image.read_bytes() == before
     assert machine.firmware.variables[0].read_bytes() == b"flash"
+
+
+def card(path: Path, partition: str, files: dict[str, bytes]) -> Path:
+    """A disk with one FAT in one partition."""
+    table = Table(disk_guid=uuid.UUID(int=1), disk_size=16 * MIB, partitions=(Partition(
+        index=1, name=partition, type_guid=LINUX_DATA, unique_guid=uuid.UUID(int=2), start=MIB, end=9 * MIB),))
+    plan = plan_fat(8 * MIB, "BOOT", 1, [FatFile(path=name, source=raw) for name, raw in files.items()],
+                    time=datetime(2024, 1, 1, tzinfo=UTC))
+    with path.open("wb") as stream:
+        stream.truncate(table.disk_size)
+        for offset, raw in (*encode(table), *((MIB + offset, raw) for offset, raw in plan.extents)):
+            assert isinstance(raw, bytes)
+            stream.seek(offset)
+            stream.write(raw)
+    return path
+
+
+def test_firmware_of_the_card_is_read_out_of_the_image(tmp_path: Path) -> None:
+    machine = load_machine("arm64-uboot", [Path(__file__).parents[3] / "qemu"])
+    image = card(tmp_path / "card.img", "boot", {"u-boot.bin": b"u-boot" * 1000})
+    with workbench(LocalTools(), machine, image, copy=True) as bench:
+        assert (bench.firmware_code, bench.firmware_variables) == (None, None)
+        assert [(name, path.read_bytes()) for name, path in bench.card_files] == [("bios", b"u-boot" * 1000)]
+
+
+@pytest.mark.parametrize(("partition", "file", "reason"), [
+    ("other", "u-boot.bin", "it has no partition 'boot', where the machine's firmware lies"),
+    ("boot", "other.bin", "u-boot"),
+])
+def test_card_without_its_firmware_is_refused(tmp_path: Path, partition: str, file: str, reason: str) -> None:
+    machine = load_machine("arm64-uboot", [Path(__file__).parents[3] / "qemu"])
+    image = card(tmp_path / "card.img", partition, {file: b"u-boot"})
+    with pytest.raises(DocumentError, match=reason), workbench(LocalTools(), machine, image, copy=True):
+        pass
 
 
 def test_failure_inside_leaves_nothing_behind(image: Path, machine: Machine) -> None:

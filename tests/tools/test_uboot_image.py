@@ -1,0 +1,146 @@
+"""An image that U-Boot boots: read back by other people's tools, filled by surgery, and what its kernel must be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imagekit.boot.slotstate import FACTORY, Slot, decode_record
+from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, SCRIPT_NAME, decide, encode_env, is_sound, is_whole
+from imagekit.boot.uimage import decode_script
+from imagekit.errors import ExitCode
+from imagekit.qemu.surgery import Disk
+from imagekit.qemu.surgery_uboot import install_uboot, set_slot_files, slot_env, slot_files
+from imagekit.testing.documents import Brand
+from imagekit.testing.images import Workshop, noise
+from tests.tools.conftest import RunTool
+
+pytestmark = pytest.mark.tools
+
+NEEDED = ("Image", INITRD, DEVICE_TREE)
+KERNEL = {"Image": noise("image", 3_000_001), "initrd": noise("initrd", 70_000), "modules/6.12/a.ko": b"module",
+          "dtbs/vendor/board.dtb": noise("tree", 5000)}
+GADGET = """\
+volumes:
+  board:
+    bootloader: u-boot
+    structure:
+      - {name: boot, role: system-boot, type: C12A7328-F81F-11D2-BA4B-00A0C93EC93B, filesystem: vfat, size: 8M,
+         content: [{source: u-boot.bin, target: u-boot.bin}]}
+      - {name: slot-state, type: 33DEB6F2-752F-574C-BB05-38266357DEAF, size: 1M}
+      - {name: boot-a, type: 4C89B746-C37A-57B2-84F2-2CAB23537C90, size: 8M}
+      - {name: boot-b, type: 4C89B746-C37A-57B2-84F2-2CAB23537C90, size: 8M}
+      - {name: base-a, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}
+      - {name: base-b, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}
+      - {name: kernel-a, type: 23358B13-2DBE-5357-962A-B7CADD51CAA6, size: 8M}
+      - {name: kernel-b, type: 23358B13-2DBE-5357-962A-B7CADD51CAA6, size: 8M}
+      - {name: seed, role: system-seed, type: EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, filesystem: vfat, size: 40M,
+         filesystem-label: ubuntu-seed}
+      - {name: data, role: system-data, type: 4D21B016-B534-45C2-A9FB-5C16E091FD2D, filesystem: ext4, size: 16M,
+         filesystem-label: ubuntu-data}
+x-imagekit:
+  bootloader: u-boot
+  device-tree: vendor/board.dtb
+  cmdline: console=ttyAMA0,115200 panic=10
+  structures:
+    slot-state: {part: state}
+    boot-a: {slot: a, part: boot}
+    boot-b: {slot: b, part: boot}
+    base-a: {slot: a, part: base}
+    base-b: {slot: b, part: base}
+    kernel-a: {slot: a, part: kernel}
+    kernel-b: {slot: b, part: kernel}
+"""
+
+
+def arm64(name: str, kind: str) -> dict[str, bytes]:
+    return {"meta/snap.yaml": f"name: {name}\nversion: '1'\ntype: {kind}\narchitectures: [arm64]\n".encode()}
+
+
+def build(folder: Path, kernel: dict[str, bytes], *, gadget: str = GADGET) -> subprocess.CompletedProcess[str]:
+    """Make the packages and build the image as a user does."""
+    workshop = Workshop(folder=folder, brand=Brand("acme"))
+    workshop.package("pc", "gadget", {**arm64("pc", "gadget"), "meta/gadget.yaml": gadget.encode(),
+                                      "u-boot.bin": b"u-boot"})
+    workshop.package("pc-kernel", "kernel", {**arm64("pc-kernel", "kernel"), **kernel})
+    workshop.package("debian-13", "base", {**arm64("debian-13", "base"), "usr/bin/init": noise("base", 1 << 20),
+                                           "usr/lib/os-release": b"ID=debian\n"})
+    workshop.write_trust()
+    model = workshop.model(architecture="arm64")
+    return subprocess.run(
+        [sys.executable, "-m", "imagekit.cli", "build", str(model), "--packages", str(workshop.packages), "--trust",
+         str(workshop.trust), "-o", str(folder / "out")], capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uboot")
+    done = build(folder, KERNEL)
+    assert done.returncode == 0, done.stderr
+    return folder / "out/pc.img"
+
+
+def test_slot_is_a_sound_fat_that_others_read(image: Path, run_tool: RunTool, tmp_path: Path) -> None:
+    volume = tmp_path / "boot-a"
+    with Disk(image) as disk:
+        part = disk.partition("boot-a")
+        volume.write_bytes(disk.read("boot-a", 0, part.size))
+        files = slot_files(disk, Slot.A)
+        script = disk.fat_files("boot")[SCRIPT_NAME]
+    run_tool("fsck.fat", "-n", volume)
+    for name, wanted in (("Image", KERNEL["Image"]), ("initrd", KERNEL["initrd"]),
+                         ("board.dtb", KERNEL["dtbs/vendor/board.dtb"])):
+        run_tool("mcopy", "-n", "-i", volume, f"::{name}", tmp_path / name)
+        assert (tmp_path / name).read_bytes() == wanted
+    assert is_sound(files, Slot.A, NEEDED)
+    assert is_whole(files, Slot.A)
+    assert "board.dtb" in decode_script(script, name=SCRIPT_NAME).text
+
+
+def test_fresh_device_boots_slot_a_and_has_no_other(image: Path) -> None:
+    with Disk(image) as disk:
+        copies = disk.read("slot-state", 0, 512), disk.read("slot-state", 4096, 512)
+        assert not any(disk.read("boot-b", 0, 1 << 20))
+    assert decode_record(copies[0]) == FACTORY
+    assert decide(copies, {Slot.A}).slot is Slot.A
+
+
+def test_surgery_fills_the_other_slot_for_a_trial(image: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.img"
+    copy.write_bytes(image.read_bytes())
+    packages = image.parent.parent / "packages"
+    with Disk(copy) as disk:
+        install_uboot(disk, Slot.B, base=packages / "debian-13_1.snap", kernel=packages / "pc-kernel_1.snap")
+        one, two = slot_files(disk, Slot.A), slot_files(disk, Slot.B)
+        assert slot_env(two, Slot.B) == replace(slot_env(one, Slot.A), slot=Slot.B)
+        assert is_whole(two, Slot.B)
+        state = disk.state
+        assert state is not None
+        assert (state.slot, state.tries, state.confirmed, state.other_good) == (Slot.B, 3, False, True)
+        set_slot_files(disk, Slot.B, {**two, ENV_NAME: encode_env(slot_env(one, Slot.A))})
+        assert not is_whole(slot_files(disk, Slot.B), Slot.B)
+
+
+@pytest.mark.parametrize(("gone", "hint"), [
+    ("Image", "image: apart"), ("initrd", "image: apart"), ("dtbs/vendor/board.dtb", "names the device tree"),
+])
+def test_kernel_without_what_uboot_takes_is_refused_by_name(tmp_path: Path, gone: str, hint: str) -> None:
+    kernel = {"kernel.efi": b"MZ", **{path: raw for path, raw in KERNEL.items() if path != gone}}
+    done = build(tmp_path, kernel)
+    assert done.returncode == ExitCode.PLAN, done.stderr
+    assert f"it has no {gone}, which the gadget's loader takes" in done.stderr
+    assert hint in done.stderr
+
+
+def test_kernel_for_uboot_in_a_gadget_of_systemd_boot_is_refused(tmp_path: Path) -> None:
+    lines = [line for line in GADGET.splitlines(keepends=True)
+             if "part: boot" not in line and "device-tree" not in line]
+    gadget = "".join(lines).replace("\n  bootloader: u-boot", "\n  bootloader: systemd-boot", 1)
+    done = build(tmp_path, KERNEL, gadget=gadget)
+    assert done.returncode == ExitCode.PLAN, done.stderr
+    assert "it has no kernel.efi" in done.stderr
+    assert "image: unified" in done.stderr
