@@ -13,23 +13,24 @@ from pathlib import Path
 
 from imagekit.assertions import Assertion
 from imagekit.assertions.types import parse_snap_revision
+from imagekit.build.inspect_boot import NOT_RUN
+from imagekit.build.inspect_image import inspect_image
 from imagekit.build.sign import PACKAGE_SUFFIX
 from imagekit.build.unsquash import SquashfsPackage, open_package
 from imagekit.build.verify import Finding, examine
 from imagekit.digests import sha3_384
-from imagekit.disk.probe import DiskImage, probe
 from imagekit.errors import DocumentError, HostError, ImagekitError
 from imagekit.host.files import reason
-from imagekit.host.ports import Tools
+from imagekit.host.ports import Progress, Tools
 from imagekit.packages.elf import HEAD_SIZE, decode_architecture
 from imagekit.packages.package import SNAP_YAML, ErofsPackage, Package, PackageFormat, format_of, hook_files
 from imagekit.packages.snapvalues import SnapInfo
 from imagekit.packages.snapyaml import check_snap_yaml, parse_file_name
+from imagekit.plan.inspection import Inspection
 from imagekit.schema import Problem, load_yaml
 from imagekit.units import MIB
 
 BOOTABLE = ("kernel", "base")  # whose binaries are looked at
-NOT_RUN = ("lib/firmware/", "usr/lib/firmware/", "boot/", "usr/lib/grub/", "usr/lib/debug/")  # for other processors
 ASSERTIONS = ".assert"
 
 
@@ -60,16 +61,8 @@ class PackageReport:
     errors: tuple[ImagekitError, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageReport:
-    """What there is to tell of a disk image of ours."""
-
-    path: Path
-    image: DiskImage
-
-
 def inspect_file(path: Path, *, trusted: tuple[Assertion, ...], must_be_signed: bool, now: datetime,
-                 tools: Tools) -> PackageReport | ImageReport:
+                 tools: Tools, progress: Progress, quick: bool = False) -> PackageReport | Inspection:
     """Look into one file. `must_be_signed`: it is held against the roots, even with no assertions beside it.
 
     Raises:
@@ -79,7 +72,7 @@ def inspect_file(path: Path, *, trusted: tuple[Assertion, ...], must_be_signed: 
     try:
         with path.open("rb") as stream:
             if format_of(stream) is None:
-                return ImageReport(path=path, image=probe(stream, name=str(path)))
+                return inspect_image(path, stream, trusted=trusted, now=now, progress=progress, quick=quick)
             stream.seek(0)
             digest = sha3_384(stream)
     except OSError as error:

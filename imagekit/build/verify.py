@@ -154,7 +154,7 @@ def examine(files: Iterable[Path], trusted: tuple[Assertion, ...], *, now: datet
         if path.suffix == PACKAGE_SUFFIX:
             findings.append(_examine_package(path, database, now))
         else:
-            findings += [refused.get((path, index)) or _examine(path, assertion, database, now)
+            findings += [refused.get((path, index)) or judge(path, assertion, database, now)
                          for index, assertion in enumerate(loaded.get(path, ()))]
     return Report(findings=_carried(findings), roots=database.roots, now=now)
 
@@ -195,7 +195,8 @@ def _add_all(database: Database, loaded: Mapping[Path, tuple[Assertion, ...]]) -
     return refused
 
 
-def _examine(path: Path, assertion: Assertion, database: Database, now: datetime) -> Finding:
+def judge(path: Path, assertion: Assertion, database: Database, now: datetime) -> Finding:
+    """What is to be said of one assertion."""
     try:
         chain = database.verify(assertion, now=now)
     except (TrustError, DocumentError) as error:

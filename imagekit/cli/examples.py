@@ -103,6 +103,8 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit gadget diff old.yaml new.yaml --kernel-new pi-kernel_7.snap --json", "with what a kernel brings"),
     ),
     "inspect": (
+        ("imagekit inspect out/pc-demo.img", "everything about an image, before it is flashed"),
+        ("imagekit inspect out/pc-demo.img --quick --json", "without reading all of it, for programs"),
         ("imagekit inspect packages-out/debian-13_1.snap", "what it says of itself, its digest, who signed it"),
         ("imagekit inspect packages-out/*.snap --json", "the same for programs"),
     ),

@@ -9,28 +9,35 @@ from typing import Any
 import click
 
 from imagekit.assertions.wire import printable
-from imagekit.build.inspect import ImageReport, PackageReport, inspect_file
+from imagekit.build.inspect import PackageReport, inspect_file
+from imagekit.cli.inspect_image import error_of, image_json, show_image
 from imagekit.cli.keyring import trusted
 from imagekit.cli.options import json_option, trust_option
-from imagekit.cli.output import emit_json, table, write
+from imagekit.cli.output import emit_json, write
+from imagekit.cli.progress import progress
 from imagekit.errors import DocumentError, ImagekitError, TrustError
 from imagekit.host.clock import SystemClock
 from imagekit.host.tools import LocalTools
 from imagekit.packages.snapvalues import App, Interface
+from imagekit.plan.inspection import Inspection
 from imagekit.units import iec
 
 SHOWN = 8  # names of a kind in the text; --json has all
 
-Report = PackageReport | ImageReport
+Report = PackageReport | Inspection
 
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True,
                 type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--quick", is_flag=True, help="Of images: leave out what takes reading all of it.")
 @trust_option
 @json_option
-def inspect(files: tuple[Path, ...], trust: tuple[Path, ...], as_json: bool) -> None:
+def inspect(files: tuple[Path, ...], quick: bool, trust: tuple[Path, ...], as_json: bool) -> None:
     """Look into packages (EROFS or squashfs) and disk images, without root, and say what is wrong with them.
+
+    Run it on an image before you flash it: partitions, loader, slots, which of them boots next and why, signatures,
+    and every block held to the root that was signed, each with a verdict.
 
     A package with NAME_REVISION.assert beside it is held against your roots of trust; with --trust, every package is.
     Exit 3: something is wrong; exit 4: it is not what somebody trusted signed.
@@ -40,19 +47,24 @@ def inspect(files: tuple[Path, ...], trust: tuple[Path, ...], as_json: bool) -> 
     errors: list[ImagekitError] = []
     for path in files:
         try:
-            report = inspect_file(path, trusted=roots, must_be_signed=bool(trust), now=now, tools=tools)
+            with progress() as told:
+                report = inspect_file(path, trusted=roots, must_be_signed=bool(trust), now=now, tools=tools,
+                                      progress=told, quick=quick)
         except DocumentError as error:
             errors.append(error)
             continue
         reports.append(report)
-        errors += report.errors if isinstance(report, PackageReport) else ()
+        if isinstance(report, PackageReport):
+            errors += report.errors
+        elif (wrong := error_of(report)) is not None:
+            errors.append(wrong)
     if as_json and (reports or not errors):
-        emit_json({"files": [_image_json(item) if isinstance(item, ImageReport) else _package_json(item)
+        emit_json({"files": [image_json(item) if isinstance(item, Inspection) else _package_json(item)
                              for item in reports]})
     elif not as_json:
         for number, item in enumerate(reports):
             write("") if number else None
-            _show_image(item) if isinstance(item, ImageReport) else _show_package(item)
+            show_image(item) if isinstance(item, Inspection) else _show_package(item)
     _raise(errors)
 
 
@@ -154,23 +166,3 @@ def _package_json(report: PackageReport) -> dict[str, Any]:
 
 def _interface_json(item: Interface) -> dict[str, Any]:
     return {"name": item.name, "interface": item.interface, "label": item.label or None}
-
-
-def _show_image(report: ImageReport) -> None:
-    image = report.image
-    write(f"image:         {report.path}: {iec(image.size)}, {len(image.partitions)} partitions")
-    table(("#", "name", "offset", "size", "content", "label", "problem"), [
-        (item.partition.index, printable(item.name), iec(item.partition.start), iec(item.partition.size),
-         item.content.value, printable(item.label), item.problem) for item in image.partitions],
-        right=("#", "offset", "size"))
-
-
-def _image_json(report: ImageReport) -> dict[str, Any]:
-    """One image, as far as its partition table and the beginnings of its partitions tell."""
-    image = report.image
-    return {"file": str(report.path), "kind": "image", "size": image.size, "disk_guid": image.table.disk_guid,
-            "problems": list(image.problems), "partitions": [{
-                "index": item.partition.index, "name": item.name, "type": item.partition.type_guid,
-                "guid": item.partition.unique_guid, "start": item.partition.start, "size": item.partition.size,
-                "content": item.content, "label": item.label or None, "package_size": item.package_size or None,
-                "problem": item.problem or None} for item in image.partitions]}

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import random
+import struct
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,13 +62,37 @@ x-imagekit:
     kernel-b: {slot: b, part: kernel}
 """
 
-BOOT_ASSETS = {"systemd-bootx64.efi": b"MZ loader" * 1000, "loader.conf": b"timeout 0\neditor no\n",
-               "startup.nsh": b"reset\r\n"}
-
 
 def noise(seed: str, size: int) -> bytes:
     """`size` bytes that do not compress, equal for equal seeds."""
     return random.Random(seed).randbytes(size)
+
+
+EFI_AMD64, EFI_ARM64 = 0x8664, 0xAA64
+
+
+def efi_program(sections: Mapping[str, bytes], *, size: int, machine: int = EFI_AMD64) -> bytes:
+    """A PE image of exactly `size` bytes with these sections; nothing in it runs."""
+    head = b"MZ".ljust(0x3C, b"\0") + (0x40).to_bytes(4, "little") + b"PE\0\0"
+    coff = struct.pack("<HHIIIHH", machine, len(sections), 0, 0, 0, 0, 0)
+    at = len(head) + len(coff) + 40 * len(sections)
+    table, body = b"", b""
+    for name, content in sections.items():
+        length = len(content)
+        table += struct.pack("<8sIIIIIIHHI", name.encode(), length, 0, length, at + len(body), 0, 0, 0, 0, 0)
+        body += content
+    return (head + coff + table + body).ljust(size, b"\0")
+
+
+def kernel_image(size: int, *, seed: str = "kernel", version: str = "6.12.1-test", machine: int = EFI_AMD64) -> bytes:
+    """A unified kernel image of `size` bytes, noise for a kernel."""
+    rest = size - 0x40 - 24 - 2 * 40 - len(version)
+    return efi_program({".uname": version.encode(), ".linux": noise(seed, rest)}, size=size, machine=machine)
+
+
+LOADER_MARK = b"#### LoaderInfo: systemd-boot 257.1-test ####"
+BOOT_ASSETS = {"systemd-bootx64.efi": efi_program({".sdmagic": LOADER_MARK}, size=9000),
+               "loader.conf": b"timeout 0\neditor no\n", "startup.nsh": b"reset\r\n"}
 
 
 def debian_package(name: str) -> dict[str, str]:
@@ -155,7 +180,7 @@ class Workshop:
     def usual(self, *, base: int = 3 << 20, kernel: int = 1 << 20) -> Path:
         """The gadget, a kernel, a base and the model of them; answers the model's path."""
         self.package("pc", "gadget", {"meta/gadget.yaml": self.gadget.encode(), **BOOT_ASSETS})
-        self.package("pc-kernel", "kernel", {"kernel.efi": noise("kernel", kernel), "modules/6.12/a.ko": b"module"})
+        self.package("pc-kernel", "kernel", {"kernel.efi": kernel_image(kernel), "modules/6.12/a.ko": b"module"})
         self.package("debian-13", "base", {"usr/lib/os-release": b'ID=debian\nVERSION_ID="13"\n',
                                            "usr/bin/init": noise("base", base)})
         self.write_trust()

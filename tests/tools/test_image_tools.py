@@ -17,7 +17,7 @@ from imagekit.boot.slotstate import FACTORY, decode_record
 from imagekit.disk.probe import Content, probe
 from imagekit.plan.writes import PackageWrite
 from imagekit.testing.documents import NOW
-from imagekit.testing.images import BOOT_ASSETS, noise
+from imagekit.testing.images import BOOT_ASSETS, kernel_image
 
 pytestmark = pytest.mark.tools
 
@@ -57,7 +57,7 @@ def test_esp_holds_the_boot_files(run_tool: RunTool, built: Any, tmp_path: Path)
     for path, content in (("EFI/BOOT/BOOTX64.EFI", BOOT_ASSETS["systemd-bootx64.efi"]),
                           ("loader/loader.conf", BOOT_ASSETS["loader.conf"]),
                           ("startup.nsh", BOOT_ASSETS["startup.nsh"]),
-                          ("EFI/imagekit/a/kernel.efi", noise("kernel", 1 << 20))):
+                          ("EFI/imagekit/a/kernel.efi", kernel_image(1 << 20))):
         run_tool("mcopy", "-n", "-i", drive, f"::/{path}", tmp_path / "file")
         assert (tmp_path / "file").read_bytes() == content
         (tmp_path / "file").unlink()

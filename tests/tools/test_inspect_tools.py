@@ -122,12 +122,42 @@ def test_binaries_of_another_architecture_are_seen(workshop: Workshop, files: di
 
 
 def test_image_of_ours_shows_its_partitions(built: Any) -> None:
-    (found,) = told(built.image)
+    trust = ("--trust", built.workshop.trust)
+    (found,) = told(built.image, *trust)
     assert (found["kind"], found["size"]) == ("image", built.image.stat().st_size)
     contents = {item["name"]: item["content"] for item in found["partitions"]}
     assert (contents["esp"], contents["base-a"], contents["slot-state"]) == ("fat", "erofs", "slot-state")
-    shown = inspect(built.image).stdout
-    assert shown.startswith("image:") and "slot-state" in shown
+    assert (found["worst"], found["next_boot"]["slot"], found["model"]["state"]) == ("good", "a", "verified")
+    assert found["loaders"][0]["version"] == "257.1-test" and found["slots"]["a"]["image"]["version"] == "6.12.1-test"
+    assert found["slots"]["a"]["base"]["tree"] == "whole" and found["slots"]["b"]["base"]["size"] is None
+    assert {item["level"] for item in found["verdicts"]} == {"good"}
+    shown = inspect(built.image, *trust).stdout
+    assert shown.startswith("image:") and "slot-state" in shown and "boots next:    slot a\n" in shown
+    assert "slot a:        debian-13 revision 1, pc-kernel revision 1, Linux 6.12.1-test, imagekit-a.conf\n" in shown
+    quick = inspect(built.image, "--quick", *trust).stdout
+    assert "note     base-a (slot a)" in quick and "its blocks were not read (--quick)" in quick
+
+
+def test_image_that_nobody_trusted_signed_ends_with_4(built: Any) -> None:
+    failed = inspect(built.image, code=4)
+    assert "REFUSED  model" in failed.stdout and "authority unproven" in failed.stderr
+    assert "hint: name the folder with the brand's root of trust" in failed.stderr
+    (found,) = told(built.image, code=4)
+    assert found["model"]["state"] == "authority unproven" and found["slots"]["a"]["base"]["believed"] is False
+
+
+def test_damaged_image_ends_with_3_and_a_cut_one_says_so(built: Any, tmp_path: Path) -> None:
+    image = tmp_path / "some.img"
+    image.write_bytes(built.image.read_bytes()[:-512])
+    assert "was cut short" in inspect(image, "--trust", built.workshop.trust, code=3).stderr
+    raw = bytearray(built.image.read_bytes())
+    raw[512 + 20] ^= 1
+    image.write_bytes(raw)
+    failed = inspect(image, "--trust", built.workshop.trust, code=3)
+    assert "WRONG    primary GPT" in failed.stdout and "every block has the root" in failed.stdout
+    raw[-512 + 20] ^= 1
+    image.write_bytes(raw)
+    assert "neither the primary nor the backup copy" in inspect(image, code=3).stderr
 
 
 def test_other_file_ends_with_3(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""Verdicts on values alone: what no image of a test shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagekit.boot.slotstate import Slot
+from imagekit.disk.probe import Content
+from imagekit.plan.inspection import DataFound, Level, Named, PartFound, SeedFile, SeedFound, Tree, name_of
+from imagekit.plan.verdicts import judge_data, judge_part, judge_record, judge_seed
+
+ROOT, OTHER = "ab" * 32, "cd" * 32
+SIGNED = Named(root=ROOT, name="debian-13", revision=3, asserted=True, believed=True)
+
+
+def part(*, content: Content | None = Content.EROFS, size: int = 8192, root: str | None = ROOT, tree: Tree = Tree.WHOLE,
+         problem: str = "") -> PartFound:
+    return PartFound(slot=Slot.B, part="base", partition="base-b", content=content, size=size, root=root, against=root,
+                     tree=tree, broken="", programs=None, problem=problem)
+
+
+def levels(item: PartFound, entry_root: str | None = None, known: tuple[Named, ...] = (SIGNED,)) -> list[Level]:
+    return [verdict.level for verdict in judge_part(item, entry_root, known, None)]
+
+
+@pytest.mark.parametrize(("item", "entry_root", "expected"), [
+    (part(content=None, size=0, root=None), None, [Level.WRONG]),
+    (part(content=Content.EMPTY, size=0, root=None), None, [Level.GOOD]),
+    (part(content=Content.EMPTY, size=0, root=None), ROOT, [Level.WRONG]),
+    (part(content=Content.UNKNOWN, size=0, root=None), None, [Level.NOTE]),
+    (part(content=Content.UNKNOWN, size=0, root=None), ROOT, [Level.WRONG]),
+    (part(size=0, root=None, problem="cut"), None, [Level.WRONG]),
+    (part(), None, [Level.GOOD, Level.GOOD]),
+    (part(tree=Tree.UNREAD), ROOT, [Level.NOTE, Level.GOOD]),
+    (part(root=OTHER), ROOT, [Level.REFUSED, Level.GOOD]),
+    (part(root=OTHER), None, [Level.GOOD, Level.REFUSED]),
+])
+def test_package_of_a_slot(item: PartFound, entry_root: str | None, expected: list[Level]) -> None:
+    assert levels(item, entry_root) == expected
+
+
+@pytest.mark.parametrize(("asserted", "believed", "level"), [
+    (True, True, Level.GOOD), (True, False, Level.REFUSED), (False, False, Level.NOTE)])
+def test_root_counts_as_far_as_it_is_believed(asserted: bool, believed: bool, level: Level) -> None:
+    named = Named(root=ROOT, name="debian-13", revision=3, asserted=asserted, believed=believed)
+    assert levels(part(), ROOT, (named,))[1] is level
+
+
+def test_believed_revision_comes_before_one_that_is_not() -> None:
+    forged = Named(root=ROOT, name="evil", revision=1, asserted=True, believed=False)
+    assert name_of(ROOT, (forged, SIGNED)) == SIGNED
+    assert name_of(ROOT, (forged,)) == forged
+    assert name_of(OTHER, (forged, SIGNED)) is None
+
+
+@pytest.mark.parametrize(("stated", "digest", "problem", "believed", "level"), [
+    ("d", "d", "", True, Level.GOOD), ("d", "d", "", False, Level.NOTE), ("d", "e", "", True, Level.REFUSED),
+    ("d", None, "", True, Level.NOTE), (None, None, "", False, Level.REFUSED), ("d", None, "torn", True, Level.WRONG)])
+def test_package_of_the_seed(stated: str | None, digest: str | None, problem: str, believed: bool,
+                             level: Level) -> None:
+    file = SeedFile(name="pc", revision=1, path="snaps/pc_1.snap", stated=stated, believed=believed, digest=digest,
+                    problem=problem)
+    seed = SeedFound(problem="", model=None, model_state="malformed", model_cause=None, signatures=(), known=(),
+                     files=(file,))
+    assert [verdict.level for verdict in judge_seed(seed)] == [level]
+
+
+def test_disk_without_record_or_data_is_wrong() -> None:
+    assert [verdict.level for verdict in judge_record((), None)] == [Level.WRONG]
+    nothing = DataFound(content=None, room=0, condition=None, problem="there is no data partition")
+    assert [verdict.text for verdict in judge_data(nothing)] == [
+        "there is no data partition: the device would run without, degraded"]
