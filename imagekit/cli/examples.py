@@ -102,6 +102,23 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit gadget diff pc_1.snap pc_2.snap", "exit 0 if it may, 5 if not, with every reason"),
         ("imagekit gadget diff old.yaml new.yaml --kernel-new pi-kernel_7.snap --json", "with what a kernel brings"),
     ),
+    "board": (
+        ("imagekit board list", "the boards there are"),
+        ("imagekit board show pc", "its disk, how it boots, how to flash it"),
+        ("imagekit board new kiosk --like pc", "the data of a new one, to be changed"),
+    ),
+    "board list": (
+        ("imagekit board list", "the boards there are"),
+        ("imagekit board list --json", "for programs"),
+    ),
+    "board show": (
+        ("imagekit board show pc -o pc.svg", "and a picture of its disk"),
+        ("imagekit board show ./gadgets/pc --json", "a folder, for programs"),
+    ),
+    "board new": (
+        ("imagekit board new kiosk --like pc", "gadgets/kiosk, models/kiosk.yaml, qemu/kiosk.yaml"),
+        ("imagekit board new kiosk --like pc -o mine", "the same below another folder"),
+    ),
     "inspect": (
         ("imagekit inspect out/pc-demo.img", "everything about an image, before it is flashed"),
         ("imagekit inspect out/pc-demo.img --quick --json", "without reading all of it, for programs"),

@@ -41,7 +41,7 @@ def show(path: Path, sector_size: str, rules: str | None, output: Path | None, a
     found = read_gadget(path, era=RULES[rules] if rules else None)
     shown = show_gadget(found.gadget, sector=int(sector_size), files=found.sizes)
     if output is not None:
-        write_atomic(output, _picture(found.name, shown))
+        write_atomic(output, picture_of(found.name, shown))
     if as_json:
         emit_json(_document(found.name, shown, output))
         return
@@ -58,7 +58,8 @@ def _document(name: str, shown: tuple[ShownVolume, ...], output: Path | None) ->
             "picture": str(output) if output is not None else None}
 
 
-def _picture(name: str, shown: tuple[ShownVolume, ...]) -> bytes:
+def picture_of(name: str, shown: tuple[ShownVolume, ...]) -> bytes:
+    """The disks of a gadget as SVG."""
     from imagekit.plan.svg import draw_volumes
 
     count = f"{len(shown)} volume{'' if len(shown) == 1 else 's'}"

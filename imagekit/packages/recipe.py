@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from imagekit.errors import DocumentError
+from imagekit.packages.board import SCHEMA as BOARD_SCHEMA
+from imagekit.packages.board import BoardInfo, board_info
 from imagekit.packages.kernelyaml import ASSET_PATTERN, KernelAsset
 from imagekit.packages.snapyaml import NAME_PATTERN, VERSION_PATTERN
 from imagekit.schema import Problems, Source, check_shape
@@ -56,6 +58,7 @@ SCHEMA: dict[str, Any] = {
                                       "content": {"type": "array", "minItems": 1, "uniqueItems": True,
                                                   "items": {"type": "string", "pattern": _PATH}}}}},
         "drop": _GLOBS,
+        "board": BOARD_SCHEMA,
         "files": {"type": "array", "items": {
             "type": "object", "additionalProperties": False, "required": ["from", "to"],
             "properties": {"from": {"type": "string", "pattern": _PATH}, "to": {"type": "string", "pattern": _PATH},
@@ -67,7 +70,7 @@ OWN = ("name", "architecture", "revision", "like")  # never taken over from anot
 VERSIONS = ("version", "version-of")  # one of them takes the place of either
 
 ONLY_IN = {"modules": KERNEL, "image": KERNEL, "device-trees": KERNEL, "initrd": KERNEL, "assets": KERNEL,
-           "drop": BASE, "files": GADGET}
+           "drop": BASE, "files": GADGET, "board": GADGET}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,7 @@ class Recipe:
     initrd: tuple[tuple[str, tuple[str, ...]], ...]
     drop: tuple[str, ...]
     files: tuple[CopiedFile, ...]
+    board: BoardInfo | None = None  # of a gadget
     assets: tuple[KernelAsset, ...] = ()  # of a kernel: what its kernel.yaml offers to gadgets
 
     @property
@@ -168,6 +172,7 @@ def parse_recipe(source: Source) -> Recipe:
         drop=tuple(value.get("drop", ())),
         files=tuple(CopiedFile(source=item["from"], target=item["to"], part=item.get("part"))
                     for item in value.get("files", ())),
+        board=board_info(value["board"]) if "board" in value else None,
         assets=tuple(KernelAsset(name=name, update=item.get("update", False), content=tuple(item["content"]))
                      for name, item in value.get("assets", {}).items()))
 

@@ -24,7 +24,7 @@ def answer(*words: str) -> list[str]:
 
 
 def test_commands_complete_from_their_first_letters() -> None:
-    assert answer("bo") == ["boot"]
+    assert answer("boo") == ["boot"]
     assert "doctor" in answer("")
 
 
@@ -83,9 +83,13 @@ def test_bash_accepts_the_script_and_offers_commands(tmp_path: Path) -> None:
     program.write_text(f"#!{sys.executable}\nfrom imagekit.cli.main import main\nmain()\n")
     program.chmod(0o755)
     (tmp_path / "script").write_text(script("bash"))
-    ask = (f". {tmp_path / 'script'}; COMP_WORDS=(imagekit bo); COMP_CWORD=1; "
+    ask = (f". {tmp_path / 'script'}; COMP_WORDS=(imagekit boo); COMP_CWORD=1; "
            "_imagekit_completion imagekit; echo ${COMPREPLY[@]}")
     repository = str(Path(__file__).parents[3])
     result = subprocess.run([bash, "--norc", "-c", ask], capture_output=True, text=True, check=True,
                             env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": repository})
     assert result.stdout.split() == ["boot"]
+
+
+def test_boards_complete() -> None:
+    assert "arm64-uboot" in answer("board", "show", "arm")

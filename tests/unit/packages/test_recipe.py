@@ -162,3 +162,15 @@ def test_recipe_like_another_changes_when_that_one_changes(tmp_path: Path) -> No
     after = load_recipe(str(tmp_path / "other.yaml"))
     assert before.content != after.content
     assert after.recipe.modules == ("ext4",)
+
+
+BOARD = "board:\n  title: A board\n  covers: [one]\n  boot-path: [rom, loader]\n  flash: [a card]\n  unverified: []\n"
+
+
+def test_board_of_a_gadget_is_read() -> None:
+    board = parse(GADGET + BOARD).board
+    assert board is not None and (board.title, board.boot_path, board.unverified) == ("A board", ("rom", "loader"), ())
+    with pytest.raises(DocumentError, match="only a gadget has this"):
+        parse(KERNEL + BOARD)
+    with pytest.raises(DocumentError, match="boot-path"):
+        parse(GADGET + BOARD.replace("[rom, loader]", "[]"))

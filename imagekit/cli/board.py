@@ -1,0 +1,127 @@
+"""`imagekit board`: the boards there are, what each is, and a new one made after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imagekit.build.boards import Board, board_names, load_board, new_board
+from imagekit.build.recipes import PROJECT
+from imagekit.cli.gadget_layout import picture_of, show_volume
+from imagekit.cli.options import json_option, output_option
+from imagekit.cli.output import emit_json, say, table, write
+from imagekit.host.files import write_atomic
+from imagekit.plan.gadget_show import as_json as volume_json
+from imagekit.qemu.machine import Machine, load_machine, machine_folders, machine_names
+
+
+def complete_board(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """The boards there are, for the shell."""
+    return [name for name in board_names() if name.startswith(incomplete)]
+
+
+@click.group(no_args_is_help=True)
+def board() -> None:
+    """List, show and make boards."""
+
+
+@board.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the boards: what each is, which loader chooses the slot, where QEMU boots it."""
+    boards = [load_board(name) for name in board_names()]
+    if as_json:
+        emit_json({"boards": [_json(item) for item in boards]})
+        return
+    table(("board", "architecture", "loader", "machines", "models", "title"), [
+        (item.name, item.recipe.architecture, item.bootloader, ", ".join(machine.name for machine in machines_of(item))
+         or "-", ", ".join(item.models) or "-", item.title) for item in boards])
+
+
+@board.command()
+@click.argument("name", metavar="NAME", shell_complete=complete_board)
+@output_option
+@json_option
+def show(name: str, output: Path | None, as_json: bool) -> None:
+    """Show a board: its disk, how it boots, where QEMU runs it, how to flash it, and what its hardware does not verify.
+
+    NAME is a board of the project, or the path of a gadget's folder. With -o, a picture of the disk (SVG) too.
+    """
+    found = load_board(name)
+    if output is not None:
+        write_atomic(output, picture_of(f"board {found.name}", found.volumes))
+    if as_json:
+        emit_json({**_json(found), "volumes": [volume_json(item) for item in found.volumes],
+                   "picture": str(output) if output is not None else None})
+        return
+    _show(found)
+    if output is not None:
+        say(f"picture in {output}")
+
+
+def _show(found: Board) -> None:
+    info = found.recipe.board
+    write(f"board:        {found.name}, {found.recipe.architecture}: {found.title}")
+    for text in info.covers if info else (found.recipe.description or found.recipe.summary,):
+        write(f"for:          {text}")
+    write(f"models:       {', '.join(found.models) or 'none'}")
+    for machine in machines_of(found):
+        write(f"QEMU:         {machine.name}: {machine.summary}")
+    if info:
+        write(f"boots:        {info.boot_path[0]}")
+        for stage in info.boot_path[1:]:
+            write(f"              -> {stage}")
+        for way in info.flash:
+            write(f"flash:        {way}")
+        for text in info.unverified or ("nothing",):
+            write(f"not verified: {text}")
+    else:
+        write(f"boots:        by {found.bootloader}")
+    for volume in found.volumes:
+        write("")
+        show_volume(volume)
+
+
+def machines_of(found: Board) -> tuple[Machine, ...]:
+    """The machine that is called as the board, and those that are called after it."""
+    folders = machine_folders()
+    names = [name for name in machine_names(folders) if name == found.name or name.startswith(f"{found.name}-")]
+    machines = [load_machine(name, folders) for name in names]
+    return tuple(item for item in machines if item.architecture == found.recipe.architecture)
+
+
+def _json(found: Board) -> dict[str, Any]:
+    """One board (docs/reference/boards.md)."""
+    info = found.recipe.board
+    return {
+        "name": found.name, "title": found.title, "architecture": found.recipe.architecture,
+        "bootloader": found.bootloader, "folder": str(found.folder), "models": list(found.models),
+        "machines": [{"name": machine.name, "summary": machine.summary} for machine in machines_of(found)],
+        "covers": list(info.covers) if info else [], "boot_path": list(info.boot_path) if info else [],
+        "flash": list(info.flash) if info else [], "unverified": list(info.unverified) if info else None,
+    }
+
+
+@board.command()
+@click.argument("name", metavar="NAME")
+@click.option("--like", metavar="OTHER", required=True, shell_complete=complete_board,
+              help="The board to begin with, or the path of a gadget's folder.")
+@click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+              help="Write below DIR.  [default: the project]")
+@json_option
+def new(name: str, like: str, output: Path | None, as_json: bool) -> None:
+    """Make the data of a new board after another: gadgets/NAME, models/NAME.yaml and qemu/NAME.yaml.
+
+    Names are changed, comments kept; what is there already is never overwritten.
+    """
+    written = new_board(name, like=load_board(like), target=output or PROJECT)
+    if as_json:
+        emit_json({"name": name, "like": like, "files": [str(path) for path in written]})
+        return
+    for path in written:
+        write(str(path))
+    folder = written[0].parent
+    say(f"change what differs, then: imagekit gadget check {folder}, imagekit lock --update {folder},"
+        f" imagekit pack {folder} -o packages-out")
