@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from imagekit.boot.slotstate import COPY_OFFSETS, LIMIT, Slot, SlotState, begin_boot, decode_record, newest
 from imagekit.boot.systemd_boot import Candidate, candidates, choose, slot_of
+from imagekit.boot.uboot import decide
 from imagekit.errors import DocumentError
 
 
@@ -66,6 +67,24 @@ def plan_next_boot(entries: Mapping[str, bytes], programs: frozenset[str], recor
     boot = begin_boot(record, slot)
     reasons.append(_remembered(record, slot, hand_over=boot.hand_over))
     return NextBoot(entry=first.file_name, slot=boot.record.slot, hand_over=boot.hand_over, reasons=tuple(reasons))
+
+
+def plan_next_uboot(copies: tuple[bytes, bytes], sound: frozenset[Slot]) -> NextBoot:
+    """The next boot where U-Boot's script chooses: by the record, among the slots whose files are sound."""
+    state, decision = newest(copies)[0], decide(copies, sound)
+    unsound = tuple(f"the boot files of slot {slot.value} are missing or not sound"
+                    for slot in Slot if slot not in sound)
+    if decision.slot is None:
+        return NextBoot(entry=None, slot=None, hand_over=False,
+                        reasons=(*unsound, "the script starts the machine over"))
+    slot = decision.slot
+    if state is None:
+        why = f"no slot-state record is valid: slot {slot.value} is the first that is sound"
+    elif state.slot is slot:
+        why = f"the record is about slot {slot.value}, begun {state.unhealthy} times since it was last healthy"
+    else:
+        why = f"slot {state.slot.value} of the record gives way: it has had its chances, or is not sound"
+    return NextBoot(entry=f"boot-{slot.value}", slot=slot, hand_over=False, reasons=(*unsound, why))
 
 
 def _left_out(entries: Mapping[str, bytes], menu: tuple[Candidate, ...]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imagekit.assertions import Assertion
-from imagekit.boot.next_boot import plan_next_boot, read_copies
+from imagekit.boot.next_boot import plan_next_boot, plan_next_uboot, read_copies
 from imagekit.boot.slotstate import Slot
 from imagekit.build.inspect_beside import look_beside
 from imagekit.build.inspect_boot import (
@@ -24,6 +24,7 @@ from imagekit.build.inspect_boot import (
     read_record,
 )
 from imagekit.build.inspect_seed import look_at_seed
+from imagekit.build.inspect_uboot import boots_by_uboot, look_at_slot_kernels, look_at_uboot
 from imagekit.disk.ext4 import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, decode_condition
 from imagekit.disk.probe import SLOT_STATE, Content, DiskImage, probe
 from imagekit.errors import DocumentError
@@ -54,7 +55,8 @@ def inspect_image(path: Path, stream: BinaryIO, *, trusted: Iterable[Assertion],
     """
     image = probe(stream, name=str(path))
     told = None if quick else progress
-    esp = look_at_esp(stream, image)
+    uboot = boots_by_uboot(image)
+    esp = look_at_uboot(stream, image) if uboot else look_at_esp(stream, image)
     raw = read_record(stream, image)
     copies, record = read_copies(raw) if raw is not None else ((), None)
     seed = look_at_seed(stream, image, trusted=trusted, now=now, progress=told)
@@ -63,8 +65,10 @@ def inspect_image(path: Path, stream: BinaryIO, *, trusted: Iterable[Assertion],
                                progress=told) for slot in Slot for part in PARTS)
     found = Inspection(
         path=str(path), image=image, esp=esp, copies=copies, record=record, parts=parts, seed=seed, quick=quick,
-        next_boot=plan_next_boot(esp.raw_entries, esp.programs, record),
-        kernels=look_at_kernels(stream, image, esp, parts), data=look_at_data(stream, image),
+        next_boot=(plan_next_uboot(raw or (b"", b""), esp.sound) if uboot else
+                   plan_next_boot(esp.raw_entries, esp.programs, record)),
+        kernels=(look_at_slot_kernels if uboot else look_at_kernels)(stream, image, esp, parts),
+        data=look_at_data(stream, image),
         beside=look_beside(path, stream, image, seed, progress=told), verdicts=())
     return replace(found, verdicts=tuple(judge_all(found)))
 

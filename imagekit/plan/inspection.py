@@ -72,6 +72,8 @@ class EspFound:
     programs: frozenset[str]
     offered: tuple[str, ...]
     settings: Mapping[str, str]  # of loader.conf
+    uboot: bool = False  # U-Boot's script starts a slot, not systemd-boot
+    sound: frozenset[Slot] = frozenset()  # slots that the script would take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ def judge_boot(esp: EspFound, model: Model | None, state_partuuid: str | None) -
     if esp.problem:
         yield _verdict("loader", "boot partition", Level.WRONG, esp.problem)
         return
-    wanted = REMOVABLE.get(model.architecture) if model else None
+    wanted = REMOVABLE.get(model.architecture) if model and not esp.uboot else None
     if wanted is not None and not any(item.path.lower() == wanted.lower() for item in esp.loaders):
         yield _verdict("loader", "boot loader", Level.WRONG, f"the firmware looks for {wanted}, which is not there")
     for item in esp.loaders:
@@ -72,7 +72,10 @@ def judge_boot(esp: EspFound, model: Model | None, state_partuuid: str | None) -
             yield _verdict("loader", item.path, Level.WRONG, item.problem or "it is no boot loader that is known here")
             continue
         yield _verdict("loader", item.path, Level.GOOD, f"{item.loader.name} {item.loader.version}")
-        yield from _architecture(item.path, item.architecture, model)
+        if item.architecture is not None or not esp.uboot:  # U-Boot's own bytes do not say it
+            yield from _architecture(item.path, item.architecture, model)
+    if esp.uboot and not any(item.loader is not None and item.loader.name == "U-Boot" for item in esp.loaders):
+        yield _verdict("loader", "U-Boot", Level.NOTE, "it is not on this image, or does not say its version")
     if "default" in esp.settings:
         yield _verdict("loader", "loader.conf", Level.WRONG, f"default {esp.settings['default']}: it comes before every"
                        " decision about slots")
