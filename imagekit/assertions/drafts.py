@@ -27,7 +27,18 @@ from imagekit.assertions.signing import draft
 from imagekit.assertions.wire import TYPES, Assertion
 from imagekit.errors import DocumentError
 from imagekit.keys import PublicKey
-from imagekit.schema import MAX_DEPTH, MAX_DOCUMENT, DocumentProblems, Path, Problems, Source, load_yaml, near
+from imagekit.rules import YamlRules
+from imagekit.schema import (
+    MAX_DEPTH,
+    MAX_DOCUMENT,
+    DocumentProblems,
+    Path,
+    Problem,
+    Problems,
+    Source,
+    load_yaml,
+    near,
+)
 
 SET_BY_SIGNING = ("sign-key-sha3-384", "body-length")
 _PLAIN_NUMBER = re.compile(r"(?:0|-?[1-9][0-9]*)\Z")
@@ -150,7 +161,13 @@ class _Refused:
 def _load_yaml(raw: bytes, name: str) -> tuple[Source, Any]:
     source = load_yaml(raw, name=name)  # bounds size, depth and aliases, refuses repeated keys
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser of load_yaml: no other takes all that it takes
-    node = yaml.compose(raw.decode("utf-8").removeprefix("\ufeff"), Loader=loader)
+    try:
+        node = yaml.compose(raw.decode("utf-8").removeprefix("\ufeff"), Loader=loader)
+    except yaml.MarkedYAMLError as error:  # an anchor that is set twice, which load_yaml takes
+        mark = error.problem_mark or error.context_mark
+        told = "; ".join(filter(None, (error.context, error.problem)))
+        raise DocumentProblems(name, (Problem(name=name, line=mark.line + 1 if mark else 1, path=(),
+                                              text=f"not valid YAML: {told}", rule=YamlRules.SYNTAX),)) from error
     return source, None if node is None else _value(node)
 
 

@@ -174,7 +174,7 @@ def test_content_larger_than_its_structure_is_refused(workshop: Workshop) -> Non
 
 def test_kernel_package_without_a_kernel_is_refused(workshop: Workshop) -> None:
     workshop.package("pc-kernel", "kernel", {"modules/x.ko": noise("x", 5000)}, revision=2)
-    refused(workshop, ExitCode.DOCUMENT, "cannot read kernel.efi in pc-kernel_2.snap: there is no such file")
+    refused(workshop, ExitCode.PLAN, "pc-kernel_2.snap: it has no kernel.efi, which the gadget's loader takes")
 
 
 def test_package_of_the_wrong_type_is_refused(workshop: Workshop) -> None:

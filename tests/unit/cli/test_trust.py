@@ -149,7 +149,7 @@ def test_key_that_others_may_read_is_refused_with_the_remedy(run: Run, acme: str
     (("sign", "pc.yaml"), 2, "-k"),
     (("sign", "junk", "-k", "acme"), 3, "a map of headers is expected"),
     (("sign", "pc.yaml", "junk", "-k", "acme", "-o", "out"), 2, "it is not a folder"),
-    (("verify", "junk"), 3, "no blank line"),
+    (("verify", "junk"), 3, "ends before a blank line"),
     (("verify", "pc.yaml", "--trust", "absent"), 2, "absent"),
 ])
 def test_misuse_is_told_with_its_exit_code(
