@@ -22,8 +22,8 @@ HEAD = """# Benchmarks
 
 This page is generated: `python tests/bench/table.py` writes it from the records in [benchmarks/](benchmarks/), and a
 test runs that again. `invoke bench` makes a new record. All rows of a table come from one run, interleaved; read the
-ratios, the seconds belong to one machine. The rows of a build make images of the same content, but for genimage from
-folders: the same files, in ext4 instead of EROFS and without hash trees.
+ratios, the seconds belong to one machine. The rows of a build make images of the same
+content, with the same file systems and hash trees.
 """
 
 
