@@ -56,13 +56,13 @@ def test_table_that_would_be_cut_to_pieces_is_not_drawn() -> None:
 
 def test_path_is_shown_from_here_or_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "home/work").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "home/work")
-    assert short_path(tmp_path / "home/work/out/pc.img") == "out/pc.img"
+    (tmp_path / "home/build").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "home/build")
+    assert short_path(tmp_path / "home/build/out/pc.img") == "out/pc.img"
     assert short_path(tmp_path / "home/.local/x.log") == "~/.local/x.log"
     assert short_path(tmp_path / "homestead") == str(tmp_path / "homestead")
     assert short_path("out/pc.img") == "out/pc.img"
-    (tmp_path / "home/work").rmdir()
+    (tmp_path / "home/build").rmdir()
     assert short_path("/etc/x") == "/etc/x"
 
 
