@@ -21,6 +21,7 @@ from imagekit.disk.fat_read import read_fat
 from imagekit.disk.probe import DiskImage
 from imagekit.errors import DocumentError
 from imagekit.packages.erofs import Erofs
+from imagekit.packages.kernel_image import HEAD, kernel_architecture
 from imagekit.packages.uki import Loader
 from imagekit.plan.inspection import EfiProgram, EntryFound, EspFound, KernelFound, PartFound, Tree
 from imagekit.units import MIB
@@ -134,16 +135,10 @@ def _kernel(stream: BinaryIO, image: DiskImage, esp: EspFound, part: PartFound) 
     raw = files.get(name, b"")
     version = _LINUX.search(raw)
     problem = "" if part.slot in esp.sound else f"a file beside it is not as {ENV_NAME} measures it, or is missing"
-    return KernelFound(slot=part.slot, path=f"boot-{part.slot.value}/{name}", architecture=_architecture(raw),
+    return KernelFound(slot=part.slot, path=f"boot-{part.slot.value}/{name}",
+                       architecture=kernel_architecture(raw[:HEAD]),
                        version=version[1].decode() if version else None, problem=problem,
                        equal=_same(stream, image, part, {key: files[key] for key in (name, INITRD) if key in files}))
-
-
-def _architecture(kernel: bytes) -> str | None:
-    """By the magic numbers of arm64's Image and arm's zImage (Linux Documentation/arch/arm64/booting.rst, arm/)."""
-    if kernel[56:60] == b"ARM\x64":
-        return "arm64"
-    return "armhf" if kernel[36:40] == (0x016F2818).to_bytes(4, "little") else None
 
 
 def _same(stream: BinaryIO, image: DiskImage, part: PartFound, files: Mapping[str, bytes]) -> bool | None:
