@@ -81,10 +81,9 @@ class DiskMedium:
 
     @contextmanager
     def read_back(self, partition: str) -> Iterator[BinaryIO]:
-        with _told(f"read {partition}"):
-            with self.partitions[partition].open("rb") as stream:
-                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-                yield stream
+        with _told(f"read {partition}"), self.partitions[partition].open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            yield stream
 
     def store(self, state: SlotState) -> None:
         self.record.store(state)
@@ -135,10 +134,9 @@ class DiskMedium:
 
     @contextmanager
     def open_file(self, path: str) -> Iterator[BinaryIO]:
-        with _told(f"read {path}"):
-            with (self.esp / path).open("rb") as stream:
-                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-                yield stream
+        with _told(f"read {path}"), (self.esp / path).open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            yield stream
 
 
 @contextmanager
