@@ -5,9 +5,9 @@ code that knows no GPT. To everybody else the GPT is the table.
 
 Decides the geometry that every imagekit disk has (128 entries of 128 bytes, tables as close to the ends as they go;
 where a board's boot code lies in the way, fewer entries, or the primary ones behind that code) and reads any other
-legal one. Where partitions lie is `imagekit.plan`'s business; here they are bytes, half-open, and the format's inclusive last LBA stays inside. A reader
-learns about damage that the other copy made good from `Table.problems`; what cannot be read at all, or contradicts
-itself, is a `DocumentError`.
+legal one. Where partitions lie is `imagekit.plan`'s business; here they are bytes, half-open, and the format's
+inclusive last LBA stays inside. A reader learns about damage that the other copy made good from `Table.problems`; what
+cannot be read at all, or contradicts itself, is a `DocumentError`.
 
 Source: UEFI specification 2.10, sections 5.2 and 5.3; attribute bits 59 to 63: Discoverable Partitions Specification.
 Integers are little-endian, GUIDs in the mixed order of EFI:
