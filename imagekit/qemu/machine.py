@@ -311,10 +311,11 @@ def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> 
         "-machine", machine.machine, "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", cpu,
         "-smp", str(machine.cpus), "-m", f"{machine.memory // MIB}M",
         "-nic", "none", "-display", "none",
-        *_firmware_options(wiring), *_disk_options(machine, wiring), *_talk_options(machine, wiring),
+        *_firmware_options(wiring),
     ]
-    for device in machine.devices:
+    for device in machine.devices:  # before the disk, which may sit on one of them
         argv += ["-device", device]
+    argv += [*_disk_options(machine, wiring), *_talk_options(machine, wiring)]
     for option in machine.options:
         argv += option
     return tuple(argv)
