@@ -35,7 +35,7 @@ class Fault:
     wound: Callable[[Disk, Stock], object]
     begun: int = 0
     tries: int = TRIES  # how many of the loader's tries are used up
-    cause: str = "the guest's reset"  # how one boot after a failed one begins
+    cause: str = ""  # how one boot after a failed one begins; as the board resets, unless told
     board: Board = PC
 
     def __str__(self) -> str:
@@ -186,7 +186,7 @@ def all_faults(board: Board) -> tuple[Fault, ...]:
         # The first two of the three boots would only repeat the third; the rots above go all the way.
         faults.append(Fault(name=f"rot-{part}-used-{seed}", trial=False, wound=rot(part, Spot.USED, seed),
                             begun=LIMIT - 1))
-    return tuple(replace(fault, board=board) for fault in faults)
+    return tuple(replace(fault, board=board, cause=fault.cause or board.reset) for fault in faults)
 
 
 def drawn_faults() -> tuple[Fault, ...]:
