@@ -108,5 +108,7 @@ CUBIEBOARD = Board(model="cubieboard", loader="u-boot-sunxi-with-spl.bin", hang=
 ALLWINNER = tuple(Board(model=model, loader="u-boot-sunxi-with-spl.bin", hang="the watchdog's reset",
                         reset="the watchdog's reset", drawn=0, counts=Counts.U_BOOT, deadline_s=900, in_ci=False,
                         drawn_to_boot=False, boots_only="cubieboard") for model in ("orangepi-pc", "bpim2u"))
+# QEMU boots no image of it: tests/boot/test_sabrelite.py.
+SABRELITE = Board(model="sabrelite", loader="u-boot-dtb.imx", hang="", drawn=0, counts=Counts.U_BOOT, in_ci=False)
 BOARDS = (PC, *PC_DISKS, ARM64_UEFI, ARM64_UBOOT, PI, PI_4, CUBIEBOARD, *ALLWINNER)
 BY_NAME = {board.name: board for board in BOARDS}
