@@ -36,7 +36,7 @@ class Fault:
     begun: int = 0
     tries: int = TRIES  # how many of the loader's tries are used up
     detour: bool = False  # the loader or the firmware passes over the slot, at its first boot; the initrd has no part
-    cause: str = "the guest's reset"  # how one boot after a failed one begins
+    cause: str = ""  # how one boot after a failed one begins; as the board resets, unless told
     board: Board = PC
 
     def __str__(self) -> str:
@@ -194,7 +194,7 @@ def all_faults(board: Board) -> tuple[Fault, ...]:
         # The first two of the three boots would only repeat the third; the rots above go all the way.
         faults.append(Fault(name=f"rot-{part}-used-{seed}", trial=False, wound=rot(part, Spot.USED, seed),
                             begun=LIMIT - 1))
-    return tuple(replace(fault, board=board) for fault in faults)
+    return tuple(replace(fault, board=board, cause=fault.cause or board.reset) for fault in faults)
 
 
 def drawn_faults() -> tuple[Fault, ...]:
