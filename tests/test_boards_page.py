@@ -65,7 +65,7 @@ def test_shards_are_all_rows_and_each_once() -> None:
     assert len(set(whole)) == len(whole)
 
 
-def test_resumed_run_leaves_out_a_row_of_the_same_image_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_run_leaves_out_a_row_of_the_same_image_only(tmp_path: Path) -> None:
     made: list[str] = []
     row = rows_of(PC)[0]
     stock = Stock(board=PC, folder=tmp_path, data=tmp_path, trust=tmp_path, packages=tmp_path,
@@ -76,16 +76,18 @@ def test_resumed_run_leaves_out_a_row_of_the_same_image_only(tmp_path: Path, mon
         made.append(row.name)
         return RECORD
 
-    monkeypatch.setattr(run_boards, "make_row", make)
+    def one(*, resume: bool) -> bool:
+        return run_boards.one(PC, row, stock, resume=resume, records=book.folder, make=make)
+
     book = Book(board=PC, folder=tmp_path / "records")
     for record in (None, replace(RECORD, image="another"), replace(RECORD, ok=False)):
         if record is not None:
             book.add(BOOT, record)
-        assert run_boards.one(PC, row, stock, resume=True, records=book.folder)
+        assert one(resume=True)
     assert made == [BOOT] * 3
-    assert run_boards.one(PC, row, stock, resume=True, records=book.folder)
+    assert one(resume=True)
     assert made == [BOOT] * 3, "the same image was booted again"
-    assert run_boards.one(PC, row, stock, resume=False, records=book.folder)
+    assert one(resume=False)
     assert made == [BOOT] * 4
 
 
