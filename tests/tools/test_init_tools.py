@@ -248,12 +248,11 @@ def test_slot_that_the_loader_took_instead_of_a_confirmed_one_comes_first_from_n
         (tmp_path / "state").write_bytes(bytes(8192) if state is None else encode_partition(state))
         said = shell('give_slot_to() { echo "first $1"; }; reboot() { exit 9; }; loader=systemd-boot slot=b'
                      ' state_device=$1; count_boot', tmp_path / "state")
-        left = state is not None and state.slot is Slot.A and state.confirmed and state.other_good
-        handed = state is not None and begin_boot(state, Slot.B).hand_over
-        assert said.split() == (["first", "b"] if left else ["first", "a"] if handed else []), state
+        step = begin_boot(state, Slot.B)
+        assert said.split() == (["first", "b"] if step.rank_first else ["first", "a"] if step.hand_over else []), state
         with (tmp_path / "state").open("rb") as stream:
             after = newest((stream.read(RECORD_SIZE), stream.seek(COPY_OFFSETS[1]) and stream.read(RECORD_SIZE)))[0]
-        assert after == begin_boot(state, Slot.B).record
+        assert after == step.record
 
 
 GOOD = {"slot": "a", "base": "0a" * 32, "kernel": "ff" * 32, "state": "01234567-89ab-5cde-8f01-23456789abcd"}
