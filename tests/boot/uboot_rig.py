@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from imagekit.boot.slotstate import COPY_OFFSETS, RECORD_SIZE, Slot
@@ -21,8 +22,8 @@ from imagekit.boot.uimage import BootScript, encode_script
 from imagekit.build.parts import Parts, Policy, unpack
 from imagekit.build.recipes import load_lock, load_recipe
 from imagekit.disk.fat_write import FatFile, plan_fat
-from imagekit.disk.gpt import ESP, LINUX_DATA, Partition, Table, encode
-from imagekit.gadget import parse_gadget
+from imagekit.disk.gpt import LINUX_DATA, Partition, Table, encode
+from imagekit.gadget import Gadget, parse_gadget
 from imagekit.host.cache import Cache, default_cache_folder
 from imagekit.schema import load_yaml
 from imagekit.units import MIB
@@ -43,6 +44,7 @@ class Rig:
     name: str
     options: tuple[str, ...]  # the disk is added to the last one
     values: ScriptValues
+    boot_type: uuid.UUID  # of the partition with the script
 
     def __str__(self) -> str:
         return self.name
@@ -50,10 +52,11 @@ class Rig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What U-Boot did. `slot` None: it took neither."""
+    """What U-Boot did. `slot` None: it took neither. `rest`: the disk's digest, the record left out."""
 
     slot: Slot | None
     copies: tuple[bytes, bytes]
+    rest: str
     console: str
 
 
@@ -62,22 +65,34 @@ def make_rig(name: str, folder: Path) -> Rig:
     return {"arm64-uboot": _virt, "pi": _pi}[name](folder)
 
 
+def _gadget(name: str) -> Gadget:
+    path = ROOT / f"gadgets/{name}/gadget.yaml"
+    return parse_gadget(load_yaml(path.read_bytes(), name=str(path)))
+
+
+def _boot_type(gadget: Gadget) -> uuid.UUID:
+    (found,) = [item.type.guid for item in gadget.boot_volume.structures if item.name == "boot"]
+    assert found is not None
+    return found
+
+
 def _virt(folder: Path) -> Rig:
     uboot = _part("gadgets/arm64-uboot", "u-boot-qemu", "usr/lib/u-boot/qemu_arm64/u-boot.bin", folder)
     options = ("-machine", "virt", "-cpu", "cortex-a57", "-m", "512M", "-serial", "stdio", "-bios", str(uboot),
                "-device", "virtio-blk-pci,drive=disk", "-drive", "if=none,id=disk,")
-    return Rig(name="arm64-uboot", options=options, values=VALUES)
+    return Rig(name="arm64-uboot", options=options, values=VALUES, boot_type=_boot_type(_gadget("arm64-uboot")))
 
 
 def _pi(folder: Path) -> Rig:
     """The Pi 3: its U-Boot takes the tree that QEMU hands it, and has its console on the second line."""
     uboot = _part("gadgets/pi", "u-boot-rpi", "usr/lib/u-boot/rpi_arm64/u-boot.bin", folder)
     tree = _part("pi-kernel", "linux-image-6", "bcm2837-rpi-3-b.dtb", folder)
-    gadget = parse_gadget(load_yaml((ROOT / "gadgets/pi/gadget.yaml").read_bytes(), name="gadget.yaml"))
+    gadget = _gadget("pi")
     assert gadget.extension is not None
     options = ("-machine", "raspi3b", "-serial", "null", "-serial", "stdio", "-kernel", str(uboot), "-dtb", str(tree),
                "-drive", "if=sd,")
-    return Rig(name="pi", options=options, values=replace(VALUES, addresses=gadget.extension.addresses))
+    return Rig(name="pi", options=options, values=replace(VALUES, addresses=gadget.extension.addresses),
+               boot_type=_boot_type(gadget))
 
 
 def _part(recipe: str, package: str, path: str, folder: Path) -> Path:
@@ -102,13 +117,13 @@ def env_of(slot: Slot, files: Mapping[str, bytes]) -> SlotEnv:
 
 
 def make_disk(path: Path, *, copies: tuple[bytes, bytes], slots: Mapping[Slot, Mapping[str, bytes]],
-              values: ScriptValues = VALUES) -> None:
+              rig: Rig) -> None:
     """Write the whole disk."""
-    script = BootScript(text=render_script(values), name="imagekit", architecture="arm64", time=0)
+    script = BootScript(text=render_script(rig.values), name="imagekit", architecture="arm64", time=0)
     volumes: dict[str, Mapping[str, bytes]] = {"boot": {SCRIPT_NAME: encode_script(script)}}
     volumes |= {f"boot-{slot.value}": files for slot, files in slots.items()}
     table = Table(disk_guid=uuid.UUID(int=2), disk_size=SIZE, partitions=tuple(
-        Partition(index=index, name=name, type_guid=ESP if name == "boot" else LINUX_DATA,
+        Partition(index=index, name=name, type_guid=rig.boot_type if name == "boot" else LINUX_DATA,
                   unique_guid=uuid.UUID(int=16 + index), start=start * MIB, end=end * MIB)
         for name, (index, start, end) in STARTS.items()))
     with path.open("wb") as out:
@@ -140,10 +155,16 @@ def run_uboot(disk: Path, *, rig: Rig) -> Outcome:
         stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=DEADLINE_S)
     console = done.stdout.decode("utf-8", "replace")
     taken = [line for line in console.splitlines() if line.startswith("imagekit-test takes ")]
-    with disk.open("rb") as stream:
-        raw = []
-        for offset in COPY_OFFSETS:
-            stream.seek(STARTS["slot-state"][1] * MIB + offset)
-            raw.append(stream.read(RECORD_SIZE))
-    return Outcome(slot=Slot(taken[0].split()[2].rstrip(",")) if taken else None, copies=(raw[0], raw[1]),
+    copies, rest = look_at(disk)
+    return Outcome(slot=Slot(taken[0].split()[2].rstrip(",")) if taken else None, copies=copies, rest=rest,
                    console=console)
+
+
+def look_at(disk: Path) -> tuple[tuple[bytes, bytes], str]:
+    """Both copies of the record, and the digest of everything else."""
+    raw = bytearray(disk.read_bytes())
+    places = [STARTS["slot-state"][1] * MIB + offset for offset in COPY_OFFSETS]
+    first, second = (bytes(raw[place:place + RECORD_SIZE]) for place in places)
+    for place in places:
+        raw[place:place + RECORD_SIZE] = bytes(RECORD_SIZE)
+    return (first, second), sha256(raw).hexdigest()
