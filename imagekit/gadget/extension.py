@@ -28,7 +28,7 @@ from imagekit.units import MIB, SECTOR
 
 BACKENDS = {name: name for name in ("systemd-boot", "u-boot", "piboot")}
 SLOTS = {"a": "a", "b": "b"}
-ADDRESSES = ("kernel", "initrd", "device-tree", "scratch")  # what the boot script of u-boot loads, and its own room
+ADDRESSES = ("kernel", "initrd", "device-tree", "scratch", "unpack")  # of u-boot's boot script
 
 _ADDRESS = re.compile(r"0x0*[0-9a-fA-F]{1,5}000\Z")
 

@@ -202,6 +202,11 @@ class Extension:
     hybrid_mbr: tuple[str, ...] = ()  # structures that the MBR beside the GPT lists, in its order
     addresses: Mapping[str, int] = field(default_factory=dict)  # where U-Boot's script loads to; else by its variables
 
+    @property
+    def unpacks(self) -> bool:
+        """Whether U-Boot gets the kernel compressed."""
+        return "unpack" in self.addresses
+
     def named(self, part: Part, slot: str | None) -> str | None:
         """The structure that holds `part` of `slot`."""
         for name, held in self.structures.items():

@@ -89,17 +89,17 @@ class Board:
         return self._snaps["base"]
 
 
-PC = Board(model="pc-demo", loader="systemd-bootx64.efi", hang="the watchdog's reset", drawn=3)
+PC = Board(model="pc-demo", loader="systemd-bootx64.efi", hang="the watchdog's reset", drawn=2)
 # The same PC with Debian's full kernel, on the disks that PCs have.
 PC_DISKS = tuple(Board(model="pc", machine=machine, loader="systemd-bootx64.efi", hang="the watchdog's reset", drawn=0,
                        in_ci=False, boots_only="pc") for machine in ("pc-ahci", "pc-nvme", "pc-usb"))
 # QEMU's virt machine has no watchdog that Debian's kernel knows: the kernel's own timer resets it.
 ARM64_UEFI = Board(model="arm64-uefi", loader="systemd-bootaa64.efi", hang="the guest's reset", drawn=1,
-                   patience=3)
-ARM64_UBOOT = Board(model="arm64-uboot", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=2,
+                   patience=2)
+ARM64_UBOOT = Board(model="arm64-uboot", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=1,
                     counts=Counts.U_BOOT)
 # QEMU's watchdog of the Pi cannot be used: the kernel's own timer here too.
-PI = Board(model="pi", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=2, counts=Counts.U_BOOT)
+PI = Board(model="pi", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=1, counts=Counts.U_BOOT)
 PI_4 = Board(model="pi", machine="pi-4", loader="u-boot.bin", hang="the guest's reset", drawn=0, counts=Counts.U_BOOT,
              deadline_s=900, in_ci=False, drawn_to_boot=False, boots_only="pi")
 _HALTS = ("nothing but a module of Debian's kernel resets these boards: one that panics before its initrd halts, and"
