@@ -5,6 +5,7 @@
       cmdline: "console=ttyS0,115200"
       gpt-entries: 56
       device-tree: vendor/board.dtb
+      hybrid-mbr: [boot]
       structures:
         slot-state: {part: state}
         base-a: {slot: a, part: base}
@@ -15,7 +16,7 @@ docs/reference/gadget-yaml.md.
 
 from __future__ import annotations
 
-from imagekit.disk.gpt import ENTRIES, LEAST_ENTRIES
+from imagekit.disk.gpt import ENTRIES, HYBRID_MOST, LEAST_ENTRIES
 from imagekit.gadget.rulebook import GadgetRules as Rules
 from imagekit.gadget.values import Extension, Part, Schema, SlotPart, Volume
 from imagekit.nodes import Node, shown
@@ -27,8 +28,8 @@ SLOTS = {"a": "a", "b": "b"}
 def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
     """Read `x-imagekit`; here unknown keys are a mistake, since only we read them."""
     node = top.map("x-imagekit")
-    node.only("bootloader", "cmdline", "structures", "gpt-entries", "device-tree", what="in x-imagekit",
-              rule=Rules.OWN_KEY)
+    node.only("bootloader", "cmdline", "structures", "gpt-entries", "device-tree", "hybrid-mbr",
+              what="in x-imagekit", rule=Rules.OWN_KEY)
     bootloader: str | None = node.choice("bootloader", BACKENDS, "bootloader backend", Rules.OWN_BOOTLOADER)
     if node.raw("bootloader") in (None, ""):
         node.problem("bootloader", f"a bootloader is needed: {', '.join(BACKENDS)}", Rules.OWN_BOOTLOADER)
@@ -43,7 +44,8 @@ def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
     check_parts(node.map("structures"), structures, volumes)
     check_boot(node, bootloader, structures)
     return Extension(bootloader=bootloader or "", cmdline=cmdline, structures=structures,
-                     gpt_entries=parse_entries(node, volumes), device_tree=parse_device_tree(node, bootloader))
+                     gpt_entries=parse_entries(node, volumes), device_tree=parse_device_tree(node, bootloader),
+                     hybrid_mbr=parse_hybrid(node, volumes))
 
 
 def check_boot(node: Node, bootloader: str | None, structures: dict[str, SlotPart]) -> None:
@@ -79,6 +81,24 @@ def parse_entries(node: Node, volumes: tuple[Volume, ...]) -> int | None:
     if any(volume.bootloader is not None and volume.schema is not Schema.GPT for volume in volumes):
         node.problem("gpt-entries", "the volume with the bootloader has no GPT", Rules.OWN_ENTRIES)
     return value
+
+
+def parse_hybrid(node: Node, volumes: tuple[Volume, ...]) -> tuple[str, ...]:
+    """`hybrid-mbr`: structures that an MBR lists beside the GPT, for boot code that reads no GPT."""
+    names = node.strings("hybrid-mbr")
+    if len(names) > HYBRID_MOST or len(set(names)) < len(names):
+        node.problem("hybrid-mbr", f"{len(names)} names: an MBR has room for {HYBRID_MOST} partitions beside the GPT's,"
+                     " each once", Rules.OWN_HYBRID)
+    booted = next((volume for volume in volumes if volume.bootloader is not None), None)
+    for name in names:
+        found = next((item for item in booted.structures if item.name == name), None) if booted else None
+        if booted is None or booted.schema is not Schema.GPT or found is None or not found.is_partition:
+            node.problem("hybrid-mbr", f"{shown(name)} is no partition of a volume with a bootloader and a GPT",
+                         Rules.OWN_HYBRID)
+        elif found.type.mbr is None or found.type.guid is None:
+            node.problem("hybrid-mbr", f"{shown(name)} has the type {found.type}: both tables need one, as in"
+                         " 0C,C12A7328-F81F-11D2-BA4B-00A0C93EC93B", Rules.OWN_HYBRID)
+    return names
 
 
 def parse_part(node: Node) -> SlotPart:

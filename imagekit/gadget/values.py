@@ -198,6 +198,7 @@ class Extension:
     structures: Mapping[str, SlotPart]
     gpt_entries: int | None = None  # of the bootloader's volume; None: as many as usual
     device_tree: str | None = None  # below dtbs/ of the kernel package; None: what the bootloader was given
+    hybrid_mbr: tuple[str, ...] = ()  # structures that the MBR beside the GPT lists, in its order
 
     def named(self, part: Part, slot: str | None) -> str | None:
         """The structure that holds `part` of `slot`."""
