@@ -12,6 +12,7 @@ from imagekit.qemu.machine import (
     MACHINES,
     Accelerator,
     CardFirmware,
+    HealthWay,
     Wiring,
     command_line,
     find_firmware,
@@ -72,6 +73,34 @@ def test_health_port_and_console_are_inherited_sockets() -> None:
     assert "virtserialport,chardev=health,name=org.imagekit.health" in text
 
 
+BOARD = """\
+name: board
+summary: a board with a card slot and two serial lines
+architecture: arm64
+emulator: qemu-system-aarch64
+machine: raspi3b
+firmware: {}
+cpu: {tcg: cortex-a53}
+cpus: 4
+memory: 1024M
+disk: sd-card
+health: console
+console: 1
+"""
+
+
+def test_board_without_virtio_has_its_verdict_on_the_second_serial_line_and_its_card_in_the_slot() -> None:
+    machine = parse_machine(load_yaml(BOARD, name="board.yaml"))
+    assert (machine.health, machine.console, find_firmware(machine)) == (HealthWay.CONSOLE, 1, None)
+    wiring = replace(WIRING, firmware_code=None, firmware_variables=None, health_fd=None)
+    argv = command_line(machine, wiring, Accelerator.TCG)
+    text = " ".join(argv)
+    assert "-serial null -serial chardev:console" in text
+    assert "-drive if=sd,format=qcow2,file=/tmp/a,,b/disk.qcow2,cache=unsafe,discard=unmap" in text
+    assert "virtio" not in text
+    assert "-device" not in argv
+
+
 def test_unknown_machine_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(UsageError) as caught:
         load_machine("px", [FOLDER])
@@ -92,6 +121,8 @@ def test_machine_by_path_of_a_yaml_file(tmp_path: Path) -> None:
     ('["-action", "watchdog=reset"]', '["-nic", "user"]', "-nic is not a machine's to say"),
     ("emulator: qemu-system-x86_64", "emulator: /bin/sh", "emulator"),
     ("cpus: 1", "cpus: 1\nshell: yes", "shell"),
+    ("cpus: 1", "cpus: 1\nhealth: telnet", "health"),
+    ("cpus: 1", "cpus: 1\nconsole: 8", "console"),
 ])
 def test_wrong_machine_is_refused_naming_the_key(old: str, new: str, complaint: str) -> None:
     text = (FOLDER / "pc.yaml").read_text()
