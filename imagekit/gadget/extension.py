@@ -7,6 +7,7 @@
       device-tree: vendor/board.dtb
       slot-files: [config.txt]
       hybrid-mbr: [boot]
+      addresses: {kernel: 0x200000, initrd: 0x6000000, scratch: 0x7000000}
       structures:
         slot-state: {part: state}
         base-a: {slot: a, part: base}
@@ -17,6 +18,8 @@ docs/reference/gadget-yaml.md.
 
 from __future__ import annotations
 
+import re
+
 from imagekit.disk.gpt import ENTRIES, HYBRID_MOST, LEAST_ENTRIES
 from imagekit.gadget.rulebook import GadgetRules as Rules
 from imagekit.gadget.values import Extension, Part, Schema, SlotPart, Volume
@@ -24,12 +27,19 @@ from imagekit.nodes import Node, shown
 
 BACKENDS = {name: name for name in ("systemd-boot", "u-boot", "piboot")}
 SLOTS = {"a": "a", "b": "b"}
+ADDRESSES = ("kernel", "initrd", "device-tree", "scratch")  # what the boot script of u-boot loads, and its own room
+
+_ADDRESS = re.compile(r"0x0*[0-9a-fA-F]{1,5}000\Z")
 
 
 def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
     """Read `x-imagekit`; here unknown keys are a mistake, since only we read them."""
     node = top.map("x-imagekit")
+<<<<<<< HEAD
     node.only("bootloader", "cmdline", "structures", "gpt-entries", "device-tree", "hybrid-mbr", "slot-files",
+=======
+    node.only("bootloader", "cmdline", "structures", "gpt-entries", "device-tree", "hybrid-mbr", "addresses",
+>>>>>>> pi
               what="in x-imagekit", rule=Rules.OWN_KEY)
     bootloader: str | None = node.choice("bootloader", BACKENDS, "bootloader backend", Rules.OWN_BOOTLOADER)
     if node.raw("bootloader") in (None, ""):
@@ -46,7 +56,11 @@ def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
     check_boot(node, bootloader, structures)
     return Extension(bootloader=bootloader or "", cmdline=cmdline, structures=structures,
                      gpt_entries=parse_entries(node, volumes), device_tree=parse_device_tree(node, bootloader),
+<<<<<<< HEAD
                      hybrid_mbr=parse_hybrid(node, volumes), slot_files=parse_slot_files(node, bootloader))
+=======
+                     hybrid_mbr=parse_hybrid(node, volumes), addresses=parse_addresses(node, bootloader))
+>>>>>>> pi
 
 
 def check_boot(node: Node, bootloader: str | None, structures: dict[str, SlotPart]) -> None:
@@ -96,6 +110,24 @@ def parse_entries(node: Node, volumes: tuple[Volume, ...]) -> int | None:
     if any(volume.bootloader is not None and volume.schema is not Schema.GPT for volume in volumes):
         node.problem("gpt-entries", "the volume with the bootloader has no GPT", Rules.OWN_ENTRIES)
     return value
+
+
+def parse_addresses(node: Node, bootloader: str | None) -> dict[str, int]:
+    """`addresses`: where the boot script loads to, where U-Boot's own variables say something unfit."""
+    found: dict[str, int] = {}
+    held = node.map("addresses")
+    for name in held.names():
+        text = held.string(name)
+        if name not in ADDRESSES:
+            held.problem(name, f"allowed are {', '.join(ADDRESSES)}", Rules.OWN_ADDRESSES)
+        elif not _ADDRESS.match(text):
+            held.problem(name, f"{shown(text)} is no address of 32 bits at a multiple of 4096, like 0x200000",
+                         Rules.OWN_ADDRESSES)
+        else:
+            found[name] = int(text, 16)
+    if found and bootloader != "u-boot":
+        node.problem("addresses", "only u-boot's script loads to them", Rules.OWN_ADDRESSES)
+    return found
 
 
 def parse_hybrid(node: Node, volumes: tuple[Volume, ...]) -> tuple[str, ...]:

@@ -102,6 +102,8 @@ class GadgetRules:
                            " for u-boot")
     OWN_ENTRIES = Rule("gadget-own-entries", "gpt-entries of x-imagekit is 4 to 128, for a bootloader's volume with a"
                        " GPT")
+    OWN_ADDRESSES = Rule("gadget-own-addresses", "addresses of x-imagekit are where u-boot's script loads kernel,"
+                         " initrd and device-tree, and has its scratch")
     OWN_HYBRID = Rule("gadget-own-hybrid", "hybrid-mbr of x-imagekit names one to three partitions of a bootloader's"
                       " volume with a GPT, each with a type for both tables")
     OWN_SLOT_FILES = Rule("gadget-own-slot-files", "slot-files of x-imagekit are paths of files in the gadget, of"

@@ -11,6 +11,7 @@ Option syntax: QEMU's "Invocation" manual page; values with commas are doubled t
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from imagekit.errors import DocumentError, HostError, UsageError
+from imagekit.host.ports import Tools
+from imagekit.qemu.devicetree import SCHEMA as TREE_SCHEMA
+from imagekit.qemu.devicetree import TreeEdit, parse_edits
 from imagekit.schema import Problems, Source, check_shape, load_yaml
 from imagekit.units import MIB, parse_size
 
@@ -53,6 +57,8 @@ SCHEMA: dict[str, Any] = {
         "cpus": {"type": "integer", "minimum": 1, "maximum": 64},
         "memory": {"type": ["integer", "string"]},
         "disk": _TEXT,
+        "device-tree": TREE_SCHEMA,
+        "least-qemu": {"type": "string", "pattern": r"\A[0-9]{1,3}\.[0-9]{1,3}\Z"},
         "health": {"enum": ["port", "console"]},
         "console": {"type": "integer", "minimum": 0, "maximum": 7},
         "devices": {"type": "array", "items": _TEXT, "maxItems": 32},
@@ -119,6 +125,8 @@ class Machine:
     options: tuple[tuple[str, ...], ...]
     health: HealthWay = HealthWay.PORT
     console: int = 0
+    device_tree: tuple[TreeEdit, ...] = ()  # what is changed in a run's copy of the card's device tree
+    least_qemu: tuple[int, int] | None = None  # the first version that has this machine; None: every one that we know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +158,8 @@ def parse_machine(source: Source) -> Machine:
     for index, option in enumerate(value.get("options", [])):
         if option[0] in FORBIDDEN:
             problems.add(("options", index), f"{option[0]} is not a machine's to say: imagekit wires it itself")
+    if "device-tree" in value and "dtb" not in value["firmware"].get("card", {}):
+        problems.add(("device-tree",), "there is none to change: firmware.card names no dtb")
     problems.raise_if_any()
     return Machine(
         name=value["name"], summary=value["summary"], architecture=value["architecture"], emulator=value["emulator"],
@@ -157,8 +167,27 @@ def parse_machine(source: Source) -> Machine:
         memory=memory, disk=value["disk"], devices=tuple(value.get("devices", [])),
         options=tuple(tuple(option) for option in value.get("options", [])),
         firmware=_firmware(value["firmware"]), health=HealthWay(value.get("health", HealthWay.PORT)),
-        console=value.get("console", 0),
+        console=value.get("console", 0), device_tree=parse_edits(value.get("device-tree", [])),
+        least_qemu=_version(value["least-qemu"]) if "least-qemu" in value else None,
     )
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
+
+
+def check_qemu(tools: Tools, machine: Machine) -> None:
+    """Raises: HostError: QEMU is missing, or older than the machine."""
+    if machine.least_qemu is None:
+        return
+    said = tools.run(machine.emulator, "--version").stdout.decode("utf-8", "replace")
+    found = re.search(r"version ([0-9]+\.[0-9]+)", said)
+    if found is None or _version(found[1]) < machine.least_qemu:
+        wanted = ".".join(map(str, machine.least_qemu))
+        raise HostError(f"cannot start machine {machine.name!r}: it is in QEMU from version {wanted} on, here is"
+                        f" {found[1] if found else 'one that does not tell its version'}",
+                        hint="take a newer Debian's QEMU, or its backport; where it lies apart, put it first in PATH")
 
 
 def _firmware(value: Mapping[str, Any]) -> Firmware:

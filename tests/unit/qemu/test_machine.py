@@ -14,6 +14,7 @@ from imagekit.qemu.machine import (
     CardFirmware,
     HealthWay,
     Wiring,
+    check_qemu,
     command_line,
     find_firmware,
     load_machine,
@@ -21,6 +22,7 @@ from imagekit.qemu.machine import (
     parse_machine,
 )
 from imagekit.schema import load_yaml
+from imagekit.testing.fakes import FakeTools
 
 FOLDER = Path(__file__).parents[3] / "qemu"
 WIRING = Wiring(disk=Path("/tmp/a,b/disk.qcow2"), disk_format="qcow2", firmware_code=Path("/f/code.fd"),
@@ -154,3 +156,18 @@ def test_image_whose_gadget_no_machine_is_called_after_needs_a_name() -> None:
 def test_machine_of_another_architecture_than_the_image_is_refused() -> None:
     with pytest.raises(UsageError, match="'pc': it is amd64, the image is for arm64"):
         machine_of("pc", [MACHINES], gadget="arm64-uefi", architecture="arm64")
+
+
+@pytest.mark.parametrize(("said", "fine"), [
+    (b"QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\n", False), (b"QEMU emulator version 8.2.0\n", False),
+    (b"QEMU emulator version 9.0.0\n", True), (b"QEMU emulator version 10.0.2 (Debian)\n", True), (b"hello\n", False)])
+def test_machine_that_an_older_qemu_does_not_have_is_refused_with_the_version(said: bytes, fine: bool) -> None:
+    machine = replace(load_machine("pi", [FOLDER]), least_qemu=(9, 0))
+    tools = FakeTools(qemu_system_aarch64=said)
+    if fine:
+        check_qemu(tools, machine)
+        return
+    with pytest.raises(HostError, match="cannot start machine 'pi': it is in QEMU from version 9.0 on, here is") as caught:
+        check_qemu(tools, machine)
+    assert "PATH" in (caught.value.hint or "")
+    check_qemu(FakeTools(), replace(machine, least_qemu=None))
