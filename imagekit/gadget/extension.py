@@ -35,12 +35,8 @@ _ADDRESS = re.compile(r"0x0*[0-9a-fA-F]{1,5}000\Z")
 def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
     """Read `x-imagekit`; here unknown keys are a mistake, since only we read them."""
     node = top.map("x-imagekit")
-<<<<<<< HEAD
-    node.only("bootloader", "cmdline", "structures", "gpt-entries", "device-tree", "hybrid-mbr", "slot-files",
-=======
     node.only("bootloader", "cmdline", "structures", "gpt-entries", "device-tree", "hybrid-mbr", "addresses",
->>>>>>> pi
-              what="in x-imagekit", rule=Rules.OWN_KEY)
+              "slot-files", what="in x-imagekit", rule=Rules.OWN_KEY)
     bootloader: str | None = node.choice("bootloader", BACKENDS, "bootloader backend", Rules.OWN_BOOTLOADER)
     if node.raw("bootloader") in (None, ""):
         node.problem("bootloader", f"a bootloader is needed: {', '.join(BACKENDS)}", Rules.OWN_BOOTLOADER)
@@ -56,11 +52,8 @@ def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
     check_boot(node, bootloader, structures)
     return Extension(bootloader=bootloader or "", cmdline=cmdline, structures=structures,
                      gpt_entries=parse_entries(node, volumes), device_tree=parse_device_tree(node, bootloader),
-<<<<<<< HEAD
-                     hybrid_mbr=parse_hybrid(node, volumes), slot_files=parse_slot_files(node, bootloader))
-=======
-                     hybrid_mbr=parse_hybrid(node, volumes), addresses=parse_addresses(node, bootloader))
->>>>>>> pi
+                     hybrid_mbr=parse_hybrid(node, volumes), addresses=parse_addresses(node, bootloader),
+                     slot_files=parse_slot_files(node, bootloader))
 
 
 def check_boot(node: Node, bootloader: str | None, structures: dict[str, SlotPart]) -> None:
