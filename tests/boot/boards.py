@@ -46,4 +46,6 @@ PC = Board(model="pc-demo", loader="systemd-bootx64.efi", hang="the watchdog's r
 # QEMU's virt machine has no watchdog that Debian's kernel knows: the kernel's own timer resets it.
 ARM64_UEFI = Board(model="arm64-uefi", loader="systemd-bootaa64.efi", hang="the guest's reset", drawn=0)
 ARM64_UBOOT = Board(model="arm64-uboot", loader="u-boot.bin", hang="the guest's reset", drawn=0, uboot=True)
-BOARDS = (PC, ARM64_UEFI, ARM64_UBOOT)
+# QEMU's watchdog of the Pi cannot be used: the kernel's own timer here too.
+PI = Board(model="pi", loader="u-boot.bin", hang="the guest's reset", drawn=0, uboot=True)
+BOARDS = (PC, ARM64_UEFI, ARM64_UBOOT, PI)
