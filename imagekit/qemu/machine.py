@@ -324,10 +324,11 @@ def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> 
         "-smp", str(machine.cpus), "-m", f"{machine.memory // MIB}M",
         "-nic", "none", "-display", "none",
         *(["-no-reboot", "-no-shutdown"] if machine.firmware.pi else []),  # a reset is the played firmware's to see
-        *_firmware_options(wiring), *_disk_options(machine, wiring), *_talk_options(machine, wiring),
+        *_firmware_options(wiring),
     ]
-    for device in machine.devices:
+    for device in machine.devices:  # before the disk, which may sit on one of them
         argv += ["-device", device]
+    argv += [*_disk_options(machine, wiring), *_talk_options(machine, wiring)]
     for option in machine.options:
         argv += option
     return tuple(argv)

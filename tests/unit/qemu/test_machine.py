@@ -37,6 +37,15 @@ def test_our_machines_parse_and_differ_in_their_disk_only(name: str) -> None:
     assert replace(machine, name="", summary="", disk="") == replace(reference, name="", summary="", disk="")
 
 
+def test_disk_on_usb_differs_in_disk_and_controller_which_comes_first_on_the_command_line() -> None:
+    machine, reference = load_machine("pc-usb", [FOLDER]), load_machine("pc", [FOLDER])
+    assert machine.devices == (*reference.devices, "qemu-xhci,id=xhci")
+    assert replace(machine, name="", summary="", disk="", devices=()) == replace(
+        reference, name="", summary="", disk="", devices=())
+    argv = command_line(machine, WIRING, Accelerator.TCG)
+    assert argv.index("qemu-xhci,id=xhci") < argv.index("usb-storage,bus=xhci.0,bootindex=0,drive=disk")
+
+
 def test_command_line_has_no_network_no_display_and_starts_paused() -> None:
     argv = command_line(load_machine("pc", [FOLDER]), WIRING, Accelerator.TCG)
     text = " ".join(argv)
@@ -106,7 +115,7 @@ def test_board_without_virtio_has_its_verdict_on_the_second_serial_line_and_its_
 def test_unknown_machine_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(UsageError) as caught:
         load_machine("px", [FOLDER])
-    assert "arm64-uboot, arm64-uefi, pc, pc-ahci, pc-nvme" in (caught.value.hint or "")
+    assert "arm64-uboot, arm64-uefi, pc, pc-ahci, pc-nvme, pc-usb" in (caught.value.hint or "")
 
 
 def test_machine_by_path_of_a_yaml_file(tmp_path: Path) -> None:
