@@ -73,6 +73,7 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
         reasons=reasons, checks=findings.checks, phases=phases(machine, report, started), degraded=findings.degraded,
     )
     publish(machine, verdict, host)
+    remember(machine, report, verdict)
     state = "healthy" if verdict.healthy else "NOT healthy"
     say(f"slot {verdict.slot} is {state}" + "".join(f"; {reason}" for reason in reasons))
     if reasons and can_fall_back(machine, report):
@@ -163,6 +164,19 @@ def _way_is_lost(machine: Machine, report: BootReport, state: SlotState) -> bool
         return not (machine.esp / AUTOBOOT_NAME).is_file()
     return (report.loader == SYSTEMD_BOOT and state.slot is report.slot and state.confirmed
             and not (machine.esp / ENTRY_FOLDER).is_dir())
+
+
+def remember(machine: Machine, report: BootReport, verdict: Verdict) -> None:
+    """Tell the history of updates, if one is under way: it ends here, or its trial does. A full disk forgets."""
+    from imagekit.device.history import after_verdict, load_history, save_history
+
+    memory = load_history(machine)
+    told = after_verdict(memory, slot=report.slot.value, roots=(report.base_root, report.kernel_root),
+                         healthy=verdict.healthy, reasons=verdict.reasons,
+                         now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    if told != memory:
+        with suppress(TargetError):
+            save_history(machine, told)
 
 
 def publish(machine: Machine, verdict: Verdict, host: Host | None) -> None:

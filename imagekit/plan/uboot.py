@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imagekit.boot.slotstate import Slot
-from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, KERNELS, SlotEnv, encode_env
+from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, KERNELS, LABEL, SlotEnv, encode_env
 from imagekit.boot.uboot_script import ScriptValues, render_script
 from imagekit.boot.uimage import BootScript, encode_script
 from imagekit.errors import PlanError
@@ -21,7 +21,8 @@ from imagekit.plan.tables import DiskTable, entry_at
 from imagekit.plan.writes import PackageMember
 
 BACKEND = "u-boot"
-LABEL = "imagekit-"  # and the slot
+
+__all__ = ["BACKEND", "LABEL", "SlotFile", "boot_script", "slot_files", "wanted_files"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

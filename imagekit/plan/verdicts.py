@@ -274,8 +274,10 @@ def _packages(seed: SeedFound) -> Iterator[Verdict]:
         else:
             yield _verdict("package", about, Level.GOOD if item.believed else Level.NOTE, "it has the digest that is "
                            + ("signed" if item.believed else "stated, which is not believed"))
-        if model is not None and item.name not in listed and not allowed(model.grade).extra_snaps:
-            yield _verdict("package", about, Level.WRONG, "the model does not name it, and its grade allows no others")
+        if model is not None and item.name not in listed:
+            extra = allowed(model.grade).extra_snaps
+            yield _verdict("package", about, Level.NOTE if extra else Level.WRONG, "the model does not name it, and its"
+                           f" grade allows {'such packages' if extra else 'no others'}")
     there = {item.name for item in seed.files}
     for snap in model.snaps if model else ():
         if snap.presence is Presence.REQUIRED and snap.name not in there:
