@@ -199,7 +199,7 @@ def test_two_rotten_slots_are_both_tried_again_and_the_one_that_recovers_is_foun
 
 
 def test_slot_whose_kernel_is_gone_stops_the_firmware_and_is_not_covered(tmp_path: Path) -> None:
-    """What this way of booting cannot do: nothing runs that could lead away (docs/decisions/0006)."""
+    """What this way of booting cannot do: nothing runs that could lead away (docs/decisions/0007)."""
     device = Device(tmp_path, good=BOTH)
     device.update()
     card = device.card()
