@@ -124,7 +124,7 @@ class Runner:
             return ()
         found = await asyncio.to_thread(load, self._tools, firmware, self._bench.disk, self._bench.folder,
                                         reset=reset, edits=self._machine.device_tree)
-        self.watch.firmware(found.reasons, starts=found.options is not None)
+        self.watch.firmware(self.now_s, found.reasons, starts=found.options is not None)
         self._changed.set()
         return found.options
 

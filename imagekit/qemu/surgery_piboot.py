@@ -36,6 +36,13 @@ def set_slot_files(disk: Disk, slot: Slot, files: Mapping[str, bytes], *, measur
     disk.set_fat_files(f"boot-{slot.value}", held, label=f"imagekit-{slot.value}")
 
 
+def set_slot_roots(disk: Disk, slot: Slot, **roots: str) -> None:
+    """Change `base_root` or `kernel_root` that a slot's command line names, measured as if it were right."""
+    files = slot_files(disk, slot)
+    entry = replace(parse_cmdline(files[CMDLINE_NAME], name=CMDLINE_NAME), **roots)  # type: ignore[arg-type]
+    set_slot_files(disk, slot, {**files, CMDLINE_NAME: encode_cmdline(entry)})
+
+
 def named_slot(disk: Disk) -> Slot:
     """The slot that autoboot.txt names. Raises: DocumentError: the file is not ours."""
     found = decode_autoboot(disk.fat_files(BOOT)[AUTOBOOT_NAME])

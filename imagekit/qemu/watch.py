@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from imagekit.boot.health import Verdict
-from imagekit.qemu.console import LineSplitter, clean_line
+from imagekit.qemu.console import LineSplitter, clean, clean_line
 from imagekit.qemu.inband import InBand
 from imagekit.qemu.judge import Dialogue, Expectation, Judgement
 from imagekit.qemu.phases import ORDER, Phase, PhaseClock, PhaseTime, hint
@@ -93,10 +93,10 @@ class Watch:
         """Whether the guest has said its last word in this boot."""
         return self.boot.ended in (GUEST_OFF, NOTHING_STARTED)
 
-    def firmware(self, reasons: Sequence[str], *, starts: bool) -> None:
-        """What a played firmware did in this boot, and why."""
+    def firmware(self, time_s: float, reasons: Sequence[str], *, starts: bool) -> None:
+        """What a played firmware did in this boot, and why; lines as if it had said them."""
         for reason in reasons:
-            self.transcript.mark(f"firmware: {reason}")
+            self.transcript.add(time_s, self.boot.number, clean(f"firmware: {reason}"))
         if not starts:
             self.boot.ended = NOTHING_STARTED
             self.transcript.mark(NOTHING_STARTED)

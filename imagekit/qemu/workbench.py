@@ -86,7 +86,7 @@ def card_files_of(tools: Tools, machine: Machine, image: Path, folder: Path) -> 
         HostError: as `edit_tree`.
     """
     copies = copy_card_files(machine, image, folder)
-    if machine.device_tree:
+    if machine.device_tree and machine.firmware.card is not None:
         edit_tree(tools, dict(copies)["dtb"], machine.device_tree)
     return copies
 

@@ -99,5 +99,7 @@ ARM64_UBOOT = Board(model="arm64-uboot", loader="u-boot.bin", hang="the guest's 
 PI = Board(model="pi", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=2, counts=Counts.U_BOOT)
 PI_4 = Board(model="pi", machine="pi-4", loader="u-boot.bin", hang="the guest's reset", drawn=0, counts=Counts.U_BOOT,
              deadline_s=900, in_ci=False, boots_only="pi")
-BOARDS = (PC, *PC_DISKS, ARM64_UEFI, ARM64_UBOOT, PI, PI_4)
+PI_TRYBOOT = Board(model="pi-tryboot", loader="start.elf", hang="the guest's reset", drawn=0, counts=Counts.PIBOOT,
+                   in_ci=False)
+BOARDS = (PC, *PC_DISKS, ARM64_UEFI, ARM64_UBOOT, PI, PI_4, PI_TRYBOOT)
 BY_NAME = {board.name: board for board in BOARDS}

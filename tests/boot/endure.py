@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from imagekit.boot.slotstate import LIMIT, TRIES, Slot
 from imagekit.qemu.device import Device
+from imagekit.qemu.surgery_piboot import named_slot
 from tests.boot.boards import Counts
 from tests.boot.faults import Fault
 from tests.boot.stock import Stock
@@ -44,7 +45,10 @@ def endure(device: Device, stock: Stock, fault: Fault) -> Endured:
         state = disk.state
         assert state is not None
         assert (state.slot, state.confirmed, state.unhealthy) == (Slot(fault.survivor), True, 0)
-        if fault.board.uboot:
+        if fault.board.counts is Counts.PIBOOT:
+            assert healthy.number == fault.boots
+            assert named_slot(disk) is Slot(fault.survivor)
+        elif fault.board.uboot:
             assert not fault.trial or healthy.number == 1 + fault.tries
         elif fault.trial:
             used = f"{TRIES - fault.tries}-{fault.tries}" if fault.tries else f"{TRIES}"

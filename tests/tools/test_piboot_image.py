@@ -15,8 +15,11 @@ from imagekit.boot.piboot import BOARDS, POWER_ON, Family, Reset, choose, rules_
 from imagekit.boot.picard import read_card
 from imagekit.boot.pislot import is_whole, parse_cmdline
 from imagekit.boot.slotstate import FACTORY, Slot
-from imagekit.errors import ExitCode, HostError
+from imagekit.errors import ExitCode, HostError, TargetError
 from imagekit.host.tools import LocalTools
+from imagekit.qemu.device import Device
+from imagekit.qemu.judge import Expectation, Package
+from imagekit.qemu.machine import MACHINES, Accelerator, load_machine
 from imagekit.qemu.pifirmware import PiFirmware, load, partition_of
 from imagekit.qemu.surgery import Disk
 from imagekit.qemu.surgery_piboot import install_piboot, name_slot, named_slot, set_slot_files, slot_files
@@ -202,3 +205,17 @@ def test_kernel_that_the_firmware_could_not_boot_is_refused(tmp_path: Path, kern
     done = build(tmp_path, kernel)
     assert done.returncode == ExitCode.PLAN, done.stderr
     assert reason in done.stderr
+
+
+def test_machine_whose_firmware_starts_nothing_says_why_and_waits_for_nobody(both: Path) -> None:
+    with Disk(both) as disk:
+        files = slot_files(disk, Slot.B)
+        set_slot_files(disk, Slot.B, {name: raw for name, raw in files.items() if name != "Image"})
+    package = Package(name="x", revision=1, root="0" * 64)
+    with Device(both, tools=LocalTools(), machine=load_machine("pi-tryboot", [MACHINES]), accelerator=Accelerator.TCG,
+                expectation=Expectation(model="x", kernel=package, base=package)) as device:
+        with pytest.raises(TargetError, match="the firmware starts nothing") as caught:
+            device.boot(slot=None, deadline_s=60)
+        assert "partition 3 has no Image" in " ".join(line.text for line in device.transcript.lines)
+        assert len(device.boots) == 1
+        assert "firmware finds nothing to start" in (caught.value.hint or "")
