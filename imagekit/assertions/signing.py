@@ -13,8 +13,8 @@ from imagekit.assertions.careful import check_careful
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.headers import Header
 from imagekit.assertions.kinds import kind_of
-from imagekit.assertions.types import PARSERS as PARSERS
-from imagekit.assertions.types import SERIES, snap_id
+from imagekit.assertions.snaps import SERIES, snap_id
+from imagekit.assertions.types import PARSERS
 from imagekit.assertions.wire import Assertion, armor, decode_one, encode_content
 from imagekit.errors import DocumentError
 from imagekit.keys import PublicKey, Signer, sign_content

@@ -17,12 +17,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from imagekit.assertions import AccountKey, parse_account_key
 from imagekit.assertions.database import Database
 from imagekit.assertions.drafts import check_draft, complete, parse_draft
 from imagekit.assertions.fields import format_time, parse_time
 from imagekit.assertions.headers import Header
 from imagekit.assertions.signing import declaration_headers, revision_headers, sign
-from imagekit.assertions.types import AccountKey, parse_account_key
 from imagekit.assertions.wire import Assertion, decode_stream, encode_stream, unarmor
 from imagekit.build.unsquash import open_package
 from imagekit.digests import sha3_384

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from imagekit.assertions import AccountKey
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.kinds import kind_of
 from imagekit.assertions.proof import Link
-from imagekit.assertions.types import AccountKey
 from imagekit.assertions.wire import Assertion
 from imagekit.build.verify import STDIN, Cause, Finding, State, examine
 from imagekit.cli.chain import lines_of, nodes_of, trees_of

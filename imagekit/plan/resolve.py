@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from imagekit.assertions import (
+    GLOBAL_UPLOAD,
     Chain,
     Database,
     Model,
@@ -30,7 +31,6 @@ from imagekit.assertions import (
     parse_snap_revision,
     parse_store,
 )
-from imagekit.assertions.types import PROVENANCE
 from imagekit.errors import DocumentError, PlanError, TrustError
 from imagekit.plan.demands import refuse_unbuildable
 from imagekit.plan.extras import check_extras
@@ -245,7 +245,7 @@ def unsigned_files(model: Model, database: Database, available: Available, *,
 
 def _check_scope(search: _Search, snap: ModelSnap, chosen: SnapRevision, declaration: SnapDeclaration) -> None:
     """Raises: TrustError: a delegated revision that is not meant for this model."""
-    if chosen.provenance == PROVENANCE:
+    if chosen.provenance == GLOBAL_UPLOAD:
         return
     model = search.model
     stores = {model.store, *(search.store.friendly_stores if search.store else ())}
