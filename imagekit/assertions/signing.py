@@ -13,7 +13,7 @@ from imagekit.assertions.careful import check_careful
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.headers import Header
 from imagekit.assertions.kinds import kind_of
-from imagekit.assertions.snaps import SERIES, snap_id
+from imagekit.assertions.snaps import GLOBAL_UPLOAD, SERIES, snap_id
 from imagekit.assertions.types import PARSERS
 from imagekit.assertions.wire import Assertion, armor, decode_one, encode_content
 from imagekit.errors import DocumentError
@@ -79,13 +79,15 @@ def sign_declaration(brand: str, name: str, *, key: Signer, timestamp: datetime)
     return sign(declaration_headers(brand, name, timestamp=timestamp), key=key, created=timestamp)
 
 
-def revision_headers(brand: str, name: str, revision: int, *, sha3_384: str, size: int, timestamp: datetime,
-                     verity_root: str | None = None) -> dict[str, Header]:
-    """Say that the file with this digest and size is this revision of the brand's package."""
+def revision_headers(brand: str, of_snap_id: str, revision: int, *, sha3_384: str, size: int, timestamp: datetime,
+                     provenance: str = GLOBAL_UPLOAD, verity_root: str | None = None) -> dict[str, Header]:
+    """Say that the file with this digest and size is this revision of a package."""
     headers: dict[str, Header] = {
-        "type": "snap-revision", "authority-id": brand, "snap-sha3-384": sha3_384, "snap-id": snap_id(brand, name),
+        "type": "snap-revision", "authority-id": brand, "snap-sha3-384": sha3_384, "snap-id": of_snap_id,
         "snap-revision": str(revision), "snap-size": str(size), "developer-id": brand,
         "timestamp": format_time(timestamp)}
+    if provenance != GLOBAL_UPLOAD:
+        headers["provenance"] = provenance
     if verity_root is not None:
         headers["verity-root"] = verity_root
     return headers
@@ -93,6 +95,6 @@ def revision_headers(brand: str, name: str, revision: int, *, sha3_384: str, siz
 
 def sign_revision(brand: str, name: str, revision: int, *, sha3_384: str, size: int, key: Signer,
                   timestamp: datetime, verity_root: str | None = None) -> Assertion:
-    headers = revision_headers(brand, name, revision, sha3_384=sha3_384, size=size, timestamp=timestamp,
+    headers = revision_headers(brand, snap_id(brand, name), revision, sha3_384=sha3_384, size=size, timestamp=timestamp,
                                verity_root=verity_root)
     return sign(headers, key=key, created=timestamp)
