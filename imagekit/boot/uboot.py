@@ -35,6 +35,7 @@ ENV_SIZE = 4096
 SCRIPT_NAME = "boot.scr"
 INITRD = "initrd"
 DEVICE_TREE = "board.dtb"
+LABEL = "imagekit-"  # of a slot's FAT image, and the slot
 LOADER_WORD = "imagekit.loader=u-boot"  # tells the initrd and the health check who counts
 KERNELS = {"arm64": ("Image", "booti"), "armhf": ("zImage", "bootz")}
 

@@ -17,16 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagekit.assertions import (
-    GLOBAL_UPLOAD,
-    Assertion,
-    Database,
-    Model,
-    ModelSnap,
-    SnapType,
-    decode_stream,
-    parse_model,
-)
+from imagekit.assertions import Assertion, Database, Model, ModelSnap, SnapType, decode_stream, parse_model
 from imagekit.build.extras import Extra, parse_extras, type_of
 from imagekit.build.package_tree import read_kernel
 from imagekit.build.sign import VERITY_TYPES
@@ -44,6 +35,7 @@ from imagekit.packages.snapvalues import Confinement
 from imagekit.packages.snapyaml import SnapInfo, parse_file_name
 from imagekit.plan.contents import KERNEL_IMAGE, Insides
 from imagekit.plan.extras import extra_snap
+from imagekit.plan.identity import check_identity
 from imagekit.plan.image import ImagePlan, plan_image
 from imagekit.plan.resolve import (
     SEED_SUFFIX,
@@ -247,24 +239,6 @@ def refuse_squashfs(package: ResolvedPackage) -> None:
         raise PlanError(
             f"cannot use {package.file.path}: it is a squashfs, and a {package.snap.type.value} runs from a slot, where"
             " EROFS lies with its hash tree", hint="make an EROFS package of its files: `imagekit pack RECIPE`")
-
-
-def check_identity(package: ResolvedPackage, info: SnapInfo, model: Model) -> None:
-    """Raises: PlanError: name, type or architecture are not the model's."""
-    for what, found, wanted in (("name", info.name, package.name),
-                                ("type", info.model_type, package.snap.type.value)):
-        if found != wanted:
-            raise PlanError(f"cannot use {package.file.path}: its snap.yaml says {what} {found!r}, the model says"
-                            f" {wanted!r}")
-    signed = package.revision.provenance if package.revision is not None else info.provenance or GLOBAL_UPLOAD
-    if (info.provenance or GLOBAL_UPLOAD) != signed:
-        raise TrustError(f"cannot use {package.file.path}: its snap.yaml says provenance"
-                         f" {info.provenance or GLOBAL_UPLOAD!r}, it is signed under {signed!r}",
-                         hint="whoever signed it may not sign packages of that provenance")
-    if not {"all", model.architecture} & set(info.architectures):
-        raise PlanError(f"cannot use {package.file.path}: it is for {', '.join(info.architectures)}, model"
-                        f" {model.model!r} is for {model.architecture}",
-                        hint="all packages of a model are for its architecture: pack it anew, or name another one")
 
 
 def check_company(package: ResolvedPackage, info: SnapInfo, names: set[str]) -> None:

@@ -13,12 +13,11 @@ from datetime import datetime
 from typing import Any
 
 from imagekit.assertions import Model
-from imagekit.digests import b64url
 from imagekit.errors import PlanError
 from imagekit.gadget import Part, Role, Schema, SlotPart
 from imagekit.plan.contents import Contents, Insides, check_references, fill
 from imagekit.plan.layout import Placement, VolumeLayout, entries_of, lay_out
-from imagekit.plan.resolve import Resolution
+from imagekit.plan.resolve import Resolution, model_digest
 from imagekit.plan.tables import DiskTable, TableEntry, disk_id, entry_at, table_writes
 from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageWrite, SeedFile, Write, Zeros
 
@@ -83,11 +82,6 @@ class ImagePlan:
     @property
     def disk_size(self) -> int:
         return self.layout.disk_size
-
-
-def model_digest(model: Model) -> str:
-    """What the image's identifiers derive from: SHA3-384 of the model's signed bytes, without the signature."""
-    return b64url(hashlib.sha3_384(model.assertion.content).digest())
 
 
 def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime) -> ImagePlan:

@@ -11,6 +11,7 @@ hold, comes in as `available`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -31,12 +32,18 @@ from imagekit.assertions import (
     parse_snap_revision,
     parse_store,
 )
+from imagekit.digests import b64url
 from imagekit.errors import DocumentError, PlanError, TrustError
 from imagekit.plan.demands import refuse_unbuildable
 from imagekit.plan.extras import check_extras
 from imagekit.plan.sets import ResolvedSet, SetRule, combine, find_sets, violations
 
 SEED_SUFFIX = ".zst"
+
+
+def model_digest(model: Model) -> str:
+    """What an image's identifiers derive from: SHA3-384 of the model's signed bytes, without the signature."""
+    return b64url(hashlib.sha3_384(model.assertion.content).digest())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

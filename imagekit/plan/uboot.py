@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imagekit.boot.slotstate import Slot
-from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, KERNELS, SlotEnv, encode_env
+from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, KERNELS, LABEL, SlotEnv, encode_env
 from imagekit.boot.uboot_script import ScriptValues, render_script
 from imagekit.boot.uimage import BootScript, encode_script
 from imagekit.errors import PlanError
@@ -21,7 +21,8 @@ from imagekit.plan.tables import DiskTable, entry_at
 from imagekit.plan.writes import PackageMember
 
 BACKEND = "u-boot"
-LABEL = "imagekit-"  # and the slot
+
+__all__ = ["BACKEND", "LABEL", "SlotFile", "boot_script", "slot_files", "wanted_files"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ def boot_script(extension: Extension, layout: VolumeLayout, table: DiskTable, *,
     kernel, boot = KERNELS[architecture]
     values = ScriptValues(state=number(Part.STATE, None), boot_a=number(Part.BOOT, "a"),
                           boot_b=number(Part.BOOT, "b"), kernel=kernel, boot=boot,
-                          device_tree=extension.device_tree is not None)
+                          device_tree=extension.device_tree is not None, addresses=extension.addresses)
     return encode_script(BootScript(text=render_script(values), name="imagekit", architecture=architecture,
                                     time=int(time.timestamp())))
 
