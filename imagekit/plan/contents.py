@@ -15,6 +15,7 @@ from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, encode_entry, entry
 from imagekit.boot.slotstate import FACTORY, Slot, encode_partition
 from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.digests import derived_uuid
+from imagekit.disk.fat_boot import fat_type
 from imagekit.disk.fat_write import FatFile, FatPlan, plan_fat
 from imagekit.disk.verity import tree_size
 from imagekit.errors import PlanError
@@ -182,7 +183,8 @@ def fat(contents: Contents, placement: Placement) -> tuple[Write, ...]:
         if path.lower() in taken:
             raise PlanError(f"cannot fill structure {structure.title!r}: the gadget's {taken[path.lower()]!r} lies"
                             f" where imagekit writes {path!r}")
-    return _volume(contents, placement, structure.label or "", {**files, **extra})
+    return _volume(contents, placement, structure.label or "", {**files, **extra},
+                   bits=fat_type(placement.size, wide=structure.filesystem is Filesystem.VFAT32))
 
 
 def slot_volume(contents: Contents, placement: Placement) -> tuple[Write, ...]:
@@ -195,12 +197,12 @@ def slot_volume(contents: Contents, placement: Placement) -> tuple[Write, ...]:
 
 
 def _volume(contents: Contents, placement: Placement, label: str,
-            files: Mapping[str, bytes | PackageMember | SeedFile]) -> tuple[Write, ...]:
+            files: Mapping[str, bytes | PackageMember | SeedFile], *, bits: int | None = None) -> tuple[Write, ...]:
     """A FAT file system over the whole structure."""
     plan = plan_fat(
         placement.size, label, int.from_bytes(contents.uuid("volume-id", placement.structure.name).bytes[:4]),
         [FatFile(path=path, source=source) for path, source in sorted(files.items())], time=contents.timestamp,
-    )
+        bits=bits)
     return tuple(_fat_writes(placement, plan))
 
 
