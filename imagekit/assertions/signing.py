@@ -18,6 +18,7 @@ from imagekit.assertions.types import PARSERS
 from imagekit.assertions.wire import Assertion, armor, decode_one, encode_content
 from imagekit.errors import DocumentError
 from imagekit.keys import PublicKey, Signer, sign_content
+from imagekit.schema import DocumentProblems, Problem
 
 _PLACE = armor(b"\x01 stands where the signature will be")
 
@@ -33,8 +34,14 @@ def draft(headers: Mapping[str, Header], *, key: PublicKey, body: bytes = b"") -
         raise DocumentError(f"cannot sign {kind}: its rules are not known, only those of {', '.join(PARSERS)}")
     content = encode_content({**headers, "sign-key-sha3-384": key.key_id}, body)
     assertion = decode_one(content + b"\n\n" + _PLACE + b"\n", name=kind)
-    PARSERS[kind](assertion)
-    check_careful(assertion)
+    problems: dict[Problem, None] = {}  # in order, each once
+    for check in (PARSERS[kind], check_careful):
+        try:
+            check(assertion)
+        except DocumentProblems as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise DocumentProblems(next(iter(problems)).name, tuple(problems))
     return assertion
 
 
