@@ -29,6 +29,7 @@ from imagekit.gadget import Era, FileContent, Gadget, parse_gadget
 from imagekit.host.files import read_file, reason
 from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
+from imagekit.packages.kernel_image import HEAD, kernel_architecture
 from imagekit.packages.kernelyaml import NOTHING_OFFERED, is_reference
 from imagekit.packages.package import PackageFormat, format_of, read_info
 from imagekit.packages.snapvalues import Confinement
@@ -206,7 +207,7 @@ def look_into_kernel(kernel: ResolvedPackage, gadget: Gadget, *, architecture: s
     """The size of the kernel's unified image; or its files, measured, where the loader takes them apart.
 
     Raises:
-        PlanError: the package is in the form that another loader takes.
+        PlanError: the package is in the form that another loader takes, or the kernel is for another architecture.
     """
     extension = gadget.extension
     apart = extension is not None and extension.bootloader == BACKEND
@@ -218,6 +219,11 @@ def look_into_kernel(kernel: ResolvedPackage, gadget: Gadget, *, architecture: s
             raise PlanError(f"cannot use {kernel.file.path}: it has no {missing[0]}, which the gadget's loader takes",
                             hint=f"pack the kernel by a recipe that says image: {form}"
                                  + (", and names the device tree" if missing[0].endswith(".dtb") else ""))
+        image = next(iter(wanted.values()))
+        found = kernel_architecture(tree.head(tree.stat(image), HEAD))
+        if found is not None and architecture and found != architecture:
+            raise PlanError(f"cannot use {kernel.file.path}: its {image} is for {found}, the model is for"
+                            f" {architecture}", hint="pack the kernel again, by a recipe of the right architecture")
         if not apart:
             return tree.stat(KERNEL_IMAGE).size, {}
         files = {}

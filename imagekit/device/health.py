@@ -136,6 +136,8 @@ def confirm(machine: Machine, report: BootReport) -> None:
     if report.loader != U_BOOT:  # to U-Boot the record is all
         bless(report.slot, esp=machine.esp, programs=machine.programs)
     partition.store(mark_healthy(state))
+    with suppress(TargetError):  # it only puts off a last resort
+        partition.clear_ledger()
 
 
 def can_fall_back(machine: Machine, report: BootReport) -> bool:

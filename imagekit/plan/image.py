@@ -16,7 +16,7 @@ from imagekit.assertions import Model
 from imagekit.errors import PlanError
 from imagekit.gadget import Part, Role, Schema, SlotPart
 from imagekit.plan.contents import Contents, Insides, check_references, fill
-from imagekit.plan.layout import Placement, VolumeLayout, entries_of, lay_out
+from imagekit.plan.layout import Placement, VolumeLayout, lay_out_of
 from imagekit.plan.resolve import Resolution, model_digest
 from imagekit.plan.tables import DiskTable, TableEntry, disk_id, entry_at, table_writes
 from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageWrite, SeedFile, Write, Zeros
@@ -101,7 +101,7 @@ def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime)
         raise PlanError(f"cannot plan volume {volume.name!r}: its schema is {schema}, and slots are found by the"
                         " names that only a GPT has",
                         hint="use schema gpt; gpt-entries of x-imagekit makes room for boot code in front")
-    layout = lay_out(volume, entries=entries_of(insides.gadget, volume))
+    layout = lay_out_of(insides.gadget, volume)
     for role in (Role.BOOT, Role.SEED, Role.DATA):
         layout.holding(role)
     digest = model_digest(resolution.model)

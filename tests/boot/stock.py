@@ -19,10 +19,10 @@ import pytest
 
 from imagekit.boot.entries import ENTRY_FOLDER, encode_entry, kernel_path, with_version
 from imagekit.boot.slotstate import Slot, begin_boot, mark_healthy
+from imagekit.cli.emulators import tools_for
 from imagekit.errors import ExitCode, HostError
 from imagekit.host.cache import Cache, default_cache_folder
 from imagekit.host.ports import Progress, Tools
-from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
 from imagekit.qemu.machine import MACHINES, find_firmware, load_machine
 from imagekit.qemu.surgery import Disk
@@ -172,13 +172,23 @@ class Stock:
 StockOf = Callable[[Board], Stock]
 
 
+def tools_of(board: Board) -> Tools:
+    """The programs that the board's machine is run by. Raises: HostError: there is no QEMU that has it."""
+    return tools_for(load_machine(board.name, [MACHINES]), told=Silence())
+
+
 def make_stock(board: Board, folder: Path) -> Stock:
     """Pack, sign and build, as a user would. Raises: HostError: this machine lacks something."""
     machine = load_machine(board.name, [MACHINES])
-    tools = LocalTools()
+    tools = tools_of(board)
     for name in (machine.emulator, "qemu-img"):
         tools.find(name)
     find_firmware(machine)
+    return build_stock(board, folder)
+
+
+def build_stock(board: Board, folder: Path) -> Stock:
+    """The same for a board that QEMU does not boot."""
     data, trust, packages = folder / "data", folder / "trust", folder / "packages"
     trust.mkdir(parents=True)
     for assertion in Brand("acme").roots:
