@@ -76,6 +76,14 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit pack packages/pc-kernel.yaml -o packages-out", "one package"),
         ("imagekit pack packages/debian-13.yaml -o packages-out --locked --offline", "nothing but what the lock says"),
     ),
+    "snap": (
+        ("imagekit snap check meta/snap.yaml", "everything that is wrong with it, each with its line"),
+        ("imagekit snap check hello_3.snap pi-kernel_9.snap --json", "packages, for programs"),
+    ),
+    "snap check": (
+        ("imagekit snap check prime", "a folder with meta/snap.yaml, and meta/kernel.yaml if there is one"),
+        ("imagekit snap check hello_3.snap kernel.yaml --strict -o findings.json", "warnings count as errors"),
+    ),
     "plan": (
         ("imagekit plan pc-demo.model --packages packages-out", "a table, and a bar of the disk"),
         ("imagekit plan pc-demo.model --packages packages-out --json", "the same for programs"),
