@@ -35,6 +35,7 @@ class How:
 
     update: bool = False
     verify: bool = True
+    only_verify: bool = False
     resume: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -89,8 +90,8 @@ class Writer(threading.Thread):
 
     def wants(self, piece: Piece) -> bool:
         """Whether this medium needs a piece."""
-        if piece.held:
-            return True
+        if piece.held or self.shared.how.only_verify:
+            return piece.held
         if self.unequal is not None:
             return piece.range in self.unequal
         return piece.range >= self.shared.how.resume.get(self.path, 0)
@@ -98,10 +99,12 @@ class Writer(threading.Thread):
     def run(self) -> None:
         result, problem = Result.FAILED, ""
         try:
-            self._prepare()
+            if not self.shared.how.only_verify:
+                self._prepare()
             self.prepared.set()
             self._write()
-            self._finish()
+            if not self.shared.how.only_verify:
+                self._finish()
             if self.shared.how.verify:
                 self._verify()
             result = Result.DONE
@@ -223,7 +226,8 @@ class Writer(threading.Thread):
 
     def _write(self) -> None:
         total = sum(piece.end - piece.start for piece in self.shared.plan.pieces if self.wants(piece))
-        self._phase(Phase.WRITE, total)
+        if not self.shared.how.only_verify:
+            self._phase(Phase.WRITE, total)
         done, complete, last_flush = 0, 0, self.shared.clock.monotonic_s()
         while (item := self._next()) is not None:
             if isinstance(item, ImagekitError):
@@ -245,6 +249,9 @@ class Writer(threading.Thread):
                 last_flush = self.shared.clock.monotonic_s()
         if done != total:  # the image's reader was told to stop
             raise Interrupted
+        if self.shared.how.only_verify:
+            self.state = State.COMPLETE
+            return
         self.medium.flush()
         self.shared.reached(self.path, complete)
         self._moved(done)
