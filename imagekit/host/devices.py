@@ -32,11 +32,11 @@ Properties = Callable[[str], Mapping[str, str]]
 
 
 def udev_properties(name: str) -> Mapping[str, str]:
-    """What udev knows of a block device; nothing where none runs."""
-    if not Path("/run/udev").exists():
+    """What udev knows of a block device; hardly anything where none runs."""
+    try:
+        import pyudev
+    except ImportError:  # without libudev
         return {}
-    import pyudev
-
     try:
         return dict(pyudev.Devices.from_name(pyudev.Context(), "block", name).properties)
     except pyudev.DeviceNotFoundError:
