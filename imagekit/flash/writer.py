@@ -18,6 +18,7 @@ from imagekit.flash.buffers import Buffer, Pool, equal
 from imagekit.flash.damage import find_damage
 from imagekit.flash.medium import Medium
 from imagekit.flash.source import Source
+from imagekit.flash.together import each
 from imagekit.host.ports import BlockTarget, Clock
 from imagekit.plan.flash import HEAD, Extent, FlashPlan, Piece, TargetPlan, cut, joined, patched, without
 from imagekit.plan.flash_damage import Damage
@@ -51,6 +52,7 @@ class Shared:
     digests: Mapping[int, str]
     reopen: Callable[[], Source]
     reached: Callable[[str, int], None]  # so many ranges of a target are durable
+    helpers: int = 0  # further threads for reading back
 
 
 class Interrupted(Exception):
@@ -77,7 +79,8 @@ class Writer(threading.Thread):
         self._held: dict[Piece, bytes] = {}
         self._own = Buffer(MIB) if shared.how.update else None
         self._verified = 0
-        self._total = 0
+        self._total = self._done = 0
+        self._counting = threading.Lock()
         self._damage: Damage | None = None
 
     @property
@@ -203,14 +206,16 @@ class Writer(threading.Thread):
     def _compare(self) -> None:
         """Find the ranges that are not on the medium yet, by their digests."""
         self._phase(Phase.COMPARE, self.shared.plan.image.amount)
-        held = {piece.range for piece in self.shared.plan.pieces if piece.held}
-        unequal, done = set(), 0
-        for index, item in enumerate(self.ranges):
+        unequal = {piece.range for piece in self.shared.plan.pieces if piece.held}
+
+        def compare(index: int) -> None:
             self._stopped()
-            if not item.sha256 or index in held or self._on_medium(item) != item.sha256:
+            item = self.ranges[index]
+            if index not in unequal and (not item.sha256 or self._on_medium(item) != item.sha256):
                 unequal.add(index)
-            done += item.end - item.start
-            self._moved(done)
+            self._further(item.end - item.start)
+
+        each(range(len(self.ranges)), compare, helpers=self.shared.helpers)
         self.unequal = unequal
 
     def _on_medium(self, item: MappedRange) -> str:
@@ -347,12 +352,16 @@ class Writer(threading.Thread):
         by_range: dict[int, list[Piece]] = {}
         for piece in self._held:
             by_range.setdefault(piece.range, []).append(piece)
-        for index, item in enumerate(self.ranges):
+
+        def check(index: int) -> None:
             self._stopped()
+            item = self.ranges[index]
             if self._digest_without_held(item, by_range.get(index, [])) != self.shared.digests.get(index, item.sha256):
                 wrong.append((item.start, item.end))
-            self._verified += item.end - item.start
-            self._moved(self._verified)
+            self._further(item.end - item.start)
+
+        each(range(len(self.ranges)), check, helpers=self.shared.helpers)
+        self._verified = self._done
         if wrong:
             self.state = State.WRONG
             self._damage = find_damage(self.medium, wrong, self.shared.plan, self.plan.patches, self.shared.reopen)
@@ -382,9 +391,15 @@ class Writer(threading.Thread):
     # ---- telling
 
     def _phase(self, phase: Phase, total: int) -> None:
-        self.phase, self._total = phase, total
+        self.phase, self._total, self._done = phase, total, 0
         self.moved_s = self.shared.clock.monotonic_s()
         self.shared.listener.told(Started(target=self.path, phase=phase, total=total))
+
+    def _further(self, amount: int) -> None:
+        """So much more of the phase is done; from any thread."""
+        with self._counting:
+            self._done += amount
+            self._moved(self._done)
 
     def _moved(self, durable: int) -> None:
         self.moved_s = self.shared.clock.monotonic_s()
