@@ -20,7 +20,7 @@ from imagekit.disk.describe import describe
 from imagekit.errors import HostError
 from imagekit.host.block import HeldTarget, file_identity, hold
 from imagekit.host.files import reason
-from imagekit.plan.flash_device import Device, Identity, Kind, Use, bind
+from imagekit.plan.flash_device import Code, Device, Identity, Kind, Refusal, RefusedError, Use, bind
 
 SECTOR = 512  # sysfs counts in these, whatever the disk has
 SYSTEM_MOUNTS = ("/", "/boot", "/boot/efi", "/boot/firmware", "/efi", "/usr", "/var", "/etc", "/home")
@@ -87,7 +87,12 @@ class SystemInventory:
                       permitted=os.access(path.parent, os.W_OK))
 
     def open(self, device: Device, *, writable: bool) -> HeldTarget:
-        held = hold(device, writable=writable, facts=self._facts)
+        protect = self._unprotect(device) if writable and device.kind is Kind.EMMC_BOOT else lambda: None
+        try:
+            held = hold(device, writable=writable, facts=self._facts, afterwards=protect)
+        except BaseException:
+            protect()
+            raise
         try:
             if device.exists:
                 bind(device, held.identity())
@@ -95,6 +100,23 @@ class SystemInventory:
             held.close()
             raise
         return held
+
+    def _unprotect(self, device: Device) -> Callable[[], None]:
+        """Let an eMMC boot partition be written; what is given back protects it again.
+
+        Source: Linux Documentation/driver-api/mmc/mmc-dev-parts.rst.
+        """
+        switch = self._folder(device.name) / "force_ro"
+        before = _text(switch)
+        if before != "1":
+            return lambda: None
+        try:
+            switch.write_text("0")
+        except OSError as error:
+            raise RefusedError(device.path, (Refusal(
+                code=Code.PERMISSION, reason=f"its write protection cannot be lifted: {reason(error)}",
+                allow="as root"),)) from error
+        return lambda: _restore(switch, before)
 
     def _facts(self, number: int) -> Identity:
         name = self._name_of(number)
@@ -182,6 +204,11 @@ class SystemInventory:
             return ""
         name = os.path.realpath(node).removeprefix(f"{self._dev}/").replace("/", "!")
         return _text(self._sys / "class/block" / name / "dev")
+
+
+def _restore(switch: Path, before: str) -> None:
+    with contextlib.suppress(OSError):  # it was pulled out
+        switch.write_text(before)
 
 
 def _text(path: Path) -> str:

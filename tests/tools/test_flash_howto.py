@@ -1,4 +1,4 @@
-"""docs/how-to/flash-a-card.md, followed to the letter: every line of its code blocks is typed and must do what it says."""
+"""docs/how-to/flash-a-card.md, followed to the letter: every line of its code blocks does what the page says."""
 
 from __future__ import annotations
 

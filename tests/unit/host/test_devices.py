@@ -12,6 +12,7 @@ from imagekit.errors import HostError
 from imagekit.host.devices import SystemInventory
 from imagekit.plan.flash_device import Allowed as List
 from imagekit.plan.flash_device import Code, Demand, Device, Kind, RefusedError, Use, judge
+from tests.loops import looped, need_loops
 
 USB = "devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.4/1-1.4:1.0/host6/target6:0:0/6:0:0:0/block/sdb"
 ATA = "devices/pci0000:00/0000:00:17.0/ata3/host2/target2:0:0/2:0:0:0/block/sda"
@@ -180,6 +181,36 @@ def test_boot_partition_of_an_emmc_is_a_target_of_its_own(machine: Machine) -> N
         Kind.EMMC_BOOT, "emmc", "0xabcd", 4 << 20)
     assert [item.code for item in judge(boot, Demand(), List())] == [Code.NOT_ALLOWED]
     assert judge(boot, Demand(), List(serials=frozenset({"0xabcd"}))) == ()
+
+
+def emmc_boot(machine: Machine, **more: str) -> Path:
+    machine.add(EMMC, "179:0", device__type="MMC", device__serial="0xabcd")
+    return machine.add(f"{EMMC}/mmcblk1boot0", "179:8", ro="1", force_ro="1", **more)
+
+
+def test_boot_partition_that_cannot_be_opened_is_protected_again(machine: Machine) -> None:
+    folder = emmc_boot(machine)
+    with pytest.raises(HostError, match="something else"):  # its node is a plain file here
+        machine.inventory().open(machine.find("mmcblk1boot0"), writable=True)
+    assert (folder / "force_ro").read_text() == "1"
+
+
+def test_boot_partition_is_writable_while_it_is_held_and_protected_afterwards(machine: Machine,
+                                                                              tmp_path: Path) -> None:
+    """The kernel's side is a loop device under the eMMC's name."""
+    need_loops()
+    with looped(tmp_path / "boot", size=4 << 20) as loop:
+        number = loop.path.stat().st_rdev
+        folder = emmc_boot(machine, diskseq=loop.diskseq, size=str((4 << 20) // 512))
+        (machine.sys / f"dev/block/{os.major(number)}:{os.minor(number)}").symlink_to(folder)
+        (machine.dev / "mmcblk1boot0").unlink()
+        (machine.dev / "mmcblk1boot0").symlink_to(loop.path)
+        held = machine.inventory().open(machine.find("mmcblk1boot0"), writable=True)
+        assert (folder / "force_ro").read_text() == "0"
+        assert held.write(0, memoryview(b"boot code")) == 9
+        held.close()
+        assert (folder / "force_ro").read_text() == "1"
+        assert (tmp_path / "boot").read_bytes()[:9] == b"boot code"
 
 
 def test_device_that_is_not_there_is_told_from_one_that_is_denied(machine: Machine) -> None:
