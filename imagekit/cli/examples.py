@@ -153,6 +153,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit flash compress out/pc-demo.img", "out/pc-demo.img.zst"),
         ("imagekit flash compress out/pc-demo.img -o pc.img.zst --level 19", "smaller, and slower to make"),
     ),
+    "flash os-list": (
+        ("imagekit flash os-list out/pc-demo.img.zst --url https://images.example.com/pc", "os_list.json"),
+        ("imagekit flash os-list out/pi.img.xz --url https://example.com -o pi.json", "under another name"),
+    ),
     "boot": (
         ("imagekit boot out/pc-demo.img", "exit 0 only if the guest itself says that it is healthy"),
         ("imagekit boot out/pc-demo.img --console", "and watch its console"),

@@ -84,13 +84,14 @@ def plan_(image: Path, targets: tuple[Path, ...], serials: tuple[str, ...], port
 @click.option("--confirm", metavar="WORD", help="The word of a plan that was shown by `flash plan`.")
 @click.option("--update", is_flag=True, help="Read, compare, and write only what differs.")
 @click.option("--resume", is_flag=True, help="Go on where writing this image to this medium was interrupted.")
+@click.option("--boot-from-it", is_flag=True, help="Of an eMMC boot partition: make the eMMC boot from it.")
 @click.option("--no-verify", is_flag=True, help="Do not read back what was written.")
 @FOREIGN
 @trust_option
 @json_option
 def write_(image: Path, targets: tuple[Path, ...], serials: tuple[str, ...], ports: tuple[str, ...],
-           confirm: str | None, update: bool, resume: bool, no_verify: bool, foreign: bool, trust: tuple[Path, ...],
-           as_json: bool) -> None:
+           confirm: str | None, update: bool, resume: bool, boot_from_it: bool, no_verify: bool, foreign: bool,
+           trust: tuple[Path, ...], as_json: bool) -> None:
     """Write IMAGE to cards, disks or files, and read it back.
 
     IMAGE may be compressed (.zst, .xz, .gz). First it is looked into and its signatures are verified; then the plan is
@@ -103,7 +104,8 @@ def write_(image: Path, targets: tuple[Path, ...], serials: tuple[str, ...], por
 
     allowed = Allowed(serials=frozenset(serials), ports=frozenset(ports))
     write(Request(image=image, targets=targets, allowed=allowed, trust=trust, foreign=foreign, confirm=confirm,
-                  resume=resume, how=How(update=update, verify=not no_verify), as_json=as_json))
+                  resume=resume, boot_from_it=boot_from_it,
+                  how=How(update=update, verify=not no_verify), as_json=as_json))
 
 
 @flash.command("verify")
@@ -134,3 +136,21 @@ def compress_(image: Path, output: Path | None, level: int, as_json: bool) -> No
     from imagekit.cli.flash_tools import compress
 
     compress(image, output or image.with_name(image.name + ".zst"), level=level, as_json=as_json)
+
+
+@flash.command("os-list")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True,
+                type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--url", required=True, help="Where the images will be fetched from.")
+@click.option("--icon", default="", help="Address of a picture for the list.")
+@click.option("-o", "--output", metavar="FILE", default=Path("os_list.json"), show_default=True,
+              type=click.Path(path_type=Path), help="Where it goes.")
+@json_option
+def os_list_(images: tuple[Path, ...], url: str, icon: str, output: Path, as_json: bool) -> None:
+    """Write a list of images that Raspberry Pi Imager reads: its option --repo, or "custom repository".
+
+    Each IMAGE needs its manifest.json beside it.
+    """
+    from imagekit.cli.flash_tools import offer
+
+    offer(images, output, url=url, icon=icon, as_json=as_json)

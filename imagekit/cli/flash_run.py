@@ -21,6 +21,7 @@ from imagekit.cli.flash_show import JsonLines, painter, show_outcome, show_plan
 from imagekit.cli.output import say, talk_of, warn
 from imagekit.cli.progress import progress
 from imagekit.errors import HostError, ImagekitError, TargetError, UsageError
+from imagekit.flash.emmc import boot_from
 from imagekit.flash.journal import Journals, write_record
 from imagekit.flash.look import look, make_plan
 from imagekit.flash.run import Outcome, flash
@@ -30,6 +31,7 @@ from imagekit.host.clock import SystemClock
 from imagekit.host.devices import SystemInventory
 from imagekit.host.folders import default_cache_folder, log_folder
 from imagekit.host.ports import BlockTarget, Inventory
+from imagekit.host.tools import LocalTools
 from imagekit.plan.flash import FlashPlan, ImageFacts, as_json, device_json
 from imagekit.plan.flash_device import Allowed, Code, Device, Kind, Refusal, RefusedError, judge
 from imagekit.plan.flash_events import Ended, Listener, Result
@@ -50,6 +52,7 @@ class Request:
     foreign: bool = False
     confirm: str | None = None
     resume: bool = False
+    boot_from_it: bool = False
     how: How = field(default_factory=How)
     as_json: bool = False
 
@@ -88,6 +91,10 @@ def find_targets(request: Request, inventory: Inventory) -> list[Device]:
     if len(set(paths)) < len(paths):
         twice = next(path for path in paths if paths.count(path) > 1)
         raise UsageError(f"cannot write {twice}: it is named twice")
+    image = os.path.realpath(request.image)
+    for item, path in zip(devices, paths, strict=True):
+        if image in (path, item.identity.backing) or (item.exists and Path(path).samefile(image)):
+            raise UsageError(f"cannot write {item.path}: the image itself is there")
     return devices
 
 
@@ -183,6 +190,8 @@ def _write(request: Request, image: Looked, stack: contextlib.ExitStack, lines: 
     devices = find_targets(request, inventory)
     planned = make_plan(image.facts, image.source, devices, request.allowed)
     refuse(planned)
+    if request.boot_from_it and any(item.kind is not Kind.EMMC_BOOT for item in devices):
+        raise UsageError("cannot take --boot-from-it: not every target is a boot partition of an eMMC")
     known, held = hold_all(devices, inventory, stack, writable=True)
     plan = make_plan(image.facts, image.source, known, request.allowed)
     if request.as_json:
@@ -225,6 +234,8 @@ def _end(request: Request, plan: FlashPlan, outcome: Outcome, journals: Journals
     for item, ended in zip(plan.targets, outcome.ended, strict=True):
         if ended.result is Result.DONE:
             journals.forget(item.device)
+            if request.boot_from_it:
+                boot_from(LocalTools(), item.device)
     written = records.end(outcome)
     if request.as_json:
         lines.line({"event": "result", "ok": all(item.result is Result.DONE for item in outcome.ended),

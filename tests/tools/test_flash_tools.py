@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -176,6 +177,17 @@ def test_update_of_a_file_writes_what_differs(flash: Flash, built: Built, tmp_pa
     assert (tmp_path / "out.img").read_bytes() == built.image.read_bytes()
 
 
+def test_image_is_not_written_over_itself(flash: Flash, built: Built, tmp_path: Path) -> None:
+    (tmp_path / "link.img").symlink_to(built.image)
+    for target in (built.image, "link.img"):
+        assert "the image itself is there" in flash("write", built.image, target, code=2).stderr
+
+
+def test_target_that_is_named_twice_is_refused(flash: Flash, built: Built, tmp_path: Path) -> None:
+    assert "named twice" in flash("write", built.image, "out.img", tmp_path / "out.img", code=2).stderr
+    assert not (tmp_path / "out.img").exists()
+
+
 # ---- loop devices, as root
 
 def test_loop_device_is_written_like_a_card_and_sfdisk_agrees(flash: Flash, built: Built, tmp_path: Path,
@@ -347,3 +359,22 @@ def test_ctrl_c_leaves_a_medium_that_does_not_boot_and_resume_finishes_it(flash:
     assert not any(target.read_bytes()[:MIB])
     flash("write", image, target, "--foreign", "--resume", "--confirm", token(flash, image, target, "--foreign"))
     flash("verify", image, target, "--foreign")
+
+
+def test_os_list_for_raspberry_pi_imager_has_the_digests_of_file_and_content(flash: Flash, built: Built,
+                                                                             tmp_path: Path) -> None:
+    for name in ("manifest.json", built.image.name, f"{built.image.name}.bmap"):
+        (tmp_path / name).write_bytes((built.folder / name).read_bytes())
+    flash("compress", built.image.name)
+    packed = tmp_path / f"{built.image.name}.zst"
+    flash("os-list", packed, "--url", "https://images.example.com/pc/", "--icon", "https://example.com/i.png")
+    entry, = json.loads((tmp_path / "os_list.json").read_text())["os_list"]
+    needed = {"name", "description", "icon", "url", "extract_size", "extract_sha256", "image_download_size",
+              "release_date"}
+    assert needed <= set(entry)
+    assert entry["extract_sha256"] == hashlib.sha256(built.image.read_bytes()).hexdigest()
+    assert entry["image_download_sha256"] == hashlib.sha256(packed.read_bytes()).hexdigest()
+    assert (entry["extract_size"], entry["image_download_size"]) == (
+        built.image.stat().st_size, packed.stat().st_size)
+    assert entry["url"] == f"https://images.example.com/pc/{packed.name}"
+    assert entry["bmap_url"] == f"https://images.example.com/pc/{built.image.name}.bmap"
