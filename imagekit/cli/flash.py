@@ -99,7 +99,7 @@ def write_(image: Path, targets: tuple[Path, ...], serials: tuple[str, ...], por
     are written.
     """
     from imagekit.cli.flash_run import Request, write
-    from imagekit.flash.writer import How
+    from imagekit.flash.job import How
     from imagekit.plan.flash_device import Allowed
 
     allowed = Allowed(serials=frozenset(serials), ports=frozenset(ports))

@@ -22,11 +22,11 @@ from imagekit.cli.output import say, talk_of, warn
 from imagekit.cli.progress import progress
 from imagekit.errors import HostError, ImagekitError, TargetError, UsageError
 from imagekit.flash.emmc import boot_from
+from imagekit.flash.job import How
 from imagekit.flash.journal import Journals, write_record
 from imagekit.flash.look import look, make_plan
 from imagekit.flash.run import Outcome, flash
 from imagekit.flash.source import Source, opened
-from imagekit.flash.writer import How
 from imagekit.host.clock import SystemClock
 from imagekit.host.devices import SystemInventory
 from imagekit.host.folders import default_cache_folder, log_folder
@@ -172,11 +172,17 @@ def show_and_plan(request: Request) -> tuple[FlashPlan, str]:
 def write(request: Request) -> None:
     """`imagekit flash write`."""
     lines = JsonLines(talk_of())
+    with _told(request, lines), looked_into(request) as image, contextlib.ExitStack() as stack:
+        _write(request, image, stack, lines)
+
+
+@contextlib.contextmanager
+def _told(request: Request, lines: JsonLines) -> Iterator[None]:
+    """An error is the last JSON line too."""
     if request.as_json:
         lines.line({"event": "begin", "version": RECORD_VERSION, "tool": __version__, "image": str(request.image)})
     try:
-        with looked_into(request) as image, contextlib.ExitStack() as stack:
-            _write(request, image, stack, lines)
+        yield
     except ImagekitError as error:
         if request.as_json:
             lines.line({"event": "error", "exit_code": int(error.exit_code), "kind": error.exit_code.name.lower(),
@@ -273,8 +279,8 @@ class Records:
         folder = log_folder().parent / "flash"
         self._plan = plan
         self._records: list[tuple[Path, dict[str, Any]]] = []
-        for item in plan.targets:
-            path = folder / f"{began:%Y%m%dT%H%M%SZ}-{item.device.name}-{os.getpid()}.json"
+        for number, item in enumerate(plan.targets):
+            path = folder / f"{began:%Y%m%dT%H%M%SZ}-{item.device.name}-{os.getpid()}-{number}.json"
             record = {"version": RECORD_VERSION, "tool": __version__, "began": began.isoformat(timespec="seconds"),
                       "ended": None, "image": {"path": str(Path(plan.image.path).absolute()), "size": plan.image.size,
                                                "digest": plan.image.digest, "about": about},
@@ -302,18 +308,22 @@ class Records:
 def verify(request: Request) -> None:
     """`imagekit flash verify`."""
     lines = JsonLines(talk_of())
-    with looked_into(request) as image, contextlib.ExitStack() as stack:
-        inventory = SystemInventory()
-        devices = find_targets(request, inventory)
-        for device in devices:
-            final = tuple(item for item in judge(device, image.facts.demand, Allowed()) if item.code.value in FINAL)
-            if final:
-                raise RefusedError(device.path, final)
-        known, held = hold_all(devices, inventory, stack, writable=False)
-        plan = make_plan(image.facts, image.source, known, request.allowed)
-        listener: Listener = lines if request.as_json else stack.enter_context(painter())
-        outcome = flash(plan, image.source, held, how=How(only_verify=True), clock=SystemClock(), listener=listener,
-                        reopen=lambda: reopened(image.source))
+    with _told(request, lines), looked_into(request) as image, contextlib.ExitStack() as stack:
+        _verify(request, image, stack, lines)
+
+
+def _verify(request: Request, image: Looked, stack: contextlib.ExitStack, lines: JsonLines) -> None:
+    inventory = SystemInventory()
+    devices = find_targets(request, inventory)
+    for device in devices:
+        final = tuple(item for item in judge(device, image.facts.demand, Allowed()) if item.code.value in FINAL)
+        if final:
+            raise RefusedError(device.path, final)
+    known, held = hold_all(devices, inventory, stack, writable=False)
+    plan = make_plan(image.facts, image.source, known, request.allowed)
+    listener: Listener = lines if request.as_json else stack.enter_context(painter())
+    outcome = flash(plan, image.source, held, how=How(only_verify=True), clock=SystemClock(), listener=listener,
+                    reopen=lambda: reopened(image.source))
     if request.as_json:
         lines.line({"event": "result", "ok": all(item.result is Result.DONE for item in outcome.ended), "records": []})
     else:

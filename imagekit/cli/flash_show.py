@@ -108,9 +108,10 @@ class JsonLines:
         with self._lock:
             text = encode_line(value)
             LOG.debug("out: %s", text)
-            click.echo(text)
-            sys.stdout.flush()
             self._talk.emitted = True
+            with contextlib.suppress(BrokenPipeError):  # a medium is written to its end, whoever still listens
+                click.echo(text)
+                sys.stdout.flush()
 
 
 @contextlib.contextmanager

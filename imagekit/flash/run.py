@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from imagekit.errors import ImagekitError
 from imagekit.flash.buffers import Pool
 from imagekit.flash.feed import Feed
+from imagekit.flash.job import How, Shared
 from imagekit.flash.source import Source
-from imagekit.flash.writer import How, Shared, Writer
+from imagekit.flash.writer import Writer
 from imagekit.host.ports import BlockTarget, Clock
 from imagekit.plan.flash import FlashPlan, Piece
 from imagekit.plan.flash_events import Ended, Listener, Result, Stalled

@@ -9,50 +9,24 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from imagekit.disk.bmap import MappedRange
 from imagekit.errors import ImagekitError, TargetError
-from imagekit.flash.buffers import Buffer, Pool, equal
+from imagekit.flash.buffers import Buffer, equal
 from imagekit.flash.damage import find_damage
+from imagekit.flash.job import Shared
 from imagekit.flash.medium import Medium
-from imagekit.flash.source import Source
 from imagekit.flash.together import each
-from imagekit.host.ports import BlockTarget, Clock
-from imagekit.plan.flash import HEAD, Extent, FlashPlan, Piece, TargetPlan, cut, joined, patched, without
+from imagekit.host.ports import BlockTarget
+from imagekit.plan.flash import HEAD, Extent, Piece, TargetPlan, cut, joined, patched, without
 from imagekit.plan.flash_damage import Damage
 from imagekit.plan.flash_device import Kind
-from imagekit.plan.flash_events import Ended, Listener, Moved, Phase, Result, Started, State
+from imagekit.plan.flash_events import Ended, Moved, Phase, Result, Started, State
 from imagekit.units import BLOCK, MIB, align_up
 
 FLUSH_S = 2.0  # how much of a power cut's loss is bearable, and how often progress is told
 GRAIN = 64 * 1024  # what differs is written anew in runs of these
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class How:
-    """What was asked for besides writing. `resume` ranges were written and flushed before."""
-
-    update: bool = False
-    verify: bool = True
-    only_verify: bool = False
-    resume: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """What all writers of one run share. `digests` are those of the ranges that the feed has read."""
-
-    plan: FlashPlan
-    how: How
-    pool: Pool
-    clock: Clock
-    listener: Listener
-    digests: Mapping[int, str]
-    reopen: Callable[[], Source]
-    reached: Callable[[str, int], None]  # so many ranges of a target are durable
-    helpers: int = 0  # further threads for reading back
 
 
 class Interrupted(Exception):
@@ -67,7 +41,7 @@ class Writer(threading.Thread):
         self.plan, self.shared = plan, shared
         self.medium = Medium(plan.device.path, target)
         self.queue: queue.SimpleQueue[tuple[Piece, Buffer] | ImagekitError | None] = queue.SimpleQueue()
-        self.prepared, self.stop, self.abandoned = threading.Event(), threading.Event(), threading.Event()
+        self.prepared, self.stop = threading.Event(), threading.Event()
         self.ended: Ended | None = None
         self.error: ImagekitError | None = None
         self.bug: Exception | None = None
@@ -131,8 +105,8 @@ class Writer(threading.Thread):
 
     def abandon(self, problem: str) -> None:
         """Give up on a medium that does not answer: its thread may never return."""
-        self.abandoned.set()
         self.stop.set()
+        self.medium.target.abandon()
         self.error = TargetError(problem, hint="pull it out; try another reader, port or cable")
         self._end(Result.FAILED, problem)
         self._drain()
@@ -233,7 +207,7 @@ class Writer(threading.Thread):
         total = sum(piece.end - piece.start for piece in self.shared.plan.pieces if self.wants(piece))
         if not self.shared.how.only_verify:
             self._phase(Phase.WRITE, total)
-        done, complete, last_flush = 0, 0, self.shared.clock.monotonic_s()
+        done, complete, last_flush = 0, self.shared.how.resume.get(self.path, 0), self.shared.clock.monotonic_s()
         while (item := self._next()) is not None:
             if isinstance(item, ImagekitError):
                 raise item
@@ -246,7 +220,7 @@ class Writer(threading.Thread):
             done += piece.end - piece.start
             self.moved_s = now_s = self.shared.clock.monotonic_s()
             if piece.end == self.ranges[piece.range].end:
-                complete = piece.range + 1
+                complete = max(complete, piece.range + 1)
             if now_s - last_flush >= FLUSH_S:
                 self.medium.flush()
                 self.shared.reached(self.path, complete)
@@ -258,7 +232,6 @@ class Writer(threading.Thread):
             self.state = State.COMPLETE
             return
         self.medium.flush()
-        self.shared.reached(self.path, complete)
         self._moved(done)
 
     def _buffer(self) -> Buffer:
@@ -329,7 +302,7 @@ class Writer(threading.Thread):
         self._stopped()
         done = 0
         for offset, content in tables:
-            if offset < HEAD:
+            if not offset:
                 self.medium.flush()
             view = _room_for(content)
             view[:] = content

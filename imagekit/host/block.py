@@ -44,6 +44,7 @@ class HeldTarget:
     def __init__(self, descriptor: int, device: Device, *, facts: Facts, afterwards: Callable[[], None]) -> None:
         self._descriptor, self._afterwards = descriptor, afterwards
         self._facts = facts
+        self._abandoned = False
         self._file = device.kind is Kind.FILE
         self._direct = bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
         self.sector = BLOCK if self._file else _number(descriptor, BLKSSZGET, "i")
@@ -106,8 +107,13 @@ class HeldTarget:
         if self._file:
             os.ftruncate(self._descriptor, size)
 
+    def abandon(self) -> None:
+        self._abandoned = True
+
     def close(self) -> None:
-        os.close(self._descriptor)
+        """Not of what was abandoned: its number would soon be another file's, and a late call write there."""
+        if not self._abandoned:
+            os.close(self._descriptor)
         self._afterwards()
 
 

@@ -34,6 +34,7 @@ class MemoryTarget:
     hangs_at: int = -1  # the write that covers this offset waits until `released`
     flushes: int = 0
     closed: bool = False
+    abandoned: bool = False
     written: int = 0
     log: list[tuple[str, int, int]] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
@@ -97,6 +98,9 @@ class MemoryTarget:
 
     def resize(self, size: int) -> None:
         pass
+
+    def abandon(self) -> None:
+        self.abandoned = True
 
     def close(self) -> None:
         self.closed = True

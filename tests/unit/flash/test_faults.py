@@ -115,6 +115,7 @@ def test_stalled_medium_is_named_then_given_up_and_the_others_end(bench: Bench) 
     named = [event for event in bench.heard.events if isinstance(event, Stalled)]
     assert {(event.target, event.phase) for event in named} == {("/dev/sdx", Phase.WRITE)}
     assert ended.problem.startswith("cannot write /dev/sdx: it has not moved for 1 s")
+    assert target.abandoned  # its descriptor must not be given to another file while a call hangs in it
 
 
 def test_medium_that_comes_back_after_a_stall_is_finished(bench: Bench) -> None:
