@@ -11,9 +11,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
+import zstandard
+
 from imagekit.boot.entries import LoaderEntry
 from imagekit.boot.slotstate import Slot
-from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, KERNELS, SCRIPT_NAME, decode_env, is_sound
+from imagekit.boot.uboot import COMPRESSED, DEVICE_TREE, ENV_NAME, INITRD, KERNELS, SCRIPT_NAME, decode_env, is_sound
 from imagekit.boot.uimage import decode_script
 from imagekit.build.inspect_boot import boot_partition
 from imagekit.digests import sha256
@@ -21,6 +23,7 @@ from imagekit.disk.fat_read import read_fat
 from imagekit.disk.probe import DiskImage
 from imagekit.errors import DocumentError
 from imagekit.packages.erofs import Erofs
+from imagekit.packages.kernel_image import HEAD, kernel_architecture
 from imagekit.packages.uki import Loader
 from imagekit.plan.inspection import EfiProgram, EntryFound, EspFound, KernelFound, PartFound, Tree
 from imagekit.units import MIB
@@ -97,9 +100,23 @@ def _uboots(stream: BinaryIO, image: DiskImage, files: Mapping[str, bytes]) -> I
 
 
 def _needed(files: Mapping[str, bytes], architecture: str | None) -> tuple[str, ...]:
-    kernel = KERNELS[architecture][0] if architecture in KERNELS else next(
-        (name for name, _ in KERNELS.values() if name in files), "Image")
+    kernel = KERNELS[architecture][0] if architecture in KERNELS and COMPRESSED not in files else _kernel_name(files)
     return (kernel, INITRD, *([DEVICE_TREE] if b"\nik_dtb_size=" in files.get(ENV_NAME, b"") else []))
+
+
+def _kernel_name(files: Mapping[str, bytes]) -> str:
+    return next((name for name in (COMPRESSED, *(name for name, _ in KERNELS.values())) if name in files), "Image")
+
+
+def _unpacked(name: str, raw: bytes) -> bytes:
+    """The kernel as it runs; nothing where it cannot be unpacked, or to more than is right."""
+    if name != COMPRESSED:
+        return raw
+    try:
+        return zstandard.ZstdDecompressor().decompressobj().decompress(raw) if 0 < zstandard.frame_content_size(
+            raw) <= MOST else b""
+    except zstandard.ZstdError:
+        return b""
 
 
 def _entry(slot: Slot, files: Mapping[str, bytes]) -> EntryFound:
@@ -130,20 +147,14 @@ def look_at_slot_kernels(stream: BinaryIO, image: DiskImage, esp: EspFound,
 
 def _kernel(stream: BinaryIO, image: DiskImage, esp: EspFound, part: PartFound) -> KernelFound:
     files = _slot_files(stream, image, part.slot)
-    name = next((name for name, _ in KERNELS.values() if name in files), "Image")
-    raw = files.get(name, b"")
+    name = _kernel_name(files)
+    raw = _unpacked(name, files.get(name, b""))
     version = _LINUX.search(raw)
     problem = "" if part.slot in esp.sound else f"a file beside it is not as {ENV_NAME} measures it, or is missing"
-    return KernelFound(slot=part.slot, path=f"boot-{part.slot.value}/{name}", architecture=_architecture(raw),
+    return KernelFound(slot=part.slot, path=f"boot-{part.slot.value}/{name}",
+                       architecture=kernel_architecture(raw[:HEAD]),
                        version=version[1].decode() if version else None, problem=problem,
                        equal=_same(stream, image, part, {key: files[key] for key in (name, INITRD) if key in files}))
-
-
-def _architecture(kernel: bytes) -> str | None:
-    """By the magic numbers of arm64's Image and arm's zImage (Linux Documentation/arch/arm64/booting.rst, arm/)."""
-    if kernel[56:60] == b"ARM\x64":
-        return "arm64"
-    return "armhf" if kernel[36:40] == (0x016F2818).to_bytes(4, "little") else None
 
 
 def _same(stream: BinaryIO, image: DiskImage, part: PartFound, files: Mapping[str, bytes]) -> bool | None:

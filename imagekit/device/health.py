@@ -21,17 +21,16 @@ from imagekit.boot.entries import ENTRY_FOLDER, kernel_path
 from imagekit.boot.health import CHALLENGE_TIMEOUT_S, Check, Hello, Verdict
 from imagekit.boot.slotstate import mark_healthy
 from imagekit.device import checks
+from imagekit.device.console import open_console
 from imagekit.device.esp import bless
 from imagekit.device.machine import Machine
-from imagekit.device.port import HealthPort, open_port
+from imagekit.device.port import Host, open_port
 from imagekit.device.report import U_BOOT, BootReport, load_report
 from imagekit.device.state import StatePartition
 from imagekit.device.verity import VerityDevice
 from imagekit.errors import ImagekitError, TargetError
 
 _LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-_GREET_TIMEOUT_S = 1
-_SEND_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,7 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
     started = _uptime_s()
     report = load_report(machine.run)
     say("phase health")
-    port = _greet(machine)
+    host = _greet(machine)
     findings = inspect(machine, report)
     reasons = findings.reasons
     confirmed = False
@@ -67,11 +66,12 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
         except ImagekitError as error:
             reasons = (f"confirm: {error.message}",)
     verdict = Verdict(
-        nonce=port.challenge(timeout_s=wait_s) if port else "", healthy=not reasons,
+        nonce=host.challenge(timeout_s=wait_s) if host else "", healthy=not reasons,
         slot=report.slot.value, base_root=findings.base_root, kernel_root=findings.kernel_root, confirmed=confirmed,
         reasons=reasons, checks=findings.checks, phases=phases(machine, report, started), degraded=findings.degraded,
     )
-    publish(machine, verdict, port)
+    publish(machine, verdict, host)
+    remember(machine, report, verdict)
     state = "healthy" if verdict.healthy else "NOT healthy"
     say(f"slot {verdict.slot} is {state}" + "".join(f"; {reason}" for reason in reasons))
     if reasons and can_fall_back(machine, report):
@@ -81,13 +81,14 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
     return verdict
 
 
-def _greet(machine: Machine) -> HealthPort | None:
-    """The port, once a host has taken our greeting; None: nobody watches."""
-    port = open_port(sys=machine.sys, dev=machine.dev)
-    if port and not port.send(Hello(boot_id=_boot_id(machine)), timeout_s=_GREET_TIMEOUT_S):
-        port.close()
+def _greet(machine: Machine) -> Host | None:
+    """Whoever watches this boot, once greeted: over the port, else over the console; None: nobody does."""
+    host: Host | None = open_port(sys=machine.sys, dev=machine.dev)
+    host = host or open_console(sys=machine.sys, dev=machine.dev, programs=machine.programs)
+    if host and not host.greet(Hello(boot_id=_boot_id(machine))):
+        host.close()
         return None
-    return port
+    return host
 
 
 def inspect(machine: Machine, report: BootReport) -> Findings:
@@ -135,6 +136,8 @@ def confirm(machine: Machine, report: BootReport) -> None:
     if report.loader != U_BOOT:  # to U-Boot the record is all
         bless(report.slot, esp=machine.esp, programs=machine.programs)
     partition.store(mark_healthy(state))
+    with suppress(TargetError):  # it only puts off a last resort
+        partition.clear_ledger()
 
 
 def can_fall_back(machine: Machine, report: BootReport) -> bool:
@@ -153,15 +156,28 @@ def can_fall_back(machine: Machine, report: BootReport) -> bool:
     return report.fallback
 
 
-def publish(machine: Machine, verdict: Verdict, port: HealthPort | None) -> None:
+def remember(machine: Machine, report: BootReport, verdict: Verdict) -> None:
+    """Tell the history of updates, if one is under way: it ends here, or its trial does. A full disk forgets."""
+    from imagekit.device.history import after_verdict, load_history, save_history
+
+    memory = load_history(machine)
+    told = after_verdict(memory, slot=report.slot.value, roots=(report.base_root, report.kernel_root),
+                         healthy=verdict.healthy, reasons=verdict.reasons,
+                         now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    if told != memory:
+        with suppress(TargetError):
+            save_history(machine, told)
+
+
+def publish(machine: Machine, verdict: Verdict, host: Host | None) -> None:
     """Leave the verdict for `imagekit-device status`, and send it to the host."""
     path = machine.run / "health.json"
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(asdict(verdict)) + "\n")
     fresh.rename(path)
-    if port:
-        port.send(verdict, timeout_s=_SEND_TIMEOUT_S)
-        port.close()
+    if host:
+        host.tell(verdict)
+        host.close()
 
 
 def phases(machine: Machine, report: BootReport, started: float) -> dict[str, float]:

@@ -29,7 +29,14 @@ def collect(machine: Machine) -> dict[str, Any]:
         "record": record,
         "degraded": report.degraded,
         "health": _health(machine),
+        **_updates(machine),
     }
+
+
+def _updates(machine: Machine) -> dict[str, Any]:
+    from imagekit.device.slots import collect_slots
+
+    return collect_slots(machine)
 
 
 def _tries_left(machine: Machine, report: BootReport, record: dict[str, Any] | None) -> int | None:
@@ -68,6 +75,8 @@ def as_json(found: dict[str, Any]) -> str:
 
 def as_text(found: dict[str, Any]) -> str:
     """A few aligned lines."""
+    from imagekit.device.slots import text_slots
+
     record, health = found["record"], found["health"]
     tries = found["tries_left"]
     verdict = "not judged yet"
@@ -79,7 +88,7 @@ def as_text(found: dict[str, Any]) -> str:
         "kernel": found["kernel_root"] or "not on verity",
         "record": "lost" if record is None else ", ".join(f"{key} {_word(value)}" for key, value in record.items()),
         "data": "degraded" if found["degraded"] or (health and health["degraded"]) else "in use",
-        "health": verdict,
+        "health": verdict, **text_slots(found),
     }
     return "".join(f"{name + ':':8}{text}\n" for name, text in lines.items())
 

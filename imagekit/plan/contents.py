@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, encode_entry, entry_name, kernel_path
-from imagekit.boot.slotstate import FACTORY, Slot, encode_partition
+from imagekit.boot.slotstate import FACTORY, TRIES, Slot, encode_partition
 from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.digests import derived_uuid
 from imagekit.disk.fat_write import FatFile, FatPlan, plan_fat
@@ -75,7 +75,8 @@ class Contents:
     @property
     def table(self) -> DiskTable:
         """The partition table; its identifiers are derived where the gadget declares none."""
-        return plan_table(self.layout, disk=self.uuid("disk", self.layout.volume.name), unique=self._unique)
+        return plan_table(self.layout, disk=self.uuid("disk", self.layout.volume.name), unique=self._unique,
+                          hybrid=self.extension.hybrid_mbr)
 
     def _unique(self, structure: Structure) -> UUID:
         return UUID(structure.id) if structure.id else self.uuid(structure.name or f"#{structure.index}")
@@ -181,7 +182,20 @@ def fat(contents: Contents, placement: Placement) -> tuple[Write, ...]:
         if path.lower() in taken:
             raise PlanError(f"cannot fill structure {structure.title!r}: the gadget's {taken[path.lower()]!r} lies"
                             f" where imagekit writes {path!r}")
+    if structure.role is Role.BOOT and contents.extension.bootloader != uboot.BACKEND:
+        _check_room(contents, placement, {**files, **extra})
     return _volume(contents, placement, structure.label or "", {**files, **extra})
+
+
+def _check_room(contents: Contents, placement: Placement,
+                files: Mapping[str, bytes | PackageMember | SeedFile]) -> None:
+    """Raises: PlanError: the first update would find no room beside the kernel that is there."""
+    both = {**files, **slot_files(contents, Slot.B, tries=TRIES)}
+    try:
+        _volume(contents, placement, "", both)
+    except PlanError as error:
+        raise PlanError(f"cannot give structure {placement.structure.title!r} the kernels of two slots:"
+                        f" {error.message}", hint="raise its size in gadget.yaml: an update needs both") from error
 
 
 def slot_volume(contents: Contents, placement: Placement) -> tuple[Write, ...]:
@@ -196,10 +210,13 @@ def slot_volume(contents: Contents, placement: Placement) -> tuple[Write, ...]:
 def _volume(contents: Contents, placement: Placement, label: str,
             files: Mapping[str, bytes | PackageMember | SeedFile]) -> tuple[Write, ...]:
     """A FAT file system over the whole structure."""
-    plan = plan_fat(
-        placement.size, label, int.from_bytes(contents.uuid("volume-id", placement.structure.name).bytes[:4]),
-        [FatFile(path=path, source=source) for path, source in sorted(files.items())], time=contents.timestamp,
-    )
+    listed = [FatFile(path=path, source=source) for path, source in sorted(files.items())]
+    volume_id = int.from_bytes(contents.uuid("volume-id", placement.structure.name).bytes[:4])
+    try:
+        plan = plan_fat(placement.size, label, volume_id, listed, time=contents.timestamp)
+    except PlanError as error:
+        raise PlanError(f"cannot fill structure {placement.structure.title!r}: {error.message}",
+                        hint=error.hint or "raise its size in gadget.yaml") from error
     return tuple(_fat_writes(placement, plan))
 
 
@@ -235,14 +252,21 @@ def boot_files(contents: Contents) -> dict[str, bytes | PackageMember | SeedFile
         return {SCRIPT_NAME: uboot.boot_script(
             extension, contents.layout, contents.table, architecture=contents.resolution.model.architecture or "",
             time=contents.timestamp)}
+    return slot_files(contents, Slot.A)
+
+
+def slot_files(contents: Contents, slot: Slot, *,
+               tries: int | None = None) -> dict[str, bytes | PackageMember | SeedFile]:
+    """What systemd-boot takes of a slot: its entry, and the kernel that it names."""
     entry = LoaderEntry(
-        slot=Slot.A, version=FIRST_VERSION, base_root=signed_root(contents.base),
-        kernel_root=signed_root(contents.kernel), state_partuuid=contents.state_partuuid, cmdline=extension.cmdline,
+        slot=slot, version=FIRST_VERSION, base_root=signed_root(contents.base),
+        kernel_root=signed_root(contents.kernel), state_partuuid=contents.state_partuuid,
+        cmdline=contents.extension.cmdline,
     )
     return {
-        f"{ENTRY_FOLDER}/{entry_name(Slot.A)}": encode_entry(entry),
-        kernel_path(Slot.A): PackageMember(package=contents.kernel.file_name, path=KERNEL_IMAGE,
-                                           size=contents.insides.kernel_image_size),
+        f"{ENTRY_FOLDER}/{entry_name(slot, tries=tries)}": encode_entry(entry),
+        kernel_path(slot): PackageMember(package=contents.kernel.file_name, path=KERNEL_IMAGE,
+                                         size=contents.insides.kernel_image_size),
     }
 
 

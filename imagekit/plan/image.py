@@ -13,12 +13,11 @@ from datetime import datetime
 from typing import Any
 
 from imagekit.assertions import Model
-from imagekit.digests import b64url
 from imagekit.errors import PlanError
 from imagekit.gadget import Part, Role, Schema, SlotPart
 from imagekit.plan.contents import Contents, Insides, check_references, fill
-from imagekit.plan.layout import Placement, VolumeLayout, entries_of, lay_out
-from imagekit.plan.resolve import Resolution
+from imagekit.plan.layout import Placement, VolumeLayout, lay_out_of
+from imagekit.plan.resolve import Resolution, model_digest
 from imagekit.plan.tables import DiskTable, TableEntry, disk_id, entry_at, table_writes
 from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageWrite, SeedFile, Write, Zeros
 
@@ -85,11 +84,6 @@ class ImagePlan:
         return self.layout.disk_size
 
 
-def model_digest(model: Model) -> str:
-    """What the image's identifiers derive from: SHA3-384 of the model's signed bytes, without the signature."""
-    return b64url(hashlib.sha3_384(model.assertion.content).digest())
-
-
 def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime) -> ImagePlan:
     """Plan the image of a resolved model; `timestamp` is the time of everything in it.
 
@@ -107,7 +101,7 @@ def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime)
         raise PlanError(f"cannot plan volume {volume.name!r}: its schema is {schema}, and slots are found by the"
                         " names that only a GPT has",
                         hint="use schema gpt; gpt-entries of x-imagekit makes room for boot code in front")
-    layout = lay_out(volume, entries=entries_of(insides.gadget, volume))
+    layout = lay_out_of(insides.gadget, volume)
     for role in (Role.BOOT, Role.SEED, Role.DATA):
         layout.holding(role)
     digest = model_digest(resolution.model)
@@ -151,7 +145,7 @@ def as_json(plan: ImagePlan) -> dict[str, Any]:
         "timestamp": plan.timestamp.isoformat(),
         "packages": [{
             "name": item.name, "revision": item.number, "type": item.snap.type, "snap-id": item.snap.snap_id,
-            "asserted": item.asserted, "sha3-384": item.sha3_384, "size": item.file.size,
+            "asserted": item.asserted, "extra": item.extra, "sha3-384": item.sha3_384, "size": item.file.size,
             "seed-size": item.file.seed_size, "verity-root": item.verity_root, "file": item.file.path,
         } for item in plan.resolution.packages],
         "validation-sets": [{"account-id": item.value.account_id, "name": item.value.name,

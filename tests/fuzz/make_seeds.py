@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sparse import shrink, shrink_file
 
+from imagekit.boot.frames import encode_frames
 from imagekit.boot.health import Challenge, Check, Hello, Verdict, encode_message
 from imagekit.boot.slotstate import FACTORY, encode_partition, encode_record
 from imagekit.disk import gpt
@@ -125,6 +126,7 @@ def small() -> None:
                       degraded=False)
     for message in (Hello(boot_id="x"), Challenge(nonce="0" * 64), verdict):
         put("health", type(message).__name__.lower(), encode_message(message))
+    put("health", "framed", b"[  OK  ] x\n" + encode_frames(encode_message(verdict)))
     put("health", "infinity", json.dumps({"imagekit": 1, "type": "verdict", "phases": {"a": float("inf")}}).encode())
     superblock = Superblock(uuid=uuid.uuid5(uuid.NAMESPACE_DNS, "c"), data_blocks=5, salt=b"s" * 32)
     put("zstd-frames", "three", b"".join(compress_frames([b"a" * 5000, b"", b"abc"])))

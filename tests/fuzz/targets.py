@@ -54,7 +54,8 @@ stop-timeout:~1h2m.5s bind:~ activates-on:~ interface:~dbus system-usernames: en
     "squashfs": "hsqs squashfs-root/ -rw-r--r--~0/0~ drwxr-xr-x~0/0~ ~1970-01-01~00:00~ ~->~",
     "erofs": r"\xe2\xe1\xf5\xe0",
     "slot-state": "IKS1",
-    "health": r"""{" ": true null 1e400 NaN \ud800 "verdict" "challenge" "hello" "nonce" "checks":[ "phases":{""",
+    "health": r"""{" ": true null 1e400 NaN \ud800 "verdict" "challenge" "hello" "nonce" "checks":[ "phases":{
+imagekit~ ~1/1~""",
     "verity": r"verity\x00\x00 sha256",
 }
 TARGETS: dict[str, Target] = {

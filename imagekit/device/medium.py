@@ -1,0 +1,158 @@
+"""Everything on a device that an update writes: partitions, the slot-state record, files on the ESP.
+
+Decides how a write reaches the medium, and nothing of what is written or when: that is `imagekit.device.install_steps`.
+Each call is one thing that a power cut may fall into; nothing is on the medium before its `flush` or `sync`. Reading
+back goes past the page cache, so that what is compared has been on the medium. The ESP is writable only within
+`writable_esp`. Source of the rules: docs/reference/updates.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from imagekit.boot.slotstate import SlotState
+from imagekit.device.machine import Programs
+from imagekit.device.state import StatePartition
+from imagekit.errors import TargetError
+
+FLUSH_EVERY = 32 << 20  # so much may lie in memory, unwritten
+
+
+class Medium(Protocol):
+    """What an update writes to. Partitions by name; paths are on the ESP. Every call may raise a TargetError."""
+
+    def write(self, partition: str, offset: int, data: bytes) -> None: ...
+
+    def flush(self, partition: str) -> None:
+        """All that was written to the partition is on the medium."""
+
+    def read_back(self, partition: str) -> AbstractContextManager[BinaryIO]:
+        """The partition as the medium has it."""
+
+    def store(self, state: SlotState) -> None:
+        """Write the record; it is on the medium when this returns."""
+
+    def writable_esp(self) -> AbstractContextManager[None]: ...
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """What lies in a folder of the ESP; nothing where there is none."""
+
+    def create(self, path: str, content: Iterable[bytes]) -> None:
+        """Make a file, with the folders above it; whatever has that name is replaced."""
+
+    def rename(self, old: str, new: str) -> None: ...
+
+    def remove(self, path: str) -> None: ...
+
+    def sync_file(self, path: str) -> None: ...
+
+    def sync_folder(self, path: str) -> None: ...
+
+    def open_file(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """A file of the ESP as the medium has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskMedium:
+    """The device's own disk. `esp` is where it is mounted read-only; without `programs` it is writable anyway."""
+
+    partitions: Mapping[str, Path]
+    record: StatePartition
+    esp: Path
+    programs: Programs | None
+
+    def write(self, partition: str, offset: int, data: bytes) -> None:
+        with _told(f"write {partition}"), _opened(self.partitions[partition], os.O_WRONLY) as handle:
+            view = memoryview(data)
+            while view:
+                done = os.pwrite(handle, view, offset)
+                view, offset = view[done:], offset + done
+            if offset // FLUSH_EVERY != (offset - len(data)) // FLUSH_EVERY:
+                os.fdatasync(handle)
+
+    def flush(self, partition: str) -> None:
+        with _told(f"flush {partition}"), _opened(self.partitions[partition], os.O_WRONLY) as handle:
+            os.fsync(handle)
+
+    @contextmanager
+    def read_back(self, partition: str) -> Iterator[BinaryIO]:
+        with _told(f"read {partition}"), self.partitions[partition].open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            yield stream
+
+    def store(self, state: SlotState) -> None:
+        self.record.store(state)
+
+    @contextmanager
+    def writable_esp(self) -> Iterator[None]:
+        if self.programs is not None:
+            self.programs.run("mount", "-o", "remount,rw", str(self.esp))
+        try:
+            yield
+        finally:
+            if self.programs is not None:
+                with suppress(TargetError):  # still mounted writable: untidy, but nothing is lost by it
+                    self.programs.run("mount", "-o", "remount,ro", str(self.esp))
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        with suppress(FileNotFoundError):
+            return tuple(sorted(os.listdir(self.esp / folder)))  # noqa: PTH208  names are wanted
+        return ()
+
+    def create(self, path: str, content: Iterable[bytes]) -> None:
+        with _told(f"write {path}"):
+            target = self.esp / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb", buffering=0) as out:
+                for chunk in content:
+                    view = memoryview(chunk)
+                    while view:
+                        view = view[out.write(view) or 0:]
+
+    def rename(self, old: str, new: str) -> None:
+        with _told(f"rename {old}"):
+            (self.esp / old).rename(self.esp / new)
+
+    def remove(self, path: str) -> None:
+        with _told(f"remove {path}"):
+            (self.esp / path).unlink(missing_ok=True)
+
+    def sync_file(self, path: str) -> None:
+        self._sync(path)
+
+    def sync_folder(self, path: str) -> None:
+        self._sync(path)
+
+    def _sync(self, path: str) -> None:
+        with _told(f"flush {path}"), _opened(self.esp / path, os.O_RDONLY) as handle:
+            os.fsync(handle)
+
+    @contextmanager
+    def open_file(self, path: str) -> Iterator[BinaryIO]:
+        with _told(f"read {path}"), (self.esp / path).open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            yield stream
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Raises: TargetError: instead of an OSError, which is a full disk or a broken one."""
+    try:
+        yield
+    except OSError as error:
+        raise TargetError(f"cannot {what}: {error.strerror or error}",
+                          hint="the running slot is untouched; see imagekit-device status") from error
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    handle = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
