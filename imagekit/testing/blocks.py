@@ -28,6 +28,7 @@ class MemoryTarget:
     real: int = 0  # writes beyond go round to its start
     lost: tuple[int, int] = (0, 0)  # writes into this extent are taken and never arrive
     flipped: frozenset[int] = frozenset()  # bytes that are read with one bit changed
+    flips: int = 1 << 30  # how often that happens
     most: int = 0  # bytes that one write takes
     full_at: int = -1  # from this offset on it takes nothing
     pulled_after: int = 0  # bytes written until it is pulled out
@@ -59,8 +60,9 @@ class MemoryTarget:
         length = min(length, len(self.content) - start)
         buffer[:length] = self.content[start:start + length]
         for place in self.flipped:
-            if offset <= place < offset + length:
+            if offset <= place < offset + length and self.flips:
                 buffer[place - offset] ^= 1
+                self.flips -= 1
         return length
 
     def write(self, offset: int, content: memoryview) -> int:
