@@ -115,12 +115,12 @@ def alone_without_verifying(bench: Bench) -> Ended:
 def test_stalled_medium_is_named_then_given_up_and_the_others_end(bench: Bench) -> None:
     target = MemoryTarget(size=SIZE, hangs_at=USED[2][0])
     try:
-        ended = alone(bench, target, patience=Patience(stall_s=0.3, give_up_s=1.0))
+        ended = alone(bench, target, patience=Patience(stall_s=0.5, give_up_s=5.0))
     finally:
         target.released.set()
     named = [event for event in bench.heard.events if isinstance(event, Stalled)]
     assert {(event.target, event.phase) for event in named} == {("/dev/sdx", Phase.WRITE)}
-    assert ended.problem.startswith("cannot write /dev/sdx: it has not moved for 1 s")
+    assert ended.problem.startswith("cannot write /dev/sdx: it has not moved for 5 s")
     assert target.abandoned  # its descriptor must not be given to another file while a call hangs in it
 
 
