@@ -135,6 +135,38 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit inspect packages-out/debian-13_1.snap", "what it says of itself, its digest, who signed it"),
         ("imagekit inspect packages-out/*.snap --json", "the same for programs"),
     ),
+    "flash": (
+        ("imagekit flash list", "the media of this machine, and why some are refused"),
+        ("imagekit flash write out/pc-demo.img /dev/sdb", "a card: you see what is erased, and are asked"),
+        ("imagekit flash write out/pc-demo.img /dev/sdb /dev/sdc /dev/sdd", "three at once"),
+        ("imagekit flash verify out/pc-demo.img /dev/sdb", "is it still what was written"),
+    ),
+    "flash list": (
+        ("imagekit flash list", "what there is"),
+        ("imagekit flash list --json", "for programs, partitions too"),
+    ),
+    "flash plan": (
+        ("imagekit flash plan out/pc-demo.img /dev/sdb", "what would be done, and what is refused"),
+        ("imagekit flash plan out/pc-demo.img --port 1-1.4 --json", "for programs"),
+    ),
+    "flash write": (
+        ("imagekit flash write out/pc-demo.img /dev/sdb", "you are asked before anything is erased"),
+        ("imagekit flash write out/pc-demo.img.zst --port 1-1.3 --port 1-1.4 --json", "a station: no question"),
+        ("imagekit flash write out/pc-demo.img /dev/sdb --update", "only what differs"),
+        ("imagekit flash write out/pc-demo.img card.img", "a file, without root"),
+    ),
+    "flash verify": (
+        ("imagekit flash verify out/pc-demo.img /dev/sdb", "exit 0: the same; exit 7: the first byte that differs"),
+        ("imagekit flash verify out/pc-demo.img card.img --json", "a file, for programs"),
+    ),
+    "flash compress": (
+        ("imagekit flash compress out/pc-demo.img", "out/pc-demo.img.zst"),
+        ("imagekit flash compress out/pc-demo.img -o pc.img.zst --level 19", "smaller, and slower to make"),
+    ),
+    "flash os-list": (
+        ("imagekit flash os-list out/pc-demo.img.zst --url https://images.example.com/pc", "os_list.json"),
+        ("imagekit flash os-list out/pi.img.xz --url https://example.com -o pi.json", "under another name"),
+    ),
     "boot": (
         ("imagekit boot out/pc-demo.img", "exit 0 only if the guest itself says that it is healthy"),
         ("imagekit boot out/pc-demo.img --console", "and watch its console"),
