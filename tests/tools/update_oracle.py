@@ -11,9 +11,9 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from imagekit.boot.entries import ENTRY_FOLDER, kernel_path, parse_entry, sector_with_version
+from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, kernel_path, parse_entry, sector_with_version
 from imagekit.boot.slotstate import COPY_OFFSETS, Slot, SlotState, begin_boot, encode_record, mark_healthy, newest, stay
-from imagekit.boot.systemd_boot import choose, parse_name, slot_of
+from imagekit.boot.systemd_boot import candidates, choose, parse_name, slot_of
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, decide, decode_env, is_sound
 from imagekit.disk.fat_read import read_fat
 from imagekit.disk.verity import verify
@@ -91,8 +91,43 @@ def boot_until_healthy(state: DiskState, told: VerdictTold = lambda slot, roots,
     raise Lost("no slot got healthy")
 
 
+def check_offered(state: DiskState) -> None:
+    """Every slot that the loader could start is whole, also those that it takes only when another fails.
+
+    Raises:
+        Unverified: one is not.
+    """
+    if state.loader == "systemd-boot":
+        menu = candidates(state.entries(), _programs(state))
+        for item in menu:
+            entry = _entry(state.entries()[item.file_name], item.file_name)
+            check_whole(state, entry.slot, (entry.base_root, entry.kernel_root))
+        return
+    for slot in Slot:
+        files = state.volume(slot)
+        if is_sound(files, slot, NEEDED):
+            check_whole(state, slot, _roots(files))
+
+
+def _programs(state: DiskState) -> frozenset[str]:
+    return frozenset(path for path, raw in state.esp.items() if raw)
+
+
+def _entry(raw: bytes, name: str) -> LoaderEntry:
+    try:
+        return parse_entry(raw, name=name)
+    except ImagekitError as error:
+        raise Unverified(f"the loader starts {name}, which is not whole: {error}") from error
+
+
+def _roots(files: dict[str, bytes]) -> tuple[str, str]:
+    words = decode_env(files[ENV_NAME], name=ENV_NAME)["bootargs"].split()
+    own = dict(word.split("=", 1) for word in words if word.startswith("imagekit."))
+    return own["imagekit.base"], own["imagekit.kernel"]
+
+
 def _boot_systemd(state: DiskState) -> tuple[Slot, tuple[str, str]] | None:
-    choice = choose(state.entries(), frozenset(path for path, raw in state.esp.items() if raw))
+    choice = choose(state.entries(), _programs(state))
     if choice is None:
         raise Lost("the loader's menu is empty")
     name = choice.entry.file_name
@@ -100,7 +135,7 @@ def _boot_systemd(state: DiskState) -> tuple[Slot, tuple[str, str]] | None:
     state.esp[f"{ENTRY_FOLDER}/{choice.renamed_to}"] = raw
     slot = slot_of(name)
     assert slot is not None
-    entry = parse_entry(raw, name=name)
+    entry = _entry(raw, name)
     record = newest(state.copies)[0]
     step = begin_boot(record, slot)
     if step.hand_over:
@@ -123,9 +158,7 @@ def _boot_uboot(state: DiskState) -> tuple[Slot, tuple[str, str]] | None:
     if found.slot is None or found.record is None:
         raise Lost("neither slot can be loaded")
     state.put_record(found.record)
-    words = decode_env(files[found.slot][ENV_NAME], name=ENV_NAME)["bootargs"].split()
-    own = dict(word.split("=", 1) for word in words if word.startswith("imagekit."))
-    return found.slot, (own["imagekit.base"], own["imagekit.kernel"])
+    return found.slot, _roots(files[found.slot])
 
 
 def check_whole(state: DiskState, slot: Slot, roots: tuple[str, str]) -> None:

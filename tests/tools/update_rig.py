@@ -1,4 +1,4 @@
-"""A device made of files, in the middle of its life: partitions, an ESP, what the initrd left behind, packages to offer.
+"""A device made of files, in the middle of its life: partitions, an ESP, what the initrd left, packages to offer.
 
 Built from a real image of small packages; the loader and the initrd are their models. Nothing of the updater is
 replaced but its programs (mount, systemctl) and what the kernel would say of device-mapper.
@@ -7,10 +7,11 @@ replaced but its programs (mount, systemctl) and what the kernel would say of de
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from imagekit.assertions import Assertion, Header, encode_stream
@@ -23,7 +24,6 @@ from imagekit.device.state import StatePartition
 from imagekit.device.verity import VerityDevice
 from imagekit.disk import gpt
 from imagekit.disk.fat_read import read_fat
-from imagekit.errors import TargetError
 from imagekit.host.cache import Cache
 from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
@@ -138,8 +138,6 @@ class Rig:
         self.up()
 
     def _partition(self, item: gpt.Partition, image: int) -> None:
-        import os
-
         path = self.folder / f"sys/block/vda/vda{item.index}"
         path.mkdir()
         (path / "uevent").write_text(f"DEVNAME=vda{item.index}\nPARTN={item.index}\nPARTNAME={item.name}\n")
@@ -281,9 +279,4 @@ def root_of(maker: Maker, path: Path) -> str:
     return found[-1].text("verity-root")
 
 
-def datetime_of(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-Expectation = Callable[[Rig], None]
-__all__ = ["ARCHITECTURES", "LOADERS", "SYSTEMD_BOOT", "U_BOOT", "Maker", "Rig", "TargetError", "make", "root_of"]
+__all__ = ["ARCHITECTURES", "LOADERS", "SYSTEMD_BOOT", "U_BOOT", "Maker", "Rig", "make", "root_of"]
