@@ -48,6 +48,8 @@ def main(words: Sequence[str], *, machine: Machine | None = None) -> int:
         sys.stderr.write("interrupted: the running slot is untouched\n")
         return ExitCode.INTERRUPTED
     except ImagekitError as error:
+        if "--unattended" in words:  # nobody reads its standard error, somebody may look at the console
+            _say(f"update: {error.message}")
         sys.stderr.write(f"error: {error.message}\n")
         for detail in error.details:
             sys.stderr.write(f"  {detail}\n")

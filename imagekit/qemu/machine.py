@@ -115,6 +115,7 @@ class Wiring:
     serial_fd: int
     health_fd: int
     card_files: tuple[tuple[str, Path], ...] = ()  # of CARD_FILES -> this run's copy of what the card has
+    stick: Path | None = None  # a second disk, read-only, as somebody plugs one in
 
 
 def parse_machine(source: Source) -> Machine:
@@ -251,6 +252,10 @@ def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> 
         "-chardev", f"socket,id=health,fd={wiring.health_fd}",
         "-device", f"virtserialport,chardev=health,name={HEALTH_PORT}",
     ]
+    if wiring.stick is not None:
+        argv += ["-blockdev", f"driver=file,node-name=stick-file,filename={_value(wiring.stick)},read-only=on",
+                 "-blockdev", "driver=raw,node-name=stick,file=stick-file,read-only=on",
+                 "-device", "virtio-blk-pci,drive=stick"]
     for device in machine.devices:
         argv += ["-device", device]
     for option in machine.options:
