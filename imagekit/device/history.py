@@ -144,7 +144,11 @@ def save(machine: Machine, name: str, content: bytes) -> None:
 def alone(machine: Machine) -> Iterator[None]:
     """One at a time. Raises: TargetError: another update of this device is at work."""
     path = machine.run / "update.lock"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise TargetError(f"cannot lock {path}: {error.strerror}", hint="this works on a booted device only, as root"
+                          ) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
