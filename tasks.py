@@ -213,6 +213,15 @@ def faults(c: Context) -> None:
          env={"IMAGEKIT_FAULTS": "all"})
 
 
+@task(iterable=["board", "row"], help={
+    "board": "a board; all without it", "row": "a row of the page; all without it",
+    "shard": "2/4: the second quarter of all that", "resume": "leave out what has a record of the same image"})
+def boards(c: Context, board: list[str], row: list[str], shard: str = "1/1", resume: bool = False) -> None:
+    """Boot every board, break it in every way, keep what came of it in docs/boards, write docs/boards.md."""
+    call(BIN / "python", "-m", "tests.boot.run_boards", "--shard", shard, *(["--resume"] if resume else []),
+         *(word for name in board for word in ("--board", name)), *(word for name in row for word in ("--row", name)))
+
+
 @task(help={"cases": "changed documents of each kind to compare", "seed": "which ones",
             "suite": "bookworm or trixie; both without it",
             "relock": "write what the mirror has now into the oracle's lock",

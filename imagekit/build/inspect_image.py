@@ -34,6 +34,7 @@ from imagekit.plan.verdicts import (
     judge_beside,
     judge_boot,
     judge_data,
+    judge_hybrid,
     judge_kernel,
     judge_next,
     judge_part,
@@ -77,6 +78,7 @@ def judge_all(found: Inspection) -> Iterator[Verdict]:
     """Every verdict, in the order of the report."""
     model, state = found.seed.model, found.image.find(SLOT_STATE)
     yield from judge_table(found.image)
+    yield from judge_hybrid(found.image, found.esp)
     yield from judge_seed(found.seed)
     yield from judge_boot(found.esp, model, str(state.partition.unique_guid) if state else None)
     yield from judge_record(found.copies, found.record)

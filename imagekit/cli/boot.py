@@ -25,7 +25,7 @@ from imagekit.host.tools import LocalTools
 from imagekit.host.trust import default_trust_dir, load_trust
 from imagekit.qemu.console import clean
 from imagekit.qemu.expectation import read_expectation
-from imagekit.qemu.machine import load_machine, machine_folders, machine_names, machine_of
+from imagekit.qemu.machine import HealthWay, load_machine, machine_folders, machine_names, machine_of
 from imagekit.qemu.phases import Phase
 from imagekit.qemu.record import record_boot
 from imagekit.qemu.session import Acceleration, Outcome, Wish, choose, run_boot
@@ -65,8 +65,9 @@ def boot(image: Path, machine_name: str | None, deadline: float, accel: str, con
          keep: bool, trust: tuple[Path, ...], as_json: bool) -> None:
     """Boot an IMAGE in QEMU and tell whether it is healthy.
 
-    Exit 0 only when the guest itself reports healthy over its health port, repeats a number that only this boot was
-    given, and runs the kernel and base that the image's signed model asks for; otherwise 7. The image is not changed.
+    Exit 0 only when the guest itself reports healthy (over its health port, or framed on its console where there is
+    none), repeats a number that only this boot was given, and runs the kernel and base that the image's signed model
+    asks for; otherwise 7. The image is not changed.
     """
     if machine_name is not None:
         load_machine(machine_name, machine_folders())  # a name that is wrong is told before the image is read
@@ -78,7 +79,8 @@ def boot(image: Path, machine_name: str | None, deadline: float, accel: str, con
     detail(f"{acceleration.accelerator.value}: {acceleration.reason}")
     path = transcript or new_transcript_path(image, SystemClock().now())
     kept = open_transcript(path)
-    watch = Watch(expectation=expectation, transcript=kept, new_nonce=lambda: secrets.token_hex(32))
+    watch = Watch(expectation=expectation, transcript=kept, new_nonce=lambda: secrets.token_hex(32),
+                  in_band=machine.health is HealthWay.CONSOLE)
     try:
         # With the console on the screen there is no place for a bar, and its lines tell how far it is.
         with workbench(tools, machine, image, keep=keep) as bench, nullcontext() if console else progress() as told:

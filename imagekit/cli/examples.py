@@ -83,6 +83,8 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "build": (
         ("imagekit build pc-demo.model --packages packages-out -o out", "out/pc-demo.img, and what belongs to it"),
         ("imagekit build pc-demo.model --packages packages-out -o out --twice", "proves that the bytes are the same"),
+        ("imagekit build trial.model --packages packages-out --snap ./hello_3.snap -o out",
+         "with a package that the model, of grade dangerous, does not name"),
     ),
     "gadget": (
         ("imagekit gadget check gadgets/pc", "everything that is wrong with a gadget, and what will hurt"),

@@ -21,17 +21,16 @@ from imagekit.boot.entries import ENTRY_FOLDER, kernel_path
 from imagekit.boot.health import CHALLENGE_TIMEOUT_S, Check, Hello, Verdict
 from imagekit.boot.slotstate import mark_healthy
 from imagekit.device import checks
+from imagekit.device.console import open_console
 from imagekit.device.esp import bless
 from imagekit.device.machine import Machine
-from imagekit.device.port import HealthPort, open_port
+from imagekit.device.port import Host, open_port
 from imagekit.device.report import U_BOOT, BootReport, load_report
 from imagekit.device.state import StatePartition
 from imagekit.device.verity import VerityDevice
 from imagekit.errors import ImagekitError, TargetError
 
 _LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-_GREET_TIMEOUT_S = 1
-_SEND_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,7 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
     started = _uptime_s()
     report = load_report(machine.run)
     say("phase health")
-    port = _greet(machine)
+    host = _greet(machine)
     findings = inspect(machine, report)
     reasons = findings.reasons
     confirmed = False
@@ -67,11 +66,11 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
         except ImagekitError as error:
             reasons = (f"confirm: {error.message}",)
     verdict = Verdict(
-        nonce=port.challenge(timeout_s=wait_s) if port else "", healthy=not reasons,
+        nonce=host.challenge(timeout_s=wait_s) if host else "", healthy=not reasons,
         slot=report.slot.value, base_root=findings.base_root, kernel_root=findings.kernel_root, confirmed=confirmed,
         reasons=reasons, checks=findings.checks, phases=phases(machine, report, started), degraded=findings.degraded,
     )
-    publish(machine, verdict, port)
+    publish(machine, verdict, host)
     remember(machine, report, verdict)
     state = "healthy" if verdict.healthy else "NOT healthy"
     say(f"slot {verdict.slot} is {state}" + "".join(f"; {reason}" for reason in reasons))
@@ -82,13 +81,14 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
     return verdict
 
 
-def _greet(machine: Machine) -> HealthPort | None:
-    """The port, once a host has taken our greeting; None: nobody watches."""
-    port = open_port(sys=machine.sys, dev=machine.dev)
-    if port and not port.send(Hello(boot_id=_boot_id(machine)), timeout_s=_GREET_TIMEOUT_S):
-        port.close()
+def _greet(machine: Machine) -> Host | None:
+    """Whoever watches this boot, once greeted: over the port, else over the console; None: nobody does."""
+    host: Host | None = open_port(sys=machine.sys, dev=machine.dev)
+    host = host or open_console(sys=machine.sys, dev=machine.dev, programs=machine.programs)
+    if host and not host.greet(Hello(boot_id=_boot_id(machine))):
+        host.close()
         return None
-    return port
+    return host
 
 
 def inspect(machine: Machine, report: BootReport) -> Findings:
@@ -167,15 +167,15 @@ def remember(machine: Machine, report: BootReport, verdict: Verdict) -> None:
             save_history(machine, told)
 
 
-def publish(machine: Machine, verdict: Verdict, port: HealthPort | None) -> None:
+def publish(machine: Machine, verdict: Verdict, host: Host | None) -> None:
     """Leave the verdict for `imagekit-device status`, and send it to the host."""
     path = machine.run / "health.json"
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(asdict(verdict)) + "\n")
     fresh.rename(path)
-    if port:
-        port.send(verdict, timeout_s=_SEND_TIMEOUT_S)
-        port.close()
+    if host:
+        host.tell(verdict)
+        host.close()
 
 
 def phases(machine: Machine, report: BootReport, started: float) -> dict[str, float]:

@@ -1,5 +1,8 @@
 """The GUID partition table: a protective MBR, a header with its entries, and a backup of both at the disk's end.
 
+The MBR may be hybrid: it lists up to three of the partitions too, before the entry that protects the table, for boot
+code that knows no GPT. To everybody else the GPT is the table.
+
 Decides the geometry that every imagekit disk has (128 entries of 128 bytes, or fewer where a board's boot code lies in
 the way of so many; tables as close to the ends as they go) and reads any other legal one. Where partitions lie is
 `imagekit.plan`'s business; here they are bytes, half-open, and the format's inclusive last LBA stays inside. A reader
@@ -20,13 +23,15 @@ import io
 import struct
 import uuid
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import BinaryIO
 
+from imagekit.disk import mbr
 from imagekit.errors import DocumentError, PlanError
 from imagekit.units import SECTOR, align_up
 
+HYBRID_MOST = 3  # partitions that an MBR has room for beside the entry that protects the GPT
 NAME_UNITS = 36
 ENTRIES = 128
 COPIES = ("primary", "backup")
@@ -67,13 +72,17 @@ class Partition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A whole partition table, partitions by ascending index. `disk_size` is what the table is for."""
+    """A whole partition table, partitions by ascending index. `disk_size` is what the table is for.
+
+    `hybrid` are the entries of the MBR but for the one that protects the GPT; their numbers are the MBR's own.
+    """
 
     disk_guid: uuid.UUID
     partitions: tuple[Partition, ...]
     disk_size: int
     sector: int = SECTOR
     entries: int = ENTRIES
+    hybrid: tuple[mbr.Partition, ...] = ()
     problems: tuple[str, ...] = field(default=(), compare=False)
 
     def problem_of(self, copy: str) -> str | None:
@@ -113,7 +122,7 @@ def encode(table: Table) -> tuple[tuple[int, bytes], ...]:
     backup_entries = sectors - 1 - len(whole) // sector
     primary = _header(table, here=1, other=sectors - 1, entries=2, array=bytes(array))
     backup = _header(table, here=sectors - 1, other=1, entries=backup_entries, array=bytes(array))
-    return ((0, _protective_mbr(sectors).ljust(sector, b"\0")),
+    return ((0, _protective_mbr(table).ljust(sector, b"\0")),
             (sector, primary + whole),
             (backup_entries * sector, whole + backup))
 
@@ -145,14 +154,36 @@ def _check(table: Table) -> None:
                          ("unique GUID", [item.unique_guid.int for item in table.partitions])):
         if len(set(values)) < len(values):
             problems.append(f"two partitions have the same {kind}")
+    problems += [problem for _, problem in _strangers(table)]
+    if len(table.hybrid) > HYBRID_MOST:
+        problems.append(f"{len(table.hybrid)} partitions in the MBR, it has room for {HYBRID_MOST} beside the GPT's")
     if problems:
         raise PlanError(f"cannot encode partition table: {problems[0]}", details=tuple(problems[1:]))
 
 
-def _protective_mbr(sectors: int) -> bytes:
-    """One partition of type 0xee over the whole disk, so that old tools see it as taken (UEFI 5.2.3)."""
-    entry = struct.pack("<B3sB3sII", 0, b"\x00\x02\x00", 0xEE, b"\xff\xff\xff", 1, min(sectors - 1, 0xFFFFFFFF))
-    return bytes(446) + entry + bytes(48) + b"\x55\xaa"
+def _strangers(table: Table) -> list[tuple[mbr.Partition, str]]:
+    """Partitions of the MBR that are none of the GPT's."""
+    known = {(item.start, item.end) for item in table.partitions}
+    return [(item, f"partition {item.index} of the MBR, at {item.start} to {item.end}, is none of the GPT's")
+            for item in table.hybrid if (item.start, item.end) not in known]
+
+
+def _protective_mbr(table: Table) -> bytes:
+    """One partition of type 0xee over the whole disk, so that old tools see it as taken (UEFI 5.2.3).
+
+    In a hybrid MBR it comes last, and ends where the first of the others begins. Linux and U-Boot take the GPT if it
+    begins at sector 1.
+    """
+    sector = table.sector
+    if not table.hybrid:
+        count = min(table.disk_size // sector - 1, mbr.MAX_LBA)
+        entry = struct.pack("<B3sB3sII", 0, b"\x00\x02\x00", mbr.PROTECTIVE, b"\xff\xff\xff", 1, count)
+        return bytes(mbr.TABLE_OFFSET) + entry + bytes(48) + b"\x55\xaa"
+    shield = mbr.Partition(index=max(item.index for item in table.hybrid) + 1, type=mbr.PROTECTIVE, start=sector,
+                           end=min(item.start for item in table.hybrid))
+    told = mbr.Table(signature=0, partitions=(*table.hybrid, shield), disk_size=table.disk_size, sector=sector)
+    ((offset, raw),) = mbr.encode(told)
+    return bytes(offset) + raw
 
 
 def _header(table: Table, *, here: int, other: int, entries: int, array: bytes) -> bytes:
@@ -191,7 +222,7 @@ def decode(stream: BinaryIO, *, sector: int | None = None) -> Table:
     reasons: list[str] = []
     for trial in sizes:
         copies: list[_Copy] = []
-        problems = _mbr_problems(stream, size)
+        problems, hybrid = _read_mbr(stream, size, trial)
         for name, lba in zip(COPIES, (1, size // trial - 1), strict=True):
             try:
                 if name == "backup" and copies:
@@ -200,19 +231,21 @@ def decode(stream: BinaryIO, *, sector: int | None = None) -> Table:
             except _Unreadable as error:
                 problems.append(f"{name} table: {error}")
         if copies:
-            return _table(copies, trial, size, problems)
+            return _table(copies, trial, size, problems, hybrid)
         reasons += [f"{trial}-byte sectors: {problem}" for problem in problems]
     raise DocumentError("cannot read partition table: neither the primary nor the backup copy is there and whole",
                         details=tuple(reasons))
 
 
-def _mbr_problems(stream: BinaryIO, size: int) -> list[str]:
+def _read_mbr(stream: BinaryIO, size: int, sector: int) -> tuple[list[str], tuple[mbr.Partition, ...]]:
+    """What is wrong with the MBR, and what it lists beside the entry that protects the GPT."""
     raw = _at(stream, 0, 512) if size >= 512 else b""
     if raw[510:] != b"\x55\xaa":
-        return ["protective MBR: there is none"]
-    if 0xEE not in raw[450:512:16]:
-        return ["protective MBR: it has no partition of type 0xee"]
-    return []
+        return ["protective MBR: there is none"], ()
+    entries = mbr.decode_entries(raw, sector=sector)
+    if not any(item.type == mbr.PROTECTIVE for item in entries):
+        return ["protective MBR: it has no partition of type 0xee"], ()
+    return [], tuple(item for item in entries if item.type != mbr.PROTECTIVE)
 
 
 def _at(stream: BinaryIO, offset: int, length: int) -> bytes:
@@ -244,7 +277,8 @@ def _read_copy(stream: BinaryIO, size: int, sector: int, lba: int) -> _Copy:
                  entry_size=entry_size, array=array)
 
 
-def _table(copies: list[_Copy], sector: int, size: int, problems: list[str]) -> Table:
+def _table(copies: list[_Copy], sector: int, size: int, problems: list[str],
+           hybrid: tuple[mbr.Partition, ...]) -> Table:
     chosen = copies[0]
     disk_size = (max(chosen.here, chosen.other) + 1) * sector
     if len(copies) == 2 and (chosen.array, chosen.disk_guid) != (copies[1].array, copies[1].disk_guid):
@@ -256,8 +290,9 @@ def _table(copies: list[_Copy], sector: int, size: int, problems: list[str]) -> 
     if ends > size:
         raise DocumentError(f"cannot read partition table: partitions reach up to byte {ends}, the disk has {size}",
                             hint="the image was cut short: make or fetch it again")
-    return Table(disk_guid=chosen.disk_guid, partitions=partitions, disk_size=disk_size, sector=sector,
-                 entries=len(chosen.array) // chosen.entry_size, problems=tuple(problems))
+    table = Table(disk_guid=chosen.disk_guid, partitions=partitions, disk_size=disk_size, sector=sector,
+                  entries=len(chosen.array) // chosen.entry_size, hybrid=hybrid)
+    return replace(table, problems=(*problems, *(f"hybrid MBR: {problem}" for _, problem in _strangers(table))))
 
 
 def _partitions(copy: _Copy, sector: int) -> tuple[Partition, ...]:

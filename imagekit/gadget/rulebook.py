@@ -102,6 +102,10 @@ class GadgetRules:
                            " for u-boot")
     OWN_ENTRIES = Rule("gadget-own-entries", "gpt-entries of x-imagekit is 4 to 128, for a bootloader's volume with a"
                        " GPT")
+    OWN_ADDRESSES = Rule("gadget-own-addresses", "addresses of x-imagekit are where u-boot's script loads kernel,"
+                         " initrd and device-tree, and has its scratch")
+    OWN_HYBRID = Rule("gadget-own-hybrid", "hybrid-mbr of x-imagekit names one to three partitions of a bootloader's"
+                      " volume with a GPT, each with a type for both tables")
     OWN_PART = Rule("gadget-own-part", "a structure of x-imagekit has a part, and a slot unless it is the state")
     OWN_STRUCTURE = Rule("gadget-own-structure", "x-imagekit names structures that exist, each part of a slot once")
     OWN_SLOTS = Rule("gadget-own-slots", "x-imagekit has a state, and base and kernel in both slots")

@@ -44,7 +44,7 @@ DEBIAN_PACKAGES = {
     "fsck.vfat": "dosfstools", "sfdisk": "fdisk", "sgdisk": "gdisk", "gdisk": "gdisk", "bmaptool": "bmap-tools",
     "qemu-system-x86_64": "qemu-system-x86", "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-arm": "qemu-system-arm", "qemu-img": "qemu-utils", "genimage": "genimage", "dpkg-deb": "dpkg",
-    "unsquashfs": "squashfs-tools", "mksquashfs": "squashfs-tools",
+    "fdtput": "device-tree-compiler", "unsquashfs": "squashfs-tools", "mksquashfs": "squashfs-tools",
     "busybox": "busybox", "shellcheck": "shellcheck", "go": "golang-go",
     "gpg": "gnupg", "gpgv": "gpgv", "softhsm2-util": "softhsm2", "pkcs11-tool": "opensc",
 }

@@ -19,6 +19,7 @@ from imagekit.packages.snapyaml import NAME_PATTERN, VERSION_PATTERN
 from imagekit.schema import Problems, Source, check_shape
 
 KERNEL, BASE, GADGET, PARTS = "kernel", "base", "gadget", "parts"
+COMPONENTS = ("contrib", "non-free", "non-free-firmware")  # of Debian's archive, beside main
 UNIFIED, APART = "unified", "apart"  # the forms of a kernel: one file for UEFI, or several for another loader
 MAX_REVISION = 1 << 31
 
@@ -46,6 +47,7 @@ SCHEMA: dict[str, Any] = {
         "parts": _NAMES,
         "alone": _NAMES,
         "keep": _GLOBS,
+        "components": {"type": "array", "items": {"enum": list(COMPONENTS)}, "minItems": 1, "uniqueItems": True},
         "modules": {"oneOf": [{"const": "all"}, {**_GLOBS, "minItems": 1}]},
         "image": {"enum": [UNIFIED, APART]},
         "device-trees": {**_GLOBS, "minItems": 1},
@@ -109,12 +111,14 @@ class Recipe:
     files: tuple[CopiedFile, ...]
     board: BoardInfo | None = None  # of a gadget
     assets: tuple[KernelAsset, ...] = ()  # of a kernel: what its kernel.yaml offers to gadgets
+    components: tuple[str, ...] = ()  # of Debian's archive that are asked beside main, sorted
 
     @property
     def wants(self) -> tuple[str, ...]:
         """What the lock has to answer; a changed answer is needed when this changes."""
         return tuple(sorted([*self.parts, *(f"{name} alone" for name in self.alone),
-                             *(f"keep {glob}" for glob in self.keep)]))
+                             *(f"keep {glob}" for glob in self.keep),
+                             *(f"component {name}" for name in self.components)]))
 
 
 def liked(source: Source) -> str | None:
@@ -174,7 +178,8 @@ def parse_recipe(source: Source) -> Recipe:
                     for item in value.get("files", ())),
         board=board_info(value["board"]) if "board" in value else None,
         assets=tuple(KernelAsset(name=name, update=item.get("update", False), content=tuple(item["content"]))
-                     for name, item in value.get("assets", {}).items()))
+                     for name, item in value.get("assets", {}).items()),
+        components=tuple(sorted(value.get("components", ()))))
 
 
 def _check_meaning(value: dict[str, Any], problems: Problems) -> None:

@@ -75,7 +75,8 @@ class Contents:
     @property
     def table(self) -> DiskTable:
         """The partition table; its identifiers are derived where the gadget declares none."""
-        return plan_table(self.layout, disk=self.uuid("disk", self.layout.volume.name), unique=self._unique)
+        return plan_table(self.layout, disk=self.uuid("disk", self.layout.volume.name), unique=self._unique,
+                          hybrid=self.extension.hybrid_mbr)
 
     def _unique(self, structure: Structure) -> UUID:
         return UUID(structure.id) if structure.id else self.uuid(structure.name or f"#{structure.index}")

@@ -145,7 +145,7 @@ def as_json(plan: ImagePlan) -> dict[str, Any]:
         "timestamp": plan.timestamp.isoformat(),
         "packages": [{
             "name": item.name, "revision": item.number, "type": item.snap.type, "snap-id": item.snap.snap_id,
-            "asserted": item.asserted, "sha3-384": item.sha3_384, "size": item.file.size,
+            "asserted": item.asserted, "extra": item.extra, "sha3-384": item.sha3_384, "size": item.file.size,
             "seed-size": item.file.seed_size, "verity-root": item.verity_root, "file": item.file.path,
         } for item in plan.resolution.packages],
         "validation-sets": [{"account-id": item.value.account_id, "name": item.value.name,

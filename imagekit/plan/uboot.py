@@ -58,7 +58,7 @@ def boot_script(extension: Extension, layout: VolumeLayout, table: DiskTable, *,
     kernel, boot = KERNELS[architecture]
     values = ScriptValues(state=number(Part.STATE, None), boot_a=number(Part.BOOT, "a"),
                           boot_b=number(Part.BOOT, "b"), kernel=kernel, boot=boot,
-                          device_tree=extension.device_tree is not None)
+                          device_tree=extension.device_tree is not None, addresses=extension.addresses)
     return encode_script(BootScript(text=render_script(values), name="imagekit", architecture=architecture,
                                     time=int(time.timestamp())))
 

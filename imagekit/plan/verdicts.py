@@ -36,6 +36,9 @@ from imagekit.units import iec
 REMOVABLE = {"amd64": "EFI/BOOT/BOOTX64.EFI", "i386": "EFI/BOOT/BOOTIA32.EFI", "arm64": "EFI/BOOT/BOOTAA64.EFI",
              "armhf": "EFI/BOOT/BOOTARM.EFI", "riscv64": "EFI/BOOT/BOOTRISCV64.EFI"}  # UEFI 2.10, section 3.5.1.1
 
+PI_PROGRAM = "bootcode.bin"
+FAT_TYPES = (0x01, 0x04, 0x06, 0x0B, 0x0C, 0x0E)
+
 
 def judge_table(image: DiskImage) -> Iterator[Verdict]:
     """Both copies of the partition table, and the size of the image against theirs."""
@@ -57,6 +60,19 @@ def judge_table(image: DiskImage) -> Iterator[Verdict]:
     for item in image.partitions:
         if item.problem and item.content is not Content.EROFS:
             yield _verdict("content", item.name, Level.WRONG, item.problem)
+
+
+def judge_hybrid(image: DiskImage, esp: EspFound) -> Iterator[Verdict]:
+    """What the MBR lists beside the GPT; a Raspberry Pi's boot ROM finds its program by the first entry only."""
+    names = {(item.partition.start, item.partition.end): item.name for item in image.partitions}
+    for item in image.table.hybrid:
+        name = names.get((item.start, item.end))
+        if name is not None:
+            yield _verdict("table", "hybrid MBR", Level.GOOD, f"entry {item.index} is {name}, of type {item.type:02X}")
+    first = image.table.hybrid[0] if image.table.hybrid else None
+    if PI_PROGRAM in esp.programs and (first is None or first.type not in FAT_TYPES):
+        yield _verdict("table", "hybrid MBR", Level.WRONG, "its first entry is no FAT: the boot ROM of a Raspberry Pi 3"
+                       f" does not find {PI_PROGRAM}")
 
 
 def judge_boot(esp: EspFound, model: Model | None, state_partuuid: str | None) -> Iterator[Verdict]:
@@ -258,8 +274,10 @@ def _packages(seed: SeedFound) -> Iterator[Verdict]:
         else:
             yield _verdict("package", about, Level.GOOD if item.believed else Level.NOTE, "it has the digest that is "
                            + ("signed" if item.believed else "stated, which is not believed"))
-        if model is not None and item.name not in listed and not allowed(model.grade).extra_snaps:
-            yield _verdict("package", about, Level.WRONG, "the model does not name it, and its grade allows no others")
+        if model is not None and item.name not in listed:
+            extra = allowed(model.grade).extra_snaps
+            yield _verdict("package", about, Level.NOTE if extra else Level.WRONG, "the model does not name it, and its"
+                           f" grade allows {'such packages' if extra else 'no others'}")
     there = {item.name for item in seed.files}
     for snap in model.snaps if model else ():
         if snap.presence is Presence.REQUIRED and snap.name not in there:

@@ -1,6 +1,6 @@
 """One QEMU process: started, listened to, and always ended.
 
-The runner moves bytes and events between QEMU and a `Watch`, which decides what they mean. QEMU's three sockets are
+The runner moves bytes and events between QEMU and a `Watch`, which decides what they mean. QEMU's sockets are
 inherited pairs (see `imagekit.qemu.machine`). QEMU starts paused and runs from `start` on; whatever happens afterwards,
 `close` leaves no process behind, and neither does our own death (see `imagekit.host.children`).
 
@@ -23,7 +23,7 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 from imagekit.errors import HostError
 from imagekit.host.children import Child, start
 from imagekit.host.ports import Tools
-from imagekit.qemu.machine import Accelerator, Machine, Wiring, command_line
+from imagekit.qemu.machine import Accelerator, HealthWay, Machine, Wiring, command_line
 from imagekit.qemu.watch import Watch
 from imagekit.qemu.workbench import Workbench
 
@@ -75,13 +75,14 @@ class Runner:
         Raises:
             HostError: QEMU is not installed, or ends at once (its words are the details).
         """
-        pairs = {name: socket.socketpair() for name in ("qmp", "serial", "health")}
+        names = ("qmp", "serial", *(["health"] if self._machine.health is HealthWay.PORT else []))
+        pairs = {name: socket.socketpair() for name in names}
         self._sockets = [end for pair in pairs.values() for end in pair]
         theirs = {name: pair[1].fileno() for name, pair in pairs.items()}
         wiring = Wiring(disk=self._bench.disk, disk_format=self._bench.disk_format,
                         firmware_code=self._bench.firmware_code, firmware_variables=self._bench.firmware_variables,
                         card_files=self._bench.card_files, qmp_fd=theirs["qmp"], serial_fd=theirs["serial"],
-                        health_fd=theirs["health"], stick=self.stick)
+                        health_fd=theirs.get("health"), stick=self.stick)
         args = command_line(self._machine, wiring, self._accelerator)
         self._child = await start(self._tools, self._machine.emulator, args, pass_fds=tuple(theirs.values()))
         for pair in pairs.values():
@@ -93,14 +94,14 @@ class Runner:
         except (QMPError, OSError, EOFError, TimeoutError) as error:
             await self._child.kill()
             raise self._died("did not start") from error
-        serial, serial_writer = await asyncio.open_unix_connection(sock=pairs["serial"][0])
-        health, health_writer = await asyncio.open_unix_connection(sock=pairs["health"][0])
-        self._writers = [serial_writer, health_writer]
+        ends = [(hear, await asyncio.open_unix_connection(sock=pairs[name][0]))
+                for name, hear in (("serial", self._hear_serial), ("health", self._hear_health)) if name in pairs]
+        self._writers = [writer for _, (_, writer) in ends]
         if self._origin_s is None:
             self._origin_s = asyncio.get_running_loop().time()
         self.watch.begin(self.now_s, "power on")
         self._tasks = [asyncio.create_task(task) for task in (
-            self._read_serial(serial), self._read_health(health, health_writer), self._read_events(self._listener),
+            *(self._converse(hear, *streams) for hear, streams in ends), self._read_events(self._listener),
             self._wait_end(self._child))]
         await self.execute("cont")
 
@@ -162,21 +163,23 @@ class Runner:
             self._child = None
             self.watch.end(self.now_s, how)
 
-    async def _read_serial(self, reader: asyncio.StreamReader) -> None:
+    async def _converse(self, hear: Callable[[bytes], bytes], reader: asyncio.StreamReader,
+                        writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
-                if self._console is not None:
-                    self._console.write(data)
-                    self._console.flush()
-                self.watch.console(self.now_s, data)
+                if answer := hear(data):
+                    writer.write(answer)
+                    await writer.drain()
                 self._changed.set()
 
-    async def _read_health(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(65536):
-                writer.write(self.watch.health(self.now_s, data))
-                await writer.drain()
-                self._changed.set()
+    def _hear_serial(self, data: bytes) -> bytes:
+        if self._console is not None:
+            self._console.write(data)
+            self._console.flush()
+        return self.watch.console(self.now_s, data)
+
+    def _hear_health(self, data: bytes) -> bytes:
+        return self.watch.health(self.now_s, data)
 
     async def _read_events(self, listener: EventListener) -> None:
         async for event in listener:

@@ -42,6 +42,15 @@ class Fault:
         return self.name if self.board is PC else f"{self.board}-{self.name}"
 
     @property
+    def boots(self) -> int:
+        """How many boots it takes to be healthy in the end."""
+        if not self.tries:
+            return 1
+        if self.trial:
+            return self.tries + 1
+        return LIMIT - self.begun + (1 if self.board.uboot else 2)  # U-Boot hands over without a boot for it
+
+    @property
     def survivor(self) -> str:
         """The slot that must be healthy in the end."""
         return "a" if self.trial else "b"
@@ -53,33 +62,57 @@ def install(disk: Disk, stock: Stock, *, base: Path | None = None, cmdline: str 
 
 
 def broken_base(disk: Disk, stock: Stock) -> None:
-    """The base is not what its root says: every tenth block is noise, the first among them."""
     install(disk, stock)
+    spoil_base(disk, Slot.B)
+
+
+def broken_confirmed_base(disk: Disk, stock: Stock) -> None:
+    spoil_base(disk, Slot.A)
+
+
+def spoil_base(disk: Disk, slot: Slot) -> None:
+    """The base is not what its root says: every tenth block is noise, the first among them."""
     draw = random.Random("broken base")
     for number in range(0, 1000, 10):
-        disk.write("base-b", number * 4096, draw.randbytes(4096))
+        disk.write(f"base-{slot.value}", number * 4096, draw.randbytes(4096))
 
 
 def wrong_root(disk: Disk, stock: Stock) -> None:
     """The loader's entry names a root that is nobody's."""
     install(disk, stock)
+    set_base_root(disk, stock, Slot.B, "f" * 64)
+
+
+def set_base_root(disk: Disk, stock: Stock, slot: Slot, root: str) -> None:
+    """Change what a slot is told its base's root is, and nothing else."""
     if stock.board.uboot:
-        uboot_slots.measured_anew(disk, Slot.B, base_root="f" * 64)
+        uboot_slots.measured_anew(disk, slot, base_root=root)
         return
-    name, entry = disk.entries()[Slot.B]
+    name, entry = disk.entries()[slot]
     files = disk.esp_files()
-    files[f"{ENTRY_FOLDER}/{name}"] = encode_entry(replace(entry, base_root="f" * 64))
+    files[f"{ENTRY_FOLDER}/{name}"] = encode_entry(replace(entry, base_root=root))
     disk.set_esp_files(files)
 
 
-def change_kernel(disk: Disk, stock: Stock, change: Callable[[bytes], bytes | None]) -> None:
-    """Change slot b's kernel image on the ESP; None takes it away."""
-    install(disk, stock)
+Change = Callable[[bytes], bytes | None]
+
+
+def change_kernel(disk: Disk, slot: Slot, change: Change) -> None:
+    """Change a slot's kernel image on the ESP; None takes it away."""
     files = disk.esp_files()
-    changed = change(files.pop(kernel_path(Slot.B)))
+    changed = change(files.pop(kernel_path(slot)))
     if changed is not None:
-        files[kernel_path(Slot.B)] = changed
+        files[kernel_path(slot)] = changed
     disk.set_esp_files(files)
+
+
+def new_kernel(disk: Disk, stock: Stock, *, change: Change) -> None:
+    install(disk, stock)
+    change_kernel(disk, Slot.B, change)
+
+
+def confirmed_kernel(disk: Disk, stock: Stock, *, change: Change) -> None:
+    change_kernel(disk, Slot.A, change)
 
 
 def without_initrd(image: bytes) -> bytes:
@@ -89,24 +122,21 @@ def without_initrd(image: bytes) -> bytes:
     return image[:at] + bytes(len(initrd)) + image[at + len(initrd):]
 
 
-def panicking_kernel(disk: Disk, stock: Stock) -> None:
-    change_kernel(disk, stock, without_initrd)
-
-
-def short_kernel(disk: Disk, stock: Stock) -> None:
-    change_kernel(disk, stock, lambda image: image[: len(image) // 2])
-
-
-def empty_kernel(disk: Disk, stock: Stock) -> None:
-    change_kernel(disk, stock, lambda image: b"")
-
-
-def missing_kernel(disk: Disk, stock: Stock) -> None:
-    change_kernel(disk, stock, lambda image: None)
+KERNELS: dict[str, Change] = {
+    "panicking-kernel": without_initrd,
+    "short-kernel": lambda image: image[: len(image) // 2],
+    "empty-kernel": lambda image: b"",
+    "noise-kernel": lambda image: random.Random("noise").randbytes(len(image)),
+    "missing-kernel": lambda image: None,
+}
 
 
 def failing_health_check(disk: Disk, stock: Stock) -> None:
     install(disk, stock, base=stock.sick_base)
+
+
+def failing_confirmed_health_check(disk: Disk, stock: Stock) -> None:
+    set_base_root(disk, stock, Slot.A, disk.put_package("base-a", stock.sick_base))
 
 
 def hanging_system(disk: Disk, stock: Stock) -> None:
@@ -119,10 +149,11 @@ def rot(part: str, spot: Spot, seed: int = 0) -> Callable[[Disk, Stock], object]
 
 
 def of_systemd_boot() -> list[Fault]:
-    """What is wrong with a kernel image on the ESP, on trial: a confirmed one is not covered."""
-    faults = [Fault(name=wound.__name__.replace("_", "-"), trial=True, wound=wound)
-              for wound in (panicking_kernel, short_kernel, empty_kernel)]
-    faults.append(Fault(name="missing-kernel", trial=True, wound=missing_kernel, tries=0))  # the loader skips it
+    """What is wrong with a kernel image on the ESP. The loader skips one that is missing, in a confirmed slot too."""
+    faults = [Fault(name=name, trial=True, wound=partial(new_kernel, change=change),
+                    tries=0 if name == "missing-kernel" else TRIES) for name, change in KERNELS.items()]
+    faults.append(Fault(name="confirmed-missing-kernel", trial=False, tries=0,
+                        wound=partial(confirmed_kernel, change=KERNELS["missing-kernel"])))
     return faults
 
 
@@ -138,10 +169,14 @@ def of_uboot() -> list[Fault]:
 
 
 def all_faults(board: Board) -> tuple[Fault, ...]:
-    """Every fault of a board, always in this order."""
+    """Every fault of a board, always in this order; none where it is another board with another disk."""
+    if board.boots_only:
+        return ()
     trials = (broken_base, wrong_root, failing_health_check)
     faults = [Fault(name=wound.__name__.replace("_", "-"), trial=True, wound=wound) for wound in trials]
     faults += of_uboot() if board.uboot else of_systemd_boot()
+    faults += [Fault(name="confirmed-broken-base", trial=False, wound=broken_confirmed_base),
+               Fault(name="confirmed-failing-health-check", trial=False, wound=failing_confirmed_health_check)]
     faults.append(Fault(name="hanging-system", trial=True, wound=hanging_system, cause=board.hang))
     for part in ("base", "kernel"):
         for spot in (Spot.SUPERBLOCK, Spot.VERITY, Spot.TREE, Spot.TOP):
@@ -163,14 +198,16 @@ def drawn_faults() -> tuple[Fault, ...]:
     if wish == "all":
         return tuple(fault for board in BOARDS for fault in all_faults(board))
     seed = os.environ.get("IMAGEKIT_FAULTS_SEED") or commit()
-    return tuple(fault for board in BOARDS for fault in drawn_of(board, f"{board}/{seed}", wish))
+    boards = [board for board in BOARDS if board.in_ci or wish]
+    return tuple(fault for board in boards for fault in drawn_of(board, f"{board}/{seed}", wish))
 
 
 def drawn_of(board: Board, seed: str, wish: str | None) -> tuple[Fault, ...]:
-    faults = all_faults(board)
+    faults = [fault if fault.trial else replace(fault, begun=LIMIT - 1) for fault in all_faults(board)]
+    if wish is None:
+        faults = [fault for fault in faults if fault.boots <= board.patience]
     draw = random.Random(seed).sample(range(len(faults)), min(int(wish or board.drawn), len(faults)))
-    return tuple(faults[index] if faults[index].trial else replace(faults[index], begun=LIMIT - 1)
-                 for index in sorted(draw))
+    return tuple(faults[index] for index in sorted(draw))
 
 
 def commit() -> str:

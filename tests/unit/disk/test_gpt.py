@@ -4,12 +4,13 @@ import io
 import struct
 import uuid
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagekit.disk import gpt
+from imagekit.disk import gpt, mbr
 from imagekit.errors import DocumentError, PlanError
 
 MIB = 1 << 20
@@ -68,6 +69,47 @@ def test_protective_mbr_covers_the_disk() -> None:
     raw = disk(USUAL)
     assert struct.unpack_from("<B3xB3xII", raw, 446) == (0, 0xEE, 1, 8 * MIB // 512 - 1)
     assert raw[510:512] == b"\x55\xaa"
+
+
+def listed(index: int, of: gpt.Partition, kind: int = 0x0C) -> mbr.Partition:
+    return mbr.Partition(index=index, type=kind, start=of.start, end=of.end)
+
+
+HYBRID = replace(USUAL, hybrid=(listed(1, USUAL.partitions[1]), listed(2, USUAL.partitions[0], 0xEF)))
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_hybrid_mbr_lists_its_partitions_first_and_protects_only_the_table(sector: int) -> None:
+    made = replace(HYBRID, sector=sector)
+    raw = disk(made)
+    assert [struct.unpack_from("<B3xB3xII", raw, 446 + 16 * index) for index in range(4)] == [
+        (0, 0x0C, 2 * MIB // sector, 5 * MIB // sector), (0, 0xEF, MIB // sector, MIB // sector),
+        (0, 0xEE, 1, MIB // sector - 1), (0, 0, 0, 0)]
+    assert decoded(raw) == made
+    assert decoded(raw).problems == ()
+
+
+def test_hybrid_mbr_changes_nothing_of_the_gpt() -> None:
+    assert disk(HYBRID)[512:] == disk(USUAL)[512:]
+
+
+@pytest.mark.parametrize(("hybrid", "why"), [
+    ((replace(listed(1, USUAL.partitions[0]), end=7 * MIB),), "partition 1 of the MBR, at 1048576 to 7340032, is none"),
+    (tuple(listed(index, partition(index, MIB * index, MIB * (index + 1))) for index in range(1, 5)), "has room for 3"),
+])
+def test_hybrid_mbr_with_other_partitions_or_too_many_is_refused(hybrid: tuple[mbr.Partition, ...], why: str) -> None:
+    with pytest.raises(PlanError, match="cannot encode partition table") as caught:
+        gpt.encode(replace(USUAL, hybrid=hybrid))
+    assert why in "\n".join((caught.value.message, *caught.value.details))
+
+
+def test_hybrid_mbr_that_says_something_else_than_the_gpt_is_a_problem() -> None:
+    raw = disk(HYBRID)
+    raw[446 + 12] ^= 1  # a sector less
+    found = decoded(raw)
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("hybrid MBR: partition 1 of the MBR, at ")
+    assert found.find("base-a") == USUAL.partitions[1]
 
 
 def test_protective_mbr_of_a_huge_disk_saturates() -> None:

@@ -52,6 +52,14 @@ def test_equal_input_gives_an_equal_plan() -> None:
     assert json.dumps(as_json(planned())) == json.dumps(as_json(planned()))
 
 
+def test_script_loads_where_the_gadget_says_and_else_where_uboot_does() -> None:
+    gadget = GADGET.replace("x-imagekit:\n", "x-imagekit:\n  addresses: {kernel: 0x200000, scratch: 0x9000000}\n")
+    text = decode_script(literal(planned(gadget), b"\x27\x05\x19\x56"), name="boot.scr").text
+    assert "\nsetenv kernel_addr_r 200000\nsetenv pxefile_addr_r 9000000\nsetexpr ik_r0 ${pxefile_addr_r} + 0\n" in text
+    assert "setenv ramdisk_addr_r" not in text
+    assert "_addr_r 200000" not in decode_script(literal(planned(), b"\x27\x05\x19\x56"), name="boot.scr").text
+
+
 def test_script_knows_the_numbers_of_the_partitions() -> None:
     script = decode_script(literal(planned(), b"\x27\x05\x19\x56"), name="boot.scr")
     assert script.architecture == "arm64"
