@@ -167,6 +167,16 @@ def test_trial_that_has_not_begun_is_replaced(rig: Rig, stick: Stick) -> None:
     assert runs(rig) == ("b", 3, 1)
 
 
+def test_status_of_an_update_that_waits_for_its_reboot(rig: Rig, stick: Stick,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    rig.install(stick("debian-13_2"), reboot=False)
+    assert main(["status"], machine=rig.machine) == 0
+    said = capsys.readouterr().out
+    assert "slot:   a (confirmed)\n" in said
+    assert "slot b: on trial: debian-13 2, pc-kernel 1\n" in said
+    assert "update: debian-13 2 with pc-kernel 1 in slot b, on trial\n" in said
+
+
 def test_slot_on_trial_is_not_updated_before_its_verdict(rig: Rig, stick: Stick) -> None:
     rig.install(stick("debian-13_2"))
     rig.up()
