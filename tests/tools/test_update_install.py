@@ -192,6 +192,29 @@ def test_slot_on_trial_is_not_updated_before_its_verdict(rig: Rig, stick: Stick)
         rig.install(stick("debian-13_3"))
 
 
+def test_interruption_in_the_middle_leaves_what_runs(rig: Rig, stick: Stick, monkeypatch: pytest.MonkeyPatch,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(line: str) -> None:
+        if "boot files" in line:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("imagekit.device.cli._say", interrupt)
+    assert main(["install", str(stick("debian-13_2"))], machine=rig.machine) == 130
+    assert capsys.readouterr().err == "interrupted: the running slot is untouched\n"
+    if rig.loader == SYSTEMD_BOOT:
+        assert rig.programs.ran[-1][:3] == ("mount", "-o", "remount,ro")
+    rig.up()
+    assert runs(rig) == ("a", 1, 1)
+    assert history.load_history(rig.machine).changes[-1].outcome == "interrupted"
+
+
+def test_errors_are_json_for_programs(rig: Rig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["install", str(tmp_path / "absent"), "--json"], machine=rig.machine) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["kind"], error["exit_code"], error["hint"]) == ("usage", 2, None)
+    assert error["message"].endswith("there is no such file")
+
+
 def test_second_install_at_the_same_time_is_refused(rig: Rig, stick: Stick) -> None:
     with history.alone(rig.machine), pytest.raises(TargetError, match="another update is at work"):
         rig.install(stick("debian-13_2"))
