@@ -68,7 +68,7 @@ class History:
     failed: tuple[Failed, ...] = ()
     pending: Pending | None = None
     hold_until: str = ""
-    latest: str = ""  # the latest time that is known to be past
+    latest: str = ""  # the latest time that something signed proves to be past; a clock proves nothing
     changes: tuple[Change, ...] = ()
 
     def with_change(self, change: Change) -> History:

@@ -277,7 +277,8 @@ def carry_out(machine: Machine, plan: UpdatePlan, found: Found, offers: Offers, 
     """Do it, and remember it: as begun before the first byte, as on trial once the loader was told."""
     pending = Pending(slot=plan.slot.value, packages=plan.pair, base_root=plan.part(BASE).root,
                       kernel_root=plan.part(KERNEL).root, trial=False, time=stamp(found.now))
-    memory = replace(found.history, pending=pending, latest=max(found.history.latest, stamp(found.now)))
+    signed = [stamp(item.revision.timestamp) for item in found.resolution.packages if item.revision is not None]
+    memory = replace(found.history, pending=pending, latest=max(found.history.latest, *signed))
     _remember(machine, memory, options, say)
     def open_part(part: PartPlan) -> AbstractContextManager[BinaryIO]:
         if part.source is Source.PACKAGE:
