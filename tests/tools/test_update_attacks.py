@@ -332,7 +332,7 @@ def test_clock_far_ahead_locks_nobody_out(rig: Rig, true_stick: Path) -> None:
     rig.clock = datetime(2039, 1, 1, tzinfo=UTC)
     assert rig.install(true_stick).installed
     rig.up()
-    assert history.load_history(rig.machine).latest == "2026-01-01T00:00:00Z"  # what was signed, not what the clock says
+    assert history.load_history(rig.machine).latest == "2026-01-01T00:00:00Z"  # what was signed, not the clock
     rig.clock = datetime(2026, 6, 2, tzinfo=UTC)
     assert rig.install(true_stick).plan is None
 
