@@ -158,8 +158,8 @@ def status(store: Path, as_json: bool) -> None:
             say("nothing is released yet")
         write("")
         table(("role", "version", "signatures", "valid until", "packages"),
-              [(item.role, item.version or "-", f"{item.threshold} of {len(item.key_ids)}",
-                f"{item.expires:%Y-%m-%d}{' (soon)' if item.soon else ''}" if item.expires else "-",
+              [(item.role, item.version, f"{item.threshold} of {len(item.key_ids)}",
+                f"{item.expires:%Y-%m-%d}{' (soon)' if item.soon else ''}",
                 " ".join(item.packages)) for item in roles], right=("version",))
         for path in held.pending:
             say(f"waits for signatures: {short_path(path)}")

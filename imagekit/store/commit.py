@@ -154,7 +154,7 @@ def sign_roles(folder: Path, draft: Draft, keys: Keys) -> tuple[tuple[Lack, ...]
 
 
 def _follow_keys(draft: Draft) -> None:
-    """Open the roles whose keys changed, so that they are signed by the new ones."""
+    """Open the roles whose keys changed, so that they are signed by the new ones, and those that are new."""
     root = draft.current("root")
     if draft.published is None or root is None:
         return
@@ -163,9 +163,10 @@ def _follow_keys(draft: Draft) -> None:
     targets = draft.current("targets")
     assert targets is not None
     delegated = targets.signed.delegations.roles if targets.signed.delegations else {}
-    for role, metadata in draft.published.publishers.items():
-        if role in (delegated or {}) and not _holds(targets, role, metadata):
-            draft.publisher(role)
+    for role in delegated or {}:
+        before = draft.published.publishers.get(role)
+        if before is None or not _holds(targets, role, before):
+            draft.publisher(role)  # also a new one, which has nothing: clients refuse what is delegated and not there
 
 
 def _holds(delegator: Metadata[Any], role: str, metadata: Metadata[Any]) -> bool:

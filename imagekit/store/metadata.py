@@ -134,8 +134,6 @@ def load(public: Path) -> Published:
     _prove(roots, "targets", targets)
     publishers = {}
     for role in (targets.signed.delegations.roles or {}) if targets.signed.delegations else {}:
-        if f"{role}.json" not in snapshot.signed.meta:
-            continue  # delegated to, and nothing published yet
         publishers[role] = _targets(folder, snapshot, role)
         _delegated(targets, role, publishers[role])
     return Published(roots=roots, timestamp=timestamp, snapshot=snapshot, targets=targets, publishers=publishers)

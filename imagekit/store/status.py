@@ -15,11 +15,11 @@ from imagekit.store.repository import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleStatus:
-    """One role. `version` and `expires` are None for a publisher that has published nothing yet."""
+    """One role."""
 
     role: str
-    version: int | None
-    expires: datetime | None
+    version: int
+    expires: datetime
     soon: bool
     threshold: int
     key_ids: tuple[str, ...]
@@ -37,14 +37,14 @@ def role_statuses(store: Store) -> tuple[RoleStatus, ...]:
         found.append(_status(store, role, metadata, entry.threshold, entry.keyids, ()))
     delegations = published.targets.signed.delegations
     for role, delegated in sorted((delegations.roles or {}).items()) if delegations else ():
-        found.append(_status(store, role, published.publishers.get(role), delegated.threshold, delegated.keyids,
+        found.append(_status(store, role, published.publishers[role], delegated.threshold, delegated.keyids,
                              patterns_of(delegated.paths or [])))
     return tuple(found)
 
 
-def _status(store: Store, role: str, metadata: Metadata[Any] | None, threshold: int, key_ids: list[str],
+def _status(store: Store, role: str, metadata: Metadata[Any], threshold: int, key_ids: list[str],
             packages: tuple[str, ...]) -> RoleStatus:
-    expires = metadata.signed.expires if metadata else None
-    soon = expires is not None and expires - store.now < timedelta(days=store.config.periods.of(role)) / SOON
-    return RoleStatus(role=role, version=metadata.signed.version if metadata else None, expires=expires, soon=soon,
-                      threshold=threshold, key_ids=tuple(sorted(key_ids)), packages=packages)
+    expires = metadata.signed.expires
+    soon = expires - store.now < timedelta(days=store.config.periods.of(role)) / SOON
+    return RoleStatus(role=role, version=metadata.signed.version, expires=expires, soon=soon, threshold=threshold,
+                      key_ids=tuple(sorted(key_ids)), packages=packages)
