@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from imagekit.errors import UsageError
-from imagekit.host.files import FolderLock, write_atomic
+from imagekit.host.files import FolderLock, flush_folder, write_atomic
 from imagekit.store.commit import Draft, Keys, Outcome, commit
-from imagekit.store.disk import Disk, FolderDisk, flush_folder
+from imagekit.store.disk import Disk, FolderDisk
 from imagekit.store.metadata import CONFIG, PUBLIC, Config, encode_config
 from imagekit.store.roles import RoleKeys, first_roles
 

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
-from imagekit.host.files import no_space, write_atomic
+from imagekit.host.files import flush_folder, no_space, write_atomic
 
 
 class Disk(Protocol):
@@ -64,12 +64,3 @@ class FolderDisk:
         except OSError as error:
             raise no_space(path, error) from error
         return path
-
-
-def flush_folder(folder: Path) -> None:
-    """fsync(2) of a folder: the names in it last."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
