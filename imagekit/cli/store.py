@@ -169,11 +169,13 @@ def status(store: Path, as_json: bool) -> None:
 def _channel_rows(channels: ChannelMap) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for entry in sorted(channels.channels, key=lambda item: (str(item.channel), item.architecture)):
+        behind = False
         for item in entry.releases:
             revision = channels.find(item.revision)
             assert revision is not None  # the map would not have been read
             rows.append((channels.name, entry.channel, entry.architecture, item.revision, revision.version,
-                         revision.update_class.value, "held" if item.held else shown_percent(item.share)))
+                         revision.update_class.value, "way back" if behind else "held" if item.held else shown_percent(item.share)))
+            behind |= item.final
     released = {item.revision for entry in channels.channels for item in entry.releases}
     rows += [(channels.name, "revoked" if item.revoked else "-", " ".join(item.architectures), item.revision,
               item.version, item.update_class.value, "-") for item in channels.revisions

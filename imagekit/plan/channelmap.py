@@ -96,7 +96,7 @@ class Release:
 
     @property
     def final(self) -> bool:
-        """Whether it takes every device, so that nothing behind it is ever reached."""
+        """Whether it takes every device, so that what stands behind it is reached only if it is revoked."""
         return self.share == WHOLE and not self.held and not self.least
 
 
@@ -172,7 +172,7 @@ def parse_channel_map(raw: bytes, *, name: str) -> ChannelMap:
         raise DocumentError(f"cannot read {name}: not valid JSON: {error}") from error
     if top.value.get("format") != FORMAT:
         raise DocumentError(f"cannot read {name}: it is no channel map")
-    if top.value.get("version") != VERSION:
+    if top.number("version") != VERSION:
         raise DocumentError(f"cannot read {name}: it has version {top.value.get('version')!r}, known is {VERSION}",
                             hint="use a newer imagekit")
     floors = top.object("floors")
@@ -271,8 +271,11 @@ def _revision(item: _Object) -> Revision:
 
 
 def _entry(item: _Object) -> ChannelEntry:
+    channel = parse_channel(item.text("channel"))
+    if str(channel) != item.value["channel"]:
+        raise DocumentError(f"cannot read {item.where}: channel {item.value['channel']!r} must be written {channel}")
     return ChannelEntry(
-        channel=parse_channel(item.text("channel")), architecture=item.text("architecture", _WORD),
+        channel=channel, architecture=item.text("architecture", _WORD),
         releases=tuple(Release(revision=each.number("revision", least=1), share=each.number("share", most=WHOLE),
                                held=each.flag("held"), least=each.number("least"))
                        for each in item.objects("releases")))

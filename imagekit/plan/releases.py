@@ -102,11 +102,11 @@ def _released(channels: ChannelMap, revision: Revision, channel: Channel, archit
 
 
 def _reachable(releases: list[Release]) -> tuple[Release, ...]:
-    """Without what stands behind a release that takes every device."""
-    for index, item in enumerate(releases):
-        if item.final:
-            return tuple(releases[:index + 1])
-    return tuple(releases)
+    """Up to the first that takes every device, and the next such one: the way back, should the first be revoked."""
+    final = [index for index, item in enumerate(releases) if item.final]
+    if not final:
+        return tuple(releases)
+    return (*releases[:final[0] + 1], *(releases[index] for index in final[1:2]))
 
 
 def changed(channels: ChannelMap, number: int, channel: Channel,
