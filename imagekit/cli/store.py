@@ -173,8 +173,9 @@ def _channel_rows(channels: ChannelMap) -> list[tuple[object, ...]]:
         for item in entry.releases:
             revision = channels.find(item.revision)
             assert revision is not None  # the map would not have been read
+            devices = "way back" if behind else "held" if item.held else shown_percent(item.share)
             rows.append((channels.name, entry.channel, entry.architecture, item.revision, revision.version,
-                         revision.update_class.value, "way back" if behind else "held" if item.held else shown_percent(item.share)))
+                         revision.update_class.value, devices))
             behind |= item.final
     released = {item.revision for entry in channels.channels for item in entry.releases}
     rows += [(channels.name, "revoked" if item.revoked else "-", " ".join(item.architectures), item.revision,
