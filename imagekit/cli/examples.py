@@ -165,6 +165,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit store key add carol --role root --threshold 2", "a further root key, and two have to sign"),
         ("imagekit store key add online-2027 --role timestamp", "the next online key, beside the old one"),
     ),
+    "store delta": (
+        ("imagekit store delta debian-13", "to the newest revision, from those that devices run"),
+        ("imagekit store delta debian-13 5 --from 2 --from 3", "from these"),
+    ),
     "store sync": (
         ("imagekit store sync s3://updates/fleet --dry-run", "what would go up, in its order"),
         ("imagekit store sync /srv/store --delete", "to a folder, and take away what was pruned"),

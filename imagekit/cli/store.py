@@ -24,7 +24,7 @@ from imagekit.cli.store_options import (
     tell,
 )
 from imagekit.cli.store_publish import close, promote, publish, release, revoke
-from imagekit.cli.store_upkeep import prune, sync
+from imagekit.cli.store_upkeep import delta, prune, sync
 from imagekit.errors import ImagekitError, TrustError, UsageError
 from imagekit.host.clock import SystemClock
 from imagekit.plan.channelmap import ChannelMap
@@ -50,7 +50,7 @@ def store() -> None:
     """
 
 
-for _command in (key, publisher, sign, apply, publish, promote, release, revoke, close, sync, prune):
+for _command in (key, publisher, sign, apply, publish, promote, release, revoke, close, sync, delta, prune):
     store.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""`imagekit store sync`, `prune`: bring a store to its place, and take away what nobody needs any more."""
+"""`imagekit store sync`, `delta`, `prune`: bring a store to its place, make it cheap to follow, and keep it small."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from imagekit.plan.releases import KEPT_REVISIONS
 from imagekit.plan.upload import UploadPlan
 from imagekit.store import prune as pruning
 from imagekit.store import sync as uploading
+from imagekit.store.deltas import publish_deltas
 from imagekit.units import iec
 
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
@@ -87,3 +88,30 @@ def prune(dry_run: bool, keep: int, store: Path, passphrase_file: Path | None, a
     say(f"{'to take away' if dry_run else 'taken away'}: {len(planned.files)} files, {iec(planned.size)}")
     if outcome is not None and not outcome.published:
         say("the smaller channel maps wait for signatures: imagekit store apply")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("revision", type=click.IntRange(1), required=False)
+@click.option("--from", "sources", type=click.IntRange(1), multiple=True, metavar="N",
+              help="From this revision.  [default: what is released, three at most]")
+@store_option
+@passphrase_option
+@json_option
+def delta(name: str, revision: int | None, sources: tuple[int, ...], store: Path, passphrase_file: Path | None,
+          as_json: bool) -> None:
+    """Make deltas to REVISION of a package, the newest unless said otherwise, and publish them.
+
+    Each is applied once before it is published. One that is not well below the whole download is left out.
+    """
+    with open_store(store, passphrase_file) as held, progress() as told:
+        made, outcome = publish_deltas(held, name, target=revision, sources=sources, progress=told)
+    if as_json:
+        emit_json({"package": name, "deltas": made, "published": outcome is None or outcome.published})
+        return
+    table(("from", "to", "size", "of the whole", ""),
+          [(item.source, item.target, iec(item.size), f"{100 * item.size / item.whole:.1f} %",
+            "published" if item.published else "not worth it") for item in made],
+          right=("from", "to", "size", "of the whole"))
+    if not made:
+        say(f"{name}: there is no revision from which devices would come")

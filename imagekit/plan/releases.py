@@ -18,6 +18,7 @@ from imagekit.plan.channelmap import (
     WHOLE,
     ChannelEntry,
     ChannelMap,
+    Compression,
     Release,
     Revision,
     Revoked,
@@ -206,6 +207,15 @@ def pruned(channels: ChannelMap, *, now: datetime, keep: int = KEPT_REVISIONS,
                  if item.revision in needed or item.revoked is not None
                  or (item.update_class is not UpdateClass.FEATURE and item.published + SECURITY_KEPT > now))
     return replace(channels, revisions=kept)
+
+
+def delta_sources(channels: ChannelMap, target: Revision, *, count: int = KEPT_REVISIONS) -> list[Revision]:
+    """The revisions from which devices go to `target`: what is released below it, then the newest of the others."""
+    words = set(target.architectures)
+    below = [item for item in channels.revisions if item.revision < target.revision and item.revoked is None
+             and set(item.architectures) & words and item.compression is Compression.ZSTD]
+    live = {release.revision for entry in channels.channels for release in entry.releases}
+    return sorted(below, key=lambda item: (item.revision not in live, -item.revision))[:count]
 
 
 def bound_sets(sets: Iterable[ValidationSet], snap_id: str) -> list[tuple[ValidationSet, SetSnap]]:
