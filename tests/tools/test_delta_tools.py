@@ -112,9 +112,9 @@ def test_a_large_file_is_patched_in_pieces(mkfs: str, tmp_path: Path) -> None:
 
 def test_applying_stays_within_its_memory(mkfs: str, tmp_path: Path) -> None:
     chance = random.Random(11)
-    shared = chance.randbytes(80 << 20)
-    old = pack(mkfs, tmp_path / "old", {"kept": shared, "lib.so": program_like(1, 12 << 20)})
-    new = pack(mkfs, tmp_path / "new", {"kept": shared, "lib.so": program_like(1, 12 << 20, moved=8),
+    shared = chance.randbytes(40 << 20)
+    old = pack(mkfs, tmp_path / "old", {"kept": shared, "lib.so": program_like(1, 6 << 20)})
+    new = pack(mkfs, tmp_path / "new", {"kept": shared, "lib.so": program_like(1, 6 << 20, moved=8),
                                         "fresh": chance.randbytes(24 << 20)})
     delta = tmp_path / "delta"
     delta.write_bytes(delta_between(old, new))
