@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.cli.emulators import tools_for
 from imagekit.errors import HostError
-from imagekit.host.tools import LocalTools
-from imagekit.qemu.machine import MACHINES, check_qemu, load_machine
+from imagekit.qemu.pytest_plugin import ToolsFor
 from imagekit.testing.documents import Brand
 from tests.boot.boards import BOARDS, BY_NAME, PC, Board
 from tests.boot.faults import commit
-from tests.boot.stock import Stock, StockOf, make_stock, missing_tool
+from tests.boot.stock import Silence, Stock, StockOf, make_stock, missing_tool
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,6 @@ def stock_of(tmp_path_factory: pytest.TempPathFactory) -> StockOf:
 
     def make(board: Board) -> Stock:
         try:
-            check_qemu(LocalTools(), load_machine(board.name, [MACHINES]))
             if board.model not in of_model:
                 of_model[board.model] = make_stock(board, tmp_path_factory.mktemp(f"stock-{board.model}"))
         except HostError as error:
@@ -51,12 +50,12 @@ def stock(stock_of: StockOf) -> Stock:
 def booted_boards() -> tuple[Board, ...]:
     """The boards of a plain run: those in CI, and one of the others drawn by IMAGEKIT_BOARD_SEED (else the commit).
 
-    IMAGEKIT_BOARDS names others, or `all`. A machine that not every QEMU has is never drawn.
+    IMAGEKIT_BOARDS names others, or `all`.
     """
     wish = os.environ.get("IMAGEKIT_BOARDS")
     if wish:
         return BOARDS if wish == "all" else tuple(BY_NAME[name] for name in wish.split(","))
-    others = [board for board in BOARDS if board.boots_only and load_machine(board.name, [MACHINES]).least_qemu is None]
+    others = [board for board in BOARDS if board.boots_only and board.drawn_to_boot]
     draw = random.Random(os.environ.get("IMAGEKIT_BOARD_SEED") or commit())
     return (*(board for board in BOARDS if board.in_ci), draw.choice(others))
 
@@ -65,6 +64,12 @@ def booted_boards() -> tuple[Board, ...]:
 def board_stock(request: pytest.FixtureRequest, stock_of: StockOf) -> Stock:
     """The stock of each board that is booted."""
     return stock_of(request.param)
+
+
+@pytest.fixture
+def imagekit_tools() -> ToolsFor:
+    """The locked QEMU where the host's does not have the machine."""
+    return lambda machine: tools_for(machine, told=Silence())
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["arm64-uboot", "pi"])
+@pytest.fixture(scope="module", params=["arm64-uboot", "pi", "cubieboard"])
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Rig:
     return uboot_rig.make_rig(request.param, tmp_path_factory.mktemp("rig"))
 
