@@ -107,7 +107,7 @@ _HALTS = ("nothing but a module of Debian's kernel resets these boards: one that
           " power has to be cut; docs/reference/allwinner.md")
 # Allwinner's boards reset themselves by their watchdog, whatever the reason is.
 CUBIEBOARD = Board(model="cubieboard", loader="u-boot-sunxi-with-spl.bin", hang="the watchdog's reset",
-                   reset="the watchdog's reset", drawn=1, patience=1, counts=Counts.U_BOOT, deadline_s=600,
+                   reset="the watchdog's reset", drawn=0, counts=Counts.U_BOOT, deadline_s=900, in_ci=False,
                    cannot=(("panicking-kernel", _HALTS), ("confirmed-panicking-kernel", _HALTS)))
 # Their U-Boot is of the same source, kernel and base are the same.
 ALLWINNER = tuple(Board(model=model, loader="u-boot-sunxi-with-spl.bin", hang="the watchdog's reset",
