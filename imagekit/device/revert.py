@@ -1,8 +1,8 @@
 """Go back to the other slot by hand, where it has once been healthy.
 
 The same two writes as the initrd's hand-over, in the same order: the other entry's `version` rises above all, or
-autoboot.txt names the other slot, one sector in place; then the record does. Under U-Boot the record is all. What ran is
-remembered like a failure, so that no stick brings it back by itself.
+autoboot.txt names the other slot, one sector in place; then the record does. Under U-Boot the record is all. What ran
+is remembered like a failure, so that no stick brings it back by itself.
 """
 
 from __future__ import annotations
