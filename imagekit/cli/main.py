@@ -31,7 +31,9 @@ COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "inspect": ("Images", "imagekit.cli.inspect", "inspect", "look into packages and images"),
     "gadget": ("Boards", "imagekit.cli.gadget", "gadget", "check, show and compare gadgets"),
     "board": ("Boards", "imagekit.cli.board", "board", "list, show and make boards"),
+    "flash": ("Media", "imagekit.cli.flash", "flash", "write images to cards and disks, and read them back"),
     "boot": ("QEMU", "imagekit.cli.boot", "boot", "boot an image and tell whether it is healthy"),
+    "store": ("Fleet", "imagekit.cli.store", "store", "publish updates for devices"),
     "doctor": ("This machine", "imagekit.cli.doctor", "doctor", "check that this machine has what is needed"),
     "completion": ("This machine", "imagekit.cli.completion", "completion", "print the completion script of a shell"),
 }

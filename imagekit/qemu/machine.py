@@ -146,6 +146,7 @@ class Wiring:
     health_fd: int | None  # None where the verdict comes over the console
     card_files: tuple[tuple[str, Path], ...] = ()  # of CARD_FILES -> this run's copy of what the card has
     loaded: tuple[str, ...] = ()  # options for what a played firmware loaded
+    stick: Path | None = None  # a second disk, read-only, as somebody plugs one in
 
 
 def parse_machine(source: Source) -> Machine:
@@ -314,6 +315,14 @@ def _talk_options(machine: Machine, wiring: Wiring) -> list[str]:
     return options
 
 
+def _stick_options(wiring: Wiring) -> list[str]:
+    if wiring.stick is None:
+        return []
+    return ["-blockdev", f"driver=file,node-name=stick-file,filename={_value(wiring.stick)},read-only=on",
+            "-blockdev", "driver=raw,node-name=stick,file=stick-file,read-only=on",
+            "-device", "virtio-blk-pci,drive=stick"]
+
+
 def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> tuple[str, ...]:
     """The arguments after the emulator's name. QEMU starts paused, so that no byte is lost before we listen."""
     kvm = accelerator is Accelerator.KVM
@@ -328,7 +337,7 @@ def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> 
     ]
     for device in machine.devices:  # before the disk, which may sit on one of them
         argv += ["-device", device]
-    argv += [*_disk_options(machine, wiring), *_talk_options(machine, wiring)]
+    argv += [*_disk_options(machine, wiring), *_stick_options(wiring), *_talk_options(machine, wiring)]
     for option in machine.options:
         argv += option
     return tuple(argv)

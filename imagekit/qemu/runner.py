@@ -14,6 +14,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -44,6 +45,7 @@ class Runner:
         self._accelerator = accelerator
         self.watch = watch
         self._console = console
+        self.stick: Path | None = None  # plugged in from the next power-on
         self._child: Child | None = None
         self._qmp = QMPClient(machine.name)
         self._qmp.logger.setLevel(logging.CRITICAL)  # a connection that ends with QEMU is no news
@@ -97,7 +99,7 @@ class Runner:
         wiring = Wiring(disk=self._bench.disk, disk_format=self._bench.disk_format,
                         firmware_code=self._bench.firmware_code, firmware_variables=self._bench.firmware_variables,
                         card_files=self._bench.card_files, qmp_fd=theirs["qmp"], serial_fd=theirs["serial"],
-                        health_fd=theirs.get("health"), loaded=loaded)
+                        health_fd=theirs.get("health"), loaded=loaded, stick=self.stick)
         args = command_line(self._machine, wiring, self._accelerator)
         self._child = await start(self._tools, self._machine.emulator, args, pass_fds=tuple(theirs.values()))
         for pair in pairs.values():
