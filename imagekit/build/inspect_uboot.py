@@ -48,13 +48,13 @@ def look_at_uboot(stream: BinaryIO, image: DiskImage) -> EspFound:
     problem = "" if found is not None else "there is no partition with a boot script"
     if found is not None:
         try:
-            files = _files(stream, found.partition.start, found.name)
+            files = fat_files(stream, found.partition.start, found.name)
         except DocumentError as error:
             problem = error.message
     if not problem:
         programs = [_script(files), *_uboots(stream, image, files)]
     architecture = programs[0].architecture if programs else None
-    slots = {slot: _slot_files(stream, image, slot) for slot in Slot}
+    slots = {slot: slot_files(stream, image, slot) for slot in Slot}
     return EspFound(problem=problem, loaders=tuple(programs), raw_entries={}, programs=frozenset(files), offered=(),
                     settings={}, uboot=True,
                     entries=tuple(_entry(slot, held) for slot, held in slots.items() if ENV_NAME in held),
@@ -62,16 +62,17 @@ def look_at_uboot(stream: BinaryIO, image: DiskImage) -> EspFound:
                         held, slot, _needed(held, architecture))))
 
 
-def _files(stream: BinaryIO, start: int, name: str) -> dict[str, bytes]:
+def fat_files(stream: BinaryIO, start: int, name: str) -> dict[str, bytes]:
+    """Every file of a FAT file system. Raises: DocumentError: it is none, or damaged."""
     volume = read_fat(stream, start, name=name)
     return {entry.path: volume.read(entry.path, limit=MOST) for entry in volume.walk() if not entry.is_dir}
 
 
-def _slot_files(stream: BinaryIO, image: DiskImage, slot: Slot) -> dict[str, bytes]:
+def slot_files(stream: BinaryIO, image: DiskImage, slot: Slot) -> dict[str, bytes]:
     """The files of a slot's boot partition; none of one that is empty or damaged."""
     found = image.find(f"boot-{slot.value}")
     try:
-        return {} if found is None else _files(stream, found.partition.start, found.name)
+        return {} if found is None else fat_files(stream, found.partition.start, found.name)
     except DocumentError:
         return {}
 
@@ -146,7 +147,7 @@ def look_at_slot_kernels(stream: BinaryIO, image: DiskImage, esp: EspFound,
 
 
 def _kernel(stream: BinaryIO, image: DiskImage, esp: EspFound, part: PartFound) -> KernelFound:
-    files = _slot_files(stream, image, part.slot)
+    files = slot_files(stream, image, part.slot)
     name = _kernel_name(files)
     raw = _unpacked(name, files.get(name, b""))
     version = _LINUX.search(raw)

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "trust": ("Trust", "imagekit.cli.roots", "trust", "say whom you trust"),
     "lock": ("Images", "imagekit.cli.pack", "lock", "pin the Debian parts of the recipes"),
     "pack": ("Images", "imagekit.cli.pack", "pack", "make a package from a recipe"),
+    "snap": ("Images", "imagekit.cli.snap", "snap", "check what packages say of themselves"),
     "plan": ("Images", "imagekit.cli.image", "plan", "show what a model becomes, and where it lies"),
     "build": ("Images", "imagekit.cli.image", "build", "make a disk image from a signed model"),
     "inspect": ("Images", "imagekit.cli.inspect", "inspect", "look into packages and images"),
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "board": ("Boards", "imagekit.cli.board", "board", "list, show and make boards"),
     "flash": ("Media", "imagekit.cli.flash", "flash", "write images to cards and disks, and read them back"),
     "boot": ("QEMU", "imagekit.cli.boot", "boot", "boot an image and tell whether it is healthy"),
+    "store": ("Fleet", "imagekit.cli.store", "store", "publish updates for devices"),
     "doctor": ("This machine", "imagekit.cli.doctor", "doctor", "check that this machine has what is needed"),
     "completion": ("This machine", "imagekit.cli.completion", "completion", "print the completion script of a shell"),
 }

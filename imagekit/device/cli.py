@@ -48,12 +48,25 @@ def main(words: Sequence[str], *, machine: Machine | None = None) -> int:
         sys.stderr.write("interrupted: the running slot is untouched\n")
         return ExitCode.INTERRUPTED
     except ImagekitError as error:
-        sys.stderr.write(f"error: {error.message}\n")
-        for detail in error.details:
-            sys.stderr.write(f"  {detail}\n")
-        if error.hint:
-            sys.stderr.write(f"hint: {error.hint}\n")
+        if "--unattended" in words:  # nobody reads its standard error, somebody may look at the console
+            _say(f"update: {error.message}")
+        _tell(error, as_json="--json" in words)
         return error.exit_code
+
+
+def _tell(error: ImagekitError, *, as_json: bool) -> None:
+    """For people; for programs on standard output too, as `imagekit` has it (docs/reference/exit-codes.md)."""
+    sys.stderr.write(f"error: {error.message}\n")
+    for detail in error.details:
+        sys.stderr.write(f"  {detail}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {error.hint}\n")
+    if as_json:
+        import json
+
+        json.dump({"error": {"details": list(error.details), "exit_code": int(error.exit_code), "hint": error.hint,
+                             "kind": error.exit_code.name.lower(), "message": error.message}}, sys.stdout, indent=2)
+        sys.stdout.write("\n")
 
 
 def _run(words: tuple[str, ...], machine: Machine) -> int:

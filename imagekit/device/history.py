@@ -68,7 +68,7 @@ class History:
     failed: tuple[Failed, ...] = ()
     pending: Pending | None = None
     hold_until: str = ""
-    latest: str = ""  # the latest time that is known to be past
+    latest: str = ""  # the latest time that something signed proves to be past; a clock proves nothing
     changes: tuple[Change, ...] = ()
 
     def with_change(self, change: Change) -> History:
@@ -144,7 +144,11 @@ def save(machine: Machine, name: str, content: bytes) -> None:
 def alone(machine: Machine) -> Iterator[None]:
     """One at a time. Raises: TargetError: another update of this device is at work."""
     path = machine.run / "update.lock"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise TargetError(f"cannot lock {path}: {error.strerror}", hint="this works on a booted device only, as root"
+                          ) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

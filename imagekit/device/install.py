@@ -277,18 +277,17 @@ def carry_out(machine: Machine, plan: UpdatePlan, found: Found, offers: Offers, 
     """Do it, and remember it: as begun before the first byte, as on trial once the loader was told."""
     pending = Pending(slot=plan.slot.value, packages=plan.pair, base_root=plan.part(BASE).root,
                       kernel_root=plan.part(KERNEL).root, trial=False, time=stamp(found.now))
-    memory = replace(found.history, pending=pending, latest=max(found.history.latest, stamp(found.now)))
+    signed = [stamp(item.revision.timestamp) for item in found.resolution.packages if item.revision is not None]
+    memory = replace(found.history, pending=pending, latest=max(found.history.latest, *signed))
     _remember(machine, memory, options, say)
-    medium = DiskMedium(
-        partitions={name: item.device for name, item in found.partitions.items()}, esp=machine.esp,
-        record=StatePartition(device=found.report.state_device), programs=machine.programs)
-
     def open_part(part: PartPlan) -> AbstractContextManager[BinaryIO]:
         if part.source is Source.PACKAGE:
             return offers.packages[part.name, part.revision].open(most=part.size)
         return _running(machine, part)
 
-    execute(Job(plan=plan, medium=medium, open_part=open_part, say=say))
+    with DiskMedium(partitions={name: item.device for name, item in found.partitions.items()}, esp=machine.esp,
+                    record=StatePartition(device=found.report.state_device), programs=machine.programs) as medium:
+        execute(Job(plan=plan, medium=medium, open_part=open_part, say=say))
     _remember(machine, replace(memory, pending=replace(pending, trial=True)).with_change(
         Change(time=stamp(found.now), what="install", packages=plan.pair, outcome="on trial")), options, say,
         begun=True)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO, Protocol
 
 from imagekit.boot.slotstate import SlotState
@@ -57,56 +57,75 @@ class Medium(Protocol):
         """A file of the ESP as the medium has it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DiskMedium:
-    """The device's own disk. `esp` is where it is mounted read-only; without `programs` it is writable anyway."""
+    """The device's own disk. Use as a context: a partition stays open from its first write to the end.
 
-    partitions: Mapping[str, Path]
-    record: StatePartition
-    esp: Path
-    programs: Programs | None
+    `esp` is where that is mounted read-only; without `programs` it is writable anyway.
+    """
+
+    def __init__(self, *, partitions: Mapping[str, Path], record: StatePartition, esp: Path,
+                 programs: Programs | None) -> None:
+        self._partitions = partitions
+        self._record = record
+        self._esp = esp
+        self._programs = programs
+        self._handles: dict[str, int] = {}  # a block device that is closed is probed anew by udev, each time
+
+    def __enter__(self) -> DiskMedium:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        while self._handles:
+            os.close(self._handles.popitem()[1])
+
+    def _handle(self, partition: str) -> int:
+        if partition not in self._handles:
+            self._handles[partition] = os.open(self._partitions[partition], os.O_WRONLY | os.O_CLOEXEC)
+        return self._handles[partition]
 
     def write(self, partition: str, offset: int, data: bytes) -> None:
-        with _told(f"write {partition}"), _opened(self.partitions[partition], os.O_WRONLY) as handle:
+        with _told(f"write {partition}"):
+            handle, start = self._handle(partition), offset
             view = memoryview(data)
             while view:
                 done = os.pwrite(handle, view, offset)
                 view, offset = view[done:], offset + done
-            if offset // FLUSH_EVERY != (offset - len(data)) // FLUSH_EVERY:
+            if offset // FLUSH_EVERY != start // FLUSH_EVERY:
                 os.fdatasync(handle)
 
     def flush(self, partition: str) -> None:
-        with _told(f"flush {partition}"), _opened(self.partitions[partition], os.O_WRONLY) as handle:
-            os.fsync(handle)
+        with _told(f"flush {partition}"):
+            os.fsync(self._handle(partition))
 
     @contextmanager
     def read_back(self, partition: str) -> Iterator[BinaryIO]:
-        with _told(f"read {partition}"), self.partitions[partition].open("rb") as stream:
+        with _told(f"read {partition}"), self._partitions[partition].open("rb") as stream:
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             yield stream
 
     def store(self, state: SlotState) -> None:
-        self.record.store(state)
+        self._record.store(state)
 
     @contextmanager
     def writable_esp(self) -> Iterator[None]:
-        if self.programs is not None:
-            self.programs.run("mount", "-o", "remount,rw", str(self.esp))
+        if self._programs is not None:
+            self._programs.run("mount", "-o", "remount,rw", str(self._esp))
         try:
             yield
         finally:
-            if self.programs is not None:
+            if self._programs is not None:
                 with suppress(TargetError):  # still mounted writable: untidy, but nothing is lost by it
-                    self.programs.run("mount", "-o", "remount,ro", str(self.esp))
+                    self._programs.run("mount", "-o", "remount,ro", str(self._esp))
 
     def names(self, folder: str) -> tuple[str, ...]:
         with suppress(FileNotFoundError):
-            return tuple(sorted(os.listdir(self.esp / folder)))  # noqa: PTH208  names are wanted
+            return tuple(sorted(os.listdir(self._esp / folder)))  # noqa: PTH208  names are wanted
         return ()
 
     def create(self, path: str, content: Iterable[bytes]) -> None:
         with _told(f"write {path}"):
-            target = self.esp / path
+            target = self._esp / path
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb", buffering=0) as out:
                 for chunk in content:
@@ -116,11 +135,11 @@ class DiskMedium:
 
     def rename(self, old: str, new: str) -> None:
         with _told(f"rename {old}"):
-            (self.esp / old).rename(self.esp / new)
+            (self._esp / old).rename(self._esp / new)
 
     def remove(self, path: str) -> None:
         with _told(f"remove {path}"):
-            (self.esp / path).unlink(missing_ok=True)
+            (self._esp / path).unlink(missing_ok=True)
 
     def sync_file(self, path: str) -> None:
         self._sync(path)
@@ -129,12 +148,12 @@ class DiskMedium:
         self._sync(path)
 
     def _sync(self, path: str) -> None:
-        with _told(f"flush {path}"), _opened(self.esp / path, os.O_RDONLY) as handle:
+        with _told(f"flush {path}"), _opened(self._esp / path, os.O_RDONLY) as handle:
             os.fsync(handle)
 
     @contextmanager
     def open_file(self, path: str) -> Iterator[BinaryIO]:
-        with _told(f"read {path}"), (self.esp / path).open("rb") as stream:
+        with _told(f"read {path}"), (self._esp / path).open("rb") as stream:
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             yield stream
 

@@ -138,8 +138,9 @@ def _shelf(path: Path, streams: list[BinaryIO]) -> Shelf:
     if is_block_device(path):
         streams.append(path.open("rb"))
         return FatShelf(volume=read_fat(streams[-1], name=str(path)))
-    if not path.exists():
-        raise UsageError(f"cannot install from {path}: there is no such file")
+    if not path.is_file():
+        why = "it is neither a file nor a folder" if path.exists() else "there is no such file"
+        raise UsageError(f"cannot install from {path}: {why}")
     if _package(path.name) is None and not path.name.endswith(ASSERTION_ENDINGS):
         raise UsageError(f"cannot install from {path}: a package is called NAME_REVISION.snap or"
                          " NAME_REVISION.snap.zst, its assertions NAME_REVISION.assert",

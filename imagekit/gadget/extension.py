@@ -6,6 +6,7 @@
       gpt-entries: 56
       gpt-entries-at: 1032192
       device-tree: vendor/board.dtb
+      slot-files: [config.txt]
       hybrid-mbr: [boot]
       addresses: {kernel: 0x200000, initrd: 0x6000000, scratch: 0x7000000}
       structures:
@@ -37,7 +38,7 @@ def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
     """Read `x-imagekit`; here unknown keys are a mistake, since only we read them."""
     node = top.map("x-imagekit")
     node.only("bootloader", "cmdline", "structures", "gpt-entries", "gpt-entries-at", "device-tree", "hybrid-mbr",
-              "addresses", what="in x-imagekit", rule=Rules.OWN_KEY)
+              "addresses", "slot-files", what="in x-imagekit", rule=Rules.OWN_KEY)
     bootloader: str | None = node.choice("bootloader", BACKENDS, "bootloader backend", Rules.OWN_BOOTLOADER)
     if node.raw("bootloader") in (None, ""):
         node.problem("bootloader", f"a bootloader is needed: {', '.join(BACKENDS)}", Rules.OWN_BOOTLOADER)
@@ -54,15 +55,30 @@ def parse_extension(top: Node, volumes: tuple[Volume, ...]) -> Extension:
     return Extension(bootloader=bootloader or "", cmdline=cmdline, structures=structures,
                      gpt_entries=parse_entries(node, volumes),
                      gpt_entries_at=parse_entries_at(node, volumes), device_tree=parse_device_tree(node, bootloader),
-                     hybrid_mbr=parse_hybrid(node, volumes), addresses=parse_addresses(node, bootloader))
+                     hybrid_mbr=parse_hybrid(node, volumes), addresses=parse_addresses(node, bootloader),
+                     slot_files=parse_slot_files(node, bootloader))
 
 
 def check_boot(node: Node, bootloader: str | None, structures: dict[str, SlotPart]) -> None:
-    """U-Boot's slots have boot files of their own."""
+    """Slots of U-Boot and of the Pi's firmware have boot files of their own."""
     if node.problems:
         return
-    if bootloader == "u-boot" and not any(part.part is Part.BOOT for part in structures.values()):
-        node.problem("structures", "u-boot needs structures with part boot of slot a and b", Rules.OWN_SLOTS)
+    if bootloader in ("u-boot", "piboot") and not any(part.part is Part.BOOT for part in structures.values()):
+        node.problem("structures", f"{bootloader} needs structures with part boot of slot a and b", Rules.OWN_SLOTS)
+
+
+def parse_slot_files(node: Node, bootloader: str | None) -> tuple[str, ...]:
+    """`slot-files`: files of the gadget that lie beside the kernel in every slot."""
+    names = node.strings("slot-files")
+    if names and bootloader != "piboot":
+        node.problem("slot-files", "only piboot takes files of the gadget from the slot", Rules.OWN_SLOT_FILES)
+    for name in names:
+        if name.startswith("/") or ".." in name.split("/") or name.endswith("/"):
+            node.problem("slot-files", f"{shown(name)} is not a path of a file in the gadget", Rules.OWN_SLOT_FILES)
+    if twice := [name for name in names if [item.rpartition("/")[2] for item in names].count(
+            name.rpartition("/")[2]) > 1]:
+        node.problem("slot-files", f"{shown(twice[0])} and another have one name", Rules.OWN_SLOT_FILES)
+    return tuple(names)
 
 
 def parse_device_tree(node: Node, bootloader: str | None) -> str | None:

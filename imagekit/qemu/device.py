@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from imagekit.boot.health import Verdict
 from imagekit.errors import TargetError
 from imagekit.host.ports import Tools
-from imagekit.qemu.judge import Expectation
+from imagekit.qemu.judge import Expectation, Package
 from imagekit.qemu.machine import Accelerator, HealthWay, Machine
 from imagekit.qemu.runner import Runner
 from imagekit.qemu.session import SETTLE_S
@@ -101,7 +101,18 @@ class Device:
         self._do(self._runner.execute("system_reset"))
         return self.wait_healthy(slot=slot, deadline_s=deadline_s, since=first)
 
+    def plug(self, stick: Path | None) -> None:
+        """Plug a second disk in, read-only, or take it out; as long as the device is off. Raises: TargetError."""
+        if self._runner.running:
+            raise TargetError("cannot plug a stick in: the device is on", hint="power_cut() first")
+        self._runner.stick = stick
+
     # watching
+
+    def expect_packages(self, *, base: Package | None = None, kernel: Package | None = None) -> None:
+        """From the next boot on healthy means these packages, as after an update; None: as before."""
+        was = self._watch.expectation
+        self._watch.expectation = replace(was, base=base or was.base, kernel=kernel or was.kernel)
 
     @property
     def boots(self) -> list[Boot]:

@@ -110,5 +110,7 @@ ALLWINNER = tuple(Board(model=model, loader="u-boot-sunxi-with-spl.bin", hang="t
                         drawn_to_boot=False, boots_only="cubieboard") for model in ("orangepi-pc", "bpim2u"))
 # QEMU boots no image of it: tests/boot/test_sabrelite.py.
 SABRELITE = Board(model="sabrelite", loader="u-boot-dtb.imx", hang="", drawn=0, counts=Counts.U_BOOT, in_ci=False)
-BOARDS = (PC, *PC_DISKS, ARM64_UEFI, ARM64_UBOOT, PI, PI_4, CUBIEBOARD, *ALLWINNER)
+PI_TRYBOOT = Board(model="pi-tryboot", loader="start.elf", hang="the guest's reset", drawn=0, counts=Counts.PIBOOT,
+                   in_ci=False)
+BOARDS = (PC, *PC_DISKS, ARM64_UEFI, ARM64_UBOOT, PI, PI_4, PI_TRYBOOT, CUBIEBOARD, *ALLWINNER)
 BY_NAME = {board.name: board for board in BOARDS}

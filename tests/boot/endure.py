@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from imagekit.boot.slotstate import LIMIT, TRIES, Slot
 from imagekit.qemu.device import Device
+from imagekit.qemu.surgery_piboot import named_slot
 from tests.boot.boards import Counts
 from tests.boot.faults import Fault
 from tests.boot.stock import Stock
@@ -45,7 +46,10 @@ def endure(device: Device, stock: Stock, fault: Fault) -> Endured:
         state = disk.state
         assert state is not None
         assert (state.slot, state.confirmed, state.unhealthy) == (Slot(fault.survivor), True, 0)
-        if fault.board.uboot:
+        if fault.board.counts is Counts.PIBOOT:
+            assert healthy.number == fault.boots
+            assert named_slot(disk) is Slot(fault.survivor)
+        elif fault.board.uboot:
             assert not fault.trial or healthy.number == 1 + fault.tries
         elif not fault.trial:
             assert disk.entries()[Slot.B][1].version > disk.entries()[Slot.A][1].version, "the next boot begins there"

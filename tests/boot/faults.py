@@ -18,9 +18,9 @@ from imagekit.boot.entries import ENTRY_FOLDER, encode_entry, kernel_path
 from imagekit.boot.slotstate import LIMIT, TRIES, Slot
 from imagekit.packages.uki import decode_uki
 from imagekit.qemu.surgery import Disk, Spot
-from imagekit.qemu.surgery_uboot import install_uboot
+from imagekit.qemu.surgery_piboot import set_slot_roots
 from tests.boot import uboot_slots
-from tests.boot.boards import BOARDS, PC, Board
+from tests.boot.boards import BOARDS, PC, Board, Counts
 from tests.boot.stock import Stock
 
 ROT_SEEDS = range(20)
@@ -49,7 +49,7 @@ class Fault:
             return 1
         if self.detour:
             return 2
-        if self.trial:
+        if self.trial and self.board.counts is not Counts.PIBOOT:  # there only an initrd leads away
             return self.tries + 1
         return LIMIT - self.begun + (1 if self.board.uboot else 2)  # U-Boot hands over without a boot for it
 
@@ -60,8 +60,7 @@ class Fault:
 
 
 def install(disk: Disk, stock: Stock, *, base: Path | None = None, cmdline: str | None = None) -> None:
-    fill = partial(install_uboot, disk) if stock.board.uboot else disk.install
-    fill(Slot.B, base=base or stock.base, kernel=stock.kernel, cmdline=cmdline)
+    stock.filler(disk)(Slot.B, base=base or stock.base, kernel=stock.kernel, cmdline=cmdline)
 
 
 def broken_base(disk: Disk, stock: Stock) -> None:
@@ -90,6 +89,9 @@ def set_base_root(disk: Disk, stock: Stock, slot: Slot, root: str) -> None:
     """Change what a slot is told its base's root is, and nothing else."""
     if stock.board.uboot:
         uboot_slots.measured_anew(disk, slot, base_root=root)
+        return
+    if stock.board.counts is Counts.PIBOOT:
+        set_slot_roots(disk, slot, base_root=root)
         return
     name, entry = disk.entries()[slot]
     files = disk.esp_files()
@@ -176,13 +178,17 @@ def of_uboot() -> list[Fault]:
     return [replace(fault, name=fault.name if fault.trial else f"confirmed-{fault.name}") for fault in faults]
 
 
+# Nothing leaves a slot whose kernel is wrong under the Pi's firmware: docs/decisions/0007-the-pi-commits-first.md.
+_OF = {Counts.SYSTEMD_BOOT: of_systemd_boot, Counts.U_BOOT: of_uboot, Counts.PIBOOT: list[Fault]}
+
+
 def all_faults(board: Board) -> tuple[Fault, ...]:
     """Every fault of a board, always in this order; none where it is another board with another disk."""
     if board.boots_only:
         return ()
     trials = (broken_base, wrong_root, failing_health_check)
     faults = [Fault(name=wound.__name__.replace("_", "-"), trial=True, wound=wound) for wound in trials]
-    faults += of_uboot() if board.uboot else of_systemd_boot()
+    faults += _OF[board.counts]()
     faults += [Fault(name="confirmed-broken-base", trial=False, wound=broken_confirmed_base),
                Fault(name="confirmed-failing-health-check", trial=False, wound=failing_confirmed_health_check)]
     faults.append(Fault(name="hanging-system", trial=True, wound=hanging_system, cause=board.hang))

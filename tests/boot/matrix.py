@@ -29,9 +29,14 @@ RECORDS = ROOT / "docs" / "boards"
 ENDURE_S = 720.0  # three failing boots, a hand-over and a healthy one, on a busy host
 CASES = ("missing-kernel", "short-kernel", "noise-kernel", "panicking-kernel", "broken-base", "failing-health-check")
 BOOT, BOTH = "boot", "both-broken"
+_NOBODY_COUNTS = ("systemd-boot does not count a confirmed entry, and a kernel that panics before its initrd leaves"
+                  " nothing behind: docs/reference/boot-path.md")
+_NOBODY_LEADS_AWAY = "nothing runs before the initrd that counts: docs/decisions/0007-the-pi-commits-first.md"
 CANNOT: dict[Counts, dict[str, str]] = {
-    Counts.SYSTEMD_BOOT: {"confirmed-panicking-kernel": "systemd-boot does not count a confirmed entry, and a kernel"
-                          " that panics before its initrd leaves nothing behind: docs/reference/boot-path.md"},
+    Counts.SYSTEMD_BOOT: {"confirmed-panicking-kernel": _NOBODY_COUNTS},
+    Counts.PIBOOT: {**{f"{prefix}{name}": _NOBODY_LEADS_AWAY for prefix in ("", "confirmed-")
+                       for name in ("missing-kernel", "short-kernel", "noise-kernel", "panicking-kernel")},
+                    BOTH: "the Pi's firmware starts nothing then, and does not run in QEMU"},
 }
 
 

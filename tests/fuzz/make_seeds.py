@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sparse import shrink, shrink_file
 
+from imagekit.boot.autoboot import Autoboot, encode_autoboot
 from imagekit.boot.frames import encode_frames
 from imagekit.boot.health import Challenge, Check, Hello, Verdict, encode_message
 from imagekit.boot.slotstate import FACTORY, encode_partition, encode_record
@@ -118,6 +119,8 @@ def small() -> None:
               MappedRange(start=2 * MIB, end=2 * MIB + 4096, sha256="1" * 64))
     put("block-map", "two", encode_bmap(1 << 30, ranges))
     put("block-map", "repaired", encode_bmap(1 << 30, ranges) + b"\1")
+    put("autoboot", "ours", encode_autoboot(Autoboot(boot=2, trial=3)))
+    put("autoboot", "config", b"# a\r\n[none]\nx=1\n[all]\narm_64bit=1\n[pi4]\ninitramfs initrd followkernel\n")
     put("slot-state", "record", encode_record(FACTORY))
     put("slot-state", "partition", encode_partition(FACTORY)[:1024])
     put("slot-state", "repaired", encode_record(FACTORY) + b"\1")

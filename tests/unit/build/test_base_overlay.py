@@ -77,7 +77,9 @@ def test_programs_are_executable_and_nothing_else_is(manifest: dict[str, Any]) -
 def test_units_are_wanted_and_start_what_is_there(manifest: dict[str, Any]) -> None:
     links = {link.rpartition("/")[2] for link in manifest["links"] if ".wants/" in link}
     units = sorted(UNITS.glob("*.service"))
-    assert links == {unit.name for unit in units}
+    rules = "".join(path.read_text() for path in (OVERLAY / "root/usr/lib/udev/rules.d").glob("*.rules"))
+    assert links == {unit.name for unit in units if "@" not in unit.name}
+    assert all(unit.name.replace("@", "@%k") in rules for unit in units if "@" in unit.name), "udev starts these"
     for unit in units:
         parsed = configparser.RawConfigParser(strict=False)
         parsed.optionxform = str  # type: ignore[assignment, method-assign]
