@@ -209,8 +209,8 @@ def lint(c: Context) -> None:
 @task
 def faults(c: Context) -> None:
     """All faults of the fallback tests on every board, among them seeded bit errors (the plain test draws a few)."""
-    call(BIN / "python", "-m", "pytest", "-m", "boot", "-k", "fault", *words_after_dashes(),
-         env={"IMAGEKIT_FAULTS": "all"})
+    call(BIN / "python", "-m", "pytest", "-m", "boot", "-k", "fault or two_broken or last_resort or console_health",
+         *words_after_dashes(), env={"IMAGEKIT_FAULTS": "all"})
 
 
 @task(iterable=["board", "row"], help={

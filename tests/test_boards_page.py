@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from tests.boot import run_boards
 from tests.boot.boards import ARM64_UBOOT, BOARDS, PC, PC_DISKS, Board
 from tests.boot.boards_page import PAGE, page, read_records
-from tests.boot.matrix import BOOT, BOTH, CASES, RECORDS, Book, Record, rows_of
+from tests.boot.matrix import BOOT, BOTH, CASES, RECORDS, Book, Record, Row, rows_of
 from tests.boot.run_boards import wished
+from tests.boot.stock import Stock
 
 RECORD = Record(image="v1:sha256:ab", size=1 << 30, mapped=1 << 28, commit="c" * 40, command="invoke boards", ok=True,
                 time="2026-01-01T00:00:00Z", result="healthy in slot a", boots=4, seconds=120.0)
@@ -61,6 +63,32 @@ def test_shards_are_all_rows_and_each_once() -> None:
                   for board, row in wished([], [], f"{number}/{count}")]
         assert shares == whole
     assert len(set(whole)) == len(whole)
+
+
+def test_resumed_run_leaves_out_a_row_of_the_same_image_only(tmp_path: Path) -> None:
+    made: list[str] = []
+    row = rows_of(PC)[0]
+    stock = Stock(board=PC, folder=tmp_path, data=tmp_path, trust=tmp_path, packages=tmp_path,
+                  image=tmp_path / "pc.img")
+    (tmp_path / "manifest.json").write_text(json.dumps({"image": {"digest": RECORD.image}}))
+
+    def make(row: Row, _stock: Stock, *, transcript: Path) -> Record:
+        made.append(row.name)
+        return RECORD
+
+    def one(*, resume: bool) -> bool:
+        return run_boards.one(PC, row, stock, resume=resume, records=book.folder, make=make)
+
+    book = Book(board=PC, folder=tmp_path / "records")
+    for record in (None, replace(RECORD, image="another"), replace(RECORD, ok=False)):
+        if record is not None:
+            book.add(BOOT, record)
+        assert one(resume=True)
+    assert made == [BOOT] * 3
+    assert one(resume=True)
+    assert made == [BOOT] * 3, "the same image was booted again"
+    assert one(resume=False)
+    assert made == [BOOT] * 4
 
 
 def test_board_and_row_can_be_named() -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from imagekit.boot.slotstate import COPY_OFFSETS, LIMIT, TRIES
-from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, ENV_SIZE, INITRD
+from imagekit.boot.uboot import COMPRESSED, DEVICE_TREE, ENV_NAME, ENV_SIZE, INITRD
 
 SECTOR = 512
 
@@ -24,7 +24,8 @@ SECTOR = 512
 _FIELDS = {"gen": 4, "slotp": 8, "tries": 9, "good": 0xA, "sick": 0xB, "other": 0xC, "form": 0xD, "rest": 0xE}
 _REST = 0x1FC - 0xE
 _SCRATCH = "pxefile_addr_r"
-_VARIABLES = {"kernel": "kernel_addr_r", "initrd": "ramdisk_addr_r", "device-tree": "fdt_addr_r", "scratch": _SCRATCH}
+_VARIABLES = {"kernel": "kernel_addr_r", "initrd": "ramdisk_addr_r", "device-tree": "fdt_addr_r", "scratch": _SCRATCH,
+              "unpack": "kernel_comp_addr_r"}
 _TREE_AT = 0x10000  # of the device tree, where U-Boot knows no place for one
 
 
@@ -33,7 +34,8 @@ class ScriptValues:
     """What a board says. Partitions by number in the table; `kernel` and `boot` as in `uboot.KERNELS`.
 
     Without `device_tree` the one that U-Boot was given is handed on. `addresses` says where kernel, initrd and
-    device-tree are loaded, and where 512 KiB are free as scratch; for what it does not say, U-Boot's variables count.
+    device-tree are loaded, where 512 KiB are free as scratch, and where booti unpacks a compressed kernel before it
+    moves it to where it was loaded. For what it does not say, U-Boot's variables count.
     """
 
     state: int
@@ -207,6 +209,7 @@ def _boot(values: ScriptValues) -> list[str]:
         "  if ${devtype} write ${ik_w} ${ik_old} 1; then true;"
         " else echo imagekit: cannot write the slot-state record; fi",
         *(["  setenv ik_fdt ${ik_dtb}"] if values.device_tree else []),
+        *(["  setenv kernel_comp_size ${ik_kernel_size}"] if values.kernel == COMPRESSED else []),
         "  echo imagekit: slot ${ik_here}",
         f"  {boot}",
         "  echo imagekit: slot ${ik_here} does not start",

@@ -29,11 +29,13 @@ from imagekit.gadget import Era, FileContent, Gadget, parse_gadget
 from imagekit.host.files import read_file, reason
 from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
+from imagekit.packages.kernel_image import HEAD, kernel_architecture
 from imagekit.packages.kernelyaml import NOTHING_OFFERED, is_reference
 from imagekit.packages.package import PackageFormat, format_of, read_info
 from imagekit.packages.snapvalues import Confinement
 from imagekit.packages.snapyaml import SnapInfo, parse_file_name
-from imagekit.plan.contents import KERNEL_IMAGE, Insides
+from imagekit.plan import piboot, uboot
+from imagekit.plan.contents import KERNEL_IMAGE, SLOT_BACKENDS, Insides
 from imagekit.plan.extras import extra_snap
 from imagekit.plan.identity import check_identity
 from imagekit.plan.image import ImagePlan, plan_image
@@ -46,7 +48,7 @@ from imagekit.plan.resolve import (
     resolve,
     unsigned_files,
 )
-from imagekit.plan.uboot import BACKEND, SlotFile, wanted_files
+from imagekit.plan.uboot import SlotFile
 from imagekit.schema import load_yaml
 from imagekit.units import MIB
 
@@ -206,18 +208,27 @@ def look_into_kernel(kernel: ResolvedPackage, gadget: Gadget, *, architecture: s
     """The size of the kernel's unified image; or its files, measured, where the loader takes them apart.
 
     Raises:
-        PlanError: the package is in the form that another loader takes.
+        PlanError: the package is in the form that another loader takes, or the kernel is for another architecture.
     """
     extension = gadget.extension
-    apart = extension is not None and extension.bootloader == BACKEND
-    wanted = wanted_files(extension, architecture) if extension and apart else {KERNEL_IMAGE: KERNEL_IMAGE}
+    apart = extension is not None and extension.bootloader in SLOT_BACKENDS
     with Path(kernel.file.path).open("rb") as stream:
         tree = Erofs(stream, name=kernel.file_name)
+        wanted = {KERNEL_IMAGE: KERNEL_IMAGE}
+        if extension is not None and extension.bootloader == uboot.BACKEND:
+            wanted = uboot.wanted_files(extension, architecture)
+        elif apart:
+            wanted = piboot.wanted_files((entry.path for entry in tree.walk()), architecture)
         if missing := [path for path in wanted.values() if tree.find(path) is None]:
             form = "apart" if apart else "unified"
             raise PlanError(f"cannot use {kernel.file.path}: it has no {missing[0]}, which the gadget's loader takes",
                             hint=f"pack the kernel by a recipe that says image: {form}"
                                  + (", and names the device tree" if missing[0].endswith(".dtb") else ""))
+        image = next(iter(wanted.values()))
+        found = kernel_architecture(tree.head(tree.stat(image), HEAD))
+        if found is not None and architecture and found != architecture:
+            raise PlanError(f"cannot use {kernel.file.path}: its {image} is for {found}, the model is for"
+                            f" {architecture}", hint="pack the kernel again, by a recipe of the right architecture")
         if not apart:
             return tree.stat(KERNEL_IMAGE).size, {}
         files = {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imagekit.cli.emulators import tools_for
 from imagekit.cli.options import json_option, trust_option
 from imagekit.cli.output import detail, emit_json, say, short_path, warn, write
 from imagekit.cli.progress import progress
@@ -21,7 +22,6 @@ from imagekit.errors import DocumentError, HostError, ImagekitError, TargetError
 from imagekit.host.cache import default_cache_folder
 from imagekit.host.clock import SystemClock
 from imagekit.host.files import reason
-from imagekit.host.tools import LocalTools
 from imagekit.host.trust import default_trust_dir, load_trust
 from imagekit.qemu.console import clean
 from imagekit.qemu.expectation import read_expectation
@@ -74,7 +74,8 @@ def boot(image: Path, machine_name: str | None, deadline: float, accel: str, con
     expectation = expectation_of(image, trust)
     machine = machine_of(machine_name, machine_folders(), gadget=expectation.gadget,
                          architecture=expectation.architecture)
-    tools = LocalTools()
+    with progress() as told:
+        tools = tools_for(machine, told=told)
     acceleration = choose(tools, machine, Wish(accel), cache=default_cache_folder(os.environ))
     detail(f"{acceleration.accelerator.value}: {acceleration.reason}")
     path = transcript or new_transcript_path(image, SystemClock().now())

@@ -9,7 +9,7 @@ from typing import Any
 
 from imagekit.device.esp import tries_left
 from imagekit.device.machine import Machine
-from imagekit.device.report import U_BOOT, BootReport, load_report
+from imagekit.device.report import SYSTEMD_BOOT, BootReport, load_report
 from imagekit.device.state import StatePartition
 from imagekit.errors import TargetError
 
@@ -40,7 +40,7 @@ def _updates(machine: Machine) -> dict[str, Any]:
 
 
 def _tries_left(machine: Machine, report: BootReport, record: dict[str, Any] | None) -> int | None:
-    if report.loader != U_BOOT:
+    if report.loader == SYSTEMD_BOOT:
         return tries_left(report.slot, esp=machine.esp)
     here = record is not None and record["slot"] == report.slot.value  # or it is about a trial that has not begun
     return record["tries"] if record and here and not record["confirmed"] else None

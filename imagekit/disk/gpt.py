@@ -3,11 +3,11 @@
 The MBR may be hybrid: it lists up to three of the partitions too, before the entry that protects the table, for boot
 code that knows no GPT. To everybody else the GPT is the table.
 
-Decides the geometry that every imagekit disk has (128 entries of 128 bytes, or fewer where a board's boot code lies in
-the way of so many; tables as close to the ends as they go) and reads any other legal one. Where partitions lie is
-`imagekit.plan`'s business; here they are bytes, half-open, and the format's inclusive last LBA stays inside. A reader
-learns about damage that the other copy made good from `Table.problems`; what cannot be read at all, or contradicts
-itself, is a `DocumentError`.
+Decides the geometry that every imagekit disk has (128 entries of 128 bytes, tables as close to the ends as they go;
+where a board's boot code lies in the way, fewer entries, or the primary ones behind that code) and reads any other
+legal one. Where partitions lie is `imagekit.plan`'s business; here they are bytes, half-open, and the format's
+inclusive last LBA stays inside. A reader learns about damage that the other copy made good from `Table.problems`; what
+cannot be read at all, or contradicts itself, is a `DocumentError`.
 
 Source: UEFI specification 2.10, sections 5.2 and 5.3; attribute bits 59 to 63: Discoverable Partitions Specification.
 Integers are little-endian, GUIDs in the mixed order of EFI:
@@ -74,7 +74,8 @@ class Partition:
 class Table:
     """A whole partition table, partitions by ascending index. `disk_size` is what the table is for.
 
-    `hybrid` are the entries of the MBR but for the one that protects the GPT; their numbers are the MBR's own.
+    `entries_at` is the byte where the primary copy's entries begin, None right behind its header. `hybrid` are the
+    entries of the MBR but for the one that protects the GPT; their numbers are the MBR's own.
     """
 
     disk_guid: uuid.UUID
@@ -82,6 +83,7 @@ class Table:
     disk_size: int
     sector: int = SECTOR
     entries: int = ENTRIES
+    entries_at: int | None = None
     hybrid: tuple[mbr.Partition, ...] = ()
     problems: tuple[str, ...] = field(default=(), compare=False)
 
@@ -99,14 +101,20 @@ def array_size(entries: int = ENTRIES, sector: int = SECTOR) -> int:
     return align_up(entries * _ENTRY.size, sector)
 
 
-def usable_extent(disk_size: int, sector: int = SECTOR, entries: int = ENTRIES) -> tuple[int, int]:
+def entries_extent(sector: int = SECTOR, entries: int = ENTRIES, entries_at: int | None = None) -> tuple[int, int]:
+    """The bytes of a disk where the primary copy's entries lie."""
+    start = 2 * sector if entries_at is None else entries_at
+    return start, start + array_size(entries, sector)
+
+
+def usable_extent(disk_size: int, sector: int = SECTOR, entries: int = ENTRIES,
+                  entries_at: int | None = None) -> tuple[int, int]:
     """The bytes of a disk that partitions may take: between the two tables."""
-    array = array_size(entries, sector)
-    return 2 * sector + array, disk_size - sector - array
+    return entries_extent(sector, entries, entries_at)[1], disk_size - sector - array_size(entries, sector)
 
 
 def encode(table: Table) -> tuple[tuple[int, bytes], ...]:
-    """What to write and where: protective MBR, primary header and entries, backup entries and header, ascending.
+    """What to write and where: protective MBR, primary header, its entries, backup entries and header, ascending.
 
     Raises:
         PlanError: with every partition that overlaps, leaves the disk, is unaligned, or has a name or number too long.
@@ -120,10 +128,11 @@ def encode(table: Table) -> tuple[tuple[int, bytes], ...]:
                          partition.attributes, partition.name.encode("utf-16-le"))
     whole = bytes(array).ljust(array_size(table.entries, sector), b"\0")
     backup_entries = sectors - 1 - len(whole) // sector
-    primary = _header(table, here=1, other=sectors - 1, entries=2, array=bytes(array))
+    at = entries_extent(sector, table.entries, table.entries_at)[0]
+    primary = _header(table, here=1, other=sectors - 1, entries=at // sector, array=bytes(array))
     backup = _header(table, here=sectors - 1, other=1, entries=backup_entries, array=bytes(array))
     return ((0, _protective_mbr(table).ljust(sector, b"\0")),
-            (sector, primary + whole),
+            *(((sector, primary + whole),) if at == 2 * sector else ((sector, primary), (at, whole))),
             (backup_entries * sector, whole + backup))
 
 
@@ -132,7 +141,11 @@ def _check(table: Table) -> None:
     if not LEAST_ENTRIES <= table.entries <= ENTRIES:
         raise PlanError(f"cannot encode partition table: {table.entries} entries, allowed are {LEAST_ENTRIES} to"
                         f" {ENTRIES}")
-    low, high = usable_extent(table.disk_size, table.sector, table.entries)
+    low, high = usable_extent(table.disk_size, table.sector, table.entries, table.entries_at)
+    at = table.entries_at
+    if at is not None and (at % table.sector or at < 2 * table.sector):
+        raise PlanError(f"cannot encode partition table: entries at {at}, allowed are multiples of {table.sector} from"
+                        f" {2 * table.sector} on")
     if table.sector not in SECTORS or table.disk_size % table.sector or high <= low:
         raise PlanError(f"cannot encode partition table: a disk of {table.disk_size} bytes in sectors of"
                         f" {table.sector} cannot hold one")
@@ -187,7 +200,7 @@ def _protective_mbr(table: Table) -> bytes:
 
 
 def _header(table: Table, *, here: int, other: int, entries: int, array: bytes) -> bytes:
-    low, high = usable_extent(table.disk_size, table.sector, table.entries)
+    low, high = usable_extent(table.disk_size, table.sector, table.entries, table.entries_at)
     fields = [_MAGIC, _REVISION, _HEADER.size, 0, 0, here, other, low // table.sector, high // table.sector - 1,
               table.disk_guid.bytes_le, entries, table.entries, _ENTRY.size, zlib.crc32(array)]
     fields[3] = zlib.crc32(_HEADER.pack(*fields))
@@ -203,6 +216,7 @@ class _Copy:
     first_usable: int
     last_usable: int
     disk_guid: uuid.UUID
+    entries: int
     entry_size: int
     array: bytes
 
@@ -274,7 +288,7 @@ def _read_copy(stream: BinaryIO, size: int, sector: int, lba: int) -> _Copy:
     if zlib.crc32(array) != array_crc:
         raise _Unreadable("its entries have the wrong checksum")
     return _Copy(here=here, other=other, first_usable=first, last_usable=last, disk_guid=uuid.UUID(bytes_le=guid),
-                 entry_size=entry_size, array=array)
+                 entries=entries, entry_size=entry_size, array=array)
 
 
 def _table(copies: list[_Copy], sector: int, size: int, problems: list[str],
@@ -291,8 +305,18 @@ def _table(copies: list[_Copy], sector: int, size: int, problems: list[str],
         raise DocumentError(f"cannot read partition table: partitions reach up to byte {ends}, the disk has {size}",
                             hint="the image was cut short: make or fetch it again")
     table = Table(disk_guid=chosen.disk_guid, partitions=partitions, disk_size=disk_size, sector=sector,
-                  entries=len(chosen.array) // chosen.entry_size, hybrid=hybrid)
+                  entries=len(chosen.array) // chosen.entry_size, entries_at=_entries_at(chosen, sector), hybrid=hybrid)
     return replace(table, problems=(*problems, *(f"hybrid MBR: {problem}" for _, problem in _strangers(table))))
+
+
+def _entries_at(copy: _Copy, sector: int) -> int | None:
+    """Where the primary copy's entries are, in the words of `Table`.
+
+    The backup does not say it; they end where the room for partitions begins, at the latest, and nothing is lost there.
+    """
+    primary = copy.here < copy.other
+    at = copy.entries * sector if primary else copy.first_usable * sector - align_up(len(copy.array), sector)
+    return at if at > 2 * sector else None
 
 
 def _partitions(copy: _Copy, sector: int) -> tuple[Partition, ...]:

@@ -16,12 +16,13 @@ from imagekit.assertions import Model
 from imagekit.errors import PlanError
 from imagekit.gadget import Part, Role, Schema, SlotPart
 from imagekit.plan.contents import Contents, Insides, check_references, fill
-from imagekit.plan.layout import Placement, VolumeLayout, entries_of, lay_out
+from imagekit.plan.layout import Placement, VolumeLayout, lay_out_of
 from imagekit.plan.resolve import Resolution, model_digest
 from imagekit.plan.tables import DiskTable, TableEntry, disk_id, entry_at, table_writes
 from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageWrite, SeedFile, Write, Zeros
 
-BACKENDS = ("systemd-boot", "u-boot")
+BACKENDS = ("systemd-boot", "u-boot", "piboot")
+CHOOSERS = {"u-boot": "boot script", "piboot": "autoboot.txt"}  # what the boot partition holds to choose the slot by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Planned:
     entry: TableEntry | None
     held: SlotPart | None
     writes: tuple[Write, ...]
+    chooser: str  # one of CHOOSERS, or empty
 
     @property
     def content(self) -> str:
@@ -50,7 +52,7 @@ class Planned:
         if copies:
             return "boot files of slot a"
         if self.placement.structure.role is Role.BOOT:
-            return "boot script"
+            return self.chooser or "files"
         if any(isinstance(write, MakeExt4) for write in self.writes):
             return "empty ext4"
         return "files" if self.writes and self.placement.structure.filesystem else "raw" if self.writes else "empty"
@@ -101,7 +103,7 @@ def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime)
         raise PlanError(f"cannot plan volume {volume.name!r}: its schema is {schema}, and slots are found by the"
                         " names that only a GPT has",
                         hint="use schema gpt; gpt-entries of x-imagekit makes room for boot code in front")
-    layout = lay_out(volume, entries=entries_of(insides.gadget, volume))
+    layout = lay_out_of(insides.gadget, volume)
     for role in (Role.BOOT, Role.SEED, Role.DATA):
         layout.holding(role)
     digest = model_digest(resolution.model)
@@ -111,7 +113,7 @@ def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime)
     table = contents.table
     structures = tuple(
         Planned(placement=item, entry=entry_at(table, item.start), held=extension.structures.get(item.structure.name),
-                writes=fill(contents, item))
+                writes=fill(contents, item), chooser=CHOOSERS.get(extension.bootloader, ""))
         for item in layout.placements)
     own = [write for item in structures for write in item.writes]
     writes = merged([*table_writes(layout, table), *own])

@@ -39,6 +39,7 @@ def plan_table(layout: VolumeLayout, *, disk: UUID, unique: Callable[[Structure]
         return mbr.Table(signature=mbr.signature_from(disk), disk_size=layout.disk_size, sector=layout.sector,
                          partitions=tuple(_mbr(index, item) for index, item in numbered))
     return gpt.Table(disk_guid=disk, disk_size=layout.disk_size, sector=layout.sector, entries=layout.entries,
+                     entries_at=layout.entries_at,
                      partitions=tuple(_gpt(index, item, unique) for index, item in numbered),
                      hybrid=tuple(_mbr(index, layout.named(name)) for index, name in enumerate(hybrid, 1)))
 

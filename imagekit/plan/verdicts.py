@@ -80,7 +80,7 @@ def judge_boot(esp: EspFound, model: Model | None, state_partuuid: str | None) -
     if esp.problem:
         yield _verdict("loader", "boot partition", Level.WRONG, esp.problem)
         return
-    wanted = REMOVABLE.get(model.architecture) if model and not esp.uboot else None
+    wanted = REMOVABLE.get(model.architecture) if model and not esp.uboot and not esp.piboot else None
     if wanted is not None and not any(item.path.lower() == wanted.lower() for item in esp.loaders):
         yield _verdict("loader", "boot loader", Level.WRONG, f"the firmware looks for {wanted}, which is not there")
     for item in esp.loaders:
@@ -88,7 +88,7 @@ def judge_boot(esp: EspFound, model: Model | None, state_partuuid: str | None) -
             yield _verdict("loader", item.path, Level.WRONG, item.problem or "it is no boot loader that is known here")
             continue
         yield _verdict("loader", item.path, Level.GOOD, f"{item.loader.name} {item.loader.version}")
-        if item.architecture is not None or not esp.uboot:  # U-Boot's own bytes do not say it
+        if item.architecture is not None or not (esp.uboot or esp.piboot):  # what those two have does not say it
             yield from _architecture(item.path, item.architecture, model)
     if esp.uboot and not any(item.loader is not None and item.loader.name == "U-Boot" for item in esp.loaders):
         yield _verdict("loader", "U-Boot", Level.NOTE, "it is not on this image, or does not say its version")
@@ -225,7 +225,7 @@ def _programs(about: str, programs: Programs, architecture: str) -> Iterator[Ver
 
 
 def judge_kernel(item: KernelFound, model: Model | None) -> Iterator[Verdict]:
-    """The kernel image of a slot on the ESP."""
+    """The kernel image of a slot, on the ESP or on a partition of its own."""
     about = f"/{item.path}"
     if item.problem:
         yield _verdict("kernel", about, Level.WRONG, item.problem)

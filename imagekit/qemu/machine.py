@@ -22,6 +22,8 @@ from imagekit.errors import DocumentError, HostError, UsageError
 from imagekit.host.ports import Tools
 from imagekit.qemu.devicetree import SCHEMA as TREE_SCHEMA
 from imagekit.qemu.devicetree import TreeEdit, parse_edits
+from imagekit.qemu.pifirmware import SCHEMA as PI_SCHEMA
+from imagekit.qemu.pifirmware import PiFirmware, parse_firmware
 from imagekit.schema import Problems, Source, check_shape, load_yaml
 from imagekit.units import MIB, parse_size
 
@@ -48,9 +50,10 @@ SCHEMA: dict[str, Any] = {
             "properties": {"code": _TEXTS, "variables": _TEXTS, "package": _TEXT, "card": {
                 "type": "object", "additionalProperties": False, "required": ["partition"], "minProperties": 2,
                 "properties": {"partition": _TEXT, **dict.fromkeys(CARD_FILES, _TEXT)},
-            }},
-            "oneOf": [{"required": ["code", "variables", "package"], "not": {"required": ["card"]}},
-                      {"required": ["card"], "maxProperties": 1}, {"maxProperties": 0}],
+            }, "pi": PI_SCHEMA},
+            "oneOf": [{"required": ["code", "variables", "package"], "maxProperties": 3},
+                      {"required": ["card"], "maxProperties": 1}, {"required": ["pi"], "maxProperties": 1},
+                      {"maxProperties": 0}],
         },
         "cpu": {"type": "object", "additionalProperties": False, "required": ["tcg"],
                 "properties": {"tcg": _TEXT, "kvm": _TEXT}},
@@ -94,13 +97,14 @@ class CardFirmware:
 class Firmware:
     """Candidates for the two flash chips, first found wins, variables copied for each run; or the card's own.
 
-    Nothing of both: QEMU's boot ROM of the board reads the card by itself.
+    `pi`: a Raspberry Pi's, which is played. Nothing of all: QEMU's boot ROM of the board reads the card by itself.
     """
 
     code: tuple[Path, ...] = ()
     variables: tuple[Path, ...] = ()
     package: str = ""
     card: CardFirmware | None = None
+    pi: PiFirmware | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +146,7 @@ class Wiring:
     health_fd: int | None  # None where the verdict comes over the console
     card_files: tuple[tuple[str, Path], ...] = ()  # of CARD_FILES -> this run's copy of what the card has
     stick: Path | None = None  # a second disk, read-only, as somebody plugs one in
+    loaded: tuple[str, ...] = ()  # options for what a played firmware loaded
 
 
 def parse_machine(source: Source) -> Machine:
@@ -159,15 +164,20 @@ def parse_machine(source: Source) -> Machine:
     for index, option in enumerate(value.get("options", [])):
         if option[0] in FORBIDDEN:
             problems.add(("options", index), f"{option[0]} is not a machine's to say: imagekit wires it itself")
-    if "device-tree" in value and "dtb" not in value["firmware"].get("card", {}):
+    if "device-tree" in value and "dtb" not in value["firmware"].get("card", {}) and "pi" not in value["firmware"]:
         problems.add(("device-tree",), "there is none to change: firmware.card names no dtb")
+    try:
+        firmware = _firmware(value["firmware"])
+    except DocumentError as error:
+        problems.add(("firmware", "pi", "edition"), error.message)
+        firmware = Firmware()
     problems.raise_if_any()
     return Machine(
         name=value["name"], summary=value["summary"], architecture=value["architecture"], emulator=value["emulator"],
         machine=value["machine"], cpu_tcg=value["cpu"]["tcg"], cpu_kvm=value["cpu"].get("kvm"), cpus=value["cpus"],
         memory=memory, disk=value["disk"], devices=tuple(value.get("devices", [])),
         options=tuple(tuple(option) for option in value.get("options", [])),
-        firmware=_firmware(value["firmware"]), health=HealthWay(value.get("health", HealthWay.PORT)),
+        firmware=firmware, health=HealthWay(value.get("health", HealthWay.PORT)),
         console=value.get("console", 0), device_tree=parse_edits(value.get("device-tree", [])),
         least_qemu=_version(value["least-qemu"]) if "least-qemu" in value else None,
     )
@@ -194,6 +204,8 @@ def check_qemu(tools: Tools, machine: Machine) -> None:
 def _firmware(value: Mapping[str, Any]) -> Firmware:
     if not value:
         return Firmware()
+    if "pi" in value:
+        return Firmware(pi=parse_firmware(value["pi"]))
     if card := value.get("card"):
         files = tuple((name, card[name]) for name in CARD_FILES if name in card)
         return Firmware(card=CardFirmware(partition=card["partition"], files=files))
@@ -280,7 +292,7 @@ def _firmware_options(wiring: Wiring) -> list[str]:
                     "-drive", f"if=pflash,unit=1,format=raw,file={_value(wiring.firmware_variables)}"]
     for name, path in wiring.card_files:
         options += [f"-{name}", str(path)]
-    return options
+    return [*options, *wiring.loaded]
 
 
 def _disk_options(machine: Machine, wiring: Wiring) -> list[str]:
@@ -320,6 +332,7 @@ def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> 
         "-machine", machine.machine, "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", cpu,
         "-smp", str(machine.cpus), "-m", f"{machine.memory // MIB}M",
         "-nic", "none", "-display", "none",
+        *(["-no-reboot", "-no-shutdown"] if machine.firmware.pi else []),  # a reset is the played firmware's to see
         *_firmware_options(wiring),
     ]
     for device in machine.devices:  # before the disk, which may sit on one of them

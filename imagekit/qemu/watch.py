@@ -7,11 +7,11 @@ how things stand; tests feed it by hand.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from imagekit.boot.health import Verdict
-from imagekit.qemu.console import LineSplitter, clean_line
+from imagekit.qemu.console import LineSplitter, clean, clean_line
 from imagekit.qemu.inband import InBand
 from imagekit.qemu.judge import Dialogue, Expectation, Judgement
 from imagekit.qemu.phases import ORDER, Phase, PhaseClock, PhaseTime, hint
@@ -21,6 +21,7 @@ LAST_LINES = 15
 WATCHDOG = "the watchdog's reset"
 LATE = "no verdict after"
 GUEST_OFF = "the guest switched itself off"
+NOTHING_STARTED = "the firmware starts nothing"
 _HALTED = re.compile(r"reboot: (System halted|Power down)$")  # Linux's last line; not every board can end QEMU
 
 
@@ -90,7 +91,15 @@ class Watch:
     @property
     def is_off(self) -> bool:
         """Whether the guest has said its last word in this boot."""
-        return self.boot.ended == GUEST_OFF
+        return self.boot.ended in (GUEST_OFF, NOTHING_STARTED)
+
+    def firmware(self, time_s: float, reasons: Sequence[str], *, starts: bool) -> None:
+        """What a played firmware did in this boot, and why; lines as if it had said them."""
+        for reason in reasons:
+            self.transcript.add(time_s, self.boot.number, clean(f"firmware: {reason}"))
+        if not starts:
+            self.boot.ended = NOTHING_STARTED
+            self.transcript.mark(NOTHING_STARTED)
 
     def begin(self, time_s: float, cause: str) -> None:
         """A boot begins: power on, or a reset."""
@@ -164,6 +173,8 @@ class Watch:
         if boot.ended:
             told += f" ({boot.ended})"
         likely = hint(phase, lines)
+        if boot.ended == NOTHING_STARTED:
+            likely = "the model of the board's firmware finds nothing to start on the card: `imagekit inspect` says why"
         if boot.ended == WATCHDOG:
             likely = "the guest hung and its watchdog reset it"
         elif boot.ended and boot.ended.startswith(LATE):

@@ -59,7 +59,7 @@ def workbench(tools: Tools, machine: Machine, image: Path, *, copy: bool = False
             code, own_variables = chips[0], folder / "vars.fd"
             shutil.copyfile(chips[1], own_variables)
         size = disk_size(machine, image.stat().st_size)
-        if copy:
+        if copy or machine.firmware.pi:  # a played firmware reads the disk, and no qcow2
             disk, disk_format = folder / "disk.img", "raw"
             copy_sparse(image, disk)
             os.truncate(disk, size)
@@ -86,7 +86,7 @@ def card_files_of(tools: Tools, machine: Machine, image: Path, folder: Path) -> 
         HostError: as `edit_tree`.
     """
     copies = copy_card_files(machine, image, folder)
-    if machine.device_tree:
+    if machine.device_tree and machine.firmware.card is not None:
         edit_tree(tools, dict(copies)["dtb"], machine.device_tree)
     return copies
 

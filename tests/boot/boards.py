@@ -33,12 +33,14 @@ class Board:
     model: str
     loader: str  # the boot loader's file in the gadget
     hang: str  # how a boot begins after one that hung
+    reset: str = "the guest's reset"  # how a boot begins after one that gave up
     drawn: int  # how many faults a plain test run draws; `./bootstrap faults` runs all
     patience: int = 5  # boots that a drawn fault may take; slow boards have less
     counts: Counts = Counts.SYSTEMD_BOOT
     machine: str = ""
     deadline_s: float = FIRST_VERDICT_S  # from power-on to a verdict, on a busy host
     in_ci: bool = True
+    drawn_to_boot: bool = True  # whether a plain run may draw it, if it only boots: not where one boot takes minutes
     boots_only: str = ""  # whose faults are this board's as well, because loader and slots are the same
 
     def __str__(self) -> str:
@@ -86,14 +88,29 @@ class Board:
         return self._snaps["base"]
 
 
-PC = Board(model="pc-demo", loader="systemd-bootx64.efi", hang="the watchdog's reset", drawn=3)
+PC = Board(model="pc-demo", loader="systemd-bootx64.efi", hang="the watchdog's reset", drawn=2)
 # The same PC with Debian's full kernel, on the disks that PCs have.
 PC_DISKS = tuple(Board(model="pc", machine=machine, loader="systemd-bootx64.efi", hang="the watchdog's reset", drawn=0,
                        in_ci=False, boots_only="pc") for machine in ("pc-ahci", "pc-nvme", "pc-usb"))
 # QEMU's virt machine has no watchdog that Debian's kernel knows: the kernel's own timer resets it.
 ARM64_UEFI = Board(model="arm64-uefi", loader="systemd-bootaa64.efi", hang="the guest's reset", drawn=1,
-                   patience=3)
-ARM64_UBOOT = Board(model="arm64-uboot", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=2,
+                   patience=2)
+ARM64_UBOOT = Board(model="arm64-uboot", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=1,
                     counts=Counts.U_BOOT)
-BOARDS = (PC, *PC_DISKS, ARM64_UEFI, ARM64_UBOOT)
+# QEMU's watchdog of the Pi cannot be used: the kernel's own timer here too.
+PI = Board(model="pi", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=1, counts=Counts.U_BOOT)
+PI_4 = Board(model="pi", machine="pi-4", loader="u-boot.bin", hang="the guest's reset", drawn=0, counts=Counts.U_BOOT,
+             deadline_s=900, in_ci=False, drawn_to_boot=False, boots_only="pi")
+# Allwinner's boards reset themselves by their watchdog, whatever the reason is.
+CUBIEBOARD = Board(model="cubieboard", loader="u-boot-sunxi-with-spl.bin", hang="the watchdog's reset",
+                   reset="the watchdog's reset", drawn=1, patience=1, counts=Counts.U_BOOT, deadline_s=600)
+# Their U-Boot is of the same source, kernel and base are the same.
+ALLWINNER = tuple(Board(model=model, loader="u-boot-sunxi-with-spl.bin", hang="the watchdog's reset",
+                        reset="the watchdog's reset", drawn=0, counts=Counts.U_BOOT, deadline_s=900, in_ci=False,
+                        drawn_to_boot=False, boots_only="cubieboard") for model in ("orangepi-pc", "bpim2u"))
+# QEMU boots no image of it: tests/boot/test_sabrelite.py.
+SABRELITE = Board(model="sabrelite", loader="u-boot-dtb.imx", hang="", drawn=0, counts=Counts.U_BOOT, in_ci=False)
+PI_TRYBOOT = Board(model="pi-tryboot", loader="start.elf", hang="the guest's reset", drawn=0, counts=Counts.PIBOOT,
+                   in_ci=False)
+BOARDS = (PC, *PC_DISKS, ARM64_UEFI, ARM64_UBOOT, PI, PI_4, PI_TRYBOOT, CUBIEBOARD, *ALLWINNER)
 BY_NAME = {board.name: board for board in BOARDS}

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.cli.emulators import tools_for
 from imagekit.errors import HostError
+from imagekit.qemu.pytest_plugin import ToolsFor
 from imagekit.testing.documents import Brand
 from tests.boot.boards import BOARDS, BY_NAME, PC, Board
 from tests.boot.faults import commit
-from tests.boot.stock import Stock, StockOf, make_stock, missing_tool
+from tests.boot.stock import Silence, Stock, StockOf, make_stock, missing_tool
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +55,7 @@ def booted_boards() -> tuple[Board, ...]:
     wish = os.environ.get("IMAGEKIT_BOARDS")
     if wish:
         return BOARDS if wish == "all" else tuple(BY_NAME[name] for name in wish.split(","))
-    others = [board for board in BOARDS if board.boots_only]
+    others = [board for board in BOARDS if board.boots_only and board.drawn_to_boot]
     draw = random.Random(os.environ.get("IMAGEKIT_BOARD_SEED") or commit())
     return (*(board for board in BOARDS if board.in_ci), draw.choice(others))
 
@@ -62,6 +64,12 @@ def booted_boards() -> tuple[Board, ...]:
 def board_stock(request: pytest.FixtureRequest, stock_of: StockOf) -> Stock:
     """The stock of each board that is booted."""
     return stock_of(request.param)
+
+
+@pytest.fixture
+def imagekit_tools() -> ToolsFor:
+    """The locked QEMU where the host's does not have the machine."""
+    return lambda machine: tools_for(machine, told=Silence())
 
 
 @pytest.fixture

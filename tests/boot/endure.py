@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from imagekit.boot.slotstate import LIMIT, TRIES, Slot
 from imagekit.qemu.device import Device
+from imagekit.qemu.surgery_piboot import named_slot
 from tests.boot.boards import Counts
 from tests.boot.faults import Fault
 from tests.boot.stock import Stock
@@ -35,7 +36,8 @@ def endure(device: Device, stock: Stock, fault: Fault) -> Endured:
             assert state is not None
             disk.set_state(replace(state, generation=state.generation + 1, unhealthy=fault.begun))
     healthy = device.boot(slot=fault.survivor)
-    assert healthy.number <= 1 + max(TRIES, LIMIT) + 1 - fault.begun  # the tries, perhaps a hand-over, and this one
+    # The tries, perhaps a hand-over, and this one; or just those of a detour.
+    assert healthy.number <= (fault.boots if fault.detour else 1 + max(TRIES, LIMIT) + 1 - fault.begun)
     assert not any(boot.healthy for boot in device.boots[:-1])
     if fault.tries:
         assert fault.cause in {boot.cause.partition(" (")[0] for boot in device.boots[1:]}
@@ -44,9 +46,14 @@ def endure(device: Device, stock: Stock, fault: Fault) -> Endured:
         state = disk.state
         assert state is not None
         assert (state.slot, state.confirmed, state.unhealthy) == (Slot(fault.survivor), True, 0)
-        if fault.board.uboot:
+        if fault.board.counts is Counts.PIBOOT:
+            assert healthy.number == fault.boots
+            assert named_slot(disk) is Slot(fault.survivor)
+        elif fault.board.uboot:
             assert not fault.trial or healthy.number == 1 + fault.tries
-        elif fault.trial:
+        elif not fault.trial:
+            assert disk.entries()[Slot.B][1].version > disk.entries()[Slot.A][1].version, "the next boot begins there"
+        else:
             used = f"{TRIES - fault.tries}-{fault.tries}" if fault.tries else f"{TRIES}"
             assert disk.entries()[Slot.B][0] == f"imagekit-b+{used}.conf"
     assert healthy.judged_s is not None

@@ -16,7 +16,6 @@ from typing import Any
 
 from imagekit.boot.slotstate import Slot
 from imagekit.errors import ImagekitError
-from imagekit.host.tools import LocalTools
 from imagekit.host.trust import load_trust
 from imagekit.qemu.device import Device
 from imagekit.qemu.expectation import read_expectation
@@ -24,16 +23,20 @@ from imagekit.qemu.machine import MACHINES, Accelerator, load_machine
 from tests.boot.boards import ROOT, Board, Counts
 from tests.boot.endure import Endured, endure, endure_both
 from tests.boot.faults import Fault, all_faults, commit
-from tests.boot.stock import SIGNED_AT, Stock
+from tests.boot.stock import SIGNED_AT, Stock, tools_of
 
 RECORDS = ROOT / "docs" / "boards"
 ENDURE_S = 720.0  # three failing boots, a hand-over and a healthy one, on a busy host
 CASES = ("missing-kernel", "short-kernel", "noise-kernel", "panicking-kernel", "broken-base", "failing-health-check")
 BOOT, BOTH = "boot", "both-broken"
-_NOBODY_COUNTS = "systemd-boot does not count a confirmed entry: docs/reference/boot-path.md, last section"
+_NOBODY_COUNTS = ("systemd-boot does not count a confirmed entry, and a kernel that panics before its initrd leaves"
+                  " nothing behind: docs/reference/boot-path.md")
+_NOBODY_LEADS_AWAY = "nothing runs before the initrd that counts: docs/decisions/0007-the-pi-commits-first.md"
 CANNOT: dict[Counts, dict[str, str]] = {
-    Counts.SYSTEMD_BOOT: {f"confirmed-{name}": _NOBODY_COUNTS
-                          for name in ("short-kernel", "noise-kernel", "panicking-kernel")},
+    Counts.SYSTEMD_BOOT: {"confirmed-panicking-kernel": _NOBODY_COUNTS},
+    Counts.PIBOOT: {**{f"{prefix}{name}": _NOBODY_LEADS_AWAY for prefix in ("", "confirmed-")
+                       for name in ("missing-kernel", "short-kernel", "noise-kernel", "panicking-kernel")},
+                    BOTH: "the Pi's firmware starts nothing then, and does not run in QEMU"},
 }
 
 
@@ -86,7 +89,7 @@ def make_row(row: Row, stock: Stock, *, transcript: Path) -> Record:
                                        now=datetime.now(UTC))
     untouched = row.name == BOOT or bool(row.fault and row.fault.trial)
     deadline_s = board.deadline_s if row.name == BOOT else max(ENDURE_S, 5 * board.deadline_s)
-    with Device(stock.image if untouched else stock.both, tools=LocalTools(), transcript=transcript,
+    with Device(stock.image if untouched else stock.both, tools=tools_of(board), transcript=transcript,
                 machine=load_machine(board.name, [MACHINES]), accelerator=Accelerator.TCG, expectation=expectation,
                 deadline_s=deadline_s) as device:
         try:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from imagekit.errors import ExitCode, HostError
 from tests.boot.boards import BOARDS, BY_NAME, ROOT, Board
 from tests.boot.boards_page import PAGE, page, read_records
-from tests.boot.matrix import Book, Row, make_row, rows_of
+from tests.boot.matrix import RECORDS, Book, Record, Row, make_row, rows_of
 from tests.boot.stock import Stock, make_stock
 
 FOLDER = ROOT / "build" / "boards"
@@ -60,14 +61,15 @@ def main() -> int:
     return ExitCode.TARGET if wrong else ExitCode.DONE
 
 
-def one(board: Board, row: Row, stock: Stock, *, resume: bool) -> bool:
+def one(board: Board, row: Row, stock: Stock, *, resume: bool, records: Path = RECORDS,
+        make: Callable[..., Record] = make_row) -> bool:
     """Make a row, unless it is there already; whether it is as it should be."""
-    book = Book(board=board)
+    book = Book(board=board, folder=records)
     there = book.read().get(row.name)
     if resume and there and there.ok and there.image == stock.digest:
         print(f"{board} {row.name}: has a record of this image", flush=True)
         return True
-    record = make_row(row, stock, transcript=transcript(board, row))
+    record = make(row, stock, transcript=transcript(board, row))
     book.add(row.name, record)
     outcome = "" if record.ok else "FAILED: "
     print(f"{board} {row.name}: {outcome}{record.result} ({record.boots} boots, {record.seconds:.0f} s)", flush=True)

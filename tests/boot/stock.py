@@ -19,18 +19,19 @@ import pytest
 
 from imagekit.boot.entries import ENTRY_FOLDER, encode_entry, kernel_path, with_version
 from imagekit.boot.slotstate import Slot, begin_boot, mark_healthy
+from imagekit.cli.emulators import tools_for
 from imagekit.errors import ExitCode, HostError
 from imagekit.host.cache import Cache, default_cache_folder
 from imagekit.host.ports import Progress, Tools
-from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
 from imagekit.qemu.machine import MACHINES, find_firmware, load_machine
 from imagekit.qemu.surgery import Disk
+from imagekit.qemu.surgery_piboot import install_piboot, name_slot
 from imagekit.qemu.surgery_uboot import install_uboot, set_slot_files, slot_files
 from imagekit.qemu.workbench import copy_sparse
 from imagekit.testing.documents import Brand
 from tests.boot.boards import ROOT as ROOT
-from tests.boot.boards import Board
+from tests.boot.boards import Board, Counts
 
 SIGNED_AT = "1767225600"  # 2026-01-01, the time of every signature: the images are the same wherever they are made
 
@@ -140,14 +141,23 @@ class Stock:
         path = self.folder / "both.img"
         copy_sparse(self.image, path)
         with Disk(path) as disk:
-            fill = partial(install_uboot, disk) if self.board.uboot else disk.install
-            fill(Slot.B, base=self.base, kernel=self.kernel, tries=None)
-            rank_first(disk, Slot.A, entries=not self.board.uboot)
+            self.filler(disk)(Slot.B, base=self.base, kernel=self.kernel, tries=None)
+            rank_first(disk, Slot.A, entries=self.board.counts is Counts.SYSTEMD_BOOT)
+            if self.board.counts is Counts.PIBOOT:
+                name_slot(disk, Slot.A)
         return path
 
+    def filler(self, disk: Disk) -> Callable[..., object]:
+        """What fills a slot of such a disk."""
+        if self.board.counts is Counts.PIBOOT:
+            return partial(install_piboot, disk)
+        return partial(install_uboot, disk) if self.board.uboot else disk.install
+
     def take_kernel(self, disk: Disk, slot: Slot) -> None:
-        """Take a slot's kernel away."""
-        if self.board.uboot:
+        """Take a slot's kernel away; under the Pi's firmware all of its boot files."""
+        if self.board.counts is Counts.PIBOOT:
+            disk.write(f"boot-{slot.value}", 0, bytes(1 << 20))
+        elif self.board.uboot:
             files = slot_files(disk, slot)
             set_slot_files(disk, slot, {name: content for name, content in files.items() if "mage" not in name})
         else:
@@ -172,13 +182,23 @@ class Stock:
 StockOf = Callable[[Board], Stock]
 
 
+def tools_of(board: Board) -> Tools:
+    """The programs that the board's machine is run by. Raises: HostError: there is no QEMU that has it."""
+    return tools_for(load_machine(board.name, [MACHINES]), told=Silence())
+
+
 def make_stock(board: Board, folder: Path) -> Stock:
     """Pack, sign and build, as a user would. Raises: HostError: this machine lacks something."""
     machine = load_machine(board.name, [MACHINES])
-    tools = LocalTools()
+    tools = tools_of(board)
     for name in (machine.emulator, "qemu-img"):
         tools.find(name)
     find_firmware(machine)
+    return build_stock(board, folder)
+
+
+def build_stock(board: Board, folder: Path) -> Stock:
+    """The same for a board that QEMU does not boot."""
     data, trust, packages = folder / "data", folder / "trust", folder / "packages"
     trust.mkdir(parents=True)
     for assertion in Brand("acme").roots:

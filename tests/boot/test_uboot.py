@@ -12,7 +12,7 @@ from imagekit.boot.slotstate import FACTORY, LIMIT, RECORD_SIZE, Slot, begin_tri
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, decide, is_sound
 from imagekit.boot.uboot_script import needed_files
 from tests.boot import uboot_rig
-from tests.boot.uboot_rig import VALUES, Rig, make_disk, run_uboot, slot_files
+from tests.boot.uboot_rig import VALUES, Rig, look_at, make_disk, run_uboot, slot_files
 
 pytestmark = pytest.mark.boot
 
@@ -82,7 +82,7 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["arm64-uboot", "pi"])
+@pytest.fixture(scope="module", params=["arm64-uboot", "pi", "cubieboard"])
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Rig:
     return uboot_rig.make_rig(request.param, tmp_path_factory.mktemp("rig"))
 
@@ -94,9 +94,12 @@ def test_uboot_does_what_the_model_says(told: Case, rig: Rig, tmp_path: Path) ->
         wound(slots[slot])
     needed = needed_files(VALUES)
     expected = decide(told.copies, {slot for slot, files in slots.items() if is_sound(files, slot, needed)})
-    make_disk(tmp_path / "disk.img", copies=told.copies, slots=slots, values=rig.values)
-    seen = run_uboot(tmp_path / "disk.img", rig=rig)
+    disk = tmp_path / "disk.img"
+    make_disk(disk, copies=told.copies, slots=slots, rig=rig)
+    _, before = look_at(disk)
+    seen = run_uboot(disk, rig=rig)
     written = list(told.copies)
     if expected.record is not None:
         written[expected.copy] = encode_record(expected.record)
     assert (seen.slot, seen.copies) == (expected.slot, tuple(written)), seen.console
+    assert seen.rest == before, "U-Boot wrote something else than the record"

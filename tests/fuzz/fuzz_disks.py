@@ -13,6 +13,7 @@ import zlib
 
 from sparse import Sparse
 
+from imagekit.boot.autoboot import AUTOBOOT_SIZE, decode_autoboot, encode_autoboot, read_settings, select
 from imagekit.boot.slotstate import RECORD_SIZE, decode_record, encode_record, newest
 from imagekit.digests import crc32c
 from imagekit.disk import gpt, mbr
@@ -117,6 +118,21 @@ def erofs(raw: bytes) -> None:
             elif entry.inode.is_file:
                 package.head(entry.inode, 20)
                 package.read(entry.path, limit=READ_LIMIT)
+
+
+def autoboot(raw: bytes) -> None:
+    """autoboot.txt as the firmware takes it and as ours; config.txt, which has the same lines."""
+    for tryboot in (False, True):
+        with contextlib.suppress(ImagekitError):
+            found = select(raw, tryboot=tryboot)
+            assert found.partition >= 0
+            assert len(raw) <= AUTOBOOT_SIZE
+    with contextlib.suppress(ImagekitError):
+        assert encode_autoboot(decode_autoboot(raw)) == raw
+    with contextlib.suppress(ImagekitError):
+        every = read_settings(raw, filters=frozenset({"pi4", "tryboot"}), name="config.txt")
+        fewer = read_settings(raw, filters=frozenset(), name="config.txt")
+        assert fewer.keys() <= every.keys(), "a filter that passes takes nothing away"
 
 
 def slot_state(raw: bytes) -> None:

@@ -297,3 +297,36 @@ def test_damaged_copy_is_named() -> None:
         other = next(name for name in gpt.COPIES if name != copy)
         assert (found.problem_of(copy), found.problem_of(other)) == (
             f"{copy} table: its header has the wrong checksum", None)
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_entries_behind_boot_code_leave_it_alone(sector: int) -> None:
+    at = MIB - gpt.array_size(sector=sector)
+    made = gpt.Table(disk_guid=DISK, partitions=(partition(1, MIB, 2 * MIB),), disk_size=8 * MIB, sector=sector,
+                     entries_at=at)
+    assert gpt.usable_extent(8 * MIB, sector, entries_at=at)[0] == MIB
+    written = [(offset, offset + len(raw)) for offset, raw in gpt.encode(made)]
+    assert written[:3] == [(0, sector), (sector, 2 * sector), (at, MIB)]
+    assert decoded(disk(made)) == made
+
+
+def test_backup_alone_tells_where_the_primary_entries_were() -> None:
+    made = gpt.Table(disk_guid=DISK, partitions=(partition(1, MIB, 2 * MIB),), disk_size=8 * MIB,
+                     entries_at=MIB - gpt.array_size())
+    raw = disk(made)
+    raw[512:1024] = bytes(512)
+    found = decoded(raw)
+    assert found == made
+    assert found.problem_of("primary")
+
+
+@pytest.mark.parametrize("at", [512, 1025])
+def test_entries_over_the_header_or_off_a_sector_are_refused(at: int) -> None:
+    with pytest.raises(PlanError, match=f"entries at {at}, allowed are multiples of 512 from 1024 on"):
+        gpt.encode(gpt.Table(disk_guid=DISK, partitions=(), disk_size=8 * MIB, entries_at=at))
+
+
+def test_partition_before_the_entries_is_refused() -> None:
+    with pytest.raises(PlanError, match="usable is 1048576 to"):
+        gpt.encode(gpt.Table(disk_guid=DISK, partitions=(partition(1, 65536, 2 * MIB),), disk_size=8 * MIB,
+                             entries_at=MIB - gpt.array_size()))

@@ -140,8 +140,6 @@ REFUSED = [
      "cannot lay out volume 'pc': it needs a disk of 2000000000.1 GiB, at most 1073741824 GiB are possible"),
     ("source: startup.nsh", "source: $kernel:dtbs/x.dtb",
      "cannot fill structure 'esp': the kernel has no asset 'dtbs': its kernel.yaml has none"),
-    ("bootloader: systemd-boot", "bootloader: piboot",
-     "cannot plan an image of gadget 'pc': it has bootloader 'piboot' in x-imagekit"),
 ]
 
 
