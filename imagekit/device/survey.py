@@ -25,7 +25,7 @@ from imagekit.disk.fat_read import read_fat
 from imagekit.disk.verity import read_root, tree_size, verify
 from imagekit.errors import DocumentError, ImagekitError, TargetError
 from imagekit.packages.erofs import Erofs
-from imagekit.plan.update import BASE, PARTS, Held, RunningState
+from imagekit.plan.update import BASE, PARTS, Held, RunningState, check_loader
 
 _KERNEL_MOST = 1 << 28
 
@@ -81,6 +81,7 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
     Raises:
         TargetError: how the running slot was booted cannot be read.
     """
+    check_loader(report.loader)
     spare = report.slot.other.value
     files: dict[str, str] = {}
     names: tuple[str, ...] = PARTS
