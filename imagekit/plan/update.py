@@ -196,9 +196,10 @@ def plan_update(device: RunningState, resolution: Resolution, past: Past, *, aga
 
 
 def check_loader(loader: str) -> None:
-    """Raises: TargetError: no update is made for it yet."""
+    """Raises: TargetError: slots that this loader boots are not updated yet."""
     if loader not in LOADERS:
-        raise TargetError(f"cannot update this device: its loader is {loader}, updates are for {' and '.join(LOADERS)}")
+        raise TargetError(f"cannot update this device: its loader is {loader}, updates are for {' and '.join(LOADERS)}",
+                          hint="write its disk anew from an image")
 
 
 def check_ready(device: RunningState) -> SlotState:
