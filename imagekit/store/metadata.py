@@ -24,10 +24,9 @@ from tuf.api.serialization import DeserializationError
 
 from imagekit.errors import DocumentError, HostError, TrustError
 from imagekit.host.files import read_file
-from imagekit.plan.storepaths import ROLE_PREFIX, stored_name
+from imagekit.plan.storepaths import METADATA, ROLE_PREFIX, TARGETS, stored_name
 from imagekit.units import MIB
 
-METADATA, TARGETS = "metadata", "targets"
 PUBLIC, PENDING, CONFIG = "public", "pending", "store.json"
 LIMIT = 64 * MIB  # of one metadata file, on our own disk
 ONLINE = ("snapshot", "timestamp")

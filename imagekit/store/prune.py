@@ -20,9 +20,8 @@ from tuf.api.metadata import Metadata, Snapshot, Targets
 
 from imagekit.plan.channelmap import ChannelMap, encode_channel_map
 from imagekit.plan.releases import KEPT_REVISIONS, bound_sets, pruned
-from imagekit.plan.storepaths import channels_path, stored_name, subject_of
+from imagekit.plan.storepaths import METADATA, TARGETS, channels_path, stored_name, subject_of
 from imagekit.store.commit import Outcome
-from imagekit.store.metadata import METADATA, TARGETS
 from imagekit.store.repository import Store
 from imagekit.store.sync import public_files
 

@@ -22,20 +22,10 @@ from imagekit.digests import chunks
 from imagekit.errors import PlanError
 from imagekit.host.files import FolderLock, read_file, scratch_folder
 from imagekit.plan.channelmap import ChannelMap, parse_channel_map
-from imagekit.plan.storepaths import channels_path, fits, patterns_of, stored_name
+from imagekit.plan.storepaths import TARGETS, channels_path, fits, patterns_of, stored_name
 from imagekit.store.commit import Draft, Keys, Outcome, commit
 from imagekit.store.disk import Disk, FolderDisk
-from imagekit.store.metadata import (
-    LIMIT,
-    PENDING,
-    PUBLIC,
-    TARGETS,
-    Config,
-    Published,
-    load,
-    read_config,
-    target_bytes,
-)
+from imagekit.store.metadata import LIMIT, PENDING, PUBLIC, Config, Published, load, read_config, target_bytes
 from imagekit.units import MIB
 
 SET_LIMIT = 4 * MIB

@@ -11,8 +11,8 @@ from tuf.api.metadata import Metadata
 from tuf.ngclient import Updater
 
 from imagekit.errors import PlanError, TrustError, UsageError
+from imagekit.host.storeclient import FolderFetcher, connected
 from imagekit.plan.storepaths import channels_path
-from imagekit.store.client import FolderFetcher, connected
 from imagekit.store.commit import Outcome
 from imagekit.store.metadata import load
 from imagekit.store.offline import apply, discard, read_statement, sign_statement
