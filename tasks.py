@@ -209,8 +209,17 @@ def lint(c: Context) -> None:
 @task
 def faults(c: Context) -> None:
     """All faults of the fallback tests on every board, among them seeded bit errors (the plain test draws a few)."""
-    call(BIN / "python", "-m", "pytest", "-m", "boot", "-k", "fault", *words_after_dashes(),
-         env={"IMAGEKIT_FAULTS": "all"})
+    call(BIN / "python", "-m", "pytest", "-m", "boot", "-k", "fault or two_broken or last_resort or console_health",
+         *words_after_dashes(), env={"IMAGEKIT_FAULTS": "all"})
+
+
+@task(iterable=["board", "row"], help={
+    "board": "a board; all without it", "row": "a row of the page; all without it",
+    "shard": "2/4: the second quarter of all that", "resume": "leave out what has a record of the same image"})
+def boards(c: Context, board: list[str], row: list[str], shard: str = "1/1", resume: bool = False) -> None:
+    """Boot every board, break it in every way, keep what came of it in docs/boards, write docs/boards.md."""
+    call(BIN / "python", "-m", "tests.boot.run_boards", "--shard", shard, *(["--resume"] if resume else []),
+         *(word for name in board for word in ("--board", name)), *(word for name in row for word in ("--row", name)))
 
 
 @task(help={"cases": "changed documents of each kind to compare", "seed": "which ones",
@@ -225,11 +234,14 @@ def oracle(c: Context, cases: int = 2000, seed: int = 1, suite: str = "", relock
 
 
 @task(help={"rounds": "how often each way is measured", "boots": "how often the image is booted",
-            "documents": "measure reading documents, nothing else"})
-def bench(c: Context, rounds: int = 5, boots: int = 5, documents: bool = False) -> None:
-    """Measure building against doing it by hand and against genimage, and boot; writes docs/benchmarks.md."""
-    call(BIN / "python", "tests/bench/documents.py", f"--rounds={rounds}")
-    if not documents:
+            "documents": "measure reading documents, nothing else", "flash": "measure flashing, nothing else"})
+def bench(c: Context, rounds: int = 5, boots: int = 5, documents: bool = False, flash: bool = False) -> None:
+    """Measure building against doing it by hand and against genimage, boot, flashing; writes docs/benchmarks.md."""
+    if not flash:
+        call(BIN / "python", "tests/bench/documents.py", f"--rounds={rounds}")
+    if not documents and (flash or os.geteuid() == 0):  # loop devices need root
+        call(BIN / "python", "tests/bench/flash.py", f"--rounds={rounds}")
+    if not documents and not flash:
         call(BIN / "python", "tests/bench/run.py", f"--rounds={rounds}", f"--boots={boots}")
 
 

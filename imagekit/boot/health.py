@@ -5,7 +5,8 @@ what a verdict is worth (`imagekit.qemu`): every word of a verdict is the guest'
 
 Grammar: one JSON object per line, UTF-8, at most 64 KiB with its newline; `imagekit` is the protocol's version (1).
 The guest opens with `hello`, the host answers with `challenge`, the guest closes with `verdict`, which repeats the
-nonce (an empty one: no challenge came in time). Unknown keys are ignored, so that either side may be newer.
+nonce (an empty one: no challenge came in time). Over a console, where lines get mangled, the host confirms with
+`receipt` (`imagekit.boot.frames`). Unknown keys are ignored, so that either side may be newer.
 """
 
 from __future__ import annotations
@@ -43,6 +44,13 @@ class Challenge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Host to guest, over a console only: the verdict with this nonce came whole."""
+
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One thing that was looked at."""
 
@@ -71,8 +79,8 @@ class Verdict:
     degraded: bool
 
 
-Message = Hello | Challenge | Verdict
-_TYPES: dict[str, type[Message]] = {"hello": Hello, "challenge": Challenge, "verdict": Verdict}
+Message = Hello | Challenge | Verdict | Receipt
+_TYPES: dict[str, type[Message]] = {"hello": Hello, "challenge": Challenge, "verdict": Verdict, "receipt": Receipt}
 
 
 def encode_message(message: Message) -> bytes:
@@ -105,6 +113,8 @@ def decode_message(line: bytes) -> Message:
         return Challenge(nonce=_hex(fields, "nonce", _NONCE))
     if kind == "verdict":
         return _verdict(fields)
+    if kind == "receipt":
+        return Receipt(nonce=_hex(fields, "nonce", _NONCE))
     raise _refusal(f"type {kind!r}, allowed are {', '.join(_TYPES)}")
 
 

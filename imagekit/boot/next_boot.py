@@ -1,7 +1,8 @@
 """Which slot runs next, and why: the loader's decision and the initrd's, one after the other.
 
-Decides nothing itself: `imagekit.boot.systemd_boot` says which entry the loader takes, `imagekit.boot.slotstate`
-whether the initrd of that slot hands over to the other. Here both are asked and the answer is put into words.
+Decides nothing itself: `imagekit.boot.systemd_boot`, `uboot` or `piboot` says what the loader takes,
+`imagekit.boot.slotstate` whether the initrd of that slot hands over to the other. Here both are asked and the answer is
+put into words.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from imagekit.boot import piboot
+from imagekit.boot.piboot import BOARDS, WALK_SINCE, Board, Card, Choice, Rules
 from imagekit.boot.slotstate import COPY_OFFSETS, LIMIT, Slot, SlotState, begin_boot, decode_record, newest
 from imagekit.boot.systemd_boot import Candidate, candidates, choose, slot_of
 from imagekit.boot.uboot import decide
 from imagekit.errors import DocumentError
+
+PI_BOARD = "raspi4b"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,44 @@ def plan_next_uboot(copies: tuple[bytes, bytes], sound: frozenset[Slot]) -> Next
     else:
         why = f"slot {state.slot.value} of the record gives way: it has had its chances, or is not sound"
     return NextBoot(entry=f"boot-{slot.value}", slot=slot, hand_over=False, reasons=(*unsound, why))
+
+
+def plan_next_piboot(card: Card, record: SlotState | None) -> NextBoot:
+    """The next boot where a Raspberry Pi's firmware of today chooses, told for the board that most are about.
+
+    A card is for several boards: where another would start something else, a reason says so.
+    """
+    rules = {board: Rules(tryboot_a_b=True, partition_walk=board.family in WALK_SINCE) for board in BOARDS.values()}
+    found = {board: _chosen_by(card, board, rules[board]) for board in BOARDS.values()}
+    board = BOARDS[PI_BOARD]
+    choice = found[board]
+    slot = _slot_of(choice)
+    others = tuple(
+        f"on {other.name} partition {seen.partition} is booted" if seen.load is not None and _slot_of(seen) is not slot
+        else f"{other.name} starts nothing: {seen.reasons[-2] if len(seen.reasons) > 1 else seen.reasons[-1]}"
+        for other, seen in found.items() if _slot_of(seen) is not slot)
+    reasons = (*choice.reasons, *others)
+    if choice.load is None:
+        return NextBoot(entry=None, slot=None, hand_over=False, reasons=reasons)
+    entry = f"partition {choice.load.partition}"
+    if slot is None:
+        return NextBoot(entry=entry, slot=None, hand_over=False, reasons=(*reasons, "its command line names no slot"))
+    boot = begin_boot(record, slot)
+    return NextBoot(entry=entry, slot=boot.record.slot, hand_over=boot.hand_over,
+                    reasons=(*reasons, _remembered(record, slot, hand_over=boot.hand_over)))
+
+
+def _chosen_by(card: Card, board: Board, rules: Rules) -> Choice:
+    try:
+        return piboot.choose(card, board=board, rules=rules)
+    except DocumentError as error:
+        return Choice(partition=None, load=None, reasons=(error.message,))
+
+
+def _slot_of(choice: Choice) -> Slot | None:
+    """The slot that the command line of what is loaded names."""
+    words = choice.load.cmdline.split() if choice.load is not None else []
+    return next((slot for slot in Slot if f"imagekit.slot={slot.value}" in words), None)
 
 
 def _left_out(entries: Mapping[str, bytes], menu: tuple[Candidate, ...]) -> Iterator[str]:

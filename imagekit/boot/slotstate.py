@@ -141,7 +141,7 @@ def encode_partition(state: SlotState) -> bytes:
 
 def begin_boot(state: SlotState | None, booted: Slot) -> Boot:
     """What the initrd does first, given the newest record (None: lost) and the slot that the loader chose."""
-    here = _seen_from(state, booted)
+    here = seen_from(state, booted)
     if here.unhealthy >= LIMIT and here.other_good:
         return Boot(record=_switched(_next(here)), hand_over=True)
     unhealthy = min(here.unhealthy + 1, _BYTE_MAX)
@@ -152,13 +152,13 @@ def counted_boot(state: SlotState | None, booted: Slot) -> SlotState | None:
     """What the initrd writes where the loader itself counts (U-Boot): nothing, unless the loader could not."""
     if state is not None and state.slot is booted and state.unhealthy:
         return None
-    here = _next(_seen_from(state, booted))
+    here = _next(seen_from(state, booted))
     return replace(here, unhealthy=here.unhealthy + 1, tries=max(here.tries - 1, 0))
 
 
 def stay(state: SlotState | None, booted: Slot) -> SlotState:
     """The record when a hand-over was due but could not be done: the booted slot gets another `LIMIT` boots."""
-    return replace(_next(_seen_from(state, booted)), unhealthy=1)
+    return replace(_next(seen_from(state, booted)), unhealthy=1)
 
 
 def mark_healthy(state: SlotState) -> SlotState:
@@ -171,12 +171,18 @@ def begin_trial(state: SlotState, *, tries: int = TRIES) -> SlotState:
     return replace(_switched(_next(state)), tries=tries, confirmed=False)
 
 
+def hand_over(state: SlotState) -> SlotState:
+    """The record that gives the device to the other slot, written where a person asks for it."""
+    return _switched(_next(state))
+
+
 def forget_other(state: SlotState) -> SlotState:
     """The record that an updater writes before the first changed byte of the other slot: no way back to that one."""
     return replace(_next(state), other_good=False)
 
 
-def _seen_from(state: SlotState | None, booted: Slot) -> SlotState:
+def seen_from(state: SlotState | None, booted: Slot) -> SlotState:
+    """The record as it looks from the slot that is running; None: it is lost."""
     if state is None:
         return SlotState(generation=0, slot=booted, tries=0, confirmed=False, unhealthy=0, other_good=False)
     return state if state.slot is booted else _switched(state)

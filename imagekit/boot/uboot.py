@@ -35,15 +35,18 @@ ENV_SIZE = 4096
 SCRIPT_NAME = "boot.scr"
 INITRD = "initrd"
 DEVICE_TREE = "board.dtb"
+LABEL = "imagekit-"  # of a slot's FAT image, and the slot
 LOADER_WORD = "imagekit.loader=u-boot"  # tells the initrd and the health check who counts
 KERNELS = {"arm64": ("Image", "booti"), "armhf": ("zImage", "bootz")}
+COMPRESSED = "Image.zst"  # in its place for booti, which unpacks it
 
 _CIRCLE = 1 << 32
 _BYTE_MAX = 255
 _TEXT_SIZE = ENV_SIZE - 4
 _ROOT = re.compile(r"[0-9a-f]{64}\Z")
 _PARTUUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
-_NAMES = {INITRD: "initrd", DEVICE_TREE: "dtb", **{name: "kernel" for name, _ in KERNELS.values()}}
+_NAMES = {INITRD: "initrd", DEVICE_TREE: "dtb", COMPRESSED: "kernel",
+          **{name: "kernel" for name, _ in KERNELS.values()}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

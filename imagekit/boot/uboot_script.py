@@ -12,16 +12,20 @@ Variables are kept in one word each, since `*` takes one plain address.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from imagekit.boot.slotstate import COPY_OFFSETS, LIMIT, TRIES
-from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, ENV_SIZE, INITRD
+from imagekit.boot.uboot import COMPRESSED, DEVICE_TREE, ENV_NAME, ENV_SIZE, INITRD
 
 SECTOR = 512
 
 # Field of the record -> its offset.
 _FIELDS = {"gen": 4, "slotp": 8, "tries": 9, "good": 0xA, "sick": 0xB, "other": 0xC, "form": 0xD, "rest": 0xE}
 _REST = 0x1FC - 0xE
+_SCRATCH = "pxefile_addr_r"
+_VARIABLES = {"kernel": "kernel_addr_r", "initrd": "ramdisk_addr_r", "device-tree": "fdt_addr_r", "scratch": _SCRATCH,
+              "unpack": "kernel_comp_addr_r"}
 _TREE_AT = 0x10000  # of the device tree, where U-Boot knows no place for one
 
 
@@ -29,8 +33,9 @@ _TREE_AT = 0x10000  # of the device tree, where U-Boot knows no place for one
 class ScriptValues:
     """What a board says. Partitions by number in the table; `kernel` and `boot` as in `uboot.KERNELS`.
 
-    Without `device_tree` the one that U-Boot was given is handed on. `scratch` names a variable of U-Boot that holds an
-    address with 512 KiB of free memory behind it.
+    Without `device_tree` the one that U-Boot was given is handed on. `addresses` says where kernel, initrd and
+    device-tree are loaded, where 512 KiB are free as scratch, and where booti unpacks a compressed kernel before it
+    moves it to where it was loaded. For what it does not say, U-Boot's variables count.
     """
 
     state: int
@@ -39,7 +44,7 @@ class ScriptValues:
     kernel: str
     boot: str
     device_tree: bool
-    scratch: str = "pxefile_addr_r"
+    addresses: Mapping[str, int] = field(default_factory=dict)
 
 
 def render_script(values: ScriptValues) -> str:
@@ -62,9 +67,10 @@ def _memory(values: ScriptValues) -> list[str]:
     return [
         "# Made by imagekit. What it decides: docs/reference/boot-path.md.",
         "echo imagekit: boot script",
-        *(f"setexpr {name} ${{{values.scratch}}} + {offset:x}" for name, offset in places.items()),
+        *(f"setenv {_VARIABLES[name]} {address:x}" for name, address in sorted(values.addresses.items())),
+        *(f"setexpr {name} ${{{_SCRATCH}}} + {offset:x}" for name, offset in places.items()),
         f'if test -n "${{fdt_addr_r}}"; then setenv ik_dtb ${{fdt_addr_r}};'
-        f" else setexpr ik_dtb ${{{values.scratch}}} + {_TREE_AT:x}; fi",
+        f" else setexpr ik_dtb ${{{_SCRATCH}}} + {_TREE_AT:x}; fi",
         'if test -n "${fdt_addr}"; then setenv ik_fdt ${fdt_addr}; else setenv ik_fdt ${fdtcontroladdr}; fi',
     ]
 
@@ -203,6 +209,7 @@ def _boot(values: ScriptValues) -> list[str]:
         "  if ${devtype} write ${ik_w} ${ik_old} 1; then true;"
         " else echo imagekit: cannot write the slot-state record; fi",
         *(["  setenv ik_fdt ${ik_dtb}"] if values.device_tree else []),
+        *(["  setenv kernel_comp_size ${ik_kernel_size}"] if values.kernel == COMPRESSED else []),
         "  echo imagekit: slot ${ik_here}",
         f"  {boot}",
         "  echo imagekit: slot ${ik_here} does not start",

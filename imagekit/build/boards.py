@@ -7,6 +7,7 @@ called as it is (`qemu/NAME.yaml`) and is looked up by who shows it.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,15 @@ def _gadgets(path: Path) -> list[str]:
     snaps = value.get("snaps") if isinstance(value, dict) else None
     return [str(snap.get("name")) for snap in (snaps if isinstance(snaps, list) else [])
             if isinstance(snap, dict) and snap.get("type") == "gadget"]
+
+
+def called_after(board: str, machines: Iterable[str], *, boards: Iterable[str]) -> tuple[str, ...]:
+    """The machines called BOARD or BOARD-SOMETHING, but for those of another board with a longer such name."""
+    def fits(machine: str, name: str) -> bool:
+        return machine == name or machine.startswith(f"{name}-")
+
+    longer = [name for name in boards if name != board and fits(name, board)]
+    return tuple(item for item in machines if fits(item, board) and not any(fits(item, name) for name in longer))
 
 
 def new_board(name: str, *, like: Board, target: Path) -> tuple[Path, ...]:

@@ -122,8 +122,8 @@ def _package(plan: ImagePlan, item: ResolvedPackage, told: Told, total: int) -> 
     mapped = sum(write.length for _, write in own)
     return ManifestPackage(
         name=item.name, revision=item.number, version=told.version, type=item.snap.type.value,
-        asserted=item.asserted, snap_id=item.snap.snap_id or "", sha3_384=item.sha3_384, size=item.file.size,
-        verity_root=item.verity_root, structures=tuple(dict.fromkeys(title for title, _ in own)),
+        asserted=item.asserted, extra=item.extra, snap_id=item.snap.snap_id or "", sha3_384=item.sha3_384,
+        size=item.file.size, verity_root=item.verity_root, structures=tuple(dict.fromkeys(title for title, _ in own)),
         seed_size=item.file.seed_size or 0, mapped=mapped, share=round(mapped / total, 4))
 
 

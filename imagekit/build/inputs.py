@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from imagekit.assertions import Assertion, Database, Model, ModelSnap, SnapType, decode_stream, parse_model
-from imagekit.assertions.types import PROVENANCE
+from imagekit.build.extras import Extra, parse_extras, type_of
 from imagekit.build.package_tree import read_kernel
 from imagekit.build.sign import VERITY_TYPES
 from imagekit.build.unsquash import open_package
@@ -29,10 +29,15 @@ from imagekit.gadget import Era, FileContent, Gadget, parse_gadget
 from imagekit.host.files import read_file, reason
 from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
+from imagekit.packages.kernel_image import HEAD, kernel_architecture
 from imagekit.packages.kernelyaml import NOTHING_OFFERED, is_reference
 from imagekit.packages.package import PackageFormat, format_of, read_info
+from imagekit.packages.snapvalues import Confinement
 from imagekit.packages.snapyaml import SnapInfo, parse_file_name
-from imagekit.plan.contents import KERNEL_IMAGE, Insides
+from imagekit.plan import piboot, uboot
+from imagekit.plan.contents import KERNEL_IMAGE, SLOT_BACKENDS, Insides
+from imagekit.plan.extras import extra_snap
+from imagekit.plan.identity import check_identity
 from imagekit.plan.image import ImagePlan, plan_image
 from imagekit.plan.resolve import (
     SEED_SUFFIX,
@@ -43,7 +48,7 @@ from imagekit.plan.resolve import (
     resolve,
     unsigned_files,
 )
-from imagekit.plan.uboot import BACKEND, SlotFile, wanted_files
+from imagekit.plan.uboot import SlotFile
 from imagekit.schema import load_yaml
 from imagekit.units import MIB
 
@@ -54,13 +59,14 @@ MODEL_LIMIT = 1 * MIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """Where a build takes everything from."""
+    """Where a build takes everything from; `extras` are the words of `--snap`."""
 
     model: Path
     packages: tuple[Path, ...]
     trusted: tuple[Assertion, ...]
     now: datetime
     epoch: int | None  # SOURCE_DATE_EPOCH
+    extras: tuple[str, ...] = ()
 
 
 def make_plan(inputs: Inputs) -> ImagePlan:
@@ -77,14 +83,16 @@ def make_plan(inputs: Inputs) -> ImagePlan:
     database = Database(inputs.trusted)
     for assertion in stream:
         database.add(assertion)
-    names = {snap.name for snap in model.snaps}
-    available = find_packages(inputs.packages, names)
-    for path in assertion_files(inputs.packages, names, also=further_kinds(model)):
+    wanted = parse_extras(inputs.extras)
+    names = {snap.name for snap in model.snaps} | {extra.name for extra in wanted}
+    available = find_packages(inputs.packages, names, files=wanted)
+    for path in assertion_files(inputs.packages, names, also=further_kinds(model), files=wanted):
         for assertion in decode_stream(read_file(path, limit=MODEL_LIMIT), name=str(path)):
             database.add(assertion)
-    for key in unsigned_files(model, database, available):
-        available[key] = measured(available[key], next(snap for snap in model.snaps if snap.name == key[0]))
-    resolution = resolve(model, database, available, now=inputs.now)
+    extras = tuple(extra_snap(item.name, type_of(item, available), model, database) for item in wanted)
+    for key in unsigned_files(model, database, available, extras=extras):
+        available[key] = measured(available[key], next(snap for snap in (*model.snaps, *extras) if snap.name == key[0]))
+    resolution = resolve(model, database, available, now=inputs.now, extras=extras)
     insides = look_inside(resolution)
     timestamp = model.timestamp if inputs.epoch is None else datetime.fromtimestamp(inputs.epoch, tz=UTC)
     return plan_image(resolution, insides, timestamp=timestamp.astimezone(UTC))
@@ -105,9 +113,11 @@ def the_model(stream: Iterable[Assertion], path: Path) -> Assertion:
     return models[0]
 
 
-def find_packages(folders: Sequence[Path], names: set[str]) -> dict[tuple[str, int], PackageFile]:
-    """The package files of these names, the first folder's where several have one."""
-    found: dict[tuple[str, int], PackageFile] = {}
+def find_packages(folders: Sequence[Path], names: set[str], *,
+                  files: Sequence[Extra] = ()) -> dict[tuple[str, int], PackageFile]:
+    """The package files of these names, the first folder's where several have one; of `files` no other of the name."""
+    given = {extra.name: extra.file for extra in files if extra.file is not None}
+    found = {parse_file_name(path.name): package_file(path) for path in given.values()}
     for folder in folders:
         for path in listing(folder):
             if path.suffix != ".snap":
@@ -116,7 +126,7 @@ def find_packages(folders: Sequence[Path], names: set[str]) -> dict[tuple[str, i
                 name, revision = parse_file_name(path.name)
             except DocumentError:
                 continue  # other people's files may lie there too
-            if name in names and (name, revision) not in found:
+            if name in names and name not in given and (name, revision) not in found:
                 found[name, revision] = package_file(path)
     return found
 
@@ -139,9 +149,11 @@ def further_kinds(model: Model) -> frozenset[str]:
     return frozenset(sets | ({"store"} if model.store else set()))
 
 
-def assertion_files(folders: Sequence[Path], names: set[str], *, also: frozenset[str] = frozenset()) -> list[Path]:
-    """The `NAME_REVISION.assert` files of these names, and all of the types in `also`."""
-    return [path for folder in folders for path in listing(folder)
+def assertion_files(folders: Sequence[Path], names: set[str], *, also: frozenset[str] = frozenset(),
+                    files: Sequence[Extra] = ()) -> list[Path]:
+    """The `NAME_REVISION.assert` files of these names, all of the types in `also`, and those beside `files`."""
+    beside = [extra.file.with_suffix(".assert") for extra in files if extra.file is not None]
+    return [path for path in beside if path.is_file()] + [path for folder in folders for path in listing(folder)
             if path.suffix.removeprefix(".") in also
             or (path.suffix == ".assert" and path.name.rpartition("_")[0] in names)]
 
@@ -178,10 +190,13 @@ def look_inside(resolution: Resolution) -> Insides:
         PlanError: a package is not what the model takes it for, or cannot run from a slot.
     """
     model = resolution.model
+    names = {package.name for package in resolution.packages}
     for package in resolution.packages:
         refuse_squashfs(package)
         with open_package(Path(package.file.path), name=package.file_name, tools=LocalTools()) as inside:
-            check_identity(package, read_info(inside), model)
+            info = read_info(inside)
+        check_identity(package, info, model)
+        check_company(package, info, names)
     gadget, files = read_gadget(resolution.of(model.gadget))
     kernel = resolution.of(model.kernel)
     size, slot_files = look_into_kernel(kernel, gadget, architecture=model.architecture or "")
@@ -193,18 +208,27 @@ def look_into_kernel(kernel: ResolvedPackage, gadget: Gadget, *, architecture: s
     """The size of the kernel's unified image; or its files, measured, where the loader takes them apart.
 
     Raises:
-        PlanError: the package is in the form that another loader takes.
+        PlanError: the package is in the form that another loader takes, or the kernel is for another architecture.
     """
     extension = gadget.extension
-    apart = extension is not None and extension.bootloader == BACKEND
-    wanted = wanted_files(extension, architecture) if extension and apart else {KERNEL_IMAGE: KERNEL_IMAGE}
+    apart = extension is not None and extension.bootloader in SLOT_BACKENDS
     with Path(kernel.file.path).open("rb") as stream:
         tree = Erofs(stream, name=kernel.file_name)
+        wanted = {KERNEL_IMAGE: KERNEL_IMAGE}
+        if extension is not None and extension.bootloader == uboot.BACKEND:
+            wanted = uboot.wanted_files(extension, architecture)
+        elif apart:
+            wanted = piboot.wanted_files((entry.path for entry in tree.walk()), architecture)
         if missing := [path for path in wanted.values() if tree.find(path) is None]:
             form = "apart" if apart else "unified"
             raise PlanError(f"cannot use {kernel.file.path}: it has no {missing[0]}, which the gadget's loader takes",
                             hint=f"pack the kernel by a recipe that says image: {form}"
                                  + (", and names the device tree" if missing[0].endswith(".dtb") else ""))
+        image = next(iter(wanted.values()))
+        found = kernel_architecture(tree.head(tree.stat(image), HEAD))
+        if found is not None and architecture and found != architecture:
+            raise PlanError(f"cannot use {kernel.file.path}: its {image} is for {found}, the model is for"
+                            f" {architecture}", hint="pack the kernel again, by a recipe of the right architecture")
         if not apart:
             return tree.stat(KERNEL_IMAGE).size, {}
         files = {}
@@ -228,22 +252,17 @@ def refuse_squashfs(package: ResolvedPackage) -> None:
             " EROFS lies with its hash tree", hint="make an EROFS package of its files: `imagekit pack RECIPE`")
 
 
-def check_identity(package: ResolvedPackage, info: SnapInfo, model: Model) -> None:
-    """Raises: PlanError: name, type or architecture are not the model's."""
-    for what, found, wanted in (("name", info.name, package.name),
-                                ("type", info.model_type, package.snap.type.value)):
-        if found != wanted:
-            raise PlanError(f"cannot use {package.file.path}: its snap.yaml says {what} {found!r}, the model says"
-                            f" {wanted!r}")
-    signed = package.revision.provenance if package.revision is not None else info.provenance or PROVENANCE
-    if (info.provenance or PROVENANCE) != signed:
-        raise TrustError(f"cannot use {package.file.path}: its snap.yaml says provenance"
-                         f" {info.provenance or PROVENANCE!r}, it is signed under {signed!r}",
-                         hint="whoever signed it may not sign packages of that provenance")
-    if not {"all", model.architecture} & set(info.architectures):
-        raise PlanError(f"cannot use {package.file.path}: it is for {', '.join(info.architectures)}, model"
-                        f" {model.model!r} is for {model.architecture}",
-                        hint="all packages of a model are for its architecture: pack it anew, or name another one")
+def check_company(package: ResolvedPackage, info: SnapInfo, names: set[str]) -> None:
+    """Raises: PlanError: an app that no image could run, since its base is missing, or it wants a classic system."""
+    if info.model_type != SnapType.APP:
+        return
+    if info.confinement is Confinement.CLASSIC:
+        raise PlanError(f"cannot use {package.file.path}: its confinement is classic, and images are core systems",
+                        hint="take a package of it with confinement strict")
+    base = info.base or "core"
+    if base not in {*names, "none"} and not (base == "core16" and "core" in names):
+        raise PlanError(f"cannot use {package.file.path}: its base {base!r} is not in the image",
+                        hint=f"name {base} in the model" + (f", or add it: --snap {base}" if package.extra else ""))
 
 
 def read_gadget(package: ResolvedPackage) -> tuple[Gadget, dict[str, bytes]]:

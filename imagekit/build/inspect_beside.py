@@ -16,9 +16,9 @@ from imagekit.disk.probe import DiskImage
 from imagekit.errors import DocumentError
 from imagekit.host.files import read_file
 from imagekit.host.ports import Progress
-from imagekit.plan.image import model_digest
 from imagekit.plan.inspection import BesideFound, SeedFound
 from imagekit.plan.manifest import MANIFEST, Manifest, parse_manifest, ranges_digest
+from imagekit.plan.resolve import model_digest
 from imagekit.units import MIB
 
 BMAP_SUFFIX = ".bmap"

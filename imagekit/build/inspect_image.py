@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imagekit.assertions import Assertion
-from imagekit.boot.next_boot import plan_next_boot, plan_next_uboot, read_copies
-from imagekit.boot.slotstate import Slot
+from imagekit.boot.next_boot import NextBoot, plan_next_boot, plan_next_piboot, plan_next_uboot, read_copies
+from imagekit.boot.picard import read_card
+from imagekit.boot.slotstate import Slot, SlotState
 from imagekit.build.inspect_beside import look_beside
 from imagekit.build.inspect_boot import (
     entry_of,
@@ -23,17 +24,19 @@ from imagekit.build.inspect_boot import (
     look_at_part,
     read_record,
 )
+from imagekit.build.inspect_piboot import boots_by_piboot, look_at_piboot, look_at_piboot_kernels
 from imagekit.build.inspect_seed import look_at_seed
 from imagekit.build.inspect_uboot import boots_by_uboot, look_at_slot_kernels, look_at_uboot
 from imagekit.disk.ext4 import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, decode_condition
 from imagekit.disk.probe import SLOT_STATE, Content, DiskImage, probe
 from imagekit.errors import DocumentError
 from imagekit.host.ports import Progress
-from imagekit.plan.inspection import PARTS, DataFound, Inspection, Verdict
+from imagekit.plan.inspection import PARTS, DataFound, EspFound, Inspection, Verdict
 from imagekit.plan.verdicts import (
     judge_beside,
     judge_boot,
     judge_data,
+    judge_hybrid,
     judge_kernel,
     judge_next,
     judge_part,
@@ -55,8 +58,7 @@ def inspect_image(path: Path, stream: BinaryIO, *, trusted: Iterable[Assertion],
     """
     image = probe(stream, name=str(path))
     told = None if quick else progress
-    uboot = boots_by_uboot(image)
-    esp = look_at_uboot(stream, image) if uboot else look_at_esp(stream, image)
+    esp = look_at_boot(stream, image)
     raw = read_record(stream, image)
     copies, record = read_copies(raw) if raw is not None else ((), None)
     seed = look_at_seed(stream, image, trusted=trusted, now=now, progress=told)
@@ -65,18 +67,33 @@ def inspect_image(path: Path, stream: BinaryIO, *, trusted: Iterable[Assertion],
                                progress=told) for slot in Slot for part in PARTS)
     found = Inspection(
         path=str(path), image=image, esp=esp, copies=copies, record=record, parts=parts, seed=seed, quick=quick,
-        next_boot=(plan_next_uboot(raw or (b"", b""), esp.sound) if uboot else
-                   plan_next_boot(esp.raw_entries, esp.programs, record)),
-        kernels=(look_at_slot_kernels if uboot else look_at_kernels)(stream, image, esp, parts),
+        next_boot=look_ahead(stream, esp, raw or (b"", b""), record),
+        kernels=(look_at_piboot_kernels if esp.piboot else look_at_slot_kernels if esp.uboot else
+                 look_at_kernels)(stream, image, esp, parts),
         data=look_at_data(stream, image),
         beside=look_beside(path, stream, image, seed, progress=told), verdicts=())
     return replace(found, verdicts=tuple(judge_all(found)))
+
+
+def look_at_boot(stream: BinaryIO, image: DiskImage) -> EspFound:
+    """What starts the image, by whoever starts it."""
+    if not boots_by_uboot(image):
+        return look_at_esp(stream, image)
+    return (look_at_piboot if boots_by_piboot(stream, image) else look_at_uboot)(stream, image)
+
+
+def look_ahead(stream: BinaryIO, esp: EspFound, copies: tuple[bytes, bytes], record: SlotState | None) -> NextBoot:
+    """What the next boot does."""
+    if esp.piboot:
+        return plan_next_piboot(read_card(stream), record)
+    return plan_next_uboot(copies, esp.sound) if esp.uboot else plan_next_boot(esp.raw_entries, esp.programs, record)
 
 
 def judge_all(found: Inspection) -> Iterator[Verdict]:
     """Every verdict, in the order of the report."""
     model, state = found.seed.model, found.image.find(SLOT_STATE)
     yield from judge_table(found.image)
+    yield from judge_hybrid(found.image, found.esp)
     yield from judge_seed(found.seed)
     yield from judge_boot(found.esp, model, str(state.partition.unique_guid) if state else None)
     yield from judge_record(found.copies, found.record)

@@ -12,8 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from imagekit.assertions import Assertion, Database, Grade, Model, SnapRevision, parse_model, parse_snap_revision
-from imagekit.assertions.types import parse_snap_declaration
+from imagekit.assertions import (
+    Assertion,
+    Database,
+    Grade,
+    Model,
+    SnapRevision,
+    parse_model,
+    parse_snap_declaration,
+    parse_snap_revision,
+)
 from imagekit.build.imagefile import pieces
 from imagekit.build.seed import MAX_WINDOW
 from imagekit.build.verify import Finding, Report, State, judge
@@ -51,11 +59,12 @@ def look_at_seed(stream: BinaryIO, image: DiskImage, *, trusted: Iterable[Assert
     loose = {(item.name, item.revision): item for item in measured
              if model is not None and model.grade is Grade.DANGEROUS}
     own = next(item for item in findings if item.assertion == seed.model)
-    files = tuple(_look_at_package(seed, item, model, revisions, loose, progress) for item in packages)
+    names = _names(seed, model)
+    files = tuple(_look_at_package(seed, item, names, revisions, loose, progress) for item in packages)
     return SeedFound(
         problem=problem, model=model, model_state=own.state, model_cause=own.cause,
         signatures=_signatures([item for item in findings if item is not own], now),
-        known=_known(revisions, loose.values(), model, seed), files=files)
+        known=_known(revisions, loose.values(), names), files=files)
 
 
 def _judge_all(seed: Seed, database: Database, now: datetime) -> list[Finding]:
@@ -96,8 +105,8 @@ def _revisions(findings: Iterable[Finding]) -> Believed:
     return found
 
 
-def _known(revisions: Believed, loose: Iterable[Measured], model: Model | None, seed: Seed) -> tuple[Named, ...]:
-    """Everything with a root that a slot may hold, by the name that model or declaration give it."""
+def _names(seed: Seed, model: Model | None) -> dict[str, str]:
+    """The names of snaps by their ids: the model's word counts, else the declaration's."""
     names: dict[str, str] = {}
     for assertion in seed.assertions:
         if assertion.type == "snap-declaration":
@@ -105,6 +114,11 @@ def _known(revisions: Believed, loose: Iterable[Measured], model: Model | None, 
                 declared = parse_snap_declaration(assertion)
                 names[declared.snap_id] = declared.snap_name
     names.update((snap.snap_id, snap.name) for snap in (model.snaps if model else ()) if snap.snap_id)
+    return names
+
+
+def _known(revisions: Believed, loose: Iterable[Measured], names: dict[str, str]) -> tuple[Named, ...]:
+    """Everything with a root that a slot may hold."""
     return (*(Named(root=revision.verity_root, name=names.get(revision.snap_id, revision.snap_id), believed=good,
                     revision=revision.snap_revision, asserted=True)
               for revision, good in revisions.values() if revision.verity_root is not None),
@@ -112,12 +126,11 @@ def _known(revisions: Believed, loose: Iterable[Measured], model: Model | None, 
               for item in loose if item.root is not None))
 
 
-def _look_at_package(seed: Seed, package: SeedPackage, model: Model | None, revisions: Believed,
+def _look_at_package(seed: Seed, package: SeedPackage, names: dict[str, str], revisions: Believed,
                      loose: dict[tuple[str, int], Measured], progress: Progress | None) -> SeedFile:
-    ids = [snap.snap_id for snap in (model.snaps if model else ()) if snap.name == package.name]
     stated, believed, most = None, False, None
-    for snap_id in ids:
-        if snap_id is not None and (snap_id, package.revision) in revisions:
+    for snap_id in (found for found, name in names.items() if name == package.name):
+        if (snap_id, package.revision) in revisions:
             revision, believed = revisions[snap_id, package.revision]
             stated, most = revision.snap_sha3_384, revision.snap_size
     if stated is None and (measured := loose.get((package.name, package.revision))) is not None:

@@ -11,9 +11,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
+import zstandard
+
 from imagekit.boot.entries import LoaderEntry
 from imagekit.boot.slotstate import Slot
-from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, KERNELS, SCRIPT_NAME, decode_env, is_sound
+from imagekit.boot.uboot import COMPRESSED, DEVICE_TREE, ENV_NAME, INITRD, KERNELS, SCRIPT_NAME, decode_env, is_sound
 from imagekit.boot.uimage import decode_script
 from imagekit.build.inspect_boot import boot_partition
 from imagekit.digests import sha256
@@ -21,6 +23,7 @@ from imagekit.disk.fat_read import read_fat
 from imagekit.disk.probe import DiskImage
 from imagekit.errors import DocumentError
 from imagekit.packages.erofs import Erofs
+from imagekit.packages.kernel_image import HEAD, kernel_architecture
 from imagekit.packages.uki import Loader
 from imagekit.plan.inspection import EfiProgram, EntryFound, EspFound, KernelFound, PartFound, Tree
 from imagekit.units import MIB
@@ -45,13 +48,13 @@ def look_at_uboot(stream: BinaryIO, image: DiskImage) -> EspFound:
     problem = "" if found is not None else "there is no partition with a boot script"
     if found is not None:
         try:
-            files = _files(stream, found.partition.start, found.name)
+            files = fat_files(stream, found.partition.start, found.name)
         except DocumentError as error:
             problem = error.message
     if not problem:
         programs = [_script(files), *_uboots(stream, image, files)]
     architecture = programs[0].architecture if programs else None
-    slots = {slot: _slot_files(stream, image, slot) for slot in Slot}
+    slots = {slot: slot_files(stream, image, slot) for slot in Slot}
     return EspFound(problem=problem, loaders=tuple(programs), raw_entries={}, programs=frozenset(files), offered=(),
                     settings={}, uboot=True,
                     entries=tuple(_entry(slot, held) for slot, held in slots.items() if ENV_NAME in held),
@@ -59,16 +62,17 @@ def look_at_uboot(stream: BinaryIO, image: DiskImage) -> EspFound:
                         held, slot, _needed(held, architecture))))
 
 
-def _files(stream: BinaryIO, start: int, name: str) -> dict[str, bytes]:
+def fat_files(stream: BinaryIO, start: int, name: str) -> dict[str, bytes]:
+    """Every file of a FAT file system. Raises: DocumentError: it is none, or damaged."""
     volume = read_fat(stream, start, name=name)
     return {entry.path: volume.read(entry.path, limit=MOST) for entry in volume.walk() if not entry.is_dir}
 
 
-def _slot_files(stream: BinaryIO, image: DiskImage, slot: Slot) -> dict[str, bytes]:
+def slot_files(stream: BinaryIO, image: DiskImage, slot: Slot) -> dict[str, bytes]:
     """The files of a slot's boot partition; none of one that is empty or damaged."""
     found = image.find(f"boot-{slot.value}")
     try:
-        return {} if found is None else _files(stream, found.partition.start, found.name)
+        return {} if found is None else fat_files(stream, found.partition.start, found.name)
     except DocumentError:
         return {}
 
@@ -97,9 +101,23 @@ def _uboots(stream: BinaryIO, image: DiskImage, files: Mapping[str, bytes]) -> I
 
 
 def _needed(files: Mapping[str, bytes], architecture: str | None) -> tuple[str, ...]:
-    kernel = KERNELS[architecture][0] if architecture in KERNELS else next(
-        (name for name, _ in KERNELS.values() if name in files), "Image")
+    kernel = KERNELS[architecture][0] if architecture in KERNELS and COMPRESSED not in files else _kernel_name(files)
     return (kernel, INITRD, *([DEVICE_TREE] if b"\nik_dtb_size=" in files.get(ENV_NAME, b"") else []))
+
+
+def _kernel_name(files: Mapping[str, bytes]) -> str:
+    return next((name for name in (COMPRESSED, *(name for name, _ in KERNELS.values())) if name in files), "Image")
+
+
+def _unpacked(name: str, raw: bytes) -> bytes:
+    """The kernel as it runs; nothing where it cannot be unpacked, or to more than is right."""
+    if name != COMPRESSED:
+        return raw
+    try:
+        return zstandard.ZstdDecompressor().decompressobj().decompress(raw) if 0 < zstandard.frame_content_size(
+            raw) <= MOST else b""
+    except zstandard.ZstdError:
+        return b""
 
 
 def _entry(slot: Slot, files: Mapping[str, bytes]) -> EntryFound:
@@ -129,21 +147,15 @@ def look_at_slot_kernels(stream: BinaryIO, image: DiskImage, esp: EspFound,
 
 
 def _kernel(stream: BinaryIO, image: DiskImage, esp: EspFound, part: PartFound) -> KernelFound:
-    files = _slot_files(stream, image, part.slot)
-    name = next((name for name, _ in KERNELS.values() if name in files), "Image")
-    raw = files.get(name, b"")
+    files = slot_files(stream, image, part.slot)
+    name = _kernel_name(files)
+    raw = _unpacked(name, files.get(name, b""))
     version = _LINUX.search(raw)
     problem = "" if part.slot in esp.sound else f"a file beside it is not as {ENV_NAME} measures it, or is missing"
-    return KernelFound(slot=part.slot, path=f"boot-{part.slot.value}/{name}", architecture=_architecture(raw),
+    return KernelFound(slot=part.slot, path=f"boot-{part.slot.value}/{name}",
+                       architecture=kernel_architecture(raw[:HEAD]),
                        version=version[1].decode() if version else None, problem=problem,
                        equal=_same(stream, image, part, {key: files[key] for key in (name, INITRD) if key in files}))
-
-
-def _architecture(kernel: bytes) -> str | None:
-    """By the magic numbers of arm64's Image and arm's zImage (Linux Documentation/arch/arm64/booting.rst, arm/)."""
-    if kernel[56:60] == b"ARM\x64":
-        return "arm64"
-    return "armhf" if kernel[36:40] == (0x016F2818).to_bytes(4, "little") else None
 
 
 def _same(stream: BinaryIO, image: DiskImage, part: PartFound, files: Mapping[str, bytes]) -> bool | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import zstandard
 
+from imagekit.boot.uboot import COMPRESSED
 from imagekit.build import initrd
 from imagekit.build.tree import Tree, file, folder
 from imagekit.errors import DocumentError, PlanError
@@ -94,6 +95,9 @@ def add_apart(tree: Tree, recipe: Recipe, image: Path, ramdisk: bytes, device_tr
     if content[offset:offset + len(magic)] != magic:
         raise PlanError(f"cannot pack {recipe.name}: its kernel is no {name} of {recipe.architecture}")
     tree.add(file(name, content))
+    if recipe.compress is not None:
+        packed = zstandard.ZstdCompressor(level=initrd.LEVEL, write_content_size=True, threads=0).compress(content)
+        tree.add(file(COMPRESSED, packed))
     tree.add(file("initrd", ramdisk))
     known = {str(path.relative_to(device_trees)): path for path in sorted(device_trees.rglob("*.dtb"))}
     for pattern in recipe.device_trees:

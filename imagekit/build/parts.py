@@ -45,7 +45,7 @@ class Parts:
         self._environment = environment
         self._progress = progress
         self._host = host or LocalTools()
-        self._apts: dict[tuple[str, str], Apt] = {}
+        self._apts: dict[tuple[str, str, tuple[str, ...]], Apt] = {}
         self._have: dict[str, Section] = {}
 
     def section(self, recipe: Recipe) -> Section:
@@ -135,10 +135,10 @@ class Parts:
             return replace(part, sha512=file_digest(stream, "sha512").hexdigest())
 
     def _apt(self, recipe: Recipe) -> Apt:
-        key = (recipe.suite, recipe.architecture)
+        key = (recipe.suite, recipe.architecture, recipe.components)
         if key not in self._apts:
             self._apts[key] = Apt(self._cache, self._host, suite=recipe.suite, architecture=recipe.architecture,
-                                  environment=self._environment)
+                                  components=recipe.components, environment=self._environment)
         return self._apts[key]
 
     def path(self, part: Part) -> Path:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the user asked for; folders in the order in which they count. `settings` are what else may change bytes."""
+    """What the user asked for; folders in the order in which they count. `settings` are what else may change bytes,
+    `extras` the words of `--snap`.
+    """
 
     model: Path
     packages: tuple[Path, ...]
@@ -34,17 +36,31 @@ class Request:
     now: datetime
     settings: tuple[tuple[str, str], ...] = ()
     files: tuple[Path, ...] = ()  # further inputs, such as the lock of the tools
+    extras: tuple[str, ...] = ()
 
     @property
     def watched(self) -> Watched:
-        return Watched(files=(self.model.absolute(), *self.files),
+        given = [Path(word).absolute() for word in self.extras if is_path(word)]
+        beside = [path.with_suffix(suffix) for path in given for suffix in (".snap", ".snap.zst", ".assert")]
+        return Watched(files=(self.model.absolute(), *self.files, *beside),
                        folders=tuple(folder.absolute() for folder in (*self.packages, *self.trust)),
-                       settings={"epoch": str(self.epoch), **dict(self.settings)})
+                       settings={"epoch": str(self.epoch), "snaps": "\n".join(map(placed, self.extras)),
+                                 **dict(self.settings)})
 
     @property
     def instant(self) -> str:
         """`now` as the note of a build has times."""
         return self.now.astimezone(UTC).isoformat()
+
+
+def is_path(word: str) -> bool:
+    """Whether a word of `--snap` is a file and no name."""
+    return "/" in word or word.endswith(".snap")
+
+
+def placed(word: str) -> str:
+    """A word of `--snap` as it reads from any folder."""
+    return str(Path(word).absolute()) if is_path(word) else word
 
 
 def load_inputs(request: Request) -> Inputs:
@@ -53,7 +69,7 @@ def load_inputs(request: Request) -> Inputs:
     from imagekit.host.trust import load_trust
 
     return Inputs(model=request.model, packages=request.packages, trusted=load_trust(request.trust), now=request.now,
-                  epoch=request.epoch)
+                  epoch=request.epoch, extras=request.extras)
 
 
 def up_to_date(request: Request, folder: Path) -> Manifest | None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from imagekit.build.image import names_for
-from imagekit.build.run import Request
+from imagekit.build.run import Request, placed
 from imagekit.errors import TargetError
 from imagekit.host.again import run_again
 from imagekit.host.cache import Cache
@@ -53,6 +53,7 @@ def build_elsewhere(request: Request, folder: Path, cache: Path) -> None:
         for named in folders:
             if named.is_dir():
                 arguments += [option, str(named.absolute())]
+    arguments += [word for extra in request.extras for word in ("--snap", placed(extra))]
     run_again(arguments, env={"IMAGEKIT_CACHE": str(cache), "IMAGEKIT_PACKAGES": "", "IMAGEKIT_TRUST": ""})
 
 

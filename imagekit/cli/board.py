@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from imagekit.build.boards import Board, board_names, load_board, new_board
+from imagekit.build.boards import Board, board_names, called_after, load_board, new_board
 from imagekit.build.recipes import PROJECT
 from imagekit.cli.gadget_layout import picture_of, show_volume
 from imagekit.cli.options import json_option, output_option
@@ -87,7 +87,7 @@ def _show(found: Board) -> None:
 def machines_of(found: Board) -> tuple[Machine, ...]:
     """The machine that is called as the board, and those that are called after it."""
     folders = machine_folders()
-    names = [name for name in machine_names(folders) if name == found.name or name.startswith(f"{found.name}-")]
+    names = called_after(found.name, machine_names(folders), boards=board_names())
     machines = [load_machine(name, folders) for name in names]
     return tuple(item for item in machines if item.architecture == found.recipe.architecture)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imagekit.cli.emulators import tools_for
 from imagekit.cli.options import json_option, trust_option
 from imagekit.cli.output import detail, emit_json, say, short_path, warn, write
 from imagekit.cli.progress import progress
@@ -21,11 +22,10 @@ from imagekit.errors import DocumentError, HostError, ImagekitError, TargetError
 from imagekit.host.cache import default_cache_folder
 from imagekit.host.clock import SystemClock
 from imagekit.host.files import reason
-from imagekit.host.tools import LocalTools
 from imagekit.host.trust import default_trust_dir, load_trust
 from imagekit.qemu.console import clean
 from imagekit.qemu.expectation import read_expectation
-from imagekit.qemu.machine import load_machine, machine_folders, machine_names, machine_of
+from imagekit.qemu.machine import HealthWay, load_machine, machine_folders, machine_names, machine_of
 from imagekit.qemu.phases import Phase
 from imagekit.qemu.record import record_boot
 from imagekit.qemu.session import Acceleration, Outcome, Wish, choose, run_boot
@@ -65,20 +65,23 @@ def boot(image: Path, machine_name: str | None, deadline: float, accel: str, con
          keep: bool, trust: tuple[Path, ...], as_json: bool) -> None:
     """Boot an IMAGE in QEMU and tell whether it is healthy.
 
-    Exit 0 only when the guest itself reports healthy over its health port, repeats a number that only this boot was
-    given, and runs the kernel and base that the image's signed model asks for; otherwise 7. The image is not changed.
+    Exit 0 only when the guest itself reports healthy (over its health port, or framed on its console where there is
+    none), repeats a number that only this boot was given, and runs the kernel and base that the image's signed model
+    asks for; otherwise 7. The image is not changed.
     """
     if machine_name is not None:
         load_machine(machine_name, machine_folders())  # a name that is wrong is told before the image is read
     expectation = expectation_of(image, trust)
     machine = machine_of(machine_name, machine_folders(), gadget=expectation.gadget,
                          architecture=expectation.architecture)
-    tools = LocalTools()
+    with progress() as told:
+        tools = tools_for(machine, told=told)
     acceleration = choose(tools, machine, Wish(accel), cache=default_cache_folder(os.environ))
     detail(f"{acceleration.accelerator.value}: {acceleration.reason}")
     path = transcript or new_transcript_path(image, SystemClock().now())
     kept = open_transcript(path)
-    watch = Watch(expectation=expectation, transcript=kept, new_nonce=lambda: secrets.token_hex(32))
+    watch = Watch(expectation=expectation, transcript=kept, new_nonce=lambda: secrets.token_hex(32),
+                  in_band=machine.health is HealthWay.CONSOLE)
     try:
         # With the console on the screen there is no place for a bar, and its lines tell how far it is.
         with workbench(tools, machine, image, keep=keep) as bench, nullcontext() if console else progress() as told:

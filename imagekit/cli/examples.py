@@ -76,6 +76,14 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit pack packages/pc-kernel.yaml -o packages-out", "one package"),
         ("imagekit pack packages/debian-13.yaml -o packages-out --locked --offline", "nothing but what the lock says"),
     ),
+    "snap": (
+        ("imagekit snap check meta/snap.yaml", "everything that is wrong with it, each with its line"),
+        ("imagekit snap check hello_3.snap pi-kernel_9.snap --json", "packages, for programs"),
+    ),
+    "snap check": (
+        ("imagekit snap check prime", "a folder with meta/snap.yaml, and meta/kernel.yaml if there is one"),
+        ("imagekit snap check hello_3.snap kernel.yaml --strict -o findings.json", "warnings count as errors"),
+    ),
     "plan": (
         ("imagekit plan pc-demo.model --packages packages-out", "a table, and a bar of the disk"),
         ("imagekit plan pc-demo.model --packages packages-out --json", "the same for programs"),
@@ -83,6 +91,8 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "build": (
         ("imagekit build pc-demo.model --packages packages-out -o out", "out/pc-demo.img, and what belongs to it"),
         ("imagekit build pc-demo.model --packages packages-out -o out --twice", "proves that the bytes are the same"),
+        ("imagekit build trial.model --packages packages-out --snap ./hello_3.snap -o out",
+         "with a package that the model, of grade dangerous, does not name"),
     ),
     "gadget": (
         ("imagekit gadget check gadgets/pc", "everything that is wrong with a gadget, and what will hurt"),
@@ -124,6 +134,38 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit inspect out/pc-demo.img --quick --json", "without reading all of it, for programs"),
         ("imagekit inspect packages-out/debian-13_1.snap", "what it says of itself, its digest, who signed it"),
         ("imagekit inspect packages-out/*.snap --json", "the same for programs"),
+    ),
+    "flash": (
+        ("imagekit flash list", "the media of this machine, and why some are refused"),
+        ("imagekit flash write out/pc-demo.img /dev/sdb", "a card: you see what is erased, and are asked"),
+        ("imagekit flash write out/pc-demo.img /dev/sdb /dev/sdc /dev/sdd", "three at once"),
+        ("imagekit flash verify out/pc-demo.img /dev/sdb", "is it still what was written"),
+    ),
+    "flash list": (
+        ("imagekit flash list", "what there is"),
+        ("imagekit flash list --json", "for programs, partitions too"),
+    ),
+    "flash plan": (
+        ("imagekit flash plan out/pc-demo.img /dev/sdb", "what would be done, and what is refused"),
+        ("imagekit flash plan out/pc-demo.img --port 1-1.4 --json", "for programs"),
+    ),
+    "flash write": (
+        ("imagekit flash write out/pc-demo.img /dev/sdb", "you are asked before anything is erased"),
+        ("imagekit flash write out/pc-demo.img.zst --port 1-1.3 --port 1-1.4 --json", "a station: no question"),
+        ("imagekit flash write out/pc-demo.img /dev/sdb --update", "only what differs"),
+        ("imagekit flash write out/pc-demo.img card.img", "a file, without root"),
+    ),
+    "flash verify": (
+        ("imagekit flash verify out/pc-demo.img /dev/sdb", "exit 0: the same; exit 7: the first byte that differs"),
+        ("imagekit flash verify out/pc-demo.img card.img --json", "a file, for programs"),
+    ),
+    "flash compress": (
+        ("imagekit flash compress out/pc-demo.img", "out/pc-demo.img.zst"),
+        ("imagekit flash compress out/pc-demo.img -o pc.img.zst --level 19", "smaller, and slower to make"),
+    ),
+    "flash os-list": (
+        ("imagekit flash os-list out/pc-demo.img.zst --url https://images.example.com/pc", "os_list.json"),
+        ("imagekit flash os-list out/pi.img.xz --url https://example.com -o pi.json", "under another name"),
     ),
     "boot": (
         ("imagekit boot out/pc-demo.img", "exit 0 only if the guest itself says that it is healthy"),

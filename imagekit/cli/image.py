@@ -30,16 +30,20 @@ PACKAGES = click.option(
     "--packages", metavar="DIR", multiple=True, envvar="IMAGEKIT_PACKAGES", show_envvar=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder with packages and their assertions; without it the model's folder, and 'packages' in that.")
+SNAPS = click.option(
+    "--snap", "snaps", metavar="NAME|FILE", multiple=True,
+    help="Add a package that the model does not name: the newest of that name, or this file. Grade dangerous only.")
 MODEL = click.argument("model", metavar="MODEL", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 
 
-def request_for(model: Path, packages: tuple[Path, ...], trust: tuple[Path, ...]) -> Request:
+def request_for(model: Path, packages: tuple[Path, ...], trust: tuple[Path, ...],
+                snaps: tuple[str, ...] = ()) -> Request:
     """The command line and the environment as a request."""
     from imagekit.build.recipes import LOCK, RECIPES
 
     return Request(model=model, packages=package_folders(model, packages), trust=(default_trust_dir(), *trust),
                    epoch=source_date_epoch(), now=SystemClock().now(),
-                   files=(LOCK, RECIPES / "tools.yaml"))
+                   files=(LOCK, RECIPES / "tools.yaml"), extras=snaps)
 
 
 def package_folders(model: Path, given: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -66,32 +70,35 @@ def locked_tools(told: Progress, cache: Cache) -> Tools:
 @click.command()
 @MODEL
 @PACKAGES
+@SNAPS
 @trust_option
 @json_option
-def plan(model: Path, packages: tuple[Path, ...], trust: tuple[Path, ...], as_json: bool) -> None:
+def plan(model: Path, packages: tuple[Path, ...], snaps: tuple[str, ...], trust: tuple[Path, ...],
+         as_json: bool) -> None:
     """Show what a signed MODEL becomes: exact packages, and where everything lies on the disk.
 
     Writes nothing. Package digests are checked when the image is built; here sizes and signatures are.
     """
-    show_plan(make_plan(request_for(model, packages, trust)), as_json=as_json)
+    show_plan(make_plan(request_for(model, packages, trust, snaps)), as_json=as_json)
 
 
 @click.command()
 @MODEL
 @output_option
 @PACKAGES
+@SNAPS
 @trust_option
 @click.option("--twice", is_flag=True, help="Build again elsewhere, compare, and explain the first difference.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, write nothing.")
 @json_option
-def build(model: Path, output: Path | None, packages: tuple[Path, ...], trust: tuple[Path, ...], twice: bool,
-          dry_run: bool, as_json: bool) -> None:
+def build(model: Path, output: Path | None, packages: tuple[Path, ...], snaps: tuple[str, ...],
+          trust: tuple[Path, ...], twice: bool, dry_run: bool, as_json: bool) -> None:
     """Make a flashable disk image from a signed MODEL.
 
     Into the folder of -o come MODEL.img, its block map MODEL.img.bmap, the bill of materials MODEL.cdx.json,
     manifest.json and layout.svg. A build with nothing changed since the last one is over at once.
     """
-    request = request_for(model, packages, trust)
+    request = request_for(model, packages, trust, snaps)
     if dry_run:
         show_plan(make_plan(request), as_json=as_json)
         return
@@ -130,7 +137,8 @@ def show_plan(made: ImagePlan, *, as_json: bool) -> None:
     revision = f", revision {model.revision}," if model.revision else ""
     write(f"{model.brand_id}/{model.model}{revision} for {model.architecture}: a disk of {iec(made.disk_size)}\n")
     table(("package", "revision", "type", "size", "compressed", "in"), [
-        (item.name, item.number if item.asserted else f"{item.number} unsigned", item.snap.type.value,
+        (item.name, item.number if item.asserted else f"{item.number} unsigned",
+         item.snap.type.value + (", extra" if item.extra else ""),
          iec(item.file.size), iec(item.file.seed_size or 0), ", ".join(held_in(made, item.file_name)))
         for item in made.resolution.packages], right=("revision", "size", "compressed"))
     if made.resolution.sets:

@@ -10,10 +10,11 @@ import click
 
 from imagekit.assertions.wire import printable
 from imagekit.build.inspect import PackageReport, inspect_file
+from imagekit.build.repair_table import repair_table as make_anew
 from imagekit.cli.inspect_image import error_of, image_json, show_image
 from imagekit.cli.keyring import trusted
 from imagekit.cli.options import json_option, trust_option
-from imagekit.cli.output import emit_json, write
+from imagekit.cli.output import emit_json, say, short_path, write
 from imagekit.cli.progress import progress
 from imagekit.errors import DocumentError, ImagekitError, TrustError
 from imagekit.host.clock import SystemClock
@@ -31,9 +32,11 @@ Report = PackageReport | Inspection
 @click.argument("files", metavar="FILE...", nargs=-1, required=True,
                 type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--quick", is_flag=True, help="Of images: leave out what takes reading all of it.")
+@click.option("--repair-table", is_flag=True, help="Of images: first make a damaged copy of the partition table anew"
+              " from the other one. Nothing else is ever written.")
 @trust_option
 @json_option
-def inspect(files: tuple[Path, ...], quick: bool, trust: tuple[Path, ...], as_json: bool) -> None:
+def inspect(files: tuple[Path, ...], quick: bool, repair_table: bool, trust: tuple[Path, ...], as_json: bool) -> None:
     """Look into packages (EROFS or squashfs) and disk images, without root, and say what is wrong with them.
 
     Run it on an image before you flash it: partitions, loader, slots, which of them boots next and why, signatures,
@@ -47,6 +50,8 @@ def inspect(files: tuple[Path, ...], quick: bool, trust: tuple[Path, ...], as_js
     errors: list[ImagekitError] = []
     for path in files:
         try:
+            if repair_table:
+                _repair(path)
             with progress() as told:
                 report = inspect_file(path, trusted=roots, must_be_signed=bool(trust), now=now, tools=tools,
                                       progress=told, quick=quick)
@@ -66,6 +71,13 @@ def inspect(files: tuple[Path, ...], quick: bool, trust: tuple[Path, ...], as_js
             write("") if number else None
             show_image(item) if isinstance(item, Inspection) else _show_package(item)
     _raise(errors)
+
+
+def _repair(path: Path) -> None:
+    copy = make_anew(path)
+    other = "backup" if copy == "primary" else "primary"
+    say(f"{short_path(path)}: repaired: {copy} partition table, from the {other}" if copy else
+        f"{short_path(path)}: both copies of its partition table are whole, nothing to repair")
 
 
 def _raise(errors: list[ImagekitError]) -> None:

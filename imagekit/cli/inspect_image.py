@@ -122,6 +122,8 @@ def image_json(found: Inspection) -> dict[str, Any]:
         "file": found.path, "kind": "image", "size": image.size, "quick": found.quick, "worst": found.worst,
         "disk_guid": image.table.disk_guid, "problems": list(image.problems),
         "gpt": {copy: image.table.problem_of(copy) for copy in gpt.COPIES},
+        "hybrid_mbr": [{"index": item.index, "type": f"{item.type:02X}", "start": item.start, "size": item.size}
+                       for item in image.table.hybrid],
         "partitions": [{
             "index": item.partition.index, "name": item.name, "type": item.partition.type_guid,
             "guid": item.partition.unique_guid, "start": item.partition.start, "size": item.partition.size,

@@ -6,12 +6,14 @@ import fnmatch
 import os
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from imagekit.boot import pislot, uboot
 from imagekit.boot.health import Check
 from imagekit.boot.slotstate import Slot
-from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, is_whole
+from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME
 from imagekit.device.machine import ENVIRONMENT, Programs
 from imagekit.device.verity import VerityDevice, scrub
 from imagekit.disk.fat_read import read_fat
@@ -65,8 +67,21 @@ def check_image(*, on_esp: Path, in_package: Path) -> Check:
         return Check(name="image", ok=False, detail=f"cannot compare {error.filename or on_esp}: {error.strerror}")
 
 
-def check_slot_volume(*, device: Path | None, package: Path, slot: Slot) -> Check:
-    """Every file that U-Boot loads from the slot's FAT image is the verified package's, and is measured as such."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotForm:
+    """How a loader's slots describe themselves: by which file, whether it describes all, and whose each file is."""
+
+    described_by: str
+    is_whole: Callable[[Mapping[str, bytes], Slot], bool]
+    is_of_kernel: Callable[[str], bool]
+
+
+UBOOT_FORM = SlotForm(described_by=ENV_NAME, is_whole=uboot.is_whole, is_of_kernel=lambda name: name != ENV_NAME)
+PIBOOT_FORM = SlotForm(described_by=pislot.SUMS_NAME, is_whole=pislot.is_whole, is_of_kernel=pislot.is_of_kernel)
+
+
+def check_slot_volume(form: SlotForm, *, device: Path | None, package: Path, slot: Slot) -> Check:
+    """The kernel's files in the slot's FAT image are the verified package's, and all files are as measured."""
     if device is None:
         return Check(name="image", ok=False, detail=f"the disk has no partition boot-{slot.value}")
     try:
@@ -75,20 +90,23 @@ def check_slot_volume(*, device: Path | None, package: Path, slot: Slot) -> Chec
             files = {entry.path: volume.read(entry.path, limit=_KERNEL_MOST)
                      for entry in volume.walk() if not entry.is_dir}
         for name, content in files.items():
-            if name != ENV_NAME and not _is_of_package(name, content, package):
+            if form.is_of_kernel(name) and not _is_of_package(name, content, package):
                 return Check(name="image", ok=False, detail=f"{name} of boot-{slot.value} is not the package's")
     except OSError as error:
         return Check(name="image", ok=False, detail=f"cannot compare {error.filename or device}: {error.strerror}")
     except DocumentError as error:
         return Check(name="image", ok=False, detail=error.message)
-    if not is_whole(files, slot):
-        return Check(name="image", ok=False, detail=f"{ENV_NAME} of boot-{slot.value} does not describe its files")
+    if not form.is_whole(files, slot):
+        return Check(name="image", ok=False,
+                     detail=f"{form.described_by} of boot-{slot.value} does not describe its files")
     return Check(name="image", ok=True, detail=f"{sum(map(len, files.values()))} bytes, as the package has them")
 
 
 def _is_of_package(name: str, content: bytes, package: Path) -> bool:
-    """Whether the package has this file: under its name, the device tree under any."""
-    paths = sorted((package / "dtbs").rglob("*.dtb")) if name == DEVICE_TREE else [package / name]
+    """Whether the package has this file: a device tree anywhere below `dtbs`, the board's under any name."""
+    paths = [package / name]
+    if name.endswith(".dtb"):
+        paths = sorted((package / "dtbs").rglob("*.dtb" if name == DEVICE_TREE else name))
     return any(path.is_file() and path.read_bytes() == content for path in paths)
 
 

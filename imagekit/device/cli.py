@@ -3,6 +3,8 @@
 health   judge this boot (the health service runs it; a person may look with `status`)
 status   slot, roots, slot-state record and verdict; `--json` for programs
 grow     give the data partition the rest of the disk
+
+and those about updates, which are `imagekit.device.words`.
 """
 
 from __future__ import annotations
@@ -20,22 +22,51 @@ USAGE = """\
 Usage: imagekit-device COMMAND
 
   health          judge this boot, confirm the slot when it is well
-  status [--json] print the running slot, its roots, the slot-state record and the verdict
+  status          print the slots, what runs, the slot-state record and the verdict
   grow            give the data partition the rest of the disk
+
+  install FILE... install an update: packages with their assertions, a folder of them, or a FAT stick (/dev/sda1)
+    --check       verify and plan, and write nothing
+    --no-reboot   leave the reboot into the new slot to others
+    --again       also what failed here before
+    --unattended  as the service does that watches for sticks: a hold counts
+  model           print what this device is and whom it believes
+  changes         print the updates so far and how they ended
+  revert          go back to the other slot, if that was healthy once; --no-reboot
+  hold [DAYS]     keep unattended updates away; --off ends it
+
+All but health and grow take --json.
 """
+WORDS = ("install", "model", "changes", "revert", "hold")
 
 
 def main(words: Sequence[str], *, machine: Machine | None = None) -> int:
     """Run one command, on this device or on another `machine`; the exit status."""
     try:
         return _run(tuple(words), machine or Machine())
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the running slot is untouched\n")
+        return ExitCode.INTERRUPTED
     except ImagekitError as error:
-        sys.stderr.write(f"error: {error.message}\n")
-        for detail in error.details:
-            sys.stderr.write(f"  {detail}\n")
-        if error.hint:
-            sys.stderr.write(f"hint: {error.hint}\n")
+        if "--unattended" in words:  # nobody reads its standard error, somebody may look at the console
+            _say(f"update: {error.message}")
+        _tell(error, as_json="--json" in words)
         return error.exit_code
+
+
+def _tell(error: ImagekitError, *, as_json: bool) -> None:
+    """For people; for programs on standard output too, as `imagekit` has it (docs/reference/exit-codes.md)."""
+    sys.stderr.write(f"error: {error.message}\n")
+    for detail in error.details:
+        sys.stderr.write(f"  {detail}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {error.hint}\n")
+    if as_json:
+        import json
+
+        json.dump({"error": {"details": list(error.details), "exit_code": int(error.exit_code), "hint": error.hint,
+                             "kind": error.exit_code.name.lower(), "message": error.message}}, sys.stdout, indent=2)
+        sys.stdout.write("\n")
 
 
 def _run(words: tuple[str, ...], machine: Machine) -> int:
@@ -54,6 +85,10 @@ def _run(words: tuple[str, ...], machine: Machine) -> int:
         from imagekit.device.grow import grow
 
         grow(machine, _say)
+    elif words[:1] and words[0] in WORDS:
+        from imagekit.device.words import run_word
+
+        run_word(words, machine, _say, sys.stdout.write)
     else:
         sys.stderr.write(USAGE)
         return ExitCode.USAGE

@@ -1,11 +1,11 @@
 """Judge this boot, make a good one permanent, and tell whoever watches.
 
-Decides: healthy or not, and what follows. Healthy: first the loader's entry is blessed (U-Boot has none), then the
-slot-state record is cleared, then the verdict is sent. In that order a power cut between any two leaves a slot that is
-either still on trial or blessed with a count that the next healthy boot clears; a record that says "confirmed" beside
-an entry that the loader would give up cannot arise. Unhealthy: the record stays as the initrd or the loader left it,
-and the device reboots where that helps, which is where the other slot has once been healthy. A device without a way
-back stays up: its updater is the only help there is.
+Decides: healthy or not, and what follows. Healthy: first the loader's entry is blessed (U-Boot has none; the Pi's
+firmware has autoboot.txt), then the slot-state record is cleared, then the verdict is sent. In that order a power cut
+between any two leaves a slot that is either still on trial or blessed with a count that the next healthy boot clears; a
+record that says "confirmed" beside an entry that the loader would give up cannot arise. Unhealthy: the record stays as
+the initrd or the loader left it, and the device reboots where that helps, which is where the other slot has once been
+healthy. A device without a way back stays up: its updater is the only help there is.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from imagekit.boot.autoboot import AUTOBOOT_NAME
 from imagekit.boot.entries import ENTRY_FOLDER, kernel_path
 from imagekit.boot.health import CHALLENGE_TIMEOUT_S, Check, Hello, Verdict
-from imagekit.boot.slotstate import mark_healthy
+from imagekit.boot.slotstate import SlotState, mark_healthy
 from imagekit.device import checks
+from imagekit.device.autoboot import prefer
+from imagekit.device.console import open_console
 from imagekit.device.esp import bless
 from imagekit.device.machine import Machine
-from imagekit.device.port import HealthPort, open_port
-from imagekit.device.report import U_BOOT, BootReport, load_report
+from imagekit.device.port import Host, open_port
+from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, U_BOOT, BootReport, load_report
 from imagekit.device.state import StatePartition
 from imagekit.device.verity import VerityDevice
 from imagekit.errors import ImagekitError, TargetError
 
 _LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
-_GREET_TIMEOUT_S = 1
-_SEND_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
     started = _uptime_s()
     report = load_report(machine.run)
     say("phase health")
-    port = _greet(machine)
+    host = _greet(machine)
     findings = inspect(machine, report)
     reasons = findings.reasons
     confirmed = False
@@ -67,11 +68,12 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
         except ImagekitError as error:
             reasons = (f"confirm: {error.message}",)
     verdict = Verdict(
-        nonce=port.challenge(timeout_s=wait_s) if port else "", healthy=not reasons,
+        nonce=host.challenge(timeout_s=wait_s) if host else "", healthy=not reasons,
         slot=report.slot.value, base_root=findings.base_root, kernel_root=findings.kernel_root, confirmed=confirmed,
         reasons=reasons, checks=findings.checks, phases=phases(machine, report, started), degraded=findings.degraded,
     )
-    publish(machine, verdict, port)
+    publish(machine, verdict, host)
+    remember(machine, report, verdict)
     state = "healthy" if verdict.healthy else "NOT healthy"
     say(f"slot {verdict.slot} is {state}" + "".join(f"; {reason}" for reason in reasons))
     if reasons and can_fall_back(machine, report):
@@ -81,13 +83,14 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
     return verdict
 
 
-def _greet(machine: Machine) -> HealthPort | None:
-    """The port, once a host has taken our greeting; None: nobody watches."""
-    port = open_port(sys=machine.sys, dev=machine.dev)
-    if port and not port.send(Hello(boot_id=_boot_id(machine)), timeout_s=_GREET_TIMEOUT_S):
-        port.close()
+def _greet(machine: Machine) -> Host | None:
+    """Whoever watches this boot, once greeted: over the port, else over the console; None: nobody does."""
+    host: Host | None = open_port(sys=machine.sys, dev=machine.dev)
+    host = host or open_console(sys=machine.sys, dev=machine.dev, programs=machine.programs)
+    if host and not host.greet(Hello(boot_id=_boot_id(machine))):
+        host.close()
         return None
-    return port
+    return host
 
 
 def inspect(machine: Machine, report: BootReport) -> Findings:
@@ -110,8 +113,9 @@ def inspect(machine: Machine, report: BootReport) -> Findings:
 
 def _boot_files(machine: Machine, report: BootReport) -> Check:
     """Whether what the loader reads of this slot is what its verified package has."""
-    if report.loader == U_BOOT:
-        return checks.check_slot_volume(device=report.boot_device, package=machine.package, slot=report.slot)
+    if report.loader in (U_BOOT, PIBOOT):
+        form = checks.UBOOT_FORM if report.loader == U_BOOT else checks.PIBOOT_FORM
+        return checks.check_slot_volume(form, device=report.boot_device, package=machine.package, slot=report.slot)
     return checks.check_image(on_esp=machine.esp / kernel_path(report.slot), in_package=machine.package / "kernel.efi")
 
 
@@ -132,36 +136,60 @@ def confirm(machine: Machine, report: BootReport) -> None:
     state = partition.load()
     if state is None or state.slot is not report.slot:
         raise TargetError(f"cannot confirm slot {report.slot.value}: the slot-state record names another or is lost")
-    if report.loader != U_BOOT:  # to U-Boot the record is all
+    if report.loader == SYSTEMD_BOOT:  # to U-Boot the record is all
         bless(report.slot, esp=machine.esp, programs=machine.programs)
+    elif report.loader == PIBOOT:
+        prefer(report.slot, boot=machine.esp, disk=report.disk, sys=machine.sys, programs=machine.programs)
     partition.store(mark_healthy(state))
+    with suppress(TargetError):  # it only puts off a last resort
+        partition.clear_ledger()
 
 
 def can_fall_back(machine: Machine, report: BootReport) -> bool:
     """Whether a reboot leads anywhere: by the record as it is now, else by what the initrd read.
 
-    From a slot on trial the loader leads away by itself. From a confirmed one the initrd does, by an entry on the ESP:
-    where that is lost, this slot is what the firmware knows to start, and a reboot would be followed by the next.
-    U-Boot leads away from both by the record.
+    From a slot on trial systemd-boot leads away by itself. From a confirmed one the initrd does, by an entry on the
+    ESP: where that is lost, this slot is what the firmware knows to start, and a reboot would be followed by the next.
+    From a slot that the Pi's firmware started only the initrd leads away, by autoboot.txt. U-Boot leads away from both
+    by the record.
     """
     with suppress(TargetError):
         state = StatePartition(device=report.state_device).load()
         if state is not None:
-            lost = (report.loader != U_BOOT and state.slot is report.slot and state.confirmed
-                    and not (machine.esp / ENTRY_FOLDER).is_dir())
-            return state.other_good and not lost
+            return state.other_good and not _way_is_lost(machine, report, state)
     return report.fallback
 
 
-def publish(machine: Machine, verdict: Verdict, port: HealthPort | None) -> None:
+def _way_is_lost(machine: Machine, report: BootReport, state: SlotState) -> bool:
+    """Whether what the initrd would write to lead away from the running slot is gone."""
+    if report.loader == PIBOOT:
+        return not (machine.esp / AUTOBOOT_NAME).is_file()
+    return (report.loader == SYSTEMD_BOOT and state.slot is report.slot and state.confirmed
+            and not (machine.esp / ENTRY_FOLDER).is_dir())
+
+
+def remember(machine: Machine, report: BootReport, verdict: Verdict) -> None:
+    """Tell the history of updates, if one is under way: it ends here, or its trial does. A full disk forgets."""
+    from imagekit.device.history import after_verdict, load_history, save_history
+
+    memory = load_history(machine)
+    told = after_verdict(memory, slot=report.slot.value, roots=(report.base_root, report.kernel_root),
+                         healthy=verdict.healthy, reasons=verdict.reasons,
+                         now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    if told != memory:
+        with suppress(TargetError):
+            save_history(machine, told)
+
+
+def publish(machine: Machine, verdict: Verdict, host: Host | None) -> None:
     """Leave the verdict for `imagekit-device status`, and send it to the host."""
     path = machine.run / "health.json"
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(asdict(verdict)) + "\n")
     fresh.rename(path)
-    if port:
-        port.send(verdict, timeout_s=_SEND_TIMEOUT_S)
-        port.close()
+    if host:
+        host.tell(verdict)
+        host.close()
 
 
 def phases(machine: Machine, report: BootReport, started: float) -> dict[str, float]:

@@ -11,9 +11,29 @@ import select
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
-from imagekit.boot.health import LINE_MAX, PORT_NAME, Challenge, Message, decode_message, encode_message
+from imagekit.boot.health import LINE_MAX, PORT_NAME, Challenge, Hello, Verdict, decode_message, encode_message
 from imagekit.errors import DocumentError
+
+GREET_TIMEOUT_S = 1
+TELL_TIMEOUT_S = 5
+
+
+class Host(Protocol):
+    """Whoever watches this boot, from here."""
+
+    def greet(self, hello: Hello) -> bool:
+        """Say hello; False when nobody can be listening."""
+
+    def challenge(self, *, timeout_s: float) -> str:
+        """The host's nonce, empty when none comes in time."""
+
+    def tell(self, verdict: Verdict) -> None:
+        """Say the verdict."""
+
+    def close(self) -> None:
+        """Listen no longer."""
 
 
 class HealthPort:
@@ -23,19 +43,12 @@ class HealthPort:
         self._handle = handle
         self._received = b""
 
-    def send(self, message: Message, *, timeout_s: float) -> bool:
-        """Write one message; False when the host did not take it in time."""
-        rest = encode_message(message)
-        deadline = time.monotonic() + timeout_s
-        with suppress(OSError):
-            while rest:
-                with suppress(BlockingIOError):
-                    rest = rest[os.write(self._handle, rest):]
-                    continue
-                if not self._wait(select.POLLOUT, deadline):
-                    return False
-            return True
-        return False
+    def greet(self, hello: Hello) -> bool:
+        """False when the host did not take it in time."""
+        return write_all(self._handle, encode_message(hello), timeout_s=GREET_TIMEOUT_S)
+
+    def tell(self, verdict: Verdict) -> None:
+        write_all(self._handle, encode_message(verdict), timeout_s=TELL_TIMEOUT_S)
 
     def challenge(self, *, timeout_s: float) -> str:
         """The host's nonce, empty when none comes in time."""
@@ -50,7 +63,7 @@ class HealthPort:
                         if isinstance(message, Challenge):
                             return message.nonce
                     continue
-                if len(self._received) > LINE_MAX or not self._wait(select.POLLIN, deadline):
+                if len(self._received) > LINE_MAX or not wait_ready(self._handle, select.POLLIN, deadline):
                     return ""
                 with suppress(BlockingIOError):
                     self._received += os.read(self._handle, LINE_MAX)
@@ -59,17 +72,32 @@ class HealthPort:
     def close(self) -> None:
         os.close(self._handle)
 
-    def _wait(self, event: int, deadline: float) -> bool:
-        """Wait until the port may be ready; a port without a host is never ready and says so by POLLHUP."""
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        poller = select.poll()
-        poller.register(self._handle, event)
-        ready = poller.poll(left * 1000)
-        if ready and not ready[0][1] & event:
-            time.sleep(min(left, 0.1))
+
+def write_all(handle: int, content: bytes, *, timeout_s: float) -> bool:
+    """Write everything; False when the other end did not take it in time, or is gone."""
+    deadline = time.monotonic() + timeout_s
+    with suppress(OSError):
+        while content:
+            with suppress(BlockingIOError):
+                content = content[os.write(handle, content):]
+                continue
+            if not wait_ready(handle, select.POLLOUT, deadline):
+                return False
         return True
+    return False
+
+
+def wait_ready(handle: int, event: int, deadline: float) -> bool:
+    """Wait until it may be ready, False at the deadline; a port without a host never is and says so by POLLHUP."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return False
+    poller = select.poll()
+    poller.register(handle, event)
+    ready = poller.poll(left * 1000)
+    if ready and not ready[0][1] & event:
+        time.sleep(min(left, 0.1))
+    return True
 
 
 def open_port(*, sys: Path = Path("/sys"), dev: Path = Path("/dev")) -> HealthPort | None:

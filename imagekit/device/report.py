@@ -10,7 +10,7 @@ from typing import Any
 from imagekit.boot.slotstate import Slot
 from imagekit.errors import TargetError
 
-SYSTEMD_BOOT, U_BOOT = "systemd-boot", "u-boot"
+SYSTEMD_BOOT, U_BOOT, PIBOOT = "systemd-boot", "u-boot", "piboot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,8 @@ class BootReport:
     kernel_root: str
     state_device: Path
     disk: Path
-    loader: str  # `systemd-boot`, or `u-boot`, which keeps all it knows in the record
-    boot_device: Path | None  # with u-boot: the partition of the slot's boot files
+    loader: str  # `systemd-boot`; `u-boot`, which keeps all it knows in the record; `piboot`, by autoboot.txt
+    boot_device: Path | None  # with u-boot and piboot: the partition of the slot's boot files
     fallback: bool
     degraded: bool
     initrd_s: float

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagekit.boot.ledger import LEDGER_OFFSET, LEDGER_SIZE, decode_ledger, encode_ledger
 from imagekit.boot.slotstate import COPY_OFFSETS, RECORD_SIZE, SlotState, encode_record, newest
 from imagekit.errors import TargetError
 
@@ -28,6 +29,19 @@ class StatePartition:
             try:
                 os.pwrite(handle, encode_record(state), COPY_OFFSETS[copy])
                 os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise self._failure("write", error) from error
+
+    def clear_ledger(self) -> None:
+        """No boot has been in vain since now; nothing is written where that is so already. Raises: TargetError."""
+        try:
+            handle = os.open(self.device, os.O_RDWR)
+            try:
+                if decode_ledger(os.pread(handle, LEDGER_SIZE, LEDGER_OFFSET)):
+                    os.pwrite(handle, encode_ledger(0), LEDGER_OFFSET)
+                    os.fsync(handle)
             finally:
                 os.close(handle)
         except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from imagekit.device.esp import tries_left
 from imagekit.device.machine import Machine
-from imagekit.device.report import U_BOOT, BootReport, load_report
+from imagekit.device.report import SYSTEMD_BOOT, BootReport, load_report
 from imagekit.device.state import StatePartition
 from imagekit.errors import TargetError
 
@@ -29,13 +29,21 @@ def collect(machine: Machine) -> dict[str, Any]:
         "record": record,
         "degraded": report.degraded,
         "health": _health(machine),
+        **_updates(machine),
     }
 
 
+def _updates(machine: Machine) -> dict[str, Any]:
+    from imagekit.device.slots import collect_slots
+
+    return collect_slots(machine)
+
+
 def _tries_left(machine: Machine, report: BootReport, record: dict[str, Any] | None) -> int | None:
-    if report.loader != U_BOOT:
+    if report.loader == SYSTEMD_BOOT:
         return tries_left(report.slot, esp=machine.esp)
-    return record["tries"] if record and not record["confirmed"] else None
+    here = record is not None and record["slot"] == report.slot.value  # or it is about a trial that has not begun
+    return record["tries"] if record and here and not record["confirmed"] else None
 
 
 def _root(machine: Machine, mount_point: Path) -> str | None:
@@ -68,6 +76,8 @@ def as_json(found: dict[str, Any]) -> str:
 
 def as_text(found: dict[str, Any]) -> str:
     """A few aligned lines."""
+    from imagekit.device.slots import text_slots
+
     record, health = found["record"], found["health"]
     tries = found["tries_left"]
     verdict = "not judged yet"
@@ -79,7 +89,7 @@ def as_text(found: dict[str, Any]) -> str:
         "kernel": found["kernel_root"] or "not on verity",
         "record": "lost" if record is None else ", ".join(f"{key} {_word(value)}" for key, value in record.items()),
         "data": "degraded" if found["degraded"] or (health and health["degraded"]) else "in use",
-        "health": verdict,
+        "health": verdict, **text_slots(found),
     }
     return "".join(f"{name + ':':8}{text}\n" for name, text in lines.items())
 

@@ -1,10 +1,13 @@
 """The GUID partition table: a protective MBR, a header with its entries, and a backup of both at the disk's end.
 
-Decides the geometry that every imagekit disk has (128 entries of 128 bytes, or fewer where a board's boot code lies in
-the way of so many; tables as close to the ends as they go) and reads any other legal one. Where partitions lie is
-`imagekit.plan`'s business; here they are bytes, half-open, and the format's inclusive last LBA stays inside. A reader
-learns about damage that the other copy made good from `Table.problems`; what cannot be read at all, or contradicts
-itself, is a `DocumentError`.
+The MBR may be hybrid: it lists up to three of the partitions too, before the entry that protects the table, for boot
+code that knows no GPT. To everybody else the GPT is the table.
+
+Decides the geometry that every imagekit disk has (128 entries of 128 bytes, tables as close to the ends as they go;
+where a board's boot code lies in the way, fewer entries, or the primary ones behind that code) and reads any other
+legal one. Where partitions lie is `imagekit.plan`'s business; here they are bytes, half-open, and the format's
+inclusive last LBA stays inside. A reader learns about damage that the other copy made good from `Table.problems`; what
+cannot be read at all, or contradicts itself, is a `DocumentError`.
 
 Source: UEFI specification 2.10, sections 5.2 and 5.3; attribute bits 59 to 63: Discoverable Partitions Specification.
 Integers are little-endian, GUIDs in the mixed order of EFI:
@@ -20,13 +23,15 @@ import io
 import struct
 import uuid
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import BinaryIO
 
+from imagekit.disk import mbr
 from imagekit.errors import DocumentError, PlanError
 from imagekit.units import SECTOR, align_up
 
+HYBRID_MOST = 3  # partitions that an MBR has room for beside the entry that protects the GPT
 NAME_UNITS = 36
 ENTRIES = 128
 COPIES = ("primary", "backup")
@@ -67,13 +72,19 @@ class Partition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A whole partition table, partitions by ascending index. `disk_size` is what the table is for."""
+    """A whole partition table, partitions by ascending index. `disk_size` is what the table is for.
+
+    `entries_at` is the byte where the primary copy's entries begin, None right behind its header. `hybrid` are the
+    entries of the MBR but for the one that protects the GPT; their numbers are the MBR's own.
+    """
 
     disk_guid: uuid.UUID
     partitions: tuple[Partition, ...]
     disk_size: int
     sector: int = SECTOR
     entries: int = ENTRIES
+    entries_at: int | None = None
+    hybrid: tuple[mbr.Partition, ...] = ()
     problems: tuple[str, ...] = field(default=(), compare=False)
 
     def problem_of(self, copy: str) -> str | None:
@@ -90,14 +101,20 @@ def array_size(entries: int = ENTRIES, sector: int = SECTOR) -> int:
     return align_up(entries * _ENTRY.size, sector)
 
 
-def usable_extent(disk_size: int, sector: int = SECTOR, entries: int = ENTRIES) -> tuple[int, int]:
+def entries_extent(sector: int = SECTOR, entries: int = ENTRIES, entries_at: int | None = None) -> tuple[int, int]:
+    """The bytes of a disk where the primary copy's entries lie."""
+    start = 2 * sector if entries_at is None else entries_at
+    return start, start + array_size(entries, sector)
+
+
+def usable_extent(disk_size: int, sector: int = SECTOR, entries: int = ENTRIES,
+                  entries_at: int | None = None) -> tuple[int, int]:
     """The bytes of a disk that partitions may take: between the two tables."""
-    array = array_size(entries, sector)
-    return 2 * sector + array, disk_size - sector - array
+    return entries_extent(sector, entries, entries_at)[1], disk_size - sector - array_size(entries, sector)
 
 
 def encode(table: Table) -> tuple[tuple[int, bytes], ...]:
-    """What to write and where: protective MBR, primary header and entries, backup entries and header, ascending.
+    """What to write and where: protective MBR, primary header, its entries, backup entries and header, ascending.
 
     Raises:
         PlanError: with every partition that overlaps, leaves the disk, is unaligned, or has a name or number too long.
@@ -111,10 +128,11 @@ def encode(table: Table) -> tuple[tuple[int, bytes], ...]:
                          partition.attributes, partition.name.encode("utf-16-le"))
     whole = bytes(array).ljust(array_size(table.entries, sector), b"\0")
     backup_entries = sectors - 1 - len(whole) // sector
-    primary = _header(table, here=1, other=sectors - 1, entries=2, array=bytes(array))
+    at = entries_extent(sector, table.entries, table.entries_at)[0]
+    primary = _header(table, here=1, other=sectors - 1, entries=at // sector, array=bytes(array))
     backup = _header(table, here=sectors - 1, other=1, entries=backup_entries, array=bytes(array))
-    return ((0, _protective_mbr(sectors).ljust(sector, b"\0")),
-            (sector, primary + whole),
+    return ((0, _protective_mbr(table).ljust(sector, b"\0")),
+            *(((sector, primary + whole),) if at == 2 * sector else ((sector, primary), (at, whole))),
             (backup_entries * sector, whole + backup))
 
 
@@ -123,7 +141,11 @@ def _check(table: Table) -> None:
     if not LEAST_ENTRIES <= table.entries <= ENTRIES:
         raise PlanError(f"cannot encode partition table: {table.entries} entries, allowed are {LEAST_ENTRIES} to"
                         f" {ENTRIES}")
-    low, high = usable_extent(table.disk_size, table.sector, table.entries)
+    low, high = usable_extent(table.disk_size, table.sector, table.entries, table.entries_at)
+    at = table.entries_at
+    if at is not None and (at % table.sector or at < 2 * table.sector):
+        raise PlanError(f"cannot encode partition table: entries at {at}, allowed are multiples of {table.sector} from"
+                        f" {2 * table.sector} on")
     if table.sector not in SECTORS or table.disk_size % table.sector or high <= low:
         raise PlanError(f"cannot encode partition table: a disk of {table.disk_size} bytes in sectors of"
                         f" {table.sector} cannot hold one")
@@ -145,18 +167,40 @@ def _check(table: Table) -> None:
                          ("unique GUID", [item.unique_guid.int for item in table.partitions])):
         if len(set(values)) < len(values):
             problems.append(f"two partitions have the same {kind}")
+    problems += [problem for _, problem in _strangers(table)]
+    if len(table.hybrid) > HYBRID_MOST:
+        problems.append(f"{len(table.hybrid)} partitions in the MBR, it has room for {HYBRID_MOST} beside the GPT's")
     if problems:
         raise PlanError(f"cannot encode partition table: {problems[0]}", details=tuple(problems[1:]))
 
 
-def _protective_mbr(sectors: int) -> bytes:
-    """One partition of type 0xee over the whole disk, so that old tools see it as taken (UEFI 5.2.3)."""
-    entry = struct.pack("<B3sB3sII", 0, b"\x00\x02\x00", 0xEE, b"\xff\xff\xff", 1, min(sectors - 1, 0xFFFFFFFF))
-    return bytes(446) + entry + bytes(48) + b"\x55\xaa"
+def _strangers(table: Table) -> list[tuple[mbr.Partition, str]]:
+    """Partitions of the MBR that are none of the GPT's."""
+    known = {(item.start, item.end) for item in table.partitions}
+    return [(item, f"partition {item.index} of the MBR, at {item.start} to {item.end}, is none of the GPT's")
+            for item in table.hybrid if (item.start, item.end) not in known]
+
+
+def _protective_mbr(table: Table) -> bytes:
+    """One partition of type 0xee over the whole disk, so that old tools see it as taken (UEFI 5.2.3).
+
+    In a hybrid MBR it comes last, and ends where the first of the others begins. Linux and U-Boot take the GPT if it
+    begins at sector 1.
+    """
+    sector = table.sector
+    if not table.hybrid:
+        count = min(table.disk_size // sector - 1, mbr.MAX_LBA)
+        entry = struct.pack("<B3sB3sII", 0, b"\x00\x02\x00", mbr.PROTECTIVE, b"\xff\xff\xff", 1, count)
+        return bytes(mbr.TABLE_OFFSET) + entry + bytes(48) + b"\x55\xaa"
+    shield = mbr.Partition(index=max(item.index for item in table.hybrid) + 1, type=mbr.PROTECTIVE, start=sector,
+                           end=min(item.start for item in table.hybrid))
+    told = mbr.Table(signature=0, partitions=(*table.hybrid, shield), disk_size=table.disk_size, sector=sector)
+    ((offset, raw),) = mbr.encode(told)
+    return bytes(offset) + raw
 
 
 def _header(table: Table, *, here: int, other: int, entries: int, array: bytes) -> bytes:
-    low, high = usable_extent(table.disk_size, table.sector, table.entries)
+    low, high = usable_extent(table.disk_size, table.sector, table.entries, table.entries_at)
     fields = [_MAGIC, _REVISION, _HEADER.size, 0, 0, here, other, low // table.sector, high // table.sector - 1,
               table.disk_guid.bytes_le, entries, table.entries, _ENTRY.size, zlib.crc32(array)]
     fields[3] = zlib.crc32(_HEADER.pack(*fields))
@@ -172,6 +216,7 @@ class _Copy:
     first_usable: int
     last_usable: int
     disk_guid: uuid.UUID
+    entries: int
     entry_size: int
     array: bytes
 
@@ -191,7 +236,7 @@ def decode(stream: BinaryIO, *, sector: int | None = None) -> Table:
     reasons: list[str] = []
     for trial in sizes:
         copies: list[_Copy] = []
-        problems = _mbr_problems(stream, size)
+        problems, hybrid = _read_mbr(stream, size, trial)
         for name, lba in zip(COPIES, (1, size // trial - 1), strict=True):
             try:
                 if name == "backup" and copies:
@@ -200,19 +245,21 @@ def decode(stream: BinaryIO, *, sector: int | None = None) -> Table:
             except _Unreadable as error:
                 problems.append(f"{name} table: {error}")
         if copies:
-            return _table(copies, trial, size, problems)
+            return _table(copies, trial, size, problems, hybrid)
         reasons += [f"{trial}-byte sectors: {problem}" for problem in problems]
     raise DocumentError("cannot read partition table: neither the primary nor the backup copy is there and whole",
                         details=tuple(reasons))
 
 
-def _mbr_problems(stream: BinaryIO, size: int) -> list[str]:
+def _read_mbr(stream: BinaryIO, size: int, sector: int) -> tuple[list[str], tuple[mbr.Partition, ...]]:
+    """What is wrong with the MBR, and what it lists beside the entry that protects the GPT."""
     raw = _at(stream, 0, 512) if size >= 512 else b""
     if raw[510:] != b"\x55\xaa":
-        return ["protective MBR: there is none"]
-    if 0xEE not in raw[450:512:16]:
-        return ["protective MBR: it has no partition of type 0xee"]
-    return []
+        return ["protective MBR: there is none"], ()
+    entries = mbr.decode_entries(raw, sector=sector)
+    if not any(item.type == mbr.PROTECTIVE for item in entries):
+        return ["protective MBR: it has no partition of type 0xee"], ()
+    return [], tuple(item for item in entries if item.type != mbr.PROTECTIVE)
 
 
 def _at(stream: BinaryIO, offset: int, length: int) -> bytes:
@@ -241,10 +288,11 @@ def _read_copy(stream: BinaryIO, size: int, sector: int, lba: int) -> _Copy:
     if zlib.crc32(array) != array_crc:
         raise _Unreadable("its entries have the wrong checksum")
     return _Copy(here=here, other=other, first_usable=first, last_usable=last, disk_guid=uuid.UUID(bytes_le=guid),
-                 entry_size=entry_size, array=array)
+                 entries=entries, entry_size=entry_size, array=array)
 
 
-def _table(copies: list[_Copy], sector: int, size: int, problems: list[str]) -> Table:
+def _table(copies: list[_Copy], sector: int, size: int, problems: list[str],
+           hybrid: tuple[mbr.Partition, ...]) -> Table:
     chosen = copies[0]
     disk_size = (max(chosen.here, chosen.other) + 1) * sector
     if len(copies) == 2 and (chosen.array, chosen.disk_guid) != (copies[1].array, copies[1].disk_guid):
@@ -256,8 +304,19 @@ def _table(copies: list[_Copy], sector: int, size: int, problems: list[str]) -> 
     if ends > size:
         raise DocumentError(f"cannot read partition table: partitions reach up to byte {ends}, the disk has {size}",
                             hint="the image was cut short: make or fetch it again")
-    return Table(disk_guid=chosen.disk_guid, partitions=partitions, disk_size=disk_size, sector=sector,
-                 entries=len(chosen.array) // chosen.entry_size, problems=tuple(problems))
+    table = Table(disk_guid=chosen.disk_guid, partitions=partitions, disk_size=disk_size, sector=sector,
+                  entries=len(chosen.array) // chosen.entry_size, entries_at=_entries_at(chosen, sector), hybrid=hybrid)
+    return replace(table, problems=(*problems, *(f"hybrid MBR: {problem}" for _, problem in _strangers(table))))
+
+
+def _entries_at(copy: _Copy, sector: int) -> int | None:
+    """Where the primary copy's entries are, in the words of `Table`.
+
+    The backup does not say it; they end where the room for partitions begins, at the latest, and nothing is lost there.
+    """
+    primary = copy.here < copy.other
+    at = copy.entries * sector if primary else copy.first_usable * sector - align_up(len(copy.array), sector)
+    return at if at > 2 * sector else None
 
 
 def _partitions(copy: _Copy, sector: int) -> tuple[Partition, ...]:

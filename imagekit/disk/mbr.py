@@ -150,6 +150,17 @@ def decode(stream: BinaryIO, *, sector: int = SECTOR) -> Table:
                  partitions=tuple(found), disk_size=size, sector=sector, problems=tuple(problems))
 
 
+def decode_entries(raw: bytes, *, sector: int = SECTOR) -> tuple[Partition, ...]:
+    """The entries in use of a first sector, as they stand there; a GPT's protection is one of them."""
+    found = []
+    for index in range(1, ENTRIES + 1):
+        status, _, kind, _, first, count = _ENTRY.unpack_from(raw, TABLE_OFFSET + (index - 1) * _ENTRY.size)
+        if kind:
+            found.append(Partition(index=index, type=kind, start=first * sector, end=(first + count) * sector,
+                                   active=status == _ACTIVE))
+    return tuple(found)
+
+
 def _refuse_contradictions(found: list[Partition], size: int) -> None:
     ends = max((item.end for item in found), default=0)
     if ends > size:

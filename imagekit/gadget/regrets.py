@@ -7,11 +7,11 @@ logs), the gadgets of the field (sizes).
 
 from __future__ import annotations
 
-from imagekit.disk.gpt import ENTRIES, array_size
+from imagekit.disk.gpt import ENTRIES, entries_extent
 from imagekit.gadget.roles import has_label
 from imagekit.gadget.rulebook import GadgetWarnings as Warnings
 from imagekit.gadget.rules import place, placed
-from imagekit.gadget.values import Bootloader, Era, Filesystem, Gadget, Role, Schema, Structure, Volume
+from imagekit.gadget.values import Bootloader, Era, Extension, Filesystem, Gadget, Role, Schema, Structure, Volume
 from imagekit.nodes import shown
 from imagekit.schema import Path, Problems
 from imagekit.units import BLOCK, MIB, SECTOR, iec
@@ -36,8 +36,8 @@ def note_regrets(problems: Problems, gadget: Gadget) -> None:
             if volume.schema is not Schema.EMMC:
                 _note_structure(problems, path, volume, structure)
                 _note_label(problems, path, structure, gadget.era)
-        own = gadget.extension.gpt_entries if gadget.extension and volume.bootloader else None
-        _note_places(problems, path, volume, own or ENTRIES)
+        own = gadget.extension if volume.bootloader else None
+        _note_places(problems, path, volume, own)
     if gadget.volumes and gadget.era in (Era.UC20, Era.CLASSIC) and gadget.extension is None:
         _note_missing(problems, gadget)
 
@@ -91,7 +91,7 @@ def _note_label(problems: Problems, path: Path, structure: Structure, era: Era) 
                       " nothing on the device finds it by name", Warnings.LABEL_MISSING)
 
 
-def _note_places(problems: Problems, path: Path, volume: Volume, entries: int) -> None:
+def _note_places(problems: Problems, path: Path, volume: Volume, own: Extension | None) -> None:
     """Where structures lie."""
     if volume.schema is Schema.EMMC:
         return
@@ -107,24 +107,29 @@ def _note_places(problems: Problems, path: Path, volume: Volume, entries: int) -
             continue
         if volume.schema is Schema.GPT and structure.min_size is not None:
             _note_table(problems, place(path, structure, None if structure.offset is None else "offset"),
-                        structure.title, (item.start, item.start + structure.min_size), entries)
+                        structure.title, (item.start, item.start + structure.min_size), own)
         if partition and structure.offset is not None and structure.offset % MIB:
             problems.warn(place(path, structure, "offset"), f"{structure.offset} is no multiple of 1 MiB: flash writes"
                           " such a partition slowly, and wears", Warnings.ALIGNMENT)
 
 
-def _note_table(problems: Problems, where: Path, title: str, extent: tuple[int, int], entries: int) -> None:
+def _note_table(problems: Problems, where: Path, title: str, extent: tuple[int, int], own: Extension | None) -> None:
     """A structure over the table of a GPT: certain, or with one sector size only."""
     start, end = extent
-    tables = {size: (size, 2 * size + array_size(entries, size)) for size in (SECTOR, BLOCK)}
-    over = [size for size, (first, last) in tables.items() if start < last and end > first]
-    if start < tables[SECTOR][1] and end > tables[BLOCK][0]:
+    entries, at = (own.gpt_entries or ENTRIES, own.gpt_entries_at) if own is not None else (ENTRIES, None)
+    over = []
+    for size in (SECTOR, BLOCK):
+        pieces = ((size, 2 * size), entries_extent(size, entries, at))
+        if hit := [piece for piece in pieces if start < piece[1] and end > piece[0]]:
+            first, last = (size, pieces[1][1]) if at is None else hit[0]
+            over.append((size, first, last))
+    if len(over) == 2:
         problems.warn(where, f"structure {shown(title)} covers bytes {start} to {end}, over the partition table with"
                       " any size of sectors: snapd only logs it, no image can be built", Warnings.TABLE)
     elif over:
-        first, last = tables[over[0]]
+        size, first, last = over[0]
         problems.warn(where, f"structure {shown(title)} covers bytes {start} to {end}, over the partition table at"
-                      f" {first} to {last} of disks with sectors of {over[0]} bytes", Warnings.TABLE_MAYBE)
+                      f" {first} to {last} of disks with sectors of {size} bytes", Warnings.TABLE_MAYBE)
 
 
 def _note_missing(problems: Problems, gadget: Gadget) -> None:

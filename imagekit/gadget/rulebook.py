@@ -102,6 +102,14 @@ class GadgetRules:
                            " for u-boot")
     OWN_ENTRIES = Rule("gadget-own-entries", "gpt-entries of x-imagekit is 4 to 128, for a bootloader's volume with a"
                        " GPT")
+    OWN_ENTRIES_AT = Rule("gadget-own-entries-at", "gpt-entries-at of x-imagekit is a multiple of 512 from 1024 to 1"
+                          " MiB, for a bootloader's volume with a GPT")
+    OWN_ADDRESSES = Rule("gadget-own-addresses", "addresses of x-imagekit are where u-boot's script loads kernel,"
+                         " initrd and device-tree, unpacks, and has its scratch")
+    OWN_HYBRID = Rule("gadget-own-hybrid", "hybrid-mbr of x-imagekit names one to three partitions of a bootloader's"
+                      " volume with a GPT, each with a type for both tables")
+    OWN_SLOT_FILES = Rule("gadget-own-slot-files", "slot-files of x-imagekit are paths of files in the gadget, of"
+                          " different names, for piboot")
     OWN_PART = Rule("gadget-own-part", "a structure of x-imagekit has a part, and a slot unless it is the state")
     OWN_STRUCTURE = Rule("gadget-own-structure", "x-imagekit names structures that exist, each part of a slot once")
     OWN_SLOTS = Rule("gadget-own-slots", "x-imagekit has a state, and base and kernel in both slots")

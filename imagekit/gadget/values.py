@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -197,7 +197,16 @@ class Extension:
     cmdline: str
     structures: Mapping[str, SlotPart]
     gpt_entries: int | None = None  # of the bootloader's volume; None: as many as usual
+    gpt_entries_at: int | None = None  # the byte where they begin; None: right behind the table's header
+    slot_files: tuple[str, ...] = ()  # of the gadget, that every slot's boot files have too
     device_tree: str | None = None  # below dtbs/ of the kernel package; None: what the bootloader was given
+    hybrid_mbr: tuple[str, ...] = ()  # structures that the MBR beside the GPT lists, in its order
+    addresses: Mapping[str, int] = field(default_factory=dict)  # where U-Boot's script loads to; else by its variables
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether U-Boot gets the kernel compressed."""
+        return "unpack" in self.addresses
 
     def named(self, part: Part, slot: str | None) -> str | None:
         """The structure that holds `part` of `slot`."""

@@ -50,16 +50,17 @@ class Wanted:
 
 
 class Apt:
-    """apt for one suite and architecture, with everything it keeps in `cache`."""
+    """apt for one suite and architecture, with everything it keeps in `cache`; `components` are asked beside main."""
 
     def __init__(self, cache: Cache, tools: Tools, *, suite: str, architecture: str,
-                 environment: Mapping[str, str]) -> None:
+                 environment: Mapping[str, str], components: Sequence[str] = ()) -> None:
         self._cache = cache
         self._tools = tools
         self._suite = suite
         self._architecture = architecture
         self._environment = environment
-        self._folder = cache.root / "apt" / f"{suite}-{architecture}"
+        self._components = ("main", *components)
+        self._folder = cache.root / "apt" / "-".join((suite, architecture, *components))
         self._mirrors: dict[str, str] = {}
         self._fresh = False
 
@@ -178,7 +179,8 @@ class Apt:
                                   "Created-By: Packages")
         self._mirrors = mirrors_of(targets.stdout.decode(), self._environment.get("IMAGEKIT_MIRROR"))
         suites = {DEBIAN: self._suite, SECURITY: f"{self._suite}-security"}
-        lines = [f"deb [signed-by={KEYRING}] {uri} {suites[archive]} main" for archive, uri in self._mirrors.items()]
+        lines = [f"deb [signed-by={KEYRING}] {uri} {suites[archive]} {' '.join(self._components)}"
+                 for archive, uri in self._mirrors.items()]
         try:
             for name in ("lists/partial", "archives/partial"):
                 (self._folder / name).mkdir(parents=True, exist_ok=True)

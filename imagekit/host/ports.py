@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from imagekit.plan.flash_device import Device, Identity
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
@@ -54,3 +56,61 @@ class Progress(Protocol):
 
     def note(self, text: str) -> None:
         """One line of talk that belongs to the running step."""
+
+
+class BlockTarget(Protocol):
+    """A medium that is held open for this process alone, from before it is confirmed until after it is verified.
+
+    Offsets and lengths are bytes. Errors are the system's own (OSError): who writes decides what they mean.
+    """
+
+    sector: int  # what offsets, lengths and memory are best aligned to
+
+    def identity(self) -> Identity:
+        """What is behind the descriptor now, not behind a name."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Read from the medium, not from memory of this machine; how many bytes there were."""
+
+    def write(self, offset: int, content: memoryview) -> int:
+        """Write; how many bytes were taken, perhaps fewer than offered."""
+
+    def flush(self) -> None:
+        """Return when all that was written survives a power cut."""
+
+    def forget(self) -> None:
+        """Let go of what this machine remembers of the medium, so that it is read anew."""
+
+    def is_there(self) -> bool:
+        """Whether the medium is still plugged in."""
+
+    def resize(self, size: int) -> None:
+        """Give a plain file this size; a device has the size it has."""
+
+    def abandon(self) -> None:
+        """A call on it may never return: from now on `close` leaves it to the end of the program."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Inventory(Protocol):
+    """The media of this machine."""
+
+    def devices(self) -> Sequence[Device]:
+        """Everything that is a block device, by path."""
+
+    def device(self, path: Path) -> Device:
+        """What a path leads to: a block device or a file, which need not exist yet.
+
+        Raises:
+            HostError: there is nothing, or neither of both.
+        """
+
+    def open(self, device: Device, *, writable: bool) -> BlockTarget:
+        """Hold a device that was looked at: exclusively where it is to be written.
+
+        Raises:
+            RefusedError: it is in use, may not be written, or is not the one that was looked at.
+            HostError: it is gone.
+        """

@@ -30,6 +30,8 @@ LOCKED_PROGRAMS = {
     "mke2fs": "usr/sbin/mke2fs", "e2fsck": "usr/sbin/e2fsck", "debugfs": "usr/sbin/debugfs",
     "dumpe2fs": "usr/sbin/dumpe2fs", "depmod": "usr/sbin/depmod", "modinfo": "usr/sbin/modinfo",
 }
+# The same for parts of another recipe (`packages/qemu.yaml`), which has these and none of those above.
+LOCKED_EMULATORS = {"qemu-system-arm": "usr/bin/qemu-system-arm", "qemu-system-aarch64": "usr/bin/qemu-system-aarch64"}
 # Scripts among the tool parts, with the host's interpreter for each.
 LOCKED_SCRIPTS = {"ukify": (sys.executable, "usr/bin/ukify"), "mmdebstrap": ("perl", "usr/bin/mmdebstrap")}
 
@@ -44,8 +46,9 @@ DEBIAN_PACKAGES = {
     "fsck.vfat": "dosfstools", "sfdisk": "fdisk", "sgdisk": "gdisk", "gdisk": "gdisk", "bmaptool": "bmap-tools",
     "qemu-system-x86_64": "qemu-system-x86", "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-arm": "qemu-system-arm", "qemu-img": "qemu-utils", "genimage": "genimage", "dpkg-deb": "dpkg",
-    "unsquashfs": "squashfs-tools", "mksquashfs": "squashfs-tools",
+    "fdtput": "device-tree-compiler", "unsquashfs": "squashfs-tools", "mksquashfs": "squashfs-tools",
     "busybox": "busybox", "shellcheck": "shellcheck", "go": "golang-go",
+    "mmc": "mmc-utils",
     "gpg": "gnupg", "gpgv": "gpgv", "softhsm2-util": "softhsm2", "pkcs11-tool": "opensc",
 }
 ELSEWHERE = {"apt-helper": ("/usr/lib/apt/apt-helper",)}
@@ -55,12 +58,18 @@ LOADERS = {"x86_64": ("usr/lib64/ld-linux-x86-64.so.2", "x86_64-linux-gnu"),
 
 
 class LocalTools:
-    """`Tools` of this machine. `locked` is the folder of the unpacked tool parts; without it all are the host's."""
+    """`Tools` of this machine. `locked` is the folder of the unpacked tool parts; without it all are the host's.
 
-    def __init__(self, locked: Path | None = None) -> None:
+    `emulators` is that of QEMU's parts.
+    """
+
+    def __init__(self, locked: Path | None = None, *, emulators: Path | None = None) -> None:
         self._locked = locked
+        self._emulators = emulators
 
     def find(self, name: str) -> Sequence[str]:
+        if self._emulators is not None and name in LOCKED_EMULATORS:
+            return self._loaded(self._emulators, LOCKED_EMULATORS[name])
         if self._locked is not None:
             if name in LOCKED_PROGRAMS:
                 return self._loaded(self._locked, LOCKED_PROGRAMS[name])

@@ -19,6 +19,8 @@ from imagekit.packages.snapyaml import NAME_PATTERN, VERSION_PATTERN
 from imagekit.schema import Problems, Source, check_shape
 
 KERNEL, BASE, GADGET, PARTS = "kernel", "base", "gadget", "parts"
+COMPONENTS = ("contrib", "non-free", "non-free-firmware")  # of Debian's archive, beside main
+ZSTD = "zstd"
 UNIFIED, APART = "unified", "apart"  # the forms of a kernel: one file for UEFI, or several for another loader
 MAX_REVISION = 1 << 31
 
@@ -46,8 +48,10 @@ SCHEMA: dict[str, Any] = {
         "parts": _NAMES,
         "alone": _NAMES,
         "keep": _GLOBS,
+        "components": {"type": "array", "items": {"enum": list(COMPONENTS)}, "minItems": 1, "uniqueItems": True},
         "modules": {"oneOf": [{"const": "all"}, {**_GLOBS, "minItems": 1}]},
         "image": {"enum": [UNIFIED, APART]},
+        "compress": {"const": ZSTD},
         "device-trees": {**_GLOBS, "minItems": 1},
         "initrd": {"type": "object", "additionalProperties": False,
                    "properties": {"watchdog": _MODULES, "storage": {**_MODULES, "minItems": 1}}},
@@ -69,8 +73,8 @@ SCHEMA: dict[str, Any] = {
 OWN = ("name", "architecture", "revision", "like")  # never taken over from another recipe
 VERSIONS = ("version", "version-of")  # one of them takes the place of either
 
-ONLY_IN = {"modules": KERNEL, "image": KERNEL, "device-trees": KERNEL, "initrd": KERNEL, "assets": KERNEL,
-           "drop": BASE, "files": GADGET, "board": GADGET}
+ONLY_IN = {"modules": KERNEL, "image": KERNEL, "compress": KERNEL, "device-trees": KERNEL, "initrd": KERNEL,
+           "assets": KERNEL, "drop": BASE, "files": GADGET, "board": GADGET}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +113,15 @@ class Recipe:
     files: tuple[CopiedFile, ...]
     board: BoardInfo | None = None  # of a gadget
     assets: tuple[KernelAsset, ...] = ()  # of a kernel: what its kernel.yaml offers to gadgets
+    compress: str | None = None  # a kernel that comes apart: how it is compressed beside the plain one
+    components: tuple[str, ...] = ()  # of Debian's archive that are asked beside main, sorted
 
     @property
     def wants(self) -> tuple[str, ...]:
         """What the lock has to answer; a changed answer is needed when this changes."""
         return tuple(sorted([*self.parts, *(f"{name} alone" for name in self.alone),
-                             *(f"keep {glob}" for glob in self.keep)]))
+                             *(f"keep {glob}" for glob in self.keep),
+                             *(f"component {name}" for name in self.components)]))
 
 
 def liked(source: Source) -> str | None:
@@ -174,7 +181,8 @@ def parse_recipe(source: Source) -> Recipe:
                     for item in value.get("files", ())),
         board=board_info(value["board"]) if "board" in value else None,
         assets=tuple(KernelAsset(name=name, update=item.get("update", False), content=tuple(item["content"]))
-                     for name, item in value.get("assets", {}).items()))
+                     for name, item in value.get("assets", {}).items()),
+        compress=value.get("compress"), components=tuple(sorted(value.get("components", ()))))
 
 
 def _check_meaning(value: dict[str, Any], problems: Problems) -> None:
@@ -187,6 +195,8 @@ def _check_meaning(value: dict[str, Any], problems: Problems) -> None:
             problems.add(("image",), "amd64 has no loader that takes a kernel apart; leave it out")
         if not apart and architecture == "armhf":
             problems.add(("image",), "armhf kernels are packed apart: image: apart")
+        if "compress" in value and not (apart and architecture == "arm64"):
+            problems.add(("compress",), "only for image: apart on arm64, whose booti unpacks a kernel")
         if not apart and "device-trees" in value:
             problems.add(("device-trees",), "a unified image has none: its firmware brings one, or image: apart")
     if value["type"] == PARTS:

@@ -7,14 +7,15 @@ ascending. What a slot and the ESP hold is decided in docs/architecture.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
 from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, encode_entry, entry_name, kernel_path
-from imagekit.boot.slotstate import FACTORY, Slot, encode_partition
+from imagekit.boot.slotstate import FACTORY, TRIES, Slot, encode_partition
 from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.digests import derived_uuid
+from imagekit.disk.fat_boot import fat_type
 from imagekit.disk.fat_write import FatFile, FatPlan, plan_fat
 from imagekit.disk.verity import tree_size
 from imagekit.errors import PlanError
@@ -22,7 +23,7 @@ from imagekit.gadget import Extension, FileContent, Filesystem, Gadget, Part, Ra
 from imagekit.gadget.content_check import KernelMismatch, resolve_reference
 from imagekit.gadget.content_files import inside, landing_files, overlaps, raw_images
 from imagekit.packages.kernelyaml import NOTHING_OFFERED, KernelContents, is_reference
-from imagekit.plan import uboot
+from imagekit.plan import piboot, uboot
 from imagekit.plan.layout import Placement, VolumeLayout
 from imagekit.plan.resolve import Resolution, ResolvedPackage
 from imagekit.plan.seed import seed_files
@@ -31,6 +32,7 @@ from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageMember, Package
 from imagekit.units import iec
 
 KERNEL_IMAGE = "kernel.efi"
+SLOT_BACKENDS = (uboot.BACKEND, piboot.BACKEND)  # their slots have boot files in a FAT image of their own
 LOADERS_OWN = ("loader/entries/", "efi/linux/")  # whatever lies there is an entry (Boot Loader Specification)
 FIRST_VERSION = 1  # of the loader entries: the generation
 
@@ -75,7 +77,8 @@ class Contents:
     @property
     def table(self) -> DiskTable:
         """The partition table; its identifiers are derived where the gadget declares none."""
-        return plan_table(self.layout, disk=self.uuid("disk", self.layout.volume.name), unique=self._unique)
+        return plan_table(self.layout, disk=self.uuid("disk", self.layout.volume.name), unique=self._unique,
+                          hybrid=self.extension.hybrid_mbr)
 
     def _unique(self, structure: Structure) -> UUID:
         return UUID(structure.id) if structure.id else self.uuid(structure.name or f"#{structure.index}")
@@ -93,6 +96,13 @@ class Contents:
         name = self.extension.named(Part.STATE, None)
         assert name is not None
         return self.partuuid(name)
+
+    @property
+    def entry(self) -> LoaderEntry:
+        """How the first slot is booted."""
+        return LoaderEntry(slot=Slot.A, version=FIRST_VERSION, base_root=signed_root(self.base),
+                           kernel_root=signed_root(self.kernel), state_partuuid=self.state_partuuid,
+                           cmdline=self.extension.cmdline)
 
     def partuuid(self, name: str) -> str:
         """By which Linux finds the partition called `name`. Raises: PlanError: it is outside the table."""
@@ -118,8 +128,9 @@ def fill(contents: Contents, placement: Placement) -> tuple[Write, ...]:
                             " has no content of its own")
         if held.part is Part.STATE:
             return state(placement)
-        if held.part is Part.BOOT and extension is not None and extension.bootloader != uboot.BACKEND:
-            raise PlanError(f"cannot fill structure {structure.title!r}: part boot belongs to the u-boot backend",
+        if held.part is Part.BOOT and extension is not None and extension.bootloader not in SLOT_BACKENDS:
+            raise PlanError(f"cannot fill structure {structure.title!r}: part boot belongs to the backends"
+                            f" {' and '.join(SLOT_BACKENDS)}",
                             hint="the boot files of systemd-boot lie on the ESP")
         if held.slot == Slot.B.value:
             return ()
@@ -181,25 +192,49 @@ def fat(contents: Contents, placement: Placement) -> tuple[Write, ...]:
         if path.lower() in taken:
             raise PlanError(f"cannot fill structure {structure.title!r}: the gadget's {taken[path.lower()]!r} lies"
                             f" where imagekit writes {path!r}")
+    if structure.role is Role.BOOT and contents.extension.bootloader != uboot.BACKEND:
+        _check_room(contents, placement, {**files, **extra})
     return _volume(contents, placement, structure.label or "", {**files, **extra})
 
 
+def _check_room(contents: Contents, placement: Placement,
+                files: Mapping[str, bytes | PackageMember | SeedFile]) -> None:
+    """Raises: PlanError: the first update would find no room beside the kernel that is there."""
+    both = {**files, **slot_files(contents, Slot.B, tries=TRIES)}
+    try:
+        _volume(contents, placement, "", both)
+    except PlanError as error:
+        raise PlanError(f"cannot give structure {placement.structure.title!r} the kernels of two slots:"
+                        f" {error.message}", hint="raise its size in gadget.yaml: an update needs both") from error
+
+
 def slot_volume(contents: Contents, placement: Placement) -> tuple[Write, ...]:
-    """The boot files of slot a, as U-Boot takes them: a FAT image of its own."""
-    files = uboot.slot_files(
-        contents.insides.slot_files, slot=Slot.A, package=contents.kernel.file_name,
-        base_root=signed_root(contents.base), kernel_root=signed_root(contents.kernel),
-        state_partuuid=contents.state_partuuid, cmdline=contents.extension.cmdline)
+    """The boot files of slot a, as U-Boot or the Pi's firmware takes them: a FAT image of its own."""
+    package, kernel = contents.kernel.file_name, contents.insides.slot_files
+    if contents.extension.bootloader == piboot.BACKEND:
+        own = {name.rpartition("/")[2]: _gadget_file(contents, name, placement.structure.title)
+               for name in contents.extension.slot_files}
+        files = piboot.slot_files(contents.entry, kernel, own, package=package)
+    else:
+        files = uboot.slot_files(
+            kernel, slot=Slot.A, package=package, base_root=signed_root(contents.base),
+            kernel_root=signed_root(contents.kernel), state_partuuid=contents.state_partuuid,
+            cmdline=contents.extension.cmdline)
     return _volume(contents, placement, f"{uboot.LABEL}{Slot.A.value}", files)
 
 
 def _volume(contents: Contents, placement: Placement, label: str,
             files: Mapping[str, bytes | PackageMember | SeedFile]) -> tuple[Write, ...]:
-    """A FAT file system over the whole structure."""
-    plan = plan_fat(
-        placement.size, label, int.from_bytes(contents.uuid("volume-id", placement.structure.name).bytes[:4]),
-        [FatFile(path=path, source=source) for path, source in sorted(files.items())], time=contents.timestamp,
-    )
+    """A FAT file system over the whole structure, of the type that the gadget names; a slot's own names none."""
+    filesystem = placement.structure.filesystem
+    bits = None if filesystem is None else fat_type(placement.size, wide=filesystem is Filesystem.VFAT32)
+    listed = [FatFile(path=path, source=source) for path, source in sorted(files.items())]
+    volume_id = int.from_bytes(contents.uuid("volume-id", placement.structure.name).bytes[:4])
+    try:
+        plan = plan_fat(placement.size, label, volume_id, listed, time=contents.timestamp, bits=bits)
+    except PlanError as error:
+        raise PlanError(f"cannot fill structure {placement.structure.title!r}: {error.message}",
+                        hint=error.hint or "raise its size in gadget.yaml") from error
     return tuple(_fat_writes(placement, plan))
 
 
@@ -229,20 +264,24 @@ def _fat_writes(placement: Placement, plan: FatPlan) -> Iterator[Write]:
 
 
 def boot_files(contents: Contents) -> dict[str, bytes | PackageMember | SeedFile]:
-    """What the loader reads beside the gadget's content: its script, or the first slot's entry and kernel."""
+    """What the loader reads beside the gadget's content: what chooses the slot, or the first one's entry and kernel."""
     extension = contents.extension
     if extension.bootloader == uboot.BACKEND:
         return {SCRIPT_NAME: uboot.boot_script(
             extension, contents.layout, contents.table, architecture=contents.resolution.model.architecture or "",
             time=contents.timestamp)}
-    entry = LoaderEntry(
-        slot=Slot.A, version=FIRST_VERSION, base_root=signed_root(contents.base),
-        kernel_root=signed_root(contents.kernel), state_partuuid=contents.state_partuuid, cmdline=extension.cmdline,
-    )
+    if extension.bootloader == piboot.BACKEND:
+        return {**piboot.autoboot_file(extension, contents.layout, contents.table)}
+    return slot_files(contents, Slot.A)
+
+
+def slot_files(contents: Contents, slot: Slot, *,
+               tries: int | None = None) -> dict[str, bytes | PackageMember | SeedFile]:
+    """What systemd-boot takes of a slot: its entry, and the kernel that it names."""
     return {
-        f"{ENTRY_FOLDER}/{entry_name(Slot.A)}": encode_entry(entry),
-        kernel_path(Slot.A): PackageMember(package=contents.kernel.file_name, path=KERNEL_IMAGE,
-                                           size=contents.insides.kernel_image_size),
+        f"{ENTRY_FOLDER}/{entry_name(slot, tries=tries)}": encode_entry(replace(contents.entry, slot=slot)),
+        kernel_path(slot): PackageMember(package=contents.kernel.file_name, path=KERNEL_IMAGE,
+                                         size=contents.insides.kernel_image_size),
     }
 
 

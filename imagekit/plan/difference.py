@@ -62,7 +62,8 @@ def locate(image: BinaryIO, offset: int) -> tuple[str, ...]:
         table = gpt.decode(image)
     except DocumentError:
         return ("a disk without a readable partition table",)
-    for name, first, entries in (("primary", table.sector, 2 * table.sector),
+    at = gpt.entries_extent(table.sector, table.entries, table.entries_at)[0]
+    for name, first, entries in (("primary", table.sector, at),
                                  ("backup", table.disk_size - table.sector,
                                   gpt.usable_extent(table.disk_size, table.sector, table.entries)[1])):
         if first <= offset < first + table.sector:

@@ -17,7 +17,7 @@ from imagekit.disk import gpt
 from imagekit.gadget import FileContent, Filesystem, Gadget, RawContent, Schema, SlotPart, Structure, Volume
 from imagekit.gadget.content_files import landing_files, raw_images
 from imagekit.packages.kernelyaml import is_reference
-from imagekit.plan.layout import VolumeLayout, entries_of, lay_out
+from imagekit.plan.layout import VolumeLayout, lay_out_of
 from imagekit.plan.spans import Room, Span, exact, rooms, span_text
 from imagekit.plan.svg import Drawn, DrawnVolume
 from imagekit.units import SECTOR
@@ -94,6 +94,8 @@ class ShownVolume:
         parts += [f"a disk of {exact(layout.disk_size)}", f"sectors of {layout.sector} bytes"]
         if volume.schema is Schema.GPT and layout.entries != gpt.ENTRIES:
             parts.append(f"a table of {layout.entries} entries")
+        if layout.entries_at is not None:
+            parts.append(f"its entries at {exact(layout.entries_at)}")
         return ", ".join(parts)
 
 
@@ -109,7 +111,7 @@ def show_gadget(gadget: Gadget, *, sector: int = SECTOR,
 
 def _volume(gadget: Gadget, volume: Volume, sector: int, files: Mapping[str, int] | None) -> ShownVolume:
     reason = _left_open(volume)
-    layout = None if reason else lay_out(volume, sector=sector, entries=entries_of(gadget, volume))
+    layout = None if reason else lay_out_of(gadget, volume, sector=sector)
     shown, number = [], 0
     for position, room in enumerate(rooms(volume)):
         structure = room.structure
@@ -193,7 +195,8 @@ def as_json(shown: ShownVolume) -> dict[str, Any]:
         "bootloader": volume.bootloader.value if volume.bootloader is not None else None, "id": volume.id,
         "partial": sorted(volume.partial), "reason": shown.reason or None,
         "disk": None if layout is None else {"size": layout.disk_size, "sector": layout.sector,
-                                             "entries": layout.entries if volume.schema is Schema.GPT else None},
+                                             "entries": layout.entries if volume.schema is Schema.GPT else None,
+                                             "entries_at": layout.entries_at},
         "structures": [_structure_json(item) for item in shown.structures],
         "pointers": [] if layout is None else [
             {"of": item.of.title, "offset": item.offset, "sector": item.sector, "bytes": item.content.hex()}

@@ -13,16 +13,16 @@ from datetime import datetime
 from typing import Any
 
 from imagekit.assertions import Model
-from imagekit.digests import b64url
 from imagekit.errors import PlanError
 from imagekit.gadget import Part, Role, Schema, SlotPart
 from imagekit.plan.contents import Contents, Insides, check_references, fill
-from imagekit.plan.layout import Placement, VolumeLayout, entries_of, lay_out
-from imagekit.plan.resolve import Resolution
+from imagekit.plan.layout import Placement, VolumeLayout, lay_out_of
+from imagekit.plan.resolve import Resolution, model_digest
 from imagekit.plan.tables import DiskTable, TableEntry, disk_id, entry_at, table_writes
 from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageWrite, SeedFile, Write, Zeros
 
-BACKENDS = ("systemd-boot", "u-boot")
+BACKENDS = ("systemd-boot", "u-boot", "piboot")
+CHOOSERS = {"u-boot": "boot script", "piboot": "autoboot.txt"}  # what the boot partition holds to choose the slot by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,7 @@ class Planned:
     entry: TableEntry | None
     held: SlotPart | None
     writes: tuple[Write, ...]
+    chooser: str  # one of CHOOSERS, or empty
 
     @property
     def content(self) -> str:
@@ -51,7 +52,7 @@ class Planned:
         if copies:
             return "boot files of slot a"
         if self.placement.structure.role is Role.BOOT:
-            return "boot script"
+            return self.chooser or "files"
         if any(isinstance(write, MakeExt4) for write in self.writes):
             return "empty ext4"
         return "files" if self.writes and self.placement.structure.filesystem else "raw" if self.writes else "empty"
@@ -85,11 +86,6 @@ class ImagePlan:
         return self.layout.disk_size
 
 
-def model_digest(model: Model) -> str:
-    """What the image's identifiers derive from: SHA3-384 of the model's signed bytes, without the signature."""
-    return b64url(hashlib.sha3_384(model.assertion.content).digest())
-
-
 def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime) -> ImagePlan:
     """Plan the image of a resolved model; `timestamp` is the time of everything in it.
 
@@ -107,7 +103,7 @@ def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime)
         raise PlanError(f"cannot plan volume {volume.name!r}: its schema is {schema}, and slots are found by the"
                         " names that only a GPT has",
                         hint="use schema gpt; gpt-entries of x-imagekit makes room for boot code in front")
-    layout = lay_out(volume, entries=entries_of(insides.gadget, volume))
+    layout = lay_out_of(insides.gadget, volume)
     for role in (Role.BOOT, Role.SEED, Role.DATA):
         layout.holding(role)
     digest = model_digest(resolution.model)
@@ -117,7 +113,7 @@ def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime)
     table = contents.table
     structures = tuple(
         Planned(placement=item, entry=entry_at(table, item.start), held=extension.structures.get(item.structure.name),
-                writes=fill(contents, item))
+                writes=fill(contents, item), chooser=CHOOSERS.get(extension.bootloader, ""))
         for item in layout.placements)
     own = [write for item in structures for write in item.writes]
     writes = merged([*table_writes(layout, table), *own])
@@ -151,7 +147,7 @@ def as_json(plan: ImagePlan) -> dict[str, Any]:
         "timestamp": plan.timestamp.isoformat(),
         "packages": [{
             "name": item.name, "revision": item.number, "type": item.snap.type, "snap-id": item.snap.snap_id,
-            "asserted": item.asserted, "sha3-384": item.sha3_384, "size": item.file.size,
+            "asserted": item.asserted, "extra": item.extra, "sha3-384": item.sha3_384, "size": item.file.size,
             "seed-size": item.file.seed_size, "verity-root": item.verity_root, "file": item.file.path,
         } for item in plan.resolution.packages],
         "validation-sets": [{"account-id": item.value.account_id, "name": item.value.name,

@@ -73,7 +73,8 @@ class EspFound:
     offered: tuple[str, ...]
     settings: Mapping[str, str]  # of loader.conf
     uboot: bool = False  # U-Boot's script starts a slot, not systemd-boot
-    sound: frozenset[Slot] = frozenset()  # slots that the script would take
+    piboot: bool = False  # the Pi's own firmware does
+    sound: frozenset[Slot] = frozenset()  # slots that the script would take; under piboot those as they were written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,13 +54,17 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeLayout:
-    """Placements in ascending order, none overlapping, all within `disk_size`; `entries` is the GPT's."""
+    """Placements in ascending order, none overlapping, all within `disk_size`.
+
+    `entries` and `entries_at` are the GPT's.
+    """
 
     volume: Volume
     placements: tuple[Placement, ...]
     disk_size: int
     sector: int = SECTOR
     entries: int = gpt.ENTRIES
+    entries_at: int | None = None
     pointers: tuple[Pointer, ...] = ()
 
     def named(self, name: str) -> Placement:
@@ -83,22 +87,27 @@ class VolumeLayout:
         return tuple(item for item in self.placements if item.structure.is_partition)
 
 
-def entries_of(gadget: Gadget, volume: Volume) -> int:
-    """How many entries the GPT of a volume has: what x-imagekit says is about the bootloader's volume."""
-    wanted = gadget.extension.gpt_entries if gadget.extension is not None and volume.bootloader is not None else None
-    return gpt.ENTRIES if wanted is None else wanted
+def lay_out_of(gadget: Gadget, volume: Volume, *, sector: int = SECTOR) -> VolumeLayout:
+    """`lay_out` with the table that x-imagekit wants: what it says is about the bootloader's volume."""
+    own = gadget.extension if volume.bootloader is not None else None
+    entries = own.gpt_entries if own is not None and own.gpt_entries is not None else gpt.ENTRIES
+    return lay_out(volume, sector=sector, entries=entries, entries_at=own.gpt_entries_at if own is not None else None)
 
 
-def lay_out(volume: Volume, *, sector: int = SECTOR, entries: int = gpt.ENTRIES) -> VolumeLayout:
+def lay_out(volume: Volume, *, sector: int = SECTOR, entries: int = gpt.ENTRIES,
+            entries_at: int | None = None) -> VolumeLayout:
     """Place the structures, each at its declared offset or at the end of the one before.
 
-    `sector` is the disk's logical sector, 512 or 4096 bytes; `entries` the number of entries of a GPT.
+    `sector` is the disk's logical sector, 512 or 4096 bytes; `entries` the number of entries of a GPT, which begin at
+    `entries_at` or right behind its header.
 
     Raises:
         PlanError: a structure starts in space that is taken, has no size, or cannot be in the partition table; the
             volume is no disk, or leaves its schema to the device; no disk is as large.
     """
-    _check_volume(volume, sector, entries)
+    _check_volume(volume, sector, entries, entries_at)
+    assert volume.schema is not None
+    extents = table_extents(volume.schema, sector=sector, entries=entries, entries_at=entries_at)
     placements: list[Placement] = []
     taken = 0
     for structure in volume.structures:
@@ -107,7 +116,7 @@ def lay_out(volume: Volume, *, sector: int = SECTOR, entries: int = gpt.ENTRIES)
             raise PlanError(
                 f"cannot place structure {structure.title!r} of volume {volume.name!r} at {iec(start)}: the disk is"
                 f" taken up to {iec(taken)}", hint="raise its offset, or leave the offset out")
-        _check_table(volume, structure, start, end, sector=sector, entries=entries)
+        _check_table(volume, structure, start, end, sector=sector, extents=extents)
         taken = end
         placements.append(Placement(structure=structure, start=start, end=end))
     disk_size = align_up(max(taken, 1), MIB) + (TAIL_RESERVED if volume.schema is Schema.GPT else 0)
@@ -115,18 +124,24 @@ def lay_out(volume: Volume, *, sector: int = SECTOR, entries: int = gpt.ENTRIES)
         raise PlanError(f"cannot lay out volume {volume.name!r}: it needs a disk of {iec(disk_size)}, at most"
                         f" {iec(MAX_DISK)} are possible")
     return VolumeLayout(volume=volume, placements=tuple(placements), disk_size=disk_size, sector=sector,
-                        entries=entries, pointers=tuple(_pointers(volume, placements, sector, entries)))
+                        entries=entries, entries_at=entries_at,
+                        pointers=tuple(_pointers(volume, placements, sector, extents)))
 
 
-def table_extents(schema: Schema, *, sector: int = SECTOR, entries: int = gpt.ENTRIES) -> tuple[tuple[int, int], ...]:
+Extents = tuple[tuple[int, int], ...]
+
+
+def table_extents(schema: Schema, *, sector: int = SECTOR, entries: int = gpt.ENTRIES,
+                  entries_at: int | None = None) -> Extents:
     """The bytes at the disk's start that a partition table takes; boot code lies before them."""
     first = (mbr.TABLE_OFFSET, 512)
     if schema is not Schema.GPT:
         return (first,)
-    return (first, (sector, gpt.usable_extent(MAX_DISK, sector, entries)[0]))
+    start, end = gpt.entries_extent(sector, entries, entries_at)
+    return (first, (sector, end)) if start == 2 * sector else (first, (sector, 2 * sector), (start, end))
 
 
-def _check_volume(volume: Volume, sector: int, entries: int) -> None:
+def _check_volume(volume: Volume, sector: int, entries: int, entries_at: int | None) -> None:
     what = f"cannot lay out volume {volume.name!r}"
     if volume.schema is Schema.EMMC:
         raise PlanError(f"{what}: the boot areas of an eMMC have no partition table, and no image is made of them",
@@ -139,6 +154,9 @@ def _check_volume(volume: Volume, sector: int, entries: int) -> None:
     if not gpt.LEAST_ENTRIES <= entries <= gpt.ENTRIES:
         raise PlanError(f"{what}: a partition table of {entries} entries, allowed are {gpt.LEAST_ENTRIES} to"
                         f" {gpt.ENTRIES}")
+    if entries_at is not None and (entries_at % sector or entries_at < 2 * sector):
+        raise PlanError(f"{what}: the entries of its partition table at {entries_at}, allowed are multiples of {sector}"
+                        f" from {2 * sector} on", hint="change gpt-entries-at of x-imagekit")
     count = sum(1 for structure in volume.structures if structure.is_partition)
     limit, hint = ((mbr.ENTRIES, "use schema gpt") if volume.schema is Schema.MBR else
                    (entries, "raise gpt-entries of x-imagekit"))
@@ -156,16 +174,19 @@ def _extent(volume: Volume, structure: Structure, taken: int) -> tuple[int, int]
     return start, start + structure.size
 
 
-def _check_table(volume: Volume, structure: Structure, start: int, end: int, *, sector: int, entries: int) -> None:
+def _check_table(volume: Volume, structure: Structure, start: int, end: int, *, sector: int,
+                 extents: Extents) -> None:
     """What the partition table demands: room for itself, whole sectors, numbers and names that fit."""
     title = f"structure {structure.title!r} of volume {volume.name!r}"
-    assert volume.schema is not None
-    for low, high in table_extents(volume.schema, sector=sector, entries=entries):
+    for low, high in extents:
         if start < high and end > low:
             raise PlanError(f"cannot place {title} at {start}: the partition table needs bytes {low} to {high}",
                             hint=_way_out(volume.schema, start, high))
     if not structure.is_partition:
         return
+    if volume.schema is Schema.GPT and start < extents[-1][1]:
+        raise PlanError(f"cannot place {title} at {start}: partitions begin behind the table's entries, which end at"
+                        f" {extents[-1][1]}", hint="give it the type bare, or raise its offset")
     if start % sector or end % sector:
         raise PlanError(f"cannot place {title} at {start} to {end}: partitions begin and end at multiples of {sector}")
     if volume.schema is Schema.GPT and len(structure.name.encode("utf-16-le")) > 2 * NAME_LIMIT:
@@ -175,20 +196,21 @@ def _check_table(volume: Volume, structure: Structure, start: int, end: int, *, 
                         f" {iec(mbr.MAX_LBA * sector)}", hint="use schema gpt")
 
 
-def _way_out(schema: Schema, start: int, high: int) -> str:
-    """What helps: a smaller table, if there is one that ends before the structure."""
+def _way_out(schema: Schema | None, start: int, high: int) -> str:
+    """What helps: a smaller table, if there is one that ends before the structure; or its entries behind it."""
     fewer = (start - 2 * SECTOR) // 128
     if schema is Schema.GPT and fewer >= gpt.LEAST_ENTRIES:
         return (f"raise its offset to {high} or above, or make the table smaller: gpt-entries: {min(fewer, 128)} in"
                 " x-imagekit")
+    if schema is Schema.GPT and start >= 2 * SECTOR:
+        return (f"raise its offset to {high} or above, or let the table's entries lie behind it: gpt-entries-at in"
+                " x-imagekit")
     return f"raise its offset to {high} or above"
 
 
-def _pointers(volume: Volume, placements: list[Placement], sector: int, entries: int) -> Iterator[Pointer]:
+def _pointers(volume: Volume, placements: list[Placement], sector: int, taken: Extents) -> Iterator[Pointer]:
     """The resolved offset-writes."""
-    assert volume.schema is not None
     starts = {item.structure.name: item.start for item in placements}
-    taken = table_extents(volume.schema, sector=sector, entries=entries)
     if volume.schema is Schema.MBR:
         taken = ((mbr.SIGNATURE_OFFSET, mbr.TABLE_OFFSET), *taken)
     for item in placements:

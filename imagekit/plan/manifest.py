@@ -71,6 +71,7 @@ class ManifestPackage:
     mapped: int
     share: float  # of the image's mapped bytes
     asserted: bool = True  # false: nobody signed it
+    extra: bool = False  # true: the model does not name it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

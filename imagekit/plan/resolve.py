@@ -3,18 +3,21 @@
 A package counts if a believed snap-revision names its snap-id and a file `NAME_REVISION.snap` of it is at hand; the
 highest such revision wins, or the one that a validation set pins, and a file newer than that must be signed or taken
 away, or an image would be made of something older than its maker believes. Grade dangerous takes files that nobody
-signed, too; they are marked so wherever they go. What a model demands that no image has is refused. Signatures are
-proved here, by the database; the digest itself is checked by the builder, over the bytes that it writes. Nothing is
-opened: which files there are, and what unsigned ones hold, comes in as `available`.
+signed, too; they are marked so wherever they go. It takes packages beside the model's as well (`imagekit.plan.extras`).
+What a model demands that no image has is refused. Signatures are proved here, by the database; the digest itself is
+checked by the builder, over the bytes that it writes. Nothing is opened: which files there are, and what unsigned ones
+hold, comes in as `available`.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from imagekit.assertions import (
+    GLOBAL_UPLOAD,
     Chain,
     Database,
     Model,
@@ -29,12 +32,18 @@ from imagekit.assertions import (
     parse_snap_revision,
     parse_store,
 )
-from imagekit.assertions.types import PROVENANCE
+from imagekit.digests import b64url
 from imagekit.errors import DocumentError, PlanError, TrustError
 from imagekit.plan.demands import refuse_unbuildable
+from imagekit.plan.extras import check_extras
 from imagekit.plan.sets import ResolvedSet, SetRule, combine, find_sets, violations
 
 SEED_SUFFIX = ".zst"
+
+
+def model_digest(model: Model) -> str:
+    """What an image's identifiers derive from: SHA3-384 of the model's signed bytes, without the signature."""
+    return b64url(hashlib.sha3_384(model.assertion.content).digest())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +77,10 @@ Available = Mapping[tuple[str, int], PackageFile]  # by name and revision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedPackage:
-    """One snap of the model, the revision it gets, and the file that should hold it.
+    """One snap, the revision it gets, and the file that should hold it.
 
-    `revision` and `declaration` are None for a file that nobody signed: then the digest is what was measured.
+    `revision` and `declaration` are None for a file that nobody signed: then the digest is what was measured. `proofs`
+    are the chains of both. An `extra` one is not the model's.
     """
 
     snap: ModelSnap
@@ -81,6 +91,8 @@ class ResolvedPackage:
     revision: SnapRevision | None
     declaration: SnapDeclaration | None
     file: PackageFile
+    proofs: tuple[Chain, ...] = ()
+    extra: bool = False
 
     @property
     def name(self) -> str:
@@ -102,14 +114,18 @@ class ResolvedPackage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """The model and its packages, all signatures proved; `proofs` are the chains of the packages' assertions."""
+    """The model and its packages, those beside the model last; all signatures are proved."""
 
     model: Model
     chain: Chain
     packages: tuple[ResolvedPackage, ...]
-    proofs: tuple[Chain, ...]
     sets: tuple[ResolvedSet, ...] = ()
     store: Chain | None = None
+
+    @property
+    def proofs(self) -> tuple[Chain, ...]:
+        """The chains of the packages' assertions."""
+        return tuple(chain for package in self.packages for chain in package.proofs)
 
     def of(self, snap: ModelSnap) -> ResolvedPackage:
         """The package of `snap`. Raises: PlanError: the model leaves it out of its list."""
@@ -129,22 +145,24 @@ class _Search:
     available: Available
     now: datetime
     store: Store | None
-    proofs: list[Chain] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)  # by name
 
 
-def resolve(model: Model, database: Database, available: Available, *, now: datetime) -> Resolution:
-    """Find every package of the model.
+def resolve(model: Model, database: Database, available: Available, *, now: datetime,
+            extras: tuple[ModelSnap, ...] = ()) -> Resolution:
+    """Find every package of the model, and those that were asked for beside it.
 
     Raises:
-        TrustError: the model, a set or a package is not signed by whom it must be, or a file is not what was signed.
+        TrustError: the model, a set or a package is not signed by whom it must be, a file is not what was signed, or
+            the grade takes no extras.
         PlanError: a package or a set is missing, or the sets forbid the image; all such are told.
     """
     chain = database.verify(model.assertion, now=now)
     refuse_unbuildable(model)
+    check_extras(model, extras)
     sets = find_sets(model, database, now=now)
     rules = combine(sets)
-    if broken := violations(model, rules):
+    if broken := violations(model, rules, extras=extras):
         raise PlanError(f"cannot resolve model {model.model!r}: its validation sets do not allow it"
                         + (f": {broken[0]}" if len(broken) == 1 else ""),
                         details=broken if len(broken) > 1 else (),
@@ -153,10 +171,11 @@ def resolve(model: Model, database: Database, available: Available, *, now: date
     search = _Search(model=model, database=database, available=available, now=now,
                      store=parse_store(store.links[-1].assertion) if store else None)
     packages = [found for snap in model.snaps if (found := _package(search, snap, rules.of(snap))) is not None]
+    packages += [replace(found, extra=True) for snap in extras
+                 if (found := _package(search, snap, rules.of(snap))) is not None]
     if search.missing:
         raise _nothing(search)
-    return Resolution(model=model, chain=chain, packages=tuple(packages), proofs=tuple(search.proofs), sets=sets,
-                      store=store)
+    return Resolution(model=model, chain=chain, packages=tuple(packages), sets=sets, store=store)
 
 
 def _package(search: _Search, snap: ModelSnap, rule: SetRule | None) -> ResolvedPackage | None:
@@ -173,7 +192,7 @@ def _package(search: _Search, snap: ModelSnap, rule: SetRule | None) -> Resolved
             return loose
     if chosen is None:
         if snap.presence is Presence.REQUIRED or (rule is not None and rule.presence is SetPresence.REQUIRED):
-            search.missing.append(_missing(search, snap, revisions, rule))
+            search.missing[snap.name] = _missing(search, snap, revisions, rule)
         return None
     if rule is None or rule.revision is None:
         _refuse_doubt(search, snap, chosen, revisions)
@@ -193,14 +212,15 @@ def _signed(search: _Search, snap: ModelSnap, chosen: SnapRevision) -> ResolvedP
     if declaration.snap_name != snap.name:
         raise TrustError(f"cannot use package {snap.name!r}: its snap-declaration names it {declaration.snap_name!r}")
     _check_scope(search, snap, chosen, declaration)
-    search.proofs += [search.database.verify(chosen.assertion, now=search.now), declared]
+    proofs = (search.database.verify(chosen.assertion, now=search.now), declared)
     file = search.available[snap.name, chosen.snap_revision]
     if file.size != chosen.snap_size:
         raise TrustError(
             f"cannot use {file.path}: it has {file.size} bytes, the signed revision {chosen.snap_revision} has"
             f" {chosen.snap_size}", hint="the file was cut short or changed: fetch or pack it again")
     return ResolvedPackage(snap=snap, number=chosen.snap_revision, sha3_384=chosen.snap_sha3_384, size=chosen.snap_size,
-                           verity_root=chosen.verity_root, revision=chosen, declaration=declaration, file=file)
+                           verity_root=chosen.verity_root, revision=chosen, declaration=declaration, file=file,
+                           proofs=proofs)
 
 
 def _loose(search: _Search, snap: ModelSnap, chosen: SnapRevision | None) -> ResolvedPackage | None:
@@ -216,13 +236,14 @@ def _loose(search: _Search, snap: ModelSnap, chosen: SnapRevision | None) -> Res
                            verity_root=file.measured.verity_root, revision=None, declaration=None, file=file)
 
 
-def unsigned_files(model: Model, database: Database, available: Available) -> tuple[tuple[str, int], ...]:
+def unsigned_files(model: Model, database: Database, available: Available, *,
+                   extras: tuple[ModelSnap, ...] = ()) -> tuple[tuple[str, int], ...]:
     """The newest file of each snap that no snap-revision at hand speaks of, where the grade lets such files in."""
     if not allowed(model.grade).unasserted_snaps:
         return ()
     signed = {(item.text("snap-id"), item.text("snap-revision")) for item in database.all("snap-revision")}
     found = []
-    for snap in model.snaps:
+    for snap in (*model.snaps, *extras):
         newest = max((number for name, number in available if name == snap.name), default=0)
         if newest and (snap.snap_id is None or (snap.snap_id, str(newest)) not in signed):
             found.append((snap.name, newest))
@@ -231,7 +252,7 @@ def unsigned_files(model: Model, database: Database, available: Available) -> tu
 
 def _check_scope(search: _Search, snap: ModelSnap, chosen: SnapRevision, declaration: SnapDeclaration) -> None:
     """Raises: TrustError: a delegated revision that is not meant for this model."""
-    if chosen.provenance == PROVENANCE:
+    if chosen.provenance == GLOBAL_UPLOAD:
         return
     model = search.model
     stores = {model.store, *(search.store.friendly_stores if search.store else ())}
@@ -314,17 +335,17 @@ def _list(numbers: list[int]) -> str:
 
 
 def _unsigned(search: _Search) -> str | None:
-    """The path of a package file whose revision nobody signed."""
+    """The path of a file of a missing package whose revision nobody signed."""
     stated = {(item.text("snap-id"), item.text("snap-revision")) for item in search.database.all("snap-revision")}
     return next((file.path for snap in search.model.snaps for (name, revision), file in sorted(search.available.items())
-                 if name == snap.name and (snap.snap_id, str(revision)) not in stated), None)
+                 if name == snap.name in search.missing and (snap.snap_id, str(revision)) not in stated), None)
 
 
 def _nothing(search: _Search) -> PlanError | TrustError:
-    missing = search.missing
+    missing = tuple(search.missing.values())
     message = f"cannot resolve model {search.model.model!r}: "
     message += missing[0] if len(missing) == 1 else f"{len(missing)} packages are missing"
-    details = () if len(missing) == 1 else tuple(missing)
+    details = () if len(missing) == 1 else missing
     if (unsigned := _unsigned(search)) is not None:
         return TrustError(message, details=details, hint=f"sign it: imagekit sign {unsigned} -k KEY")
     return PlanError(message, details=details, hint="name the folder that holds them: --packages DIR")

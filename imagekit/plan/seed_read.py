@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from imagekit.assertions import Assertion, decode_stream
 from imagekit.disk.fat_read import FatVolume, read_fat
-from imagekit.disk.probe import DiskImage
 from imagekit.errors import DocumentError
 from imagekit.plan.seed import OPTIONS
 from imagekit.schema import load_yaml
 from imagekit.units import MIB
+
+if TYPE_CHECKING:
+    from imagekit.disk.probe import DiskImage
 
 SEED = "seed"
 ASSERTIONS_LIMIT = 8 * MIB
@@ -100,7 +102,11 @@ def read_seed(stream: BinaryIO, image: DiskImage, *, name: str) -> Seed:
     found = image.find(SEED)
     if found is None:
         raise DocumentError(f"cannot use {name}: it has no {SEED} partition, so nothing says what it shall run")
-    volume = read_fat(stream, found.partition.start, name=f"{name}: {SEED}")
+    return read_system(read_fat(stream, found.partition.start, name=f"{name}: {SEED}"), name=name)
+
+
+def read_system(volume: FatVolume, *, name: str) -> Seed:
+    """The seed in a file system. Raises: DocumentError: as `read_seed`."""
     systems = volume.listdir("systems")
     if len(systems) != 1:
         raise DocumentError(f"cannot use {name}: its seed has {len(systems)} systems, one is needed")

@@ -139,14 +139,16 @@ def _conflict(found: list[tuple[str, SetSnap]]) -> str:
     return f"snap {found[0][1].name!r}: {', '.join(words)}"
 
 
-def violations(model: Model, rules: SetRules) -> tuple[str, ...]:
-    """What cannot hold whatever packages there are: a snap that the model must have and may not, or the reverse."""
-    named = {snap.snap_id or snap.name for snap in model.snaps}
+def violations(model: Model, rules: SetRules, *, extras: tuple[ModelSnap, ...] = ()) -> tuple[str, ...]:
+    """What cannot hold whatever packages there are: a snap that an image must have and may not, or the reverse."""
+    named = {snap.snap_id or snap.name for snap in (*model.snaps, *extras)}
     found = []
     for snap in model.snaps:
         rule = rules.of(snap)
         if rule is not None and rule.presence is SetPresence.INVALID and snap.presence.value == "required":
             found.append(f"{snap.name}: the model requires it, {rule.by} forbids it")
+    found += [f"{snap.name}: it is asked for beside the model, {rule.by} forbids it" for snap in extras
+              if (rule := rules.of(snap)) is not None and rule.presence is SetPresence.INVALID]
     found += [f"{rule.name}: {rule.by} requires it, the model does not name it" for rule in rules.rules.values()
               if rule.presence is SetPresence.REQUIRED and not named & {rule.snap_id, rule.name}]
     return tuple(found)

@@ -6,7 +6,7 @@ partition is marked active, the identifiers by which Linux finds it. How a table
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -28,14 +28,20 @@ class TableEntry:
     id: str
 
 
-def plan_table(layout: VolumeLayout, *, disk: UUID, unique: Callable[[Structure], UUID]) -> DiskTable:
-    """The table of a layout. `disk` identifies it (an MBR has its first 32 bits), `unique` each partition of a GPT."""
+def plan_table(layout: VolumeLayout, *, disk: UUID, unique: Callable[[Structure], UUID],
+               hybrid: Sequence[str] = ()) -> DiskTable:
+    """The table of a layout. `disk` identifies it (an MBR has its first 32 bits), `unique` each partition of a GPT.
+
+    `hybrid` names the structures that an MBR lists beside the GPT.
+    """
     numbered = list(enumerate(layout.partitions, 1))
     if layout.volume.schema is Schema.MBR:
         return mbr.Table(signature=mbr.signature_from(disk), disk_size=layout.disk_size, sector=layout.sector,
                          partitions=tuple(_mbr(index, item) for index, item in numbered))
     return gpt.Table(disk_guid=disk, disk_size=layout.disk_size, sector=layout.sector, entries=layout.entries,
-                     partitions=tuple(_gpt(index, item, unique) for index, item in numbered))
+                     entries_at=layout.entries_at,
+                     partitions=tuple(_gpt(index, item, unique) for index, item in numbered),
+                     hybrid=tuple(_mbr(index, layout.named(name)) for index, name in enumerate(hybrid, 1)))
 
 
 def _mbr(index: int, item: Placement) -> mbr.Partition:

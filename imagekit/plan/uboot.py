@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imagekit.boot.slotstate import Slot
-from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, KERNELS, SlotEnv, encode_env
+from imagekit.boot.uboot import COMPRESSED, DEVICE_TREE, ENV_NAME, INITRD, KERNELS, LABEL, SlotEnv, encode_env
 from imagekit.boot.uboot_script import ScriptValues, render_script
 from imagekit.boot.uimage import BootScript, encode_script
 from imagekit.errors import PlanError
@@ -21,7 +21,8 @@ from imagekit.plan.tables import DiskTable, entry_at
 from imagekit.plan.writes import PackageMember
 
 BACKEND = "u-boot"
-LABEL = "imagekit-"  # and the slot
+
+__all__ = ["BACKEND", "LABEL", "SlotFile", "boot_script", "slot_files", "wanted_files"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +38,14 @@ def wanted_files(extension: Extension, architecture: str) -> dict[str, str]:
     """Name in the slot -> path in the kernel package. Raises: PlanError: U-Boot is no loader of this architecture."""
     if architecture not in KERNELS:
         raise PlanError(f"cannot boot {architecture} by u-boot: the backend is for {', '.join(KERNELS)}")
-    kernel, _ = KERNELS[architecture]
+    kernel = kernel_file(extension, architecture)
     tree = {DEVICE_TREE: f"dtbs/{extension.device_tree}"} if extension.device_tree else {}
     return {kernel: kernel, INITRD: INITRD, **tree}
+
+
+def kernel_file(extension: Extension, architecture: str) -> str:
+    """The kernel's name in the slot, and in its package: compressed where the gadget says where to unpack it."""
+    return COMPRESSED if extension.unpacks else KERNELS[architecture][0]
 
 
 def boot_script(extension: Extension, layout: VolumeLayout, table: DiskTable, *, architecture: str,
@@ -54,10 +60,10 @@ def boot_script(extension: Extension, layout: VolumeLayout, table: DiskTable, *,
                             hint="give it a partition type instead of bare")
         return entry.index
 
-    kernel, boot = KERNELS[architecture]
     values = ScriptValues(state=number(Part.STATE, None), boot_a=number(Part.BOOT, "a"),
-                          boot_b=number(Part.BOOT, "b"), kernel=kernel, boot=boot,
-                          device_tree=extension.device_tree is not None)
+                          boot_b=number(Part.BOOT, "b"), kernel=kernel_file(extension, architecture),
+                          boot=KERNELS[architecture][1],
+                          device_tree=extension.device_tree is not None, addresses=extension.addresses)
     return encode_script(BootScript(text=render_script(values), name="imagekit", architecture=architecture,
                                     time=int(time.timestamp())))
 

@@ -36,6 +36,9 @@ from imagekit.units import iec
 REMOVABLE = {"amd64": "EFI/BOOT/BOOTX64.EFI", "i386": "EFI/BOOT/BOOTIA32.EFI", "arm64": "EFI/BOOT/BOOTAA64.EFI",
              "armhf": "EFI/BOOT/BOOTARM.EFI", "riscv64": "EFI/BOOT/BOOTRISCV64.EFI"}  # UEFI 2.10, section 3.5.1.1
 
+PI_PROGRAM = "bootcode.bin"
+FAT_TYPES = (0x01, 0x04, 0x06, 0x0B, 0x0C, 0x0E)
+
 
 def judge_table(image: DiskImage) -> Iterator[Verdict]:
     """Both copies of the partition table, and the size of the image against theirs."""
@@ -59,12 +62,25 @@ def judge_table(image: DiskImage) -> Iterator[Verdict]:
             yield _verdict("content", item.name, Level.WRONG, item.problem)
 
 
+def judge_hybrid(image: DiskImage, esp: EspFound) -> Iterator[Verdict]:
+    """What the MBR lists beside the GPT; a Raspberry Pi's boot ROM finds its program by the first entry only."""
+    names = {(item.partition.start, item.partition.end): item.name for item in image.partitions}
+    for item in image.table.hybrid:
+        name = names.get((item.start, item.end))
+        if name is not None:
+            yield _verdict("table", "hybrid MBR", Level.GOOD, f"entry {item.index} is {name}, of type {item.type:02X}")
+    first = image.table.hybrid[0] if image.table.hybrid else None
+    if PI_PROGRAM in esp.programs and (first is None or first.type not in FAT_TYPES):
+        yield _verdict("table", "hybrid MBR", Level.WRONG, "its first entry is no FAT: the boot ROM of a Raspberry Pi 3"
+                       f" does not find {PI_PROGRAM}")
+
+
 def judge_boot(esp: EspFound, model: Model | None, state_partuuid: str | None) -> Iterator[Verdict]:
     """The loader and its entries."""
     if esp.problem:
         yield _verdict("loader", "boot partition", Level.WRONG, esp.problem)
         return
-    wanted = REMOVABLE.get(model.architecture) if model and not esp.uboot else None
+    wanted = REMOVABLE.get(model.architecture) if model and not esp.uboot and not esp.piboot else None
     if wanted is not None and not any(item.path.lower() == wanted.lower() for item in esp.loaders):
         yield _verdict("loader", "boot loader", Level.WRONG, f"the firmware looks for {wanted}, which is not there")
     for item in esp.loaders:
@@ -72,7 +88,7 @@ def judge_boot(esp: EspFound, model: Model | None, state_partuuid: str | None) -
             yield _verdict("loader", item.path, Level.WRONG, item.problem or "it is no boot loader that is known here")
             continue
         yield _verdict("loader", item.path, Level.GOOD, f"{item.loader.name} {item.loader.version}")
-        if item.architecture is not None or not esp.uboot:  # U-Boot's own bytes do not say it
+        if item.architecture is not None or not (esp.uboot or esp.piboot):  # what those two have does not say it
             yield from _architecture(item.path, item.architecture, model)
     if esp.uboot and not any(item.loader is not None and item.loader.name == "U-Boot" for item in esp.loaders):
         yield _verdict("loader", "U-Boot", Level.NOTE, "it is not on this image, or does not say its version")
@@ -209,7 +225,7 @@ def _programs(about: str, programs: Programs, architecture: str) -> Iterator[Ver
 
 
 def judge_kernel(item: KernelFound, model: Model | None) -> Iterator[Verdict]:
-    """The kernel image of a slot on the ESP."""
+    """The kernel image of a slot, on the ESP or on a partition of its own."""
     about = f"/{item.path}"
     if item.problem:
         yield _verdict("kernel", about, Level.WRONG, item.problem)
@@ -258,8 +274,10 @@ def _packages(seed: SeedFound) -> Iterator[Verdict]:
         else:
             yield _verdict("package", about, Level.GOOD if item.believed else Level.NOTE, "it has the digest that is "
                            + ("signed" if item.believed else "stated, which is not believed"))
-        if model is not None and item.name not in listed and not allowed(model.grade).extra_snaps:
-            yield _verdict("package", about, Level.WRONG, "the model does not name it, and its grade allows no others")
+        if model is not None and item.name not in listed:
+            extra = allowed(model.grade).extra_snaps
+            yield _verdict("package", about, Level.NOTE if extra else Level.WRONG, "the model does not name it, and its"
+                           f" grade allows {'such packages' if extra else 'no others'}")
     there = {item.name for item in seed.files}
     for snap in model.snaps if model else ():
         if snap.presence is Presence.REQUIRED and snap.name not in there:

@@ -26,8 +26,8 @@ from typing import Any, TypeVar
 from imagekit.boot.health import Verdict
 from imagekit.errors import TargetError
 from imagekit.host.ports import Tools
-from imagekit.qemu.judge import Expectation
-from imagekit.qemu.machine import Accelerator, Machine
+from imagekit.qemu.judge import Expectation, Package
+from imagekit.qemu.machine import Accelerator, HealthWay, Machine
 from imagekit.qemu.runner import Runner
 from imagekit.qemu.session import SETTLE_S
 from imagekit.qemu.surgery import Disk, Spot, Wound
@@ -54,7 +54,7 @@ class Device:
         self.transcript = Transcript(transcript)
         self._stack.callback(self.transcript.close)
         self._watch = Watch(expectation=replace(expectation, slot=None), transcript=self.transcript,
-                            new_nonce=lambda: secrets.token_hex(32))
+                            new_nonce=lambda: secrets.token_hex(32), in_band=machine.health is HealthWay.CONSOLE)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="imagekit-device", daemon=True)
         self._thread.start()
@@ -101,7 +101,18 @@ class Device:
         self._do(self._runner.execute("system_reset"))
         return self.wait_healthy(slot=slot, deadline_s=deadline_s, since=first)
 
+    def plug(self, stick: Path | None) -> None:
+        """Plug a second disk in, read-only, or take it out; as long as the device is off. Raises: TargetError."""
+        if self._runner.running:
+            raise TargetError("cannot plug a stick in: the device is on", hint="power_cut() first")
+        self._runner.stick = stick
+
     # watching
+
+    def expect_packages(self, *, base: Package | None = None, kernel: Package | None = None) -> None:
+        """From the next boot on healthy means these packages, as after an update; None: as before."""
+        was = self._watch.expectation
+        self._watch.expectation = replace(was, base=base or was.base, kernel=kernel or was.kernel)
 
     @property
     def boots(self) -> list[Boot]:
@@ -132,7 +143,7 @@ class Device:
         def healthy() -> bool:
             return any(boot.healthy for boot in self.boots[first:])
 
-        found = self._do(self._runner.until(healthy, deadline_s=limit))
+        found = self._do(self._runner.until(lambda: healthy() or self._watch.is_off, deadline_s=limit)) and healthy()
         self._do(self._runner.until(lambda: False, deadline_s=SETTLE_S))
         self._do(self._check_alive())
         boot = self.boots[-1]

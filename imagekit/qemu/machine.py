@@ -1,9 +1,9 @@
 """A virtual machine as a value, and the QEMU command line it becomes.
 
 A machine is a YAML file (`qemu/*.yaml`, keys in docs/reference/qemu-machines.md). It says what the hardware is; how it
-is watched is the same for all and decided here: no network, no display, one serial line, one virtio-serial port named
-`org.imagekit.health`, and QMP, each over a socket that the caller made and QEMU inherits by number. No path is bound,
-nobody else can connect, and the 108 bytes of a socket path are no limit.
+is watched is decided here: no network, no display, one serial line, QMP, and one virtio-serial port named
+`org.imagekit.health` where the hardware can have one, each over a socket that the caller made and QEMU inherits by
+number. No path is bound, nobody else can connect, and the 108 bytes of a socket path are no limit.
 
 Option syntax: QEMU's "Invocation" manual page; values with commas are doubled there ("Block device options").
 """
@@ -11,6 +11,7 @@ Option syntax: QEMU's "Invocation" manual page; values with commas are doubled t
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from imagekit.errors import DocumentError, HostError, UsageError
+from imagekit.host.ports import Tools
+from imagekit.qemu.devicetree import SCHEMA as TREE_SCHEMA
+from imagekit.qemu.devicetree import TreeEdit, parse_edits
+from imagekit.qemu.pifirmware import SCHEMA as PI_SCHEMA
+from imagekit.qemu.pifirmware import PiFirmware, parse_firmware
 from imagekit.schema import Problems, Source, check_shape, load_yaml
 from imagekit.units import MIB, parse_size
 
@@ -25,6 +31,7 @@ MACHINES = Path(__file__).parent.parent.parent / "qemu"  # ours, in the source t
 HEALTH_PORT = "org.imagekit.health"  # /dev/virtio-ports/… in the guest
 FORBIDDEN = ("-nic", "-netdev", "-net", "-display", "-vnc", "-monitor", "-qmp", "-serial", "-drive", "-blockdev")
 CARD_FILES = ("bios", "kernel", "dtb")  # QEMU's options that a file on the card may be for
+SD_CARD = "sd-card"  # in place of a `-device` text: the board's own card slot, which takes powers of two only
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"\A[^\x00-\x1f\x7f]+\Z"}
 _TEXTS = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 16}
@@ -43,15 +50,20 @@ SCHEMA: dict[str, Any] = {
             "properties": {"code": _TEXTS, "variables": _TEXTS, "package": _TEXT, "card": {
                 "type": "object", "additionalProperties": False, "required": ["partition"], "minProperties": 2,
                 "properties": {"partition": _TEXT, **dict.fromkeys(CARD_FILES, _TEXT)},
-            }},
-            "oneOf": [{"required": ["code", "variables", "package"], "not": {"required": ["card"]}},
-                      {"required": ["card"], "maxProperties": 1}],
+            }, "pi": PI_SCHEMA},
+            "oneOf": [{"required": ["code", "variables", "package"], "maxProperties": 3},
+                      {"required": ["card"], "maxProperties": 1}, {"required": ["pi"], "maxProperties": 1},
+                      {"maxProperties": 0}],
         },
         "cpu": {"type": "object", "additionalProperties": False, "required": ["tcg"],
                 "properties": {"tcg": _TEXT, "kvm": _TEXT}},
         "cpus": {"type": "integer", "minimum": 1, "maximum": 64},
         "memory": {"type": ["integer", "string"]},
         "disk": _TEXT,
+        "device-tree": TREE_SCHEMA,
+        "least-qemu": {"type": "string", "pattern": r"\A[0-9]{1,3}\.[0-9]{1,3}\Z"},
+        "health": {"enum": ["port", "console"]},
+        "console": {"type": "integer", "minimum": 0, "maximum": 7},
         "devices": {"type": "array", "items": _TEXT, "maxItems": 32},
         "options": {"type": "array", "maxItems": 32,
                     "items": {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 2}},
@@ -66,6 +78,13 @@ class Accelerator(StrEnum):
     KVM = "kvm"
 
 
+class HealthWay(StrEnum):
+    """How the guest tells its verdict: over a virtio-serial port, or framed on its console."""
+
+    PORT = "port"
+    CONSOLE = "console"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFirmware:
     """Firmware that lies in a FAT of the card itself: QEMU is handed what is there, never another copy."""
@@ -76,17 +95,24 @@ class CardFirmware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firmware:
-    """Candidates for the two flash chips, first found wins, variables copied for each run; or the card's own."""
+    """Candidates for the two flash chips, first found wins, variables copied for each run; or the card's own.
+
+    `pi`: a Raspberry Pi's, which is played. Nothing of all: QEMU's boot ROM of the board reads the card by itself.
+    """
 
     code: tuple[Path, ...] = ()
     variables: tuple[Path, ...] = ()
     package: str = ""
     card: CardFirmware | None = None
+    pi: PiFirmware | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What the hardware is. `disk` is a `-device` text that gets `,drive=disk` added."""
+    """What the hardware is. `disk` is a `-device` text that gets `,drive=disk` added, or `SD_CARD`.
+
+    `console` says which of its serial lines is the console, from 0; those before it lead nowhere.
+    """
 
     name: str
     summary: str
@@ -101,6 +127,10 @@ class Machine:
     disk: str
     devices: tuple[str, ...]
     options: tuple[tuple[str, ...], ...]
+    health: HealthWay = HealthWay.PORT
+    console: int = 0
+    device_tree: tuple[TreeEdit, ...] = ()  # what is changed in a run's copy of the card's device tree
+    least_qemu: tuple[int, int] | None = None  # the first version that has this machine; None: every one that we know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +143,10 @@ class Wiring:
     firmware_variables: Path | None  # this run's own copy
     qmp_fd: int
     serial_fd: int
-    health_fd: int
+    health_fd: int | None  # None where the verdict comes over the console
     card_files: tuple[tuple[str, Path], ...] = ()  # of CARD_FILES -> this run's copy of what the card has
+    loaded: tuple[str, ...] = ()  # options for what a played firmware loaded
+    stick: Path | None = None  # a second disk, read-only, as somebody plugs one in
 
 
 def parse_machine(source: Source) -> Machine:
@@ -132,17 +164,48 @@ def parse_machine(source: Source) -> Machine:
     for index, option in enumerate(value.get("options", [])):
         if option[0] in FORBIDDEN:
             problems.add(("options", index), f"{option[0]} is not a machine's to say: imagekit wires it itself")
+    if "device-tree" in value and "dtb" not in value["firmware"].get("card", {}) and "pi" not in value["firmware"]:
+        problems.add(("device-tree",), "there is none to change: firmware.card names no dtb")
+    try:
+        firmware = _firmware(value["firmware"])
+    except DocumentError as error:
+        problems.add(("firmware", "pi", "edition"), error.message)
+        firmware = Firmware()
     problems.raise_if_any()
     return Machine(
         name=value["name"], summary=value["summary"], architecture=value["architecture"], emulator=value["emulator"],
         machine=value["machine"], cpu_tcg=value["cpu"]["tcg"], cpu_kvm=value["cpu"].get("kvm"), cpus=value["cpus"],
         memory=memory, disk=value["disk"], devices=tuple(value.get("devices", [])),
         options=tuple(tuple(option) for option in value.get("options", [])),
-        firmware=_firmware(value["firmware"]),
+        firmware=firmware, health=HealthWay(value.get("health", HealthWay.PORT)),
+        console=value.get("console", 0), device_tree=parse_edits(value.get("device-tree", [])),
+        least_qemu=_version(value["least-qemu"]) if "least-qemu" in value else None,
     )
 
 
+def _version(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
+
+
+def check_qemu(tools: Tools, machine: Machine) -> None:
+    """Raises: HostError: QEMU is missing, or older than the machine."""
+    if machine.least_qemu is None:
+        return
+    said = tools.run(machine.emulator, "--version").stdout.decode("utf-8", "replace")
+    found = re.search(r"version ([0-9]+\.[0-9]+)", said)
+    if found is None or _version(found[1]) < machine.least_qemu:
+        wanted = ".".join(map(str, machine.least_qemu))
+        raise HostError(f"cannot start machine {machine.name!r}: it is in QEMU from version {wanted} on, here is"
+                        f" {found[1] if found else 'one that does not tell its version'}",
+                        hint="take a newer Debian's QEMU, or its backport; where it lies apart, put it first in PATH")
+
+
 def _firmware(value: Mapping[str, Any]) -> Firmware:
+    if not value:
+        return Firmware()
+    if "pi" in value:
+        return Firmware(pi=parse_firmware(value["pi"]))
     if card := value.get("card"):
         files = tuple((name, card[name]) for name in CARD_FILES if name in card)
         return Firmware(card=CardFirmware(partition=card["partition"], files=files))
@@ -200,12 +263,12 @@ def machine_names(folders: Sequence[Path]) -> tuple[str, ...]:
 
 
 def find_firmware(machine: Machine) -> tuple[Path, Path] | None:
-    """The code and variables files of this host, None where the card has them.
+    """The code and variables files of this host, None where the card or the board has its own.
 
     Raises:
         HostError: with the package that brings them.
     """
-    if machine.firmware.card is not None:
+    if not machine.firmware.code:
         return None
     found = []
     for kind, candidates in (("code", machine.firmware.code), ("variables", machine.firmware.variables)):
@@ -229,7 +292,35 @@ def _firmware_options(wiring: Wiring) -> list[str]:
                     "-drive", f"if=pflash,unit=1,format=raw,file={_value(wiring.firmware_variables)}"]
     for name, path in wiring.card_files:
         options += [f"-{name}", str(path)]
+    return [*options, *wiring.loaded]
+
+
+def _disk_options(machine: Machine, wiring: Wiring) -> list[str]:
+    if machine.disk == SD_CARD:
+        return ["-drive", f"if=sd,format={wiring.disk_format},file={_value(wiring.disk)},cache=unsafe,discard=unmap"]
+    return [
+        "-blockdev", f"driver=file,node-name=disk-file,filename={_value(wiring.disk)},cache.no-flush=on",
+        "-blockdev", f"driver={wiring.disk_format},node-name=disk,file=disk-file,cache.no-flush=on,discard=unmap",
+        "-device", f"{machine.disk},drive=disk",
+    ]
+
+
+def _talk_options(machine: Machine, wiring: Wiring) -> list[str]:
+    options = ["-chardev", f"socket,id=qmp,fd={wiring.qmp_fd}", "-mon", "chardev=qmp,mode=control",
+               "-chardev", f"socket,id=console,fd={wiring.serial_fd}", *["-serial", "null"] * machine.console,
+               "-serial", "chardev:console"]
+    if wiring.health_fd is not None:
+        options += ["-device", "virtio-serial-pci,max_ports=2", "-chardev", f"socket,id=health,fd={wiring.health_fd}",
+                    "-device", f"virtserialport,chardev=health,name={HEALTH_PORT}"]
     return options
+
+
+def _stick_options(wiring: Wiring) -> list[str]:
+    if wiring.stick is None:
+        return []
+    return ["-blockdev", f"driver=file,node-name=stick-file,filename={_value(wiring.stick)},read-only=on",
+            "-blockdev", "driver=raw,node-name=stick,file=stick-file,read-only=on",
+            "-device", "virtio-blk-pci,drive=stick"]
 
 
 def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> tuple[str, ...]:
@@ -241,18 +332,12 @@ def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> 
         "-machine", machine.machine, "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", cpu,
         "-smp", str(machine.cpus), "-m", f"{machine.memory // MIB}M",
         "-nic", "none", "-display", "none",
-        "-chardev", f"socket,id=qmp,fd={wiring.qmp_fd}", "-mon", "chardev=qmp,mode=control",
-        "-chardev", f"socket,id=console,fd={wiring.serial_fd}", "-serial", "chardev:console",
+        *(["-no-reboot", "-no-shutdown"] if machine.firmware.pi else []),  # a reset is the played firmware's to see
         *_firmware_options(wiring),
-        "-blockdev", f"driver=file,node-name=disk-file,filename={_value(wiring.disk)},cache.no-flush=on",
-        "-blockdev", f"driver={wiring.disk_format},node-name=disk,file=disk-file,cache.no-flush=on,discard=unmap",
-        "-device", f"{machine.disk},drive=disk",
-        "-device", "virtio-serial-pci,max_ports=2",
-        "-chardev", f"socket,id=health,fd={wiring.health_fd}",
-        "-device", f"virtserialport,chardev=health,name={HEALTH_PORT}",
     ]
-    for device in machine.devices:
+    for device in machine.devices:  # before the disk, which may sit on one of them
         argv += ["-device", device]
+    argv += [*_disk_options(machine, wiring), *_stick_options(wiring), *_talk_options(machine, wiring)]
     for option in machine.options:
         argv += option
     return tuple(argv)

@@ -21,8 +21,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from imagekit.host.ports import Tools
     from imagekit.qemu.device import Device
+    from imagekit.qemu.machine import Machine
 
+ToolsFor = Callable[["Machine"], "Tools"]
 MakeDevice = Callable[..., "Device"]
 CONSOLE_LINES = 60
 _DEVICES = pytest.StashKey[list["Device"]]()
@@ -65,7 +68,15 @@ def imagekit_trust(request: pytest.FixtureRequest) -> tuple[Path, ...]:
 
 
 @pytest.fixture
-def make_device(request: pytest.FixtureRequest, tmp_path: Path,
+def imagekit_tools() -> ToolsFor:
+    """The programs for a machine, QEMU among them: the host's. Override it to run another QEMU."""
+    from imagekit.host.tools import LocalTools
+
+    return lambda _: LocalTools()
+
+
+@pytest.fixture
+def make_device(request: pytest.FixtureRequest, tmp_path: Path, imagekit_tools: ToolsFor,
                 imagekit_trust: tuple[Path, ...]) -> Iterator[MakeDevice]:
     """Makes devices: `make_device(image, machine=..., deadline_s=..., accel=...)`, all switched off after the test."""
     made: list[Device] = []
@@ -74,8 +85,8 @@ def make_device(request: pytest.FixtureRequest, tmp_path: Path,
         def make(image: Path, *, machine: str | None = None, deadline_s: float | None = None,
                  accel: str | None = None) -> Device:
             device = stack.enter_context(_device(
-                request, image, tmp_path / f"console-{len(made)}.log", imagekit_trust, machine=machine,
-                deadline_s=deadline_s, accel=accel))
+                request, image, tmp_path / f"console-{len(made)}.log", imagekit_tools, imagekit_trust,
+                machine=machine, deadline_s=deadline_s, accel=accel))
             made.append(device)
             return device
 
@@ -106,11 +117,10 @@ def _marked(request: pytest.FixtureRequest, name: str) -> Any:
     return marker.kwargs.get(name) if marker else None
 
 
-def _device(request: pytest.FixtureRequest, image: Path, transcript: Path, trust: tuple[Path, ...], *,
-            machine: str | None, deadline_s: float | None, accel: str | None) -> Device:
+def _device(request: pytest.FixtureRequest, image: Path, transcript: Path, tools_for: ToolsFor,
+            trust: tuple[Path, ...], *, machine: str | None, deadline_s: float | None, accel: str | None) -> Device:
     from imagekit.host.cache import default_cache_folder
     from imagekit.host.clock import SystemClock
-    from imagekit.host.tools import LocalTools
     from imagekit.host.trust import load_trust
     from imagekit.qemu.device import Device
     from imagekit.qemu.expectation import read_expectation
@@ -120,11 +130,11 @@ def _device(request: pytest.FixtureRequest, image: Path, transcript: Path, trust
     def setting(given: Any, name: str, option: str) -> Any:
         return given or _marked(request, name) or request.config.getoption(option)
 
-    tools = LocalTools()
     with image.open("rb") as stream:
         expectation = read_expectation(stream, name=str(image), trusted=load_trust(trust), now=SystemClock().now())
     hardware = machine_of(setting(machine, "machine", "--imagekit-machine"), machine_folders(),
                           gadget=expectation.gadget, architecture=expectation.architecture)
+    tools = tools_for(hardware)
     chosen = choose(tools, hardware, Wish(setting(accel, "accel", "--imagekit-accel")),
                     cache=default_cache_folder(os.environ))
     return Device(image, tools=tools, machine=hardware, accelerator=chosen.accelerator, expectation=expectation,

@@ -87,7 +87,7 @@ async def run_boot(*, tools: Tools, machine: Machine, bench: Workbench, accelera
         if told != (boot.number, boot.clock.current):
             told = (boot.number, boot.clock.current)
             on_phase(*told)
-        return boot.judgement is not None or boot.number > BOOTS_MAX
+        return boot.judgement is not None or boot.number > BOOTS_MAX or watch.is_off
 
     async with Runner(tools=tools, machine=machine, bench=bench, accelerator=accelerator, watch=watch,
                       console=console) as runner:

@@ -6,11 +6,13 @@ how things stand; tests feed it by hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from imagekit.boot.health import Verdict
-from imagekit.qemu.console import LineSplitter, clean_line
+from imagekit.qemu.console import LineSplitter, clean, clean_line
+from imagekit.qemu.inband import InBand
 from imagekit.qemu.judge import Dialogue, Expectation, Judgement
 from imagekit.qemu.phases import ORDER, Phase, PhaseClock, PhaseTime, hint
 from imagekit.qemu.transcript import Transcript
@@ -19,6 +21,8 @@ LAST_LINES = 15
 WATCHDOG = "the watchdog's reset"
 LATE = "no verdict after"
 GUEST_OFF = "the guest switched itself off"
+NOTHING_STARTED = "the firmware starts nothing"
+_HALTED = re.compile(r"reboot: (System halted|Power down)$")  # Linux's last line; not every board can end QEMU
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +34,7 @@ class Boot:
     start_s: float
     clock: PhaseClock
     dialogue: Dialogue
+    in_band: InBand | None  # the dialogue over the console, where there is no port
     judged_s: float | None = None
     ended: str | None = field(default=None)
 
@@ -61,11 +66,13 @@ class Failure:
 
 
 class Watch:
-    """What is known about a guest so far."""
+    """What is known about a guest so far. `in_band`: its verdict comes framed on the console."""
 
-    def __init__(self, *, expectation: Expectation, transcript: Transcript, new_nonce: Callable[[], str]) -> None:
+    def __init__(self, *, expectation: Expectation, transcript: Transcript, new_nonce: Callable[[], str],
+                 in_band: bool = False) -> None:
         self.expectation = expectation
         self.transcript = transcript
+        self._in_band = in_band
         self._new_nonce = new_nonce
         self._lines = LineSplitter()
         self._next_cause = ""
@@ -81,25 +88,50 @@ class Watch:
         """How often the guest started again without being asked to."""
         return sum(boot.cause not in ("power on", "our reset") for boot in self.boots)
 
+    @property
+    def is_off(self) -> bool:
+        """Whether the guest has said its last word in this boot."""
+        return self.boot.ended in (GUEST_OFF, NOTHING_STARTED)
+
+    def firmware(self, time_s: float, reasons: Sequence[str], *, starts: bool) -> None:
+        """What a played firmware did in this boot, and why; lines as if it had said them."""
+        for reason in reasons:
+            self.transcript.add(time_s, self.boot.number, clean(f"firmware: {reason}"))
+        if not starts:
+            self.boot.ended = NOTHING_STARTED
+            self.transcript.mark(NOTHING_STARTED)
+
     def begin(self, time_s: float, cause: str) -> None:
         """A boot begins: power on, or a reset."""
         self._flush(time_s)
         if self.boots:
             self.boot.ended = self.boot.ended or cause
         number = len(self.boots) + 1
-        self.boots.append(Boot(number=number, cause=cause, start_s=time_s, clock=PhaseClock(time_s),
-                               dialogue=Dialogue(self.expectation, self._new_nonce)))
+        dialogue = Dialogue(self.expectation, self._new_nonce)
+        self.boots.append(Boot(number=number, cause=cause, start_s=time_s, clock=PhaseClock(time_s), dialogue=dialogue,
+                               in_band=InBand(dialogue) if self._in_band else None))
         self.transcript.mark(f"boot {number}: {cause}")
 
-    def console(self, time_s: float, data: bytes) -> None:
-        """Bytes of the serial line."""
+    def console(self, time_s: float, data: bytes) -> bytes:
+        """Bytes of the serial line; the answer, if any, is to be sent there."""
+        answers = []
         for raw in self._lines.feed(data):
-            self._line(time_s, raw)
+            answer = self.boot.in_band.hear(raw) if self.boot.in_band else None
+            if answer is None:
+                self._line(time_s, raw)
+            else:
+                answers.append(answer)
+                self._heard(time_s, answer)
+        return b"".join(answers)
 
     def health(self, time_s: float, data: bytes) -> bytes:
         """Bytes of the health port; the answer is to be sent there."""
+        answer = self.boot.dialogue.hear(data)
+        self._heard(time_s, answer)
+        return answer
+
+    def _heard(self, time_s: float, answer: bytes) -> None:
         boot = self.boot
-        answer = boot.dialogue.hear(data)
         if answer:
             boot.clock.enter(time_s, Phase.HEALTH)
         if boot.judgement is not None and boot.judged_s is None:
@@ -107,7 +139,6 @@ class Watch:
             boot.clock.end(time_s)
             outcome = "healthy" if boot.healthy else "; ".join(boot.judgement.reasons)
             self.transcript.mark(f"verdict of boot {boot.number}: {outcome}")
-        return answer
 
     def event(self, time_s: float, name: str, *, guest: bool, reason: str) -> None:
         """A QMP event (QEMU's qapi/run-state.json)."""
@@ -142,6 +173,8 @@ class Watch:
         if boot.ended:
             told += f" ({boot.ended})"
         likely = hint(phase, lines)
+        if boot.ended == NOTHING_STARTED:
+            likely = "the model of the board's firmware finds nothing to start on the card: `imagekit inspect` says why"
         if boot.ended == WATCHDOG:
             likely = "the guest hung and its watchdog reset it"
         elif boot.ended and boot.ended.startswith(LATE):
@@ -165,3 +198,5 @@ class Watch:
         for text in clean_line(raw):
             self.transcript.add(time_s, self.boot.number, text)
             self.boot.clock.line(time_s, text)
+            if _HALTED.search(text):
+                self.boot.ended = GUEST_OFF

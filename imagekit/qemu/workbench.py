@@ -2,7 +2,8 @@
 
 Two ways to a disk that leaves the image alone. An **overlay** (qcow2) costs nothing and is for watching. A **copy**
 (sparse, or shared extents where the file system can) is a plain file of bytes that may be broken on purpose at any
-offset between boots, with nothing but `open`; it costs the mapped part of the image.
+offset between boots, with nothing but `open`; it costs the mapped part of the image. QEMU's SD cards have to be a power
+of two in size: there both are larger than the image, as a real card would be.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from imagekit.disk import gpt
 from imagekit.disk.fat_read import read_fat
 from imagekit.errors import DocumentError
 from imagekit.host.ports import Tools
-from imagekit.qemu.machine import Machine, find_firmware
+from imagekit.qemu.devicetree import edit_tree
+from imagekit.qemu.machine import SD_CARD, Machine, check_qemu, find_firmware
 
 _COPY_STEP = 64 << 20
 
@@ -44,10 +46,11 @@ def workbench(tools: Tools, machine: Machine, image: Path, *, copy: bool = False
 
     Raises:
         DocumentError: the image is not a file, or lacks the firmware that its machine takes from the card.
-        HostError: qemu-img or the firmware is missing.
+        HostError: QEMU is too old for the machine; qemu-img, the firmware or what edits a device tree is missing.
     """
     if not image.is_file():
         raise DocumentError(f"cannot boot {image}: it is not a file")
+    check_qemu(tools, machine)
     chips = find_firmware(machine)
     folder = Path(tempfile.mkdtemp(prefix="imagekit-boot-"))
     try:
@@ -55,17 +58,37 @@ def workbench(tools: Tools, machine: Machine, image: Path, *, copy: bool = False
         if chips is not None:
             code, own_variables = chips[0], folder / "vars.fd"
             shutil.copyfile(chips[1], own_variables)
-        if copy:
+        size = disk_size(machine, image.stat().st_size)
+        if copy or machine.firmware.pi:  # a played firmware reads the disk, and no qcow2
             disk, disk_format = folder / "disk.img", "raw"
             copy_sparse(image, disk)
+            os.truncate(disk, size)
         else:
             disk, disk_format = folder / "disk.qcow2", "qcow2"
-            tools.run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image.resolve(), disk)
+            tools.run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image.resolve(), disk, str(size))
         yield Workbench(folder=folder, disk=disk, disk_format=disk_format, firmware_code=code,
-                        firmware_variables=own_variables, card_files=copy_card_files(machine, image, folder))
+                        firmware_variables=own_variables, card_files=card_files_of(tools, machine, image, folder))
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def disk_size(machine: Machine, image_size: int) -> int:
+    """The size of a run's disk in bytes: the image's, or on a board's card slot the next power of two."""
+    return 1 << (image_size - 1).bit_length() if machine.disk == SD_CARD else image_size
+
+
+def card_files_of(tools: Tools, machine: Machine, image: Path, folder: Path) -> tuple[tuple[str, Path], ...]:
+    """This run's copies of what the card has for QEMU, the device tree as the machine wants it.
+
+    Raises:
+        DocumentError: as `copy_card_files`.
+        HostError: as `edit_tree`.
+    """
+    copies = copy_card_files(machine, image, folder)
+    if machine.device_tree and machine.firmware.card is not None:
+        edit_tree(tools, dict(copies)["dtb"], machine.device_tree)
+    return copies
 
 
 def copy_card_files(machine: Machine, image: Path, folder: Path) -> tuple[tuple[str, Path], ...]:

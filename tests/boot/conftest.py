@@ -6,52 +6,39 @@ cannot be fetched the tests skip at home and fail in CI.
 
 from __future__ import annotations
 
+import os
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from imagekit.cli.emulators import tools_for
 from imagekit.errors import HostError
-from imagekit.host.tools import LocalTools
-from imagekit.qemu.machine import MACHINES, find_firmware, load_machine
+from imagekit.qemu.pytest_plugin import ToolsFor
 from imagekit.testing.documents import Brand
-from tests.boot.boards import BOARDS, PC, Board
-from tests.boot.stock import ROOT, Stock, StockOf, done, missing_tool
+from tests.boot.boards import BOARDS, BY_NAME, PC, Board
+from tests.boot.faults import commit
+from tests.boot.stock import Silence, Stock, StockOf, make_stock, missing_tool
 
 
 @pytest.fixture(scope="session")
 def stock_of(tmp_path_factory: pytest.TempPathFactory) -> StockOf:
     """Makes the stock of a board: signed packages, the image of them, and the folder of trust; once a session."""
-    made: dict[Board, Stock] = {}
+    of_model: dict[str, Stock] = {}
+    of_board: dict[Board, Stock] = {}
 
     def make(board: Board) -> Stock:
-        if board not in made:
-            made[board] = make_stock(board, tmp_path_factory.mktemp(f"stock-{board}"))
-        return made[board]
+        try:
+            if board.model not in of_model:
+                of_model[board.model] = make_stock(board, tmp_path_factory.mktemp(f"stock-{board.model}"))
+        except HostError as error:
+            missing_tool(f"{error.message}: {error.hint}" if error.hint else error.message)
+        if board not in of_board:
+            of_board[board] = replace(of_model[board.model], board=board)
+        return of_board[board]
 
     return make
-
-
-def make_stock(board: Board, folder: Path) -> Stock:
-    machine = load_machine(board.gadget, [MACHINES])
-    tools = LocalTools()
-    try:
-        for name in (machine.emulator, "qemu-img"):
-            tools.find(name)
-        find_firmware(machine)
-    except HostError as error:
-        missing_tool(f"{error.message}: {error.hint}")
-    data, trust, packages = folder / "data", folder / "trust", folder / "packages"
-    trust.mkdir()
-    for assertion in Brand("acme").roots:
-        (trust / f"acme.{assertion.type}").write_bytes(assertion.encode())
-    done("key", "import", ROOT / "tests/keys/TEST-ONLY-brand.pem", "--name", "acme", data=data)
-    done("pack", board.kernel, board.base, board.gadget, "-o", packages, data=data)
-    done("sign", *sorted(packages.glob("*.snap")), "-k", "acme", "--trust", trust, data=data)
-    model = folder / f"{board.model}.model"
-    done("sign", f"models/{board.model}.yaml", "-k", "acme", "-o", model, "--trust", trust, data=data)
-    done("build", model, "--packages", packages, "-o", folder / "out", "--trust", trust, data=data)
-    return Stock(board=board, folder=folder, data=data, trust=trust, packages=packages,
-                 image=folder / "out" / f"{board.model}.img")
 
 
 @pytest.fixture(scope="session")
@@ -60,10 +47,29 @@ def stock(stock_of: StockOf) -> Stock:
     return stock_of(PC)
 
 
-@pytest.fixture(params=BOARDS, ids=str)
+def booted_boards() -> tuple[Board, ...]:
+    """The boards of a plain run: those in CI, and one of the others drawn by IMAGEKIT_BOARD_SEED (else the commit).
+
+    IMAGEKIT_BOARDS names others, or `all`.
+    """
+    wish = os.environ.get("IMAGEKIT_BOARDS")
+    if wish:
+        return BOARDS if wish == "all" else tuple(BY_NAME[name] for name in wish.split(","))
+    others = [board for board in BOARDS if board.boots_only and board.drawn_to_boot]
+    draw = random.Random(os.environ.get("IMAGEKIT_BOARD_SEED") or commit())
+    return (*(board for board in BOARDS if board.in_ci), draw.choice(others))
+
+
+@pytest.fixture(params=booted_boards(), ids=str)
 def board_stock(request: pytest.FixtureRequest, stock_of: StockOf) -> Stock:
-    """The stock of each board."""
+    """The stock of each board that is booted."""
     return stock_of(request.param)
+
+
+@pytest.fixture
+def imagekit_tools() -> ToolsFor:
+    """The locked QEMU where the host's does not have the machine."""
+    return lambda machine: tools_for(machine, told=Silence())
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from imagekit.boot.entries import ENTRY_FOLDER, encode_entry, kernel_path
 from imagekit.boot.slotstate import LIMIT, TRIES, Slot
 from imagekit.packages.uki import decode_uki
 from imagekit.qemu.surgery import Disk, Spot
-from imagekit.qemu.surgery_uboot import install_uboot
+from imagekit.qemu.surgery_piboot import set_slot_roots
 from tests.boot import uboot_slots
-from tests.boot.boards import BOARDS, PC, Board
+from tests.boot.boards import BOARDS, PC, Board, Counts
 from tests.boot.stock import Stock
 
 ROT_SEEDS = range(20)
@@ -35,11 +35,23 @@ class Fault:
     wound: Callable[[Disk, Stock], object]
     begun: int = 0
     tries: int = TRIES  # how many of the loader's tries are used up
-    cause: str = "the guest's reset"  # how one boot after a failed one begins
+    detour: bool = False  # the loader or the firmware passes over the slot, at its first boot; the initrd has no part
+    cause: str = ""  # how one boot after a failed one begins; as the board resets, unless told
     board: Board = PC
 
     def __str__(self) -> str:
         return self.name if self.board is PC else f"{self.board}-{self.name}"
+
+    @property
+    def boots(self) -> int:
+        """How many boots it takes to be healthy in the end."""
+        if not self.tries:
+            return 1
+        if self.detour:
+            return 2
+        if self.trial and self.board.counts is not Counts.PIBOOT:  # there only an initrd leads away
+            return self.tries + 1
+        return LIMIT - self.begun + (1 if self.board.uboot else 2)  # U-Boot hands over without a boot for it
 
     @property
     def survivor(self) -> str:
@@ -48,38 +60,64 @@ class Fault:
 
 
 def install(disk: Disk, stock: Stock, *, base: Path | None = None, cmdline: str | None = None) -> None:
-    fill = partial(install_uboot, disk) if stock.board.uboot else disk.install
-    fill(Slot.B, base=base or stock.base, kernel=stock.kernel, cmdline=cmdline)
+    stock.filler(disk)(Slot.B, base=base or stock.base, kernel=stock.kernel, cmdline=cmdline)
 
 
 def broken_base(disk: Disk, stock: Stock) -> None:
-    """The base is not what its root says: every tenth block is noise, the first among them."""
     install(disk, stock)
+    spoil_base(disk, Slot.B)
+
+
+def broken_confirmed_base(disk: Disk, stock: Stock) -> None:
+    spoil_base(disk, Slot.A)
+
+
+def spoil_base(disk: Disk, slot: Slot) -> None:
+    """The base is not what its root says: every tenth block is noise, the first among them."""
     draw = random.Random("broken base")
     for number in range(0, 1000, 10):
-        disk.write("base-b", number * 4096, draw.randbytes(4096))
+        disk.write(f"base-{slot.value}", number * 4096, draw.randbytes(4096))
 
 
 def wrong_root(disk: Disk, stock: Stock) -> None:
     """The loader's entry names a root that is nobody's."""
     install(disk, stock)
+    set_base_root(disk, stock, Slot.B, "f" * 64)
+
+
+def set_base_root(disk: Disk, stock: Stock, slot: Slot, root: str) -> None:
+    """Change what a slot is told its base's root is, and nothing else."""
     if stock.board.uboot:
-        uboot_slots.measured_anew(disk, Slot.B, base_root="f" * 64)
+        uboot_slots.measured_anew(disk, slot, base_root=root)
         return
-    name, entry = disk.entries()[Slot.B]
+    if stock.board.counts is Counts.PIBOOT:
+        set_slot_roots(disk, slot, base_root=root)
+        return
+    name, entry = disk.entries()[slot]
     files = disk.esp_files()
-    files[f"{ENTRY_FOLDER}/{name}"] = encode_entry(replace(entry, base_root="f" * 64))
+    files[f"{ENTRY_FOLDER}/{name}"] = encode_entry(replace(entry, base_root=root))
     disk.set_esp_files(files)
 
 
-def change_kernel(disk: Disk, stock: Stock, change: Callable[[bytes], bytes | None]) -> None:
-    """Change slot b's kernel image on the ESP; None takes it away."""
-    install(disk, stock)
+Change = Callable[[bytes], bytes | None]
+
+
+def change_kernel(disk: Disk, slot: Slot, change: Change) -> None:
+    """Change a slot's kernel image on the ESP; None takes it away."""
     files = disk.esp_files()
-    changed = change(files.pop(kernel_path(Slot.B)))
+    changed = change(files.pop(kernel_path(slot)))
     if changed is not None:
-        files[kernel_path(Slot.B)] = changed
+        files[kernel_path(slot)] = changed
     disk.set_esp_files(files)
+
+
+def new_kernel(disk: Disk, stock: Stock, *, change: Change) -> None:
+    install(disk, stock)
+    change_kernel(disk, Slot.B, change)
+
+
+def confirmed_kernel(disk: Disk, stock: Stock, *, change: Change) -> None:
+    change_kernel(disk, Slot.A, change)
 
 
 def without_initrd(image: bytes) -> bytes:
@@ -89,24 +127,21 @@ def without_initrd(image: bytes) -> bytes:
     return image[:at] + bytes(len(initrd)) + image[at + len(initrd):]
 
 
-def panicking_kernel(disk: Disk, stock: Stock) -> None:
-    change_kernel(disk, stock, without_initrd)
-
-
-def short_kernel(disk: Disk, stock: Stock) -> None:
-    change_kernel(disk, stock, lambda image: image[: len(image) // 2])
-
-
-def empty_kernel(disk: Disk, stock: Stock) -> None:
-    change_kernel(disk, stock, lambda image: b"")
-
-
-def missing_kernel(disk: Disk, stock: Stock) -> None:
-    change_kernel(disk, stock, lambda image: None)
+KERNELS: dict[str, Change] = {
+    "panicking-kernel": without_initrd,
+    "short-kernel": lambda image: image[: len(image) // 2],
+    "empty-kernel": lambda image: b"",
+    "noise-kernel": lambda image: random.Random("noise").randbytes(len(image)),
+    "missing-kernel": lambda image: None,
+}
 
 
 def failing_health_check(disk: Disk, stock: Stock) -> None:
     install(disk, stock, base=stock.sick_base)
+
+
+def failing_confirmed_health_check(disk: Disk, stock: Stock) -> None:
+    set_base_root(disk, stock, Slot.A, disk.put_package("base-a", stock.sick_base))
 
 
 def hanging_system(disk: Disk, stock: Stock) -> None:
@@ -119,10 +154,16 @@ def rot(part: str, spot: Spot, seed: int = 0) -> Callable[[Disk, Stock], object]
 
 
 def of_systemd_boot() -> list[Fault]:
-    """What is wrong with a kernel image on the ESP, on trial: a confirmed one is not covered."""
-    faults = [Fault(name=wound.__name__.replace("_", "-"), trial=True, wound=wound)
-              for wound in (panicking_kernel, short_kernel, empty_kernel)]
-    faults.append(Fault(name="missing-kernel", trial=True, wound=missing_kernel, tries=0))  # the loader skips it
+    """What is wrong with a kernel image on the ESP. The loader skips one that is missing, in a confirmed slot too.
+
+    A confirmed one that panics is not covered: nothing before the initrd counts its boots.
+    """
+    faults = [Fault(name=name, trial=True, wound=partial(new_kernel, change=change),
+                    tries=0 if name == "missing-kernel" else TRIES) for name, change in KERNELS.items()]
+    # A confirmed one that does not load leads to the firmware's shell, whose script asks for the other slot.
+    faults += [Fault(name=f"confirmed-{name}", trial=False, wound=partial(confirmed_kernel, change=change),
+                     tries=0 if name == "missing-kernel" else TRIES, detour=True)
+               for name, change in KERNELS.items() if name != "panicking-kernel"]
     return faults
 
 
@@ -137,11 +178,19 @@ def of_uboot() -> list[Fault]:
     return [replace(fault, name=fault.name if fault.trial else f"confirmed-{fault.name}") for fault in faults]
 
 
+# Nothing leaves a slot whose kernel is wrong under the Pi's firmware: docs/decisions/0007-the-pi-commits-first.md.
+_OF = {Counts.SYSTEMD_BOOT: of_systemd_boot, Counts.U_BOOT: of_uboot, Counts.PIBOOT: list[Fault]}
+
+
 def all_faults(board: Board) -> tuple[Fault, ...]:
-    """Every fault of a board, always in this order."""
+    """Every fault of a board, always in this order; none where it is another board with another disk."""
+    if board.boots_only:
+        return ()
     trials = (broken_base, wrong_root, failing_health_check)
     faults = [Fault(name=wound.__name__.replace("_", "-"), trial=True, wound=wound) for wound in trials]
-    faults += of_uboot() if board.uboot else of_systemd_boot()
+    faults += _OF[board.counts]()
+    faults += [Fault(name="confirmed-broken-base", trial=False, wound=broken_confirmed_base),
+               Fault(name="confirmed-failing-health-check", trial=False, wound=failing_confirmed_health_check)]
     faults.append(Fault(name="hanging-system", trial=True, wound=hanging_system, cause=board.hang))
     for part in ("base", "kernel"):
         for spot in (Spot.SUPERBLOCK, Spot.VERITY, Spot.TREE, Spot.TOP):
@@ -151,7 +200,7 @@ def all_faults(board: Board) -> tuple[Fault, ...]:
         # The first two of the three boots would only repeat the third; the rots above go all the way.
         faults.append(Fault(name=f"rot-{part}-used-{seed}", trial=False, wound=rot(part, Spot.USED, seed),
                             begun=LIMIT - 1))
-    return tuple(replace(fault, board=board) for fault in faults)
+    return tuple(replace(fault, board=board, cause=fault.cause or board.reset) for fault in faults)
 
 
 def drawn_faults() -> tuple[Fault, ...]:
@@ -163,14 +212,16 @@ def drawn_faults() -> tuple[Fault, ...]:
     if wish == "all":
         return tuple(fault for board in BOARDS for fault in all_faults(board))
     seed = os.environ.get("IMAGEKIT_FAULTS_SEED") or commit()
-    return tuple(fault for board in BOARDS for fault in drawn_of(board, f"{board}/{seed}", wish))
+    boards = [board for board in BOARDS if board.in_ci or wish]
+    return tuple(fault for board in boards for fault in drawn_of(board, f"{board}/{seed}", wish))
 
 
 def drawn_of(board: Board, seed: str, wish: str | None) -> tuple[Fault, ...]:
-    faults = all_faults(board)
+    faults = [fault if fault.trial else replace(fault, begun=LIMIT - 1) for fault in all_faults(board)]
+    if wish is None:
+        faults = [fault for fault in faults if fault.boots <= board.patience]
     draw = random.Random(seed).sample(range(len(faults)), min(int(wish or board.drawn), len(faults)))
-    return tuple(faults[index] if faults[index].trial else replace(faults[index], begun=LIMIT - 1)
-                 for index in sorted(draw))
+    return tuple(faults[index] for index in sorted(draw))
 
 
 def commit() -> str:

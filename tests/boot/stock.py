@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import stat
 import subprocess
@@ -12,21 +13,27 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
-from imagekit.boot.entries import ENTRY_FOLDER, encode_entry, with_version
+from imagekit.boot.entries import ENTRY_FOLDER, encode_entry, kernel_path, with_version
 from imagekit.boot.slotstate import Slot, begin_boot, mark_healthy
-from imagekit.errors import ExitCode
+from imagekit.cli.emulators import tools_for
+from imagekit.errors import ExitCode, HostError
 from imagekit.host.cache import Cache, default_cache_folder
 from imagekit.host.ports import Progress, Tools
 from imagekit.packages.erofs import Erofs
+from imagekit.qemu.machine import MACHINES, find_firmware, load_machine
 from imagekit.qemu.surgery import Disk
-from imagekit.qemu.surgery_uboot import install_uboot
+from imagekit.qemu.surgery_piboot import install_piboot, name_slot
+from imagekit.qemu.surgery_uboot import install_uboot, set_slot_files, slot_files
 from imagekit.qemu.workbench import copy_sparse
+from imagekit.testing.documents import Brand
 from tests.boot.boards import ROOT as ROOT
-from tests.boot.boards import Board
+from tests.boot.boards import Board, Counts
+
+SIGNED_AT = "1767225600"  # 2026-01-01, the time of every signature: the images are the same wherever they are made
 
 
 def missing_tool(what: str) -> NoReturn:
@@ -38,16 +45,16 @@ def missing_tool(what: str) -> NoReturn:
 
 def imagekit(*args: str | Path, data: Path) -> subprocess.CompletedProcess[str]:
     """Run the program of this tree with a data folder of its own."""
-    env = {**os.environ, "XDG_DATA_HOME": str(data)}
+    env = {"SOURCE_DATE_EPOCH": SIGNED_AT, **os.environ, "XDG_DATA_HOME": str(data)}
     return subprocess.run([sys.executable, "-m", "imagekit.cli", *map(str, args)], cwd=ROOT, env=env, text=True,
                           capture_output=True, check=False)
 
 
 def done(*args: str | Path, data: Path) -> None:
-    """Run it; it must succeed."""
+    """Run it; it must succeed. Raises: HostError: this machine lacks something."""
     ended = imagekit(*args, data=data)
     if ended.returncode == ExitCode.HOST:
-        missing_tool(ended.stderr.strip())
+        raise HostError(ended.stderr.strip())
     assert ended.returncode == 0, ended.stderr
 
 
@@ -99,6 +106,16 @@ class Stock:
         return self.packages / f"{self.board.kernel}_1.snap"
 
     @cached_property
+    def made(self) -> Mapping[str, Any]:
+        """What the manifest says of the image."""
+        made: dict[str, Any] = json.loads((self.image.parent / "manifest.json").read_text())["image"]
+        return made
+
+    @property
+    def digest(self) -> str:
+        return str(self.made["digest"])
+
+    @cached_property
     def sick_base(self) -> Path:
         """A valid base whose health check says no."""
         return self.variant(self.base, "sick", {"usr/lib/imagekit/health.d/50-never": b"#!/bin/sh\nexit 1\n"})
@@ -124,10 +141,29 @@ class Stock:
         path = self.folder / "both.img"
         copy_sparse(self.image, path)
         with Disk(path) as disk:
-            fill = partial(install_uboot, disk) if self.board.uboot else disk.install
-            fill(Slot.B, base=self.base, kernel=self.kernel, tries=None)
-            rank_first(disk, Slot.A, entries=not self.board.uboot)
+            self.filler(disk)(Slot.B, base=self.base, kernel=self.kernel, tries=None)
+            rank_first(disk, Slot.A, entries=self.board.counts is Counts.SYSTEMD_BOOT)
+            if self.board.counts is Counts.PIBOOT:
+                name_slot(disk, Slot.A)
         return path
+
+    def filler(self, disk: Disk) -> Callable[..., object]:
+        """What fills a slot of such a disk."""
+        if self.board.counts is Counts.PIBOOT:
+            return partial(install_piboot, disk)
+        return partial(install_uboot, disk) if self.board.uboot else disk.install
+
+    def take_kernel(self, disk: Disk, slot: Slot) -> None:
+        """Take a slot's kernel away; under the Pi's firmware all of its boot files."""
+        if self.board.counts is Counts.PIBOOT:
+            disk.write(f"boot-{slot.value}", 0, bytes(1 << 20))
+        elif self.board.uboot:
+            files = slot_files(disk, slot)
+            set_slot_files(disk, slot, {name: content for name, content in files.items() if "mage" not in name})
+        else:
+            files = disk.esp_files()
+            del files[kernel_path(slot)]
+            disk.set_esp_files(files)
 
     def variant(self, package: Path, name: str, files: Mapping[str, bytes]) -> Path:
         """The package with these files in it, by a tar that keeps owners and modes, and mkfs.erofs."""
@@ -144,6 +180,37 @@ class Stock:
 
 
 StockOf = Callable[[Board], Stock]
+
+
+def tools_of(board: Board) -> Tools:
+    """The programs that the board's machine is run by. Raises: HostError: there is no QEMU that has it."""
+    return tools_for(load_machine(board.name, [MACHINES]), told=Silence())
+
+
+def make_stock(board: Board, folder: Path) -> Stock:
+    """Pack, sign and build, as a user would. Raises: HostError: this machine lacks something."""
+    machine = load_machine(board.name, [MACHINES])
+    tools = tools_of(board)
+    for name in (machine.emulator, "qemu-img"):
+        tools.find(name)
+    find_firmware(machine)
+    return build_stock(board, folder)
+
+
+def build_stock(board: Board, folder: Path) -> Stock:
+    """The same for a board that QEMU does not boot."""
+    data, trust, packages = folder / "data", folder / "trust", folder / "packages"
+    trust.mkdir(parents=True)
+    for assertion in Brand("acme").roots:
+        (trust / f"acme.{assertion.type}").write_bytes(assertion.encode())
+    done("key", "import", ROOT / "tests/keys/TEST-ONLY-brand.pem", "--name", "acme", data=data)
+    done("pack", board.kernel, board.base, board.gadget, "-o", packages, data=data)
+    done("sign", *sorted(packages.glob("*.snap")), "-k", "acme", "--trust", trust, data=data)
+    model = folder / f"{board.model}.model"
+    done("sign", f"models/{board.model}.yaml", "-k", "acme", "-o", model, "--trust", trust, data=data)
+    done("build", model, "--packages", packages, "-o", folder / "out", "--trust", trust, data=data)
+    return Stock(board=board, folder=folder, data=data, trust=trust, packages=packages,
+                 image=folder / "out" / f"{board.model}.img")
 
 
 def write_tar(package: Erofs, tar: tarfile.TarFile, *, without: Collection[str]) -> None:

@@ -33,7 +33,8 @@ def refused(told: dict[str, object]) -> str:
 def test_image_boots_healthy_and_is_not_changed(board_stock: Stock) -> None:
     stock = board_stock
     before = stock.image.stat()
-    code, told = boot(stock, stock.image, "--deadline", "300")
+    code, told = boot(stock, stock.image, "--machine", stock.board.name, "--deadline",
+                      f"{stock.board.deadline_s:g}")
     assert (code, told["healthy"], told["slot"], told["reboots"]) == (0, True, "a", 0), told
     verdict = told["verdict"]
     assert isinstance(verdict, dict)
@@ -44,7 +45,7 @@ def test_image_boots_healthy_and_is_not_changed(board_stock: Stock) -> None:
     after = stock.image.stat()
     assert (before.st_mtime_ns, before.st_blocks) == (after.st_mtime_ns, after.st_blocks)
     manifest = json.loads((stock.image.parent / "manifest.json").read_text())
-    assert manifest["booted"]["machine"] == stock.board.gadget
+    assert manifest["booted"]["machine"] == stock.board.name
     assert manifest["booted"]["digest"] == manifest["image"]["digest"]
 
 

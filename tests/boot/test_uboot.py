@@ -12,7 +12,7 @@ from imagekit.boot.slotstate import FACTORY, LIMIT, RECORD_SIZE, Slot, begin_tri
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, decide, is_sound
 from imagekit.boot.uboot_script import needed_files
 from tests.boot import uboot_rig
-from tests.boot.uboot_rig import VALUES, make_disk, run_uboot, slot_files
+from tests.boot.uboot_rig import VALUES, Rig, look_at, make_disk, run_uboot, slot_files
 
 pytestmark = pytest.mark.boot
 
@@ -82,21 +82,24 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def firmware() -> Path:
-    return uboot_rig.firmware()
+@pytest.fixture(scope="module", params=["arm64-uboot", "pi", "cubieboard"])
+def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Rig:
+    return uboot_rig.make_rig(request.param, tmp_path_factory.mktemp("rig"))
 
 
 @pytest.mark.parametrize("told", CASES, ids=str)
-def test_uboot_does_what_the_model_says(told: Case, firmware: Path, tmp_path: Path) -> None:
+def test_uboot_does_what_the_model_says(told: Case, rig: Rig, tmp_path: Path) -> None:
     slots = {slot: slot_files(slot) for slot in Slot}
     for slot, wound in told.wounds.items():
         wound(slots[slot])
     needed = needed_files(VALUES)
     expected = decide(told.copies, {slot for slot, files in slots.items() if is_sound(files, slot, needed)})
-    make_disk(tmp_path / "disk.img", copies=told.copies, slots=slots)
-    seen = run_uboot(tmp_path / "disk.img", firmware=firmware)
+    disk = tmp_path / "disk.img"
+    make_disk(disk, copies=told.copies, slots=slots, rig=rig)
+    _, before = look_at(disk)
+    seen = run_uboot(disk, rig=rig)
     written = list(told.copies)
     if expected.record is not None:
         written[expected.copy] = encode_record(expected.record)
     assert (seen.slot, seen.copies) == (expected.slot, tuple(written)), seen.console
+    assert seen.rest == before, "U-Boot wrote something else than the record"

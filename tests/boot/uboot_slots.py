@@ -12,7 +12,7 @@ from imagekit.qemu.surgery import Disk
 from imagekit.qemu.surgery_uboot import install_uboot, set_slot_files, slot_env, slot_files
 from tests.boot.stock import Stock
 
-KERNEL = "Image"
+KERNELS = ("Image", "Image.zst", "zImage")  # of 64-bit and of 32-bit boards
 Wound = Callable[[Disk, Slot], object]
 
 
@@ -23,6 +23,12 @@ def change(disk: Disk, slot: Slot, name: str, changed: Callable[[bytes], bytes |
     set_slot_files(disk, slot, files if content is None else {**files, name: content})
 
 
+def change_kernel(disk: Disk, slot: Slot, changed: Callable[[bytes], bytes | None]) -> None:
+    """Change the kernel of a slot, whatever it is called."""
+    (name,) = set(slot_files(disk, slot)) & set(KERNELS)
+    change(disk, slot, name, changed)
+
+
 def measured_anew(disk: Disk, slot: Slot, **changes: Any) -> None:
     """Let slot.env describe the slot as it is, with `changes` of its fields: to U-Boot nothing is wrong."""
     files = slot_files(disk, slot)
@@ -31,7 +37,7 @@ def measured_anew(disk: Disk, slot: Slot, **changes: Any) -> None:
 
 def noise(disk: Disk, slot: Slot) -> None:
     """A kernel that is none, and measured as such: booti refuses it."""
-    change(disk, slot, KERNEL, lambda raw: raw[::-1])
+    change_kernel(disk, slot, lambda raw: raw[::-1])
     measured_anew(disk, slot)
 
 
@@ -42,9 +48,9 @@ def panic(disk: Disk, slot: Slot) -> None:
 
 
 DAMAGED: dict[str, Wound] = {
-    "missing-kernel": lambda disk, slot: change(disk, slot, KERNEL, lambda raw: None),
-    "short-kernel": lambda disk, slot: change(disk, slot, KERNEL, lambda raw: raw[: len(raw) // 2]),
-    "noise-kernel": lambda disk, slot: change(disk, slot, KERNEL, lambda raw: raw[:4096] + raw[:4095:-1]),
+    "missing-kernel": lambda disk, slot: change_kernel(disk, slot, lambda raw: None),
+    "short-kernel": lambda disk, slot: change_kernel(disk, slot, lambda raw: raw[: len(raw) // 2]),
+    "noise-kernel": lambda disk, slot: change_kernel(disk, slot, lambda raw: raw[:4096] + raw[:4095:-1]),
     "missing-slot-env": lambda disk, slot: change(disk, slot, ENV_NAME, lambda raw: None),
     "lost-volume": lambda disk, slot: disk.write(f"boot-{slot.value}", 0, bytes(1 << 20)),
 }

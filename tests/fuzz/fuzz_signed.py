@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from imagekit.assertions import PARSERS, decode_stream, encode_stream
+from imagekit.boot.frames import TEXT_MAX, Joiner, decode_frame, encode_frames
 from imagekit.boot.health import decode_message, encode_message
 from imagekit.errors import ImagekitError
 from imagekit.keys import decode_public_key, decode_signature
@@ -34,5 +35,15 @@ def openpgp_secret(raw: bytes) -> None:
 
 
 def health(raw: bytes) -> None:
+    """A message, or lines of a console that it may come over."""
+    joiner = Joiner()
+    for line in raw.split(b"\n"):
+        frame = decode_frame(line)
+        if frame is not None:
+            joiner.add(frame)
+        if line:
+            again = [Joiner().add(frame) for each in encode_frames(line[:TEXT_MAX]).split(b"\n")
+                     if (frame := decode_frame(each))]
+            assert again == [line[:TEXT_MAX]]
     message = decode_message(raw)
     assert decode_message(encode_message(message)) == message

@@ -14,11 +14,14 @@ from pathlib import Path
 
 from sparse import shrink, shrink_file
 
+from imagekit.boot.autoboot import Autoboot, encode_autoboot
+from imagekit.boot.frames import encode_frames
 from imagekit.boot.health import Challenge, Check, Hello, Verdict, encode_message
 from imagekit.boot.slotstate import FACTORY, encode_partition, encode_record
 from imagekit.disk import gpt
 from imagekit.disk.bmap import MappedRange, encode_bmap
 from imagekit.disk.verity import Superblock
+from imagekit.disk.zstd_frames import compress_frames
 from imagekit.testing.documents import TESTS, Brand, signing_key
 
 HERE = Path(__file__).parent
@@ -116,6 +119,8 @@ def small() -> None:
               MappedRange(start=2 * MIB, end=2 * MIB + 4096, sha256="1" * 64))
     put("block-map", "two", encode_bmap(1 << 30, ranges))
     put("block-map", "repaired", encode_bmap(1 << 30, ranges) + b"\1")
+    put("autoboot", "ours", encode_autoboot(Autoboot(boot=2, trial=3)))
+    put("autoboot", "config", b"# a\r\n[none]\nx=1\n[all]\narm_64bit=1\n[pi4]\ninitramfs initrd followkernel\n")
     put("slot-state", "record", encode_record(FACTORY))
     put("slot-state", "partition", encode_partition(FACTORY)[:1024])
     put("slot-state", "repaired", encode_record(FACTORY) + b"\1")
@@ -124,8 +129,11 @@ def small() -> None:
                       degraded=False)
     for message in (Hello(boot_id="x"), Challenge(nonce="0" * 64), verdict):
         put("health", type(message).__name__.lower(), encode_message(message))
+    put("health", "framed", b"[  OK  ] x\n" + encode_frames(encode_message(verdict)))
     put("health", "infinity", json.dumps({"imagekit": 1, "type": "verdict", "phases": {"a": float("inf")}}).encode())
     superblock = Superblock(uuid=uuid.uuid5(uuid.NAMESPACE_DNS, "c"), data_blocks=5, salt=b"s" * 32)
+    put("zstd-frames", "three", b"".join(compress_frames([b"a" * 5000, b"", b"abc"])))
+    put("zstd-frames", "skippable", b"\x50\x2a\x4d\x18\x04\0\0\0text" + b"".join(compress_frames([b"abc"])))
     put("verity", "superblock", superblock.encode())
 
 

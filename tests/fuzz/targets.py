@@ -54,11 +54,14 @@ stop-timeout:~1h2m.5s bind:~ activates-on:~ interface:~dbus system-usernames: en
     "squashfs": "hsqs squashfs-root/ -rw-r--r--~0/0~ drwxr-xr-x~0/0~ ~1970-01-01~00:00~ ~->~",
     "erofs": r"\xe2\xe1\xf5\xe0",
     "slot-state": "IKS1",
-    "health": r"""{" ": true null 1e400 NaN \ud800 "verdict" "challenge" "hello" "nonce" "checks":[ "phases":{""",
+    "autoboot": r"[all]\n [none]\n [tryboot]\n [pi4]\n boot_partition= tryboot_a_b=1 \r\n #",
+    "health": r"""{" ": true null 1e400 NaN \ud800 "verdict" "challenge" "hello" "nonce" "checks":[ "phases":{
+imagekit~ ~1/1~""",
     "verity": r"verity\x00\x00 sha256",
 }
 TARGETS: dict[str, Target] = {
     "assertions": Target("fuzz_signed", "assertions", max_len=16384),
+    "autoboot": Target("fuzz_disks", "autoboot", max_len=600),
     "block-map": Target("fuzz_disks", "block_map"),
     "erofs": Target("fuzz_disks", "erofs", max_len=16384),
     "ext4": Target("fuzz_disks", "ext4", max_len=16384),
@@ -75,6 +78,7 @@ TARGETS: dict[str, Target] = {
     "snap-yaml": Target("fuzz_documents", "snap_yaml"),
     "squashfs": Target("fuzz_disks", "squashfs"),
     "verity": Target("fuzz_disks", "verity", max_len=1024),
+    "zstd-frames": Target("fuzz_disks", "zstd_frames", max_len=2048),
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.disk import gpt
+from imagekit.disk import gpt, mbr
 from imagekit.units import MIB
 
 pytestmark = pytest.mark.tools
@@ -25,8 +25,13 @@ PARTITIONS = tuple(
     for index, name in enumerate(NAMES, 1))
 
 
-def written(path: Path, sector: int, *, entries: int = gpt.ENTRIES) -> gpt.Table:
-    table = gpt.Table(disk_guid=DISK, partitions=PARTITIONS, disk_size=SIZE, sector=sector, entries=entries)
+HYBRID = (mbr.Partition(index=1, type=0x0C, start=PARTITIONS[0].start, end=PARTITIONS[0].end, active=True),)
+
+
+def written(path: Path, sector: int, *, entries: int = gpt.ENTRIES, entries_at: int | None = None,
+            hybrid: tuple[mbr.Partition, ...] = ()) -> gpt.Table:
+    table = gpt.Table(disk_guid=DISK, partitions=PARTITIONS, disk_size=SIZE, sector=sector, entries=entries,
+                      entries_at=entries_at, hybrid=hybrid)
     with path.open("wb") as stream:
         stream.truncate(SIZE)
         for offset, piece in gpt.encode(table):
@@ -104,3 +109,67 @@ def test_small_table_written_again_by_gdisk_keeps_its_size(run_tool: Callable[..
         found = gpt.decode(stream)
     assert (found.entries, found.problems) == (56, ())
     assert [item.name for item in found.partitions] == ["other", *(item.name for item in table.partitions[1:])]
+
+
+AT_1_MIB = MIB - gpt.array_size()
+
+
+def test_table_with_room_for_boot_code_at_1_kib_is_read_by_all(run_tool: Callable[..., str], tmp_path: Path) -> None:
+    table = written(tmp_path / "disk", 512, entries_at=AT_1_MIB)
+    told = json.loads(run_tool("sfdisk", "--json", tmp_path / "disk"))["partitiontable"]
+    assert told["firstlba"] * 512 == MIB
+    assert [(item["name"], item["start"] * 512) for item in told["partitions"]] == [
+        (item.name, item.start) for item in table.partitions]
+    assert "No errors detected" in run_tool("sfdisk", "--verify", tmp_path / "disk")
+    assert "No problems found" in run_tool("sgdisk", "-v", tmp_path / "disk")
+    assert f"Main partition table begins at sector {AT_1_MIB // 512} and ends at sector 2047" in run_tool(
+        "sgdisk", "-p", tmp_path / "disk")
+
+
+@pytest.mark.parametrize("change", [("sgdisk", "-c", "1:other"), ("sfdisk", "--part-label", None, "1", "other")])
+def test_boot_code_at_1_kib_stays_when_others_write_the_table(change: tuple[str | None, ...],
+                                                              run_tool: Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    written(path, 512, entries_at=AT_1_MIB)
+    code = bytes(range(256)) * ((AT_1_MIB - 1024) // 256)
+    with path.open("r+b") as stream:
+        stream.seek(1024)
+        stream.write(code)
+    words = [str(path) if word is None else word for word in change]
+    run_tool(*words, *([] if None in change else [path]))
+    with path.open("rb") as stream:
+        found = gpt.decode(stream)
+        stream.seek(1024)
+        assert stream.read(len(code)) == code
+    assert (found.partitions[0].name, found.entries_at, found.problems) == ("other", AT_1_MIB, ())
+
+
+def test_table_moved_by_gdisk_is_read(run_tool: Callable[..., str], tmp_path: Path) -> None:
+    written(tmp_path / "disk", 512)
+    run_tool("sgdisk", "-j", str(AT_1_MIB // 512), tmp_path / "disk")
+    with (tmp_path / "disk").open("rb") as stream:
+        found = gpt.decode(stream)
+    assert (found.entries_at, found.problems, len(found.partitions)) == (AT_1_MIB, (), len(PARTITIONS))
+
+
+def test_hybrid_mbr_is_a_gpt_to_all_and_lists_the_boot_partition(run_tool: Callable[..., str], tmp_path: Path) -> None:
+    table = written(tmp_path / "disk", 512, hybrid=HYBRID)
+    told = json.loads(run_tool("sfdisk", "--json", tmp_path / "disk"))["partitiontable"]
+    assert (told["label"], len(told["partitions"])) == ("gpt", len(table.partitions))
+    assert "No problems found" in run_tool("sgdisk", "-v", tmp_path / "disk")
+    assert "MBR: hybrid" in run_tool("gdisk", "-l", tmp_path / "disk")
+    old = json.loads(run_tool("sfdisk", "--label-nested", "dos", "--json", tmp_path / "disk"))["partitiontable"]
+    assert [(item["type"], item["start"] * 512, item.get("bootable", False)) for item in old["partitions"]] == [
+        ("c", PARTITIONS[0].start, True), ("ee", 512, False)]
+
+
+@pytest.mark.parametrize("change", [("sgdisk", "-c", "1:other"), ("sfdisk", "--part-label", None, "1", "other")])
+def test_hybrid_mbr_stays_when_others_write_the_table(change: tuple[str | None, ...], run_tool: Callable[..., str],
+                                                      tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    written(path, 512, hybrid=HYBRID)
+    words = [str(path) if word is None else word for word in change]
+    run_tool(*words, *([] if None in change else [path]))
+    with path.open("rb") as stream:
+        found = gpt.decode(stream)
+    assert (found.partitions[0].name, found.hybrid, found.problems) == ("other", HYBRID, ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from imagekit.disk.probe import probe
 from imagekit.qemu.expectation import read_expectation
 from imagekit.testing.documents import NOW, Brand, VouchedBrand
 from imagekit.testing.images import Workshop, noise
+from imagekit.testing.squashfs import write_squashfs
 
 pytestmark = pytest.mark.tools
 
@@ -101,3 +103,58 @@ def test_brand_that_is_no_root_builds_from_what_lies_beside_its_model(workshop: 
     build(workshop)
     with (workshop.folder / "out" / "pc.img").open("rb") as stream:
         read_expectation(stream, name="pc.img", trusted=[store.account_key], now=NOW)
+
+
+def write_app(path: Path, name: str, *, base: str = "debian-13", more: str = "") -> Path:
+    text = f"name: {name}\nversion: '1'\nbase: {base}\narchitectures: [all]\napps: {{{name}: {{command: a}}}}\n{more}"
+    return write_squashfs(path, {"meta/snap.yaml": text.encode(), "a": b"#!/bin/sh\n"})
+
+
+def test_packages_beside_a_dangerous_model_are_in_everything_that_speaks_of_the_image(
+        workshop: Workshop, tmp_path: Path, program: Callable[[str], str]) -> None:
+    program("mksquashfs")
+    workshop.model(grade="dangerous")
+    signed = write_app(workshop.packages / "hello_3.snap", "hello")
+    workshop.write_assertions(signed.with_suffix(".assert"), workshop.brand.revision_for(signed),
+                              workshop.brand.declaration("hello"))
+    loose = write_app(tmp_path / "world_7.snap", "world")
+    words = ("--snap", "hello", "--snap", str(loose))
+    assert "app, extra" in plan(workshop, *words).stdout
+    made = imagekit("build", workshop.folder / "pc.model", "--packages", workshop.packages, "--trust", workshop.trust,
+                    *words, "-o", workshop.folder / "out", "--twice", "--json")
+    packages = {item["name"]: item for item in json.loads(made.stdout)["manifest"]["packages"] if item["extra"]}
+    assert {name: (item["revision"], item["asserted"]) for name, item in packages.items()} == {
+        "hello": (3, True), "world": (7, False)}
+    out = workshop.folder / "out"
+    parts = json.loads((out / "pc.cdx.json").read_bytes())["components"]
+    assert {"snap:hello_3", "snap:world_7"} <= {item["bom-ref"] for item in parts}
+    looked = json.loads(imagekit("inspect", out / "pc.img", "--trust", workshop.trust, "--json").stdout)
+    told = [item["text"] for item in looked["files"][0]["verdicts"] if "hello" in item["about"]]
+    assert "it has the digest that is signed" in told and any("does not name it" in text for text in told)
+    with (out / "pc.img").open("rb") as stream:
+        seed = probe(stream, name="pc.img").find("seed")
+        assert seed is not None
+        volume = read_fat(stream, seed.partition.start)
+        assert volume.listdir("systems/20260101/snaps") == ("hello_3.snap", "world_7.snap")
+        read_expectation(stream, name="pc.img", trusted=workshop.brand.roots, now=NOW)
+
+
+def test_package_beside_a_signed_model_is_refused_before_anything_is_written(
+        workshop: Workshop, tmp_path: Path, program: Callable[[str], str]) -> None:
+    program("mksquashfs")
+    loose = write_app(tmp_path / "world_7.snap", "world")
+    done = imagekit("build", workshop.folder / "pc.model", "--packages", workshop.packages, "--trust", workshop.trust,
+                    "--snap", str(loose), "-o", workshop.folder / "out", code=4)
+    assert "its grade is signed, and only dangerous takes packages that the model does not name" in done.stderr
+    assert not (workshop.folder / "out" / "pc.img").exists()
+
+
+@pytest.mark.parametrize(("base", "more", "said"), [
+    ("core22", "", "its base 'core22' is not in the image"),
+    ("debian-13", "confinement: classic\n", "its confinement is classic, and images are core systems")])
+def test_app_that_no_image_could_run_is_refused(workshop: Workshop, tmp_path: Path, program: Callable[[str], str],
+                                                base: str, more: str, said: str) -> None:
+    program("mksquashfs")
+    workshop.model(grade="dangerous")
+    loose = write_app(tmp_path / "world_7.snap", "world", base=base, more=more)
+    assert said in plan(workshop, "--snap", str(loose), code=5).stderr

@@ -16,7 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from imagekit.boot.autoboot import PARTITION_MOST, Autoboot, encode_autoboot
 from imagekit.boot.entries import LoaderEntry, encode_entry, parse_entry, sector_with_version
+from imagekit.boot.ledger import LEDGER_OFFSET, LEDGER_SIZE, decode_ledger, encode_ledger, leaves_data_out
+from imagekit.boot.pislot import encode_cmdline
 from imagekit.boot.slotstate import (
     COPY_OFFSETS,
     FACTORY,
@@ -179,6 +182,33 @@ def entry(slot: Slot, version: int) -> bytes:
     ))
 
 
+@pytest.mark.parametrize("begun", [None, 0, 1, 5, 6, 7, 12, 13, 255, 65535, 2**31, 2**32 - 1])
+def test_boot_is_added_to_the_ledger_and_leaves_data_out_as_in_the_model(shell: Shell, tmp_path: Path,
+                                                                         begun: int | None) -> None:
+    state = tmp_path / "state"
+    front = encode_partition(FACTORY).ljust(LEDGER_OFFSET, b"\0")
+    state.write_bytes(front + (bytes(LEDGER_SIZE) if begun is None else encode_ledger(begun)) + bytes(4096))
+    said = shell('ledger_add $1; echo "$l_begun $leave_data"', state).split()
+    after = ((begun or 0) + 1) % 2**32
+    assert said == [str(after), "yes" if leaves_data_out(after) else "no"]
+    assert state.read_bytes() == front + encode_ledger(after) + bytes(4096)
+
+
+@pytest.mark.parametrize("at", [0, 4, 100, 508])
+def test_torn_ledger_counts_as_nothing_begun(shell: Shell, tmp_path: Path, at: int) -> None:
+    raw = bytearray(encode_ledger(6))
+    raw[at] ^= 1
+    state = tmp_path / "state"
+    state.write_bytes(encode_partition(FACTORY).ljust(LEDGER_OFFSET, b"\0") + raw)
+    assert shell('ledger_add $1; echo "$l_begun $leave_data"', state) == "1 no\n"
+    assert decode_ledger(bytes(raw)) == 0
+
+
+def test_missing_state_partition_does_not_end_the_boot(shell: Shell, tmp_path: Path) -> None:
+    assert "cannot write the ledger" in shell(
+        'ledger_add $1; cat $DEV/console; echo "$leave_data"', tmp_path / "none" / "none")
+
+
 PROGRAMS = frozenset({"EFI/imagekit/a/kernel.efi", "EFI/imagekit/b/kernel.efi"})
 
 
@@ -213,6 +243,21 @@ def test_hand_over_to_a_slot_that_the_loader_would_not_take_is_not_done(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
+def test_slot_that_the_loader_took_instead_of_a_confirmed_one_comes_first_from_now_on(shell: Shell,
+                                                                                      tmp_path: Path) -> None:
+    """The firmware's shell asks for it once; the next boot must not begin with the detour again."""
+    for state in (state for state in all_states() if state is None or state.generation == 1):
+        (tmp_path / "state").write_bytes(bytes(8192) if state is None else encode_partition(state))
+        said = shell('give_slot_to() { echo "first $1"; }; reboot() { exit 9; }; loader=systemd-boot slot=b'
+                     ' state_device=$1; count_boot', tmp_path / "state")
+        left = state is not None and state.slot is Slot.A and state.confirmed and state.other_good
+        handed = state is not None and begin_boot(state, Slot.B).hand_over
+        assert said.split() == (["first", "b"] if left else ["first", "a"] if handed else []), state
+        with (tmp_path / "state").open("rb") as stream:
+            after = newest((stream.read(RECORD_SIZE), stream.seek(COPY_OFFSETS[1]) and stream.read(RECORD_SIZE)))[0]
+        assert after == begin_boot(state, Slot.B).record
+
+
 GOOD = {"slot": "a", "base": "0a" * 32, "kernel": "ff" * 32, "state": "01234567-89ab-5cde-8f01-23456789abcd"}
 
 
@@ -235,6 +280,56 @@ def test_arguments_of_a_slot_for_uboot_name_their_loader(shell: Shell, tmp_path:
     (tmp_path / "cmdline").write_text(env.arguments + "\n")
     said = shell('read_cmdline $1; echo "$slot $base $kernel $state $loader"', tmp_path / "cmdline")
     assert said == f"b {'ab' * 32} {'cd' * 32} {GOOD['state']} u-boot\n"
+
+
+def test_arguments_of_a_slot_for_the_pis_firmware_name_their_loader(shell: Shell, tmp_path: Path) -> None:
+    entry = LoaderEntry(slot=Slot.B, version=0, base_root="ab" * 32, kernel_root="cd" * 32, cmdline="panic=10 quiet",
+                        state_partuuid=GOOD["state"])
+    (tmp_path / "cmdline").write_bytes(encode_cmdline(entry))
+    said = shell('read_cmdline $1; echo "$slot $base $kernel $state $loader"', tmp_path / "cmdline")
+    assert said == f"b {'ab' * 32} {'cd' * 32} {GOOD['state']} piboot\n"
+
+
+def test_autoboot_is_written_byte_for_byte_as_the_model_has_it(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "autoboot.txt"
+    pairs = [(2, 3), (3, 2), (1, 9), (9, 10), (10, 11), (PARTITION_MOST, 1)]
+    for boot, trial in pairs:
+        before = path.stat().st_ino if path.exists() else None
+        assert shell(f"autoboot_write $1 {boot} {trial} && echo done", path) == "done\n"
+        assert path.read_bytes() == encode_autoboot(Autoboot(boot=boot, trial=trial))
+        assert before in (None, path.stat().st_ino), "in place"
+
+
+MOUNTED = 'mount() { :; }; umount() { :; }'  # the folder that a boot partition is mounted on stays as it is
+
+
+def hand_over_to(shell: Shell, folder: Path, slot: str, other: bytes) -> tuple[str, bytes]:
+    """What the initrd of the other slot says when it hands over, and autoboot.txt afterwards."""
+    parts = {"boot": b"", "boot-a": b"", "boot-b": b"", "slot-state": b""}
+    parts[f"boot-{slot}"] = other
+    sys, dev = disk_of(folder, parts, guid=STATE_GUID)
+    path = folder / "esp/autoboot.txt"
+    path.parent.mkdir()
+    path.write_bytes(encode_autoboot(Autoboot(boot=2, trial=3)))
+    booted = "b" if slot == "a" else "a"
+    said = shell(f"{MOUNTED}; RUN={folder}; disk=vda slot={booted} loader=piboot;"
+                 f" give_slot_to {slot} && echo given || echo kept", sys=sys, dev=dev)
+    return said, path.read_bytes()
+
+
+@pytest.mark.parametrize(("slot", "boot", "trial"), [("a", 2, 3), ("b", 3, 2)])
+def test_hand_over_writes_the_partition_of_the_other_slot(shell: Shell, tmp_path: Path, slot: str, boot: int,
+                                                          trial: int) -> None:
+    fat = bytes(510) + b"\x55\xaa"
+    said, raw = hand_over_to(shell, tmp_path, slot, fat)
+    assert (said, raw) == ("given\n", encode_autoboot(Autoboot(boot=boot, trial=trial)))
+
+
+@pytest.mark.parametrize("other", [b"", bytes(512), b"\x55\xaa" + bytes(510)])
+def test_slot_whose_boot_partition_was_never_written_is_not_handed_over_to(shell: Shell, tmp_path: Path,
+                                                                           other: bytes) -> None:
+    said, raw = hand_over_to(shell, tmp_path, "b", other)
+    assert (said, raw) == ("kept\n", encode_autoboot(Autoboot(boot=2, trial=3)))
 
 
 @pytest.mark.parametrize(("unhealthy", "written"), [(0, True), (1, False), (3, False), (255, False)])

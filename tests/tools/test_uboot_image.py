@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from imagekit.boot.slotstate import FACTORY, Slot, decode_record
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, SCRIPT_NAME, decide, encode_env, is_sound, is_whole
 from imagekit.boot.uimage import decode_script
+from imagekit.disk.probe import probe
 from imagekit.errors import ExitCode
 from imagekit.qemu.surgery import Disk
 from imagekit.qemu.surgery_uboot import install_uboot, set_slot_files, slot_env, slot_files
@@ -123,6 +125,30 @@ def test_surgery_fills_the_other_slot_for_a_trial(image: Path, tmp_path: Path) -
         assert (state.slot, state.tries, state.confirmed, state.other_good) == (Slot.B, 3, False, True)
         set_slot_files(disk, Slot.B, {**two, ENV_NAME: encode_env(slot_env(one, Slot.A))})
         assert not is_whole(slot_files(disk, Slot.B), Slot.B)
+
+
+ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+HYBRID = GADGET.replace(f"type: {ESP}", f'type: "0C,{ESP}"').replace("\nx-imagekit:\n", """
+x-imagekit:
+  hybrid-mbr: [boot]
+  addresses: {kernel: 0x200000}
+""")
+
+
+def test_card_for_a_boot_rom_that_knows_no_gpt_is_found_by_both_tables(run_tool: RunTool, tmp_path: Path) -> None:
+    assert build(tmp_path, KERNEL, gadget=HYBRID).returncode == 0
+    image = tmp_path / "out/pc.img"
+    told = json.loads(run_tool("sfdisk", "--json", image))["partitiontable"]
+    old = json.loads(run_tool("sfdisk", "--label-nested", "dos", "--json", image))["partitiontable"]
+    assert (told["label"], told["partitions"][0]["name"], len(told["partitions"])) == ("gpt", "boot", 10)
+    assert [(item["type"], item["start"]) for item in old["partitions"]] == [
+        ("c", told["partitions"][0]["start"]), ("ee", 1)]
+    with image.open("rb") as stream:
+        found = probe(stream)
+    assert (found.problems, [item.type for item in found.table.hybrid]) == ((), [0x0C])
+    with Disk(image) as disk:
+        script = decode_script(disk.fat_files("boot")[SCRIPT_NAME], name=SCRIPT_NAME).text
+    assert "\nsetenv kernel_addr_r 200000\n" in script
 
 
 @pytest.mark.parametrize(("gone", "hint"), [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
-from imagekit.boot.uboot import KERNELS
+from imagekit.boot.uboot import COMPRESSED, KERNELS
 from imagekit.boot.uboot_script import ScriptValues, needed_files, render_script
 
 VALUES = [
@@ -32,6 +33,16 @@ def test_script_uses_known_commands_and_ends_in_a_reset(values: ScriptValues) ->
             words = [word for word in statement.split() if word not in ("if", "then", "else")]
             if words and not re.match(r"setenv ik_\w+ *$", statement.strip()):
                 assert words[0] in COMMANDS, statement
+
+
+def test_compressed_kernel_tells_booti_how_long_it_is_before_it_boots() -> None:
+    values = ScriptValues(state=2, boot_a=3, boot_b=4, kernel=COMPRESSED, boot="booti", device_tree=False,
+                          addresses={"unpack": 0xA000000})
+    text = render_script(values)
+    assert "\nsetenv kernel_comp_addr_r a000000\n" in text
+    assert text.index("setenv kernel_comp_size ${ik_kernel_size}") < text.index("  booti ")
+    assert "setenv ik_f Image.zst;" in text
+    assert "kernel_comp" not in render_script(replace(values, kernel="Image", addresses={}))
 
 
 def test_partitions_are_decimal_to_part_and_hexadecimal_to_load() -> None:

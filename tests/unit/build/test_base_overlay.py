@@ -6,6 +6,7 @@ import ast
 import configparser
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ def manifest() -> dict[str, Any]:
 
 def imports_of(path: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    tree.body = [node for node in tree.body
+                 if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -52,10 +56,16 @@ def test_modules_of_the_device_are_just_those_that_its_program_imports(manifest:
 
 
 def test_device_needs_no_more_python_than_the_base_has(manifest: dict[str, Any]) -> None:
-    absent = {"ctypes", "mmap", "shutil", "tempfile", "uuid", "urllib", "http", "concurrent", "asyncio", "yaml",
-              "click", "rich", "cryptography", "jsonschema"}
+    absent = {"click", "rich", "pyudev", "serial", "invoke"}
     for module in manifest["python"]["modules"]:
         assert not {name.partition(".")[0] for name in imports_of(ROOT / module)} & absent, module
+
+
+@pytest.mark.parametrize("module", ["health", "grow", "cli"])
+def test_boot_pays_for_no_import_that_only_updates_need(module: str) -> None:
+    told = subprocess.run([sys.executable, "-c", f"import imagekit.device.{module}, imagekit.device.history, sys;"
+                           "print(*sys.modules)"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert not {"imagekit.assertions", "yaml", "cryptography", "zstandard", "argparse", "jsonschema"} & set(told)
 
 
 def test_programs_are_executable_and_nothing_else_is(manifest: dict[str, Any]) -> None:
@@ -67,7 +77,9 @@ def test_programs_are_executable_and_nothing_else_is(manifest: dict[str, Any]) -
 def test_units_are_wanted_and_start_what_is_there(manifest: dict[str, Any]) -> None:
     links = {link.rpartition("/")[2] for link in manifest["links"] if ".wants/" in link}
     units = sorted(UNITS.glob("*.service"))
-    assert links == {unit.name for unit in units}
+    rules = "".join(path.read_text() for path in (OVERLAY / "root/usr/lib/udev/rules.d").glob("*.rules"))
+    assert links == {unit.name for unit in units if "@" not in unit.name}
+    assert all(unit.name.replace("@", "@%k") in rules for unit in units if "@" in unit.name), "udev starts these"
     for unit in units:
         parsed = configparser.RawConfigParser(strict=False)
         parsed.optionxform = str  # type: ignore[assignment, method-assign]

@@ -52,13 +52,13 @@ def test_line_that_is_neither_group_nor_module_is_refused(text: str) -> None:
 
 def test_list_of_the_project_has_the_groups_that_init_asks_for() -> None:
     groups = dict(parse_module_list((HERE / "modules.txt").read_text(), name="modules.txt"))
-    assert set(groups) == {"core", "watchdog", "storage"}
+    assert set(groups) == {"core", "esp", "watchdog", "storage"}
     assert ListedModule(name="dm_verity", optional=False, parameters=()) in groups["core"]
 
 
-def test_every_file_system_that_init_mounts_is_a_module_of_the_core() -> None:
-    core = {module.name for module in
-            dict(parse_module_list((HERE / "modules.txt").read_text(), name="modules.txt"))["core"]}
+def test_every_file_system_that_init_mounts_is_a_module_of_the_core_or_the_esp() -> None:
+    groups = dict(parse_module_list((HERE / "modules.txt").read_text(), name="modules.txt"))
+    core = {module.name for name in ("core", "esp") for module in groups[name]}
     mounted = set(re.findall(r"mount -t (\w+)", (HERE / "init").read_text()))
     assert mounted - {"proc", "sysfs", "devtmpfs", "tmpfs"} <= core
 

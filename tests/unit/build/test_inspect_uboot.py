@@ -7,8 +7,10 @@ import uuid
 import zlib
 from pathlib import Path
 
+import zstandard
+
 from imagekit.boot.slotstate import FACTORY, Slot, encode_partition
-from imagekit.boot.uboot import ENV_NAME, SlotEnv, encode_env
+from imagekit.boot.uboot import COMPRESSED, ENV_NAME, SlotEnv, encode_env
 from imagekit.boot.uimage import BootScript, encode_script
 from imagekit.build.inspect_image import inspect_image
 from imagekit.disk import gpt
@@ -66,6 +68,23 @@ def test_script_loader_slot_and_next_boot_are_told() -> None:
     assert entry.entry is not None and (entry.entry.base_root, entry.entry.cmdline) == (
         "a" * 64, "imagekit.loader=u-boot quiet")
     assert {item.level for item in found.verdicts if item.check in ("loader", "entry", "record")} == {Level.GOOD}
+
+
+def test_compressed_kernel_is_looked_into_and_a_damaged_one_told() -> None:
+    def held(raw: bytes) -> dict[str, bytes]:
+        files = {COMPRESSED: raw, "initrd": b"initrd"}
+        env = SlotEnv(slot=Slot.A, base_root="a" * 64, kernel_root="b" * 64, state_partuuid=str(STATE), cmdline="quiet",
+                      files=SlotEnv.measure(files))
+        return {**files, ENV_NAME: encode_env(env)}
+
+    packed = zstandard.ZstdCompressor(write_content_size=True).compress(KERNEL)
+    found = look(a=held(packed))
+    (kernel,) = found.kernels
+    assert (kernel.path, kernel.architecture, kernel.version) == ("boot-a/Image.zst", "arm64", "6.12.9-test")
+    assert found.next_boot.slot is Slot.A
+    for raw in (packed[:-9], b"noise", b""):
+        (kernel,) = look(a=held(raw)).kernels
+        assert (kernel.architecture, kernel.version) == (None, None)
 
 
 def test_slot_whose_kernel_was_changed_is_not_sound_and_the_other_boots() -> None:

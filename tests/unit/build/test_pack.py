@@ -142,21 +142,31 @@ def test_module_patterns(pattern: str, path: str, meant: bool) -> None:
     assert names_module(pattern, path) is meant
 
 
-def apart(tmp_path: Path, *, image: bytes = bytes(0x38) + b"ARM\x64", pattern: str = "broadcom/*.dtb") -> Tree:
+def apart(tmp_path: Path, *, image: bytes = bytes(0x38) + b"ARM\x64", pattern: str = "broadcom/*.dtb",
+          compress: str | None = "zstd") -> Tree:
     trees = tmp_path / "trees"
     (trees / "broadcom").mkdir(parents=True)
     (trees / "broadcom/pi.dtb").write_bytes(b"\xd0\x0d\xfe\xed tree")
     (trees / "broken.dtb").write_bytes(b"no tree")
     (tmp_path / "vmlinuz").write_bytes(image)
-    recipe = replace(load_recipe("pi-kernel").recipe, device_trees=(pattern,))
+    recipe = replace(load_recipe("pi-kernel").recipe, device_trees=(pattern,), compress=compress)
     tree = Tree()
     add_apart(tree, recipe, tmp_path / "vmlinuz", b"ramdisk", trees)
     return tree
 
 
 def test_kernel_apart_is_image_initrd_and_the_named_device_trees(tmp_path: Path) -> None:
-    tree = apart(tmp_path)
+    tree = apart(tmp_path, compress=None)
     assert tree.paths() == ["Image", "dtbs", "dtbs/broadcom", "dtbs/broadcom/pi.dtb", "initrd"]
+
+
+def test_kernel_apart_may_be_there_compressed_too_and_unpacks_to_the_same(tmp_path: Path) -> None:
+    tree = apart(tmp_path)
+    assert tree.paths() == ["Image", "Image.zst", "dtbs", "dtbs/broadcom", "dtbs/broadcom/pi.dtb", "initrd"]
+    plain, packed = tree.get("Image"), tree.get("Image.zst")
+    assert plain is not None and packed is not None
+    assert isinstance(plain.content, bytes) and isinstance(packed.content, bytes)
+    assert zstandard.ZstdDecompressor().decompress(packed.content) == plain.content
 
 
 @pytest.mark.parametrize(("image", "pattern", "reason"), [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.build.boards import board_names, load_board
+from imagekit.build.boards import board_names, called_after, load_board
 from imagekit.gadget import parse_gadget
 from imagekit.packages.recipe import GADGET
 from imagekit.qemu.machine import load_machine
@@ -68,3 +68,9 @@ def test_nothing_is_overwritten_and_nothing_half_made_stays(run: Run, tmp_path: 
     assert "there is a mine/qemu/kiosk.yaml already" in said
     assert not (tmp_path / "mine/gadgets").exists() and (tmp_path / "mine/qemu/kiosk.yaml").read_text() == "mine"
     assert "cannot make board" in run("board", "new", "Bad Name", "--like", "pc", "-o", "mine", code=2).stderr
+
+
+def test_machine_belongs_to_the_board_with_the_longest_name_that_it_is_called_after() -> None:
+    machines, boards = ("pi", "pi-4", "pi-tryboot", "pi-tryboot-4", "pine"), ("pc", "pi", "pi-tryboot")
+    assert called_after("pi", machines, boards=boards) == ("pi", "pi-4")
+    assert called_after("pi-tryboot", machines, boards=boards) == ("pi-tryboot", "pi-tryboot-4")

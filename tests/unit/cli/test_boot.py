@@ -116,7 +116,7 @@ def test_steps_do_not_claim_to_tell_a_quiet_kernel_from_its_loader() -> None:
 def test_shell_completes_the_machines() -> None:
     context = click.Context(boot_command)
     option = next(param for param in boot_command.params if param.name == "machine_name")
-    assert [item.value for item in option.shell_complete(context, "pc-")] == ["pc-ahci", "pc-nvme"]
+    assert [item.value for item in option.shell_complete(context, "pc-")] == ["pc-ahci", "pc-nvme", "pc-usb"]
 
 
 def test_transcript_that_cannot_be_written_is_said(image: Path, trust: Path, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.boot.autoboot import AUTOBOOT_NAME, Autoboot, encode_autoboot
 from imagekit.boot.entries import LoaderEntry, encode_entry, entry_name
+from imagekit.boot.pislot import SUMS_NAME, Measure, encode_cmdline, encode_sums
 from imagekit.boot.slotstate import FACTORY, Slot, SlotState, begin_boot, encode_partition
 from imagekit.boot.uboot import ENV_NAME, SlotEnv, encode_env
 from imagekit.device.machine import Machine
@@ -93,20 +95,59 @@ class Device:
             (self.folder / "package" / path).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / "package" / path).write_bytes(files[name])
         shutil.rmtree(self.folder / "efi")
-        volume = self.folder / "dev/boot"
-        plan = plan_fat(8 << 20, "IMAGEKIT", 1, [
-            FatFile(path=name, source=content)
-            for name, content in {**files, ENV_NAME: encode_env(env), **{
-                name.replace("_", "."): content for name, content in changes.items()}}.items()
-        ], time=datetime(2024, 1, 1, tzinfo=UTC))
-        with volume.open("wb") as out:
+        self._slot_volume({**files, ENV_NAME: encode_env(env)}, changes)
+        self.report(slot=slot.value, loader="u-boot", boot_device=str(self.slot_volume), fallback=True)
+        return files
+
+    def for_piboot(self, slot: Slot = Slot.A, *, named: Slot = Slot.A, **changes: bytes) -> dict[str, bytes]:
+        """Make it one whose `slot` the Pi's firmware booted; autoboot.txt names `named`."""
+        files = {"Image": b"kernel" * 5000, "initrd": b"initrd" * 3000, "bcm2711-rpi-4-b.dtb": b"tree" * 100}
+        for path in files:
+            target = self.folder / "package" / (f"dtbs/broadcom/{path}" if path.endswith(".dtb") else path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(files[path])
+        files |= {"config.txt": b"kernel=Image\n", "start4.elf": b"firmware" * 100, "cmdline.txt": encode_cmdline(
+            LoaderEntry(slot=slot, version=0, base_root=BASE_ROOT, kernel_root=KERNEL_ROOT, cmdline="quiet",
+                        state_partuuid="00000000-0000-4000-8000-000000000000"))}
+        sums = encode_sums(slot, {name: Measure.of(content) for name, content in files.items()})
+        self._slot_volume({**files, SUMS_NAME: sums}, changes)
+        shutil.rmtree(self.folder / "efi")
+        (self.folder / "efi").mkdir()
+        self.name(named)
+        for number, name in enumerate(("boot", "boot-a", "boot-b", "slot-state"), 1):
+            part = self.folder / f"sys/block/mmcblk0/mmcblk0p{number}"
+            part.mkdir(parents=True)
+            (part / "uevent").write_text(f"DEVNAME=mmcblk0p{number}\nPARTN={number}\nPARTNAME={name}\n")
+        self.report(slot=slot.value, loader="piboot", boot_device=str(self.slot_volume), fallback=True,
+                    disk="/dev/mmcblk0")
+        return files
+
+    @property
+    def autoboot(self) -> Path:
+        return self.folder / "efi" / AUTOBOOT_NAME
+
+    def name(self, slot: Slot) -> bytes:
+        """Let autoboot.txt name a slot; its bytes."""
+        boot, trial = (2, 3) if slot is Slot.A else (3, 2)
+        raw = encode_autoboot(Autoboot(boot=boot, trial=trial))
+        self.autoboot.write_bytes(raw)
+        return raw
+
+    @property
+    def slot_volume(self) -> Path:
+        return self.folder / "dev/boot"
+
+    def _slot_volume(self, files: Mapping[str, bytes], changes: Mapping[str, bytes]) -> None:
+        changed = {name.replace("_", "."): content for name, content in changes.items()}
+        plan = plan_fat(8 << 20, "IMAGEKIT", 1, [FatFile(path=name, source=content)
+                                                 for name, content in {**files, **changed}.items()],
+                        time=datetime(2024, 1, 1, tzinfo=UTC))
+        with self.slot_volume.open("wb") as out:
             out.truncate(8 << 20)
             for offset, content in plan.extents:
                 assert isinstance(content, bytes)
                 out.seek(offset)
                 out.write(content)
-        self.report(slot=slot.value, loader="u-boot", boot_device=str(volume), fallback=True)
-        return files
 
     def hook(self, name: str, script: str, *, mode: int = 0o755) -> None:
         path = self.folder / "hooks" / name

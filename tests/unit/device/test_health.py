@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.boot.health import Challenge, Hello, Message, Verdict, decode_message, encode_message
+from imagekit.boot.ledger import LEDGER_OFFSET, decode_ledger, encode_ledger
 from imagekit.boot.slotstate import FACTORY, Slot, begin_boot
 from imagekit.device.health import judge
 from imagekit.device.state import StatePartition
@@ -37,6 +38,17 @@ def test_healthy_boot_of_the_confirmed_slot_clears_the_count(device: Device) -> 
     assert said == ["phase health", "slot a is healthy"]
     assert REBOOT not in device.programs.ran
     assert not [command for command in device.programs.ran if command[0] == "mount"], "a blessed entry is left alone"
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_only_a_healthy_boot_ends_the_count_of_boots_in_vain(device: Device, healthy: bool) -> None:
+    with device.state_path.open("r+b") as stream:
+        stream.seek(LEDGER_OFFSET)
+        stream.write(encode_ledger(4))
+    if not healthy:
+        device.hook("10-pump", "exit 1")
+    assert run(device)[0].healthy is healthy
+    assert decode_ledger(device.state_path.read_bytes()[LEDGER_OFFSET:]) == (0 if healthy else 4)
 
 
 def test_healthy_trial_is_blessed_and_confirmed(device: Device) -> None:

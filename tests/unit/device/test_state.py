@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.boot.ledger import LEDGER_OFFSET, encode_ledger
 from imagekit.boot.slotstate import COPY_OFFSETS, FACTORY, begin_boot, encode_partition, encode_record
 from imagekit.device.state import StatePartition
 from imagekit.errors import TargetError
@@ -38,6 +39,22 @@ def test_torn_write_leaves_the_state_before_it(tmp_path: Path) -> None:
     raw[COPY_OFFSETS[1] + 300:COPY_OFFSETS[1] + 512] = b"\xff" * 212
     path.write_bytes(raw)
     assert partition.load() == FACTORY
+
+
+def test_ledger_is_cleared_and_a_clear_one_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    front = encode_partition(FACTORY).ljust(LEDGER_OFFSET, b"\0")
+    path.write_bytes(front + encode_ledger(6))
+    partition = StatePartition(device=path)
+    partition.clear_ledger()
+    assert path.read_bytes() == front + encode_ledger(0)
+    for untouched in (front + bytes(512), front, front + b"\xff" * 512):
+        path.write_bytes(untouched)
+        partition.clear_ledger()
+        assert path.read_bytes() == untouched
+    path.unlink()
+    with pytest.raises(TargetError, match="cannot write"):
+        partition.clear_ledger()
 
 
 @pytest.mark.parametrize("raw", [b"", bytes(8192), b"\xff" * 100])

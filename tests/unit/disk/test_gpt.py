@@ -4,12 +4,13 @@ import io
 import struct
 import uuid
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagekit.disk import gpt
+from imagekit.disk import gpt, mbr
 from imagekit.errors import DocumentError, PlanError
 
 MIB = 1 << 20
@@ -68,6 +69,47 @@ def test_protective_mbr_covers_the_disk() -> None:
     raw = disk(USUAL)
     assert struct.unpack_from("<B3xB3xII", raw, 446) == (0, 0xEE, 1, 8 * MIB // 512 - 1)
     assert raw[510:512] == b"\x55\xaa"
+
+
+def listed(index: int, of: gpt.Partition, kind: int = 0x0C) -> mbr.Partition:
+    return mbr.Partition(index=index, type=kind, start=of.start, end=of.end)
+
+
+HYBRID = replace(USUAL, hybrid=(listed(1, USUAL.partitions[1]), listed(2, USUAL.partitions[0], 0xEF)))
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_hybrid_mbr_lists_its_partitions_first_and_protects_only_the_table(sector: int) -> None:
+    made = replace(HYBRID, sector=sector)
+    raw = disk(made)
+    assert [struct.unpack_from("<B3xB3xII", raw, 446 + 16 * index) for index in range(4)] == [
+        (0, 0x0C, 2 * MIB // sector, 5 * MIB // sector), (0, 0xEF, MIB // sector, MIB // sector),
+        (0, 0xEE, 1, MIB // sector - 1), (0, 0, 0, 0)]
+    assert decoded(raw) == made
+    assert decoded(raw).problems == ()
+
+
+def test_hybrid_mbr_changes_nothing_of_the_gpt() -> None:
+    assert disk(HYBRID)[512:] == disk(USUAL)[512:]
+
+
+@pytest.mark.parametrize(("hybrid", "why"), [
+    ((replace(listed(1, USUAL.partitions[0]), end=7 * MIB),), "partition 1 of the MBR, at 1048576 to 7340032, is none"),
+    (tuple(listed(index, partition(index, MIB * index, MIB * (index + 1))) for index in range(1, 5)), "has room for 3"),
+])
+def test_hybrid_mbr_with_other_partitions_or_too_many_is_refused(hybrid: tuple[mbr.Partition, ...], why: str) -> None:
+    with pytest.raises(PlanError, match="cannot encode partition table") as caught:
+        gpt.encode(replace(USUAL, hybrid=hybrid))
+    assert why in "\n".join((caught.value.message, *caught.value.details))
+
+
+def test_hybrid_mbr_that_says_something_else_than_the_gpt_is_a_problem() -> None:
+    raw = disk(HYBRID)
+    raw[446 + 12] ^= 1  # a sector less
+    found = decoded(raw)
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("hybrid MBR: partition 1 of the MBR, at ")
+    assert found.find("base-a") == USUAL.partitions[1]
 
 
 def test_protective_mbr_of_a_huge_disk_saturates() -> None:
@@ -255,3 +297,36 @@ def test_damaged_copy_is_named() -> None:
         other = next(name for name in gpt.COPIES if name != copy)
         assert (found.problem_of(copy), found.problem_of(other)) == (
             f"{copy} table: its header has the wrong checksum", None)
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_entries_behind_boot_code_leave_it_alone(sector: int) -> None:
+    at = MIB - gpt.array_size(sector=sector)
+    made = gpt.Table(disk_guid=DISK, partitions=(partition(1, MIB, 2 * MIB),), disk_size=8 * MIB, sector=sector,
+                     entries_at=at)
+    assert gpt.usable_extent(8 * MIB, sector, entries_at=at)[0] == MIB
+    written = [(offset, offset + len(raw)) for offset, raw in gpt.encode(made)]
+    assert written[:3] == [(0, sector), (sector, 2 * sector), (at, MIB)]
+    assert decoded(disk(made)) == made
+
+
+def test_backup_alone_tells_where_the_primary_entries_were() -> None:
+    made = gpt.Table(disk_guid=DISK, partitions=(partition(1, MIB, 2 * MIB),), disk_size=8 * MIB,
+                     entries_at=MIB - gpt.array_size())
+    raw = disk(made)
+    raw[512:1024] = bytes(512)
+    found = decoded(raw)
+    assert found == made
+    assert found.problem_of("primary")
+
+
+@pytest.mark.parametrize("at", [512, 1025])
+def test_entries_over_the_header_or_off_a_sector_are_refused(at: int) -> None:
+    with pytest.raises(PlanError, match=f"entries at {at}, allowed are multiples of 512 from 1024 on"):
+        gpt.encode(gpt.Table(disk_guid=DISK, partitions=(), disk_size=8 * MIB, entries_at=at))
+
+
+def test_partition_before_the_entries_is_refused() -> None:
+    with pytest.raises(PlanError, match="usable is 1048576 to"):
+        gpt.encode(gpt.Table(disk_guid=DISK, partitions=(partition(1, 65536, 2 * MIB),), disk_size=8 * MIB,
+                             entries_at=MIB - gpt.array_size()))

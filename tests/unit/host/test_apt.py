@@ -98,6 +98,14 @@ def test_configuration_is_private_but_keeps_the_proxy(apt: Apt, tools: FakeTools
     assert update.env == {"APT_CONFIG": str(folder / "apt.conf"), "http_proxy": "http://p:2"}
 
 
+def test_further_components_are_asked_apart_from_main_alone(tools: FakeTools, tmp_path: Path) -> None:
+    Apt(Cache(tmp_path / "cache"), tools, suite="trixie", architecture="arm64", environment={},
+        components=("non-free-firmware",)).update()
+    lines = (tmp_path / "cache/apt/trixie-arm64-non-free-firmware/sources.list").read_text().splitlines()
+    assert [line.partition("] ")[2].split()[1:] for line in lines] == [
+        ["trixie", "main", "non-free-firmware"], ["trixie-security", "main", "non-free-firmware"]]
+
+
 def test_lists_are_fetched_once(apt: Apt, tools: FakeTools) -> None:
     apt.update()
     apt.update()

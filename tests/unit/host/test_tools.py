@@ -91,3 +91,12 @@ def test_locked_program_runs_by_its_own_loader_and_libraries(tmp_path: Path) -> 
 def test_locked_tools_do_not_fall_back_on_the_host(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"cannot run mkfs\.erofs"):
         LocalTools(tmp_path).run("mkfs.erofs", "--version")
+
+
+def test_locked_emulator_is_started_by_its_own_loader_and_all_else_is_the_hosts(tmp_path: Path) -> None:
+    tools = LocalTools(emulators=tmp_path)
+    loader, triplet = LOADERS[os.uname().machine]
+    found = tools.find("qemu-system-arm")
+    assert (found[0], found[-1]) == (str(tmp_path / loader), str(tmp_path / "usr/bin/qemu-system-arm"))
+    assert str(tmp_path / "usr/lib" / triplet) in found[2]
+    assert tools.find("cat") == LocalTools().find("cat")

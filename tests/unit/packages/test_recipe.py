@@ -41,9 +41,16 @@ def test_gadget_names_its_files() -> None:
                             CopiedFile(source="usr/b", target="b", part="boot"))
 
 
+def test_components_are_one_set_in_any_order() -> None:
+    one, other = (parse(KERNEL + f"components: [{text}]\n") for text in ("non-free, contrib", "contrib, non-free"))
+    assert one == other
+    assert one.components == ("contrib", "non-free")
+
+
 def test_wants_change_with_everything_that_the_lock_answers() -> None:
-    answers = {parse(KERNEL + extra).wants for extra in ("", "alone: [dmsetup]\n", "keep: [linux-*]\n")}
-    assert len(answers) == 3
+    answers = {parse(KERNEL + extra).wants for extra in ("", "alone: [dmsetup]\n", "keep: [linux-*]\n",
+                                                    "components: [contrib]\n")}
+    assert len(answers) == 4
     assert parse(KERNEL).wants == parse(KERNEL + "modules: [ext4]\n").wants
 
 
@@ -56,6 +63,9 @@ def test_wants_change_with_everything_that_the_lock_answers() -> None:
     (KERNEL + "version: '1'\n", "exactly one of version and version-of"),
     (KERNEL.replace("version-of: linux\n", ""), "exactly one of version and version-of"),
     (KERNEL.replace("amd64", "z80"), "architecture: 'z80' is not one of"),
+    (KERNEL + "compress: zstd\n", "compress: only for image: apart on arm64"),
+    (KERNEL + "components: [main]\n", r"r\.yaml:8: components\[0\]: 'main' is not one of"),
+    (KERNEL + "components: []\n", r"r\.yaml:8: components"),
     (KERNEL + "drop: [usr]\n", r"r\.yaml:8: drop: only a base has this"),
     (GADGET + "modules: [ext4]\n", "modules: only a kernel has this"),
     (GADGET + "assets: {dtbs: {content: [dtbs/]}}\n", "assets: only a kernel has this"),

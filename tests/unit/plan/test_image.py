@@ -12,6 +12,7 @@ import pytest
 
 from imagekit.assertions import Database, Header, Model, parse_model
 from imagekit.boot.entries import parse_entry
+from imagekit.disk.fat_boot import decode_boot_sector
 from imagekit.disk.gpt import encode
 from imagekit.errors import PlanError, TrustError
 from imagekit.packages.kernelyaml import NOTHING_OFFERED, KernelAsset, KernelContents, KernelInfo
@@ -140,8 +141,6 @@ REFUSED = [
      "cannot lay out volume 'pc': it needs a disk of 2000000000.1 GiB, at most 1073741824 GiB are possible"),
     ("source: startup.nsh", "source: $kernel:dtbs/x.dtb",
      "cannot fill structure 'esp': the kernel has no asset 'dtbs': its kernel.yaml has none"),
-    ("bootloader: systemd-boot", "bootloader: piboot",
-     "cannot plan an image of gadget 'pc': it has bootloader 'piboot' in x-imagekit"),
 ]
 
 
@@ -336,3 +335,11 @@ def test_files_for_a_filesystem_that_the_device_chooses_are_refused() -> None:
         " content: [{source: loader.conf, target: /}]}", 1)
     with pytest.raises(PlanError, match="cannot fill structure 'more': its filesystem is partial"):
         planned(gadget)
+
+
+@pytest.mark.parametrize(("word", "bits"), [("vfat", 32), ("vfat-32", 32), ("vfat-16", 16)])
+def test_fat_is_of_the_type_that_the_gadget_names(word: str, bits: int) -> None:
+    plan = planned(GADGET.replace("filesystem: vfat", f"filesystem: {word}"))
+    esp = next(item for item in plan.structures if item.placement.structure.name == "esp")
+    head = next(write for write in esp.writes if isinstance(write, Literal) and write.offset == esp.placement.start)
+    assert decode_boot_sector(head.content[:512]).bits == bits

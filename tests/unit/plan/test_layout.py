@@ -209,3 +209,37 @@ def test_offset_write_over_the_signature_of_an_mbr_disk_is_refused() -> None:
     assert lay_out(pointing(441)).pointers
     with pytest.raises(PlanError, match="needs bytes 440 to 446"):
         lay_out(replace(pointing(441), schema=Schema.MBR))
+
+
+IMX = structure("imx", size=MIB - 16384 - 1024, offset=1024, kind=StructureType())
+
+
+def test_boot_code_at_1_kib_lies_between_the_header_of_a_gpt_and_its_entries() -> None:
+    layout = lay_out(volume(IMX, structure("one")), entries_at=MIB - 16384)
+    assert [item.start for item in layout.placements] == [1024, MIB]
+    assert table_extents(Schema.GPT, entries_at=MIB - 16384) == ((446, 512), (512, 1024), (MIB - 16384, MIB))
+
+
+@pytest.mark.parametrize(("offset", "size", "reason"), [
+    (512, 1024, "the partition table needs bytes 512 to 1024"),
+    (1024, MIB - 16384, "the partition table needs bytes 1032192 to 1048576")])
+def test_boot_code_over_the_header_or_the_entries_is_refused(offset: int, size: int, reason: str) -> None:
+    with pytest.raises(PlanError, match=reason):
+        lay_out(volume(structure("imx", size=size, offset=offset, kind=StructureType())), entries_at=MIB - 16384)
+
+
+def test_refusal_of_boot_code_at_1_kib_names_what_would_help() -> None:
+    with pytest.raises(PlanError) as caught:
+        lay_out(volume(IMX))
+    assert "gpt-entries-at in x-imagekit" in (caught.value.hint or "")
+
+
+def test_partition_before_the_entries_is_refused() -> None:
+    with pytest.raises(PlanError, match="partitions begin behind the table's entries, which end at 1048576"):
+        lay_out(volume(structure("early", size=4096, offset=65536)), entries_at=MIB - 16384)
+
+
+@pytest.mark.parametrize("at", [512, 4100])
+def test_entries_that_cannot_be_where_they_shall_are_refused(at: int) -> None:
+    with pytest.raises(PlanError, match="allowed are multiples of 512 from 1024 on"):
+        lay_out(volume(structure("one")), entries_at=at)

@@ -90,3 +90,30 @@ def test_write_across_the_end_of_a_table_is_refused() -> None:
     table = plan_table(layout, disk=DISK, unique=unique)
     with pytest.raises(PlanError, match=r"cannot write wide\.img at 500: partition table lies there"):
         merged([*table_writes(layout, table), Literal(offset=500, content=bytes(20), what="wide.img")])
+
+
+HYBRID = """\
+volumes:
+  card:
+    bootloader: u-boot
+    structure:
+      - name: boot
+        role: system-boot
+        type: 0C,C12A7328-F81F-11D2-BA4B-00A0C93EC93B
+        filesystem: vfat
+        filesystem-label: system-boot
+        size: 16M
+      - {name: firmware, type: "DA,EBD0A0A2-B9E5-4433-87C0-68B6B72699C7", size: 1M}
+      - {name: other, type: EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, size: 1M}
+"""
+
+
+def test_hybrid_table_lists_the_named_structures_in_the_mbr_in_their_order() -> None:
+    layout = lay_out(gadget(HYBRID).boot_volume)
+    table = plan_table(layout, disk=DISK, unique=unique, hybrid=("firmware", "boot"))
+    plain = plan_table(layout, disk=DISK, unique=unique)
+    assert isinstance(table, gpt.Table)
+    assert [(item.index, item.type, item.start, item.active) for item in table.hybrid] == [
+        (1, 0xDA, 17 * MIB, False), (2, 0x0C, MIB, True)]
+    assert isinstance(plain, gpt.Table)
+    assert (plain.hybrid, plain.partitions) == ((), table.partitions)

@@ -9,7 +9,7 @@ import pytest
 
 from imagekit.assertions import parse_model
 from imagekit.boot.slotstate import Slot
-from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, decode_env
+from imagekit.boot.uboot import COMPRESSED, DEVICE_TREE, ENV_NAME, INITRD, decode_env
 from imagekit.boot.uimage import decode_script
 from imagekit.errors import PlanError
 from imagekit.gadget import Era, parse_gadget
@@ -50,6 +50,24 @@ def test_image_for_uboot_is_planned_as_reviewed() -> None:
 
 def test_equal_input_gives_an_equal_plan() -> None:
     assert json.dumps(as_json(planned())) == json.dumps(as_json(planned()))
+
+
+def test_script_loads_where_the_gadget_says_and_else_where_uboot_does() -> None:
+    gadget = GADGET.replace("x-imagekit:\n", "x-imagekit:\n  addresses: {kernel: 0x200000, scratch: 0x9000000}\n")
+    text = decode_script(literal(planned(gadget), b"\x27\x05\x19\x56"), name="boot.scr").text
+    assert "\nsetenv kernel_addr_r 200000\nsetenv pxefile_addr_r 9000000\nsetexpr ik_r0 ${pxefile_addr_r} + 0\n" in text
+    assert "setenv ramdisk_addr_r" not in text
+    assert "_addr_r 200000" not in decode_script(literal(planned(), b"\x27\x05\x19\x56"), name="boot.scr").text
+
+
+def test_kernel_is_compressed_where_the_gadget_says_where_to_unpack_it() -> None:
+    gadget = parse_gadget(load_yaml(GADGET.replace(
+        "x-imagekit:\n", "x-imagekit:\n  addresses: {unpack: 0xa000000}\n"), name="g"), era=Era.UC20)
+    assert gadget.extension is not None
+    assert wanted_files(gadget.extension, "arm64") == {COMPRESSED: COMPRESSED, INITRD: INITRD}
+    plain = parse_gadget(load_yaml(GADGET, name="g"), era=Era.UC20).extension
+    assert plain is not None
+    assert wanted_files(plain, "arm64") == {"Image": "Image", INITRD: INITRD}
 
 
 def test_script_knows_the_numbers_of_the_partitions() -> None:

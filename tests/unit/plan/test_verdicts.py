@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from imagekit.boot.slotstate import Slot
-from imagekit.disk.probe import Content
-from imagekit.plan.inspection import DataFound, Level, Named, PartFound, SeedFile, SeedFound, Tree, name_of
-from imagekit.plan.verdicts import judge_data, judge_part, judge_record, judge_seed
+from imagekit.disk import gpt, mbr
+from imagekit.disk.probe import Content, DiskImage, DiskPartition
+from imagekit.plan.inspection import DataFound, EspFound, Level, Named, PartFound, SeedFile, SeedFound, Tree, name_of
+from imagekit.plan.verdicts import judge_data, judge_hybrid, judge_part, judge_record, judge_seed
+from imagekit.units import MIB
 
 ROOT, OTHER = "ab" * 32, "cd" * 32
 SIGNED = Named(root=ROOT, name="debian-13", revision=3, asserted=True, believed=True)
@@ -70,3 +74,22 @@ def test_disk_without_record_or_data_is_wrong() -> None:
     nothing = DataFound(content=None, room=0, condition=None, problem="there is no data partition")
     assert [verdict.text for verdict in judge_data(nothing)] == [
         "there is no data partition: the device would run without, degraded"]
+
+
+def card(*types: int) -> DiskImage:
+    """A disk with a boot partition, which the MBR lists with each of these types."""
+    boot = gpt.Partition(index=1, name="boot", type_guid=gpt.ESP, unique_guid=uuid.UUID(int=1), start=MIB, end=2 * MIB)
+    listed = tuple(mbr.Partition(index=index, type=kind, start=boot.start, end=boot.end)
+                   for index, kind in enumerate(types, 1))
+    return DiskImage(size=4 * MIB, partitions=(DiskPartition(partition=boot, content=Content.FAT),),
+                     table=gpt.Table(disk_guid=uuid.UUID(int=2), partitions=(boot,), disk_size=4 * MIB, hybrid=listed))
+
+
+@pytest.mark.parametrize(("programs", "types", "expected"), [
+    ((), (), []), ((), (0xDA,), [Level.GOOD]), (("bootcode.bin",), (0x0C,), [Level.GOOD]),
+    (("bootcode.bin",), (), [Level.WRONG]), (("bootcode.bin",), (0xEF, 0x0C), [Level.GOOD, Level.GOOD, Level.WRONG])])
+def test_card_of_a_pi_needs_its_boot_partition_first_in_the_mbr(programs: tuple[str, ...], types: tuple[int, ...],
+                                                                expected: list[Level]) -> None:
+    esp = EspFound(problem="", loaders=(), entries=(), raw_entries={}, programs=frozenset(programs), offered=(),
+                   settings={}, uboot=True)
+    assert [verdict.level for verdict in judge_hybrid(card(*types), esp)] == expected

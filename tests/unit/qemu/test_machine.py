@@ -12,7 +12,9 @@ from imagekit.qemu.machine import (
     MACHINES,
     Accelerator,
     CardFirmware,
+    HealthWay,
     Wiring,
+    check_qemu,
     command_line,
     find_firmware,
     load_machine,
@@ -20,6 +22,7 @@ from imagekit.qemu.machine import (
     parse_machine,
 )
 from imagekit.schema import load_yaml
+from imagekit.testing.fakes import FakeTools
 
 FOLDER = Path(__file__).parents[3] / "qemu"
 WIRING = Wiring(disk=Path("/tmp/a,b/disk.qcow2"), disk_format="qcow2", firmware_code=Path("/f/code.fd"),
@@ -32,6 +35,15 @@ def test_our_machines_parse_and_differ_in_their_disk_only(name: str) -> None:
     reference = load_machine("pc", [FOLDER])
     assert machine.name == name
     assert replace(machine, name="", summary="", disk="") == replace(reference, name="", summary="", disk="")
+
+
+def test_disk_on_usb_differs_in_disk_and_controller_which_comes_first_on_the_command_line() -> None:
+    machine, reference = load_machine("pc-usb", [FOLDER]), load_machine("pc", [FOLDER])
+    assert machine.devices == (*reference.devices, "qemu-xhci,id=xhci")
+    assert replace(machine, name="", summary="", disk="", devices=()) == replace(
+        reference, name="", summary="", disk="", devices=())
+    argv = command_line(machine, WIRING, Accelerator.TCG)
+    assert argv.index("qemu-xhci,id=xhci") < argv.index("usb-storage,bus=xhci.0,bootindex=0,drive=disk")
 
 
 def test_command_line_has_no_network_no_display_and_starts_paused() -> None:
@@ -72,10 +84,38 @@ def test_health_port_and_console_are_inherited_sockets() -> None:
     assert "virtserialport,chardev=health,name=org.imagekit.health" in text
 
 
+BOARD = """\
+name: board
+summary: a board with a card slot and two serial lines
+architecture: arm64
+emulator: qemu-system-aarch64
+machine: raspi3b
+firmware: {}
+cpu: {tcg: cortex-a53}
+cpus: 4
+memory: 1024M
+disk: sd-card
+health: console
+console: 1
+"""
+
+
+def test_board_without_virtio_has_its_verdict_on_the_second_serial_line_and_its_card_in_the_slot() -> None:
+    machine = parse_machine(load_yaml(BOARD, name="board.yaml"))
+    assert (machine.health, machine.console, find_firmware(machine)) == (HealthWay.CONSOLE, 1, None)
+    wiring = replace(WIRING, firmware_code=None, firmware_variables=None, health_fd=None)
+    argv = command_line(machine, wiring, Accelerator.TCG)
+    text = " ".join(argv)
+    assert "-serial null -serial chardev:console" in text
+    assert "-drive if=sd,format=qcow2,file=/tmp/a,,b/disk.qcow2,cache=unsafe,discard=unmap" in text
+    assert "virtio" not in text
+    assert "-device" not in argv
+
+
 def test_unknown_machine_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(UsageError) as caught:
         load_machine("px", [FOLDER])
-    assert "arm64-uboot, arm64-uefi, pc, pc-ahci, pc-nvme" in (caught.value.hint or "")
+    assert "pc, pc-ahci, pc-nvme, pc-usb" in (caught.value.hint or "")
 
 
 def test_machine_by_path_of_a_yaml_file(tmp_path: Path) -> None:
@@ -92,6 +132,8 @@ def test_machine_by_path_of_a_yaml_file(tmp_path: Path) -> None:
     ('["-action", "watchdog=reset"]', '["-nic", "user"]', "-nic is not a machine's to say"),
     ("emulator: qemu-system-x86_64", "emulator: /bin/sh", "emulator"),
     ("cpus: 1", "cpus: 1\nshell: yes", "shell"),
+    ("cpus: 1", "cpus: 1\nhealth: telnet", "health"),
+    ("cpus: 1", "cpus: 1\nconsole: 8", "console"),
 ])
 def test_wrong_machine_is_refused_naming_the_key(old: str, new: str, complaint: str) -> None:
     text = (FOLDER / "pc.yaml").read_text()
@@ -123,3 +165,19 @@ def test_image_whose_gadget_no_machine_is_called_after_needs_a_name() -> None:
 def test_machine_of_another_architecture_than_the_image_is_refused() -> None:
     with pytest.raises(UsageError, match="'pc': it is amd64, the image is for arm64"):
         machine_of("pc", [MACHINES], gadget="arm64-uefi", architecture="arm64")
+
+
+@pytest.mark.parametrize(("said", "fine"), [
+    (b"QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\n", False),
+    (b"QEMU emulator version 8.2.0\n", False),
+    (b"QEMU emulator version 9.0.0\n", True), (b"QEMU emulator version 10.0.2 (Debian)\n", True), (b"hello\n", False)])
+def test_machine_that_an_older_qemu_does_not_have_is_refused_with_the_version(said: bytes, fine: bool) -> None:
+    machine = replace(load_machine("pi", [FOLDER]), least_qemu=(9, 0))
+    tools = FakeTools(qemu_system_aarch64=said)
+    if fine:
+        check_qemu(tools, machine)
+        return
+    with pytest.raises(HostError, match="cannot start machine 'pi': it is in QEMU from version") as caught:
+        check_qemu(tools, machine)
+    assert "PATH" in (caught.value.hint or "")
+    check_qemu(FakeTools(), replace(machine, least_qemu=None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from imagekit.boot.frames import decode_frame, encode_frames
 from imagekit.qemu.judge import Expectation, Package
 from imagekit.qemu.phases import Phase, PhaseClock, PhaseTime, hint
 from imagekit.qemu.transcript import Transcript
@@ -193,3 +194,42 @@ def test_transcript_on_a_symbolic_link_is_refused(tmp_path: Path) -> None:
         assert victim.read_text() == "mine"
     else:
         raise AssertionError("followed a link")
+
+
+def test_verdict_between_the_lines_of_the_console_is_judged_and_kept_out_of_the_transcript() -> None:
+    seen = Watch(expectation=EXPECTED, transcript=Transcript(), new_nonce=lambda: "ab" * 32, in_band=True)
+    seen.begin(0.0, "power on")
+    boot_up_to_switch(seen, 0)
+    answer = seen.console(30, b"imagekit: phase health\r\n" + encode_frames(HELLO).replace(b"\n", b"\r\n"))
+    assert decode_frame(answer.rstrip(b"\n"))
+    assert seen.boot.clock.current is Phase.HEALTH
+    assert seen.console(33, b"[  OK  ] Reached target\r\n" + encode_frames(verdict()))
+    assert seen.boot.healthy
+    assert seen.boot.judged_s == 33
+    assert [line.text for line in seen.transcript.lines][-2:] == ["imagekit: phase health", "[  OK  ] Reached target"]
+
+
+def test_frames_on_the_console_of_a_machine_with_a_port_are_only_text() -> None:
+    seen = watch()
+    assert seen.console(30, encode_frames(HELLO)) == b""
+    assert "hello" in seen.transcript.text()
+
+
+def test_console_gets_no_byte_unasked() -> None:
+    """A boot loader waits for a key on the same line."""
+    seen = Watch(expectation=EXPECTED, transcript=Transcript(), new_nonce=lambda: "ab" * 32, in_band=True)
+    seen.begin(0.0, "power on")
+    assert seen.console(1, b"Hit any key to stop autoboot:  2 \x08\x08\x08 1\r\n=> \r\n") == b""
+    seen.console(20, encode_frames(HELLO))
+    seen.event(21, "RESET", guest=True, reason="guest-reset")
+    assert seen.console(22, b"U-Boot 2025.01\r\nHit any key to stop autoboot:  2\r\n") == b""
+
+
+def test_board_that_halts_without_ending_qemu_is_off() -> None:
+    seen = watch()
+    assert not seen.is_off
+    seen.console(30, b"[   29.120] reboot: System halted\r\n")
+    assert seen.is_off
+    assert "switched itself off" in seen.failure().reasons[0]
+    seen.event(40, "RESET", guest=False, reason="host-qmp-system-reset")
+    assert not seen.is_off

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from imagekit.disk.fat_write import FatFile, plan_fat
 from imagekit.disk.gpt import LINUX_DATA, Partition, Table, encode
 from imagekit.errors import DocumentError
 from imagekit.host.tools import LocalTools
-from imagekit.qemu.machine import Machine, load_machine
+from imagekit.qemu.machine import SD_CARD, Machine, load_machine
 from imagekit.qemu.workbench import copy_sparse, data_extents, workbench
 
 MIB = 1 << 20
@@ -35,8 +37,6 @@ def machine(tmp_path: Path) -> Machine:
     """The PC, with firmware that is only bytes."""
     flash = tmp_path / "flash.fd"
     flash.write_bytes(b"flash")
-    from dataclasses import replace
-
     loaded = load_machine("pc", [Path(__file__).parents[3] / "qemu"])
     return replace(loaded, firmware=replace(loaded.firmware, code=(flash,), variables=(flash,)))
 
@@ -53,6 +53,17 @@ def test_extents_cover_the_data_and_skip_the_holes(image: Path) -> None:
     assert extents[0][0] == 0
     assert extents[-1][1] == 64 * MIB
     assert sum(end - start for start, end in extents) < MIB
+
+
+@pytest.mark.parametrize(("copy", "mib"), [(True, 64), (False, 64), (True, 65), (False, 65)])
+def test_card_of_a_board_is_the_next_power_of_two_and_the_image_stays(image: Path, machine: Machine, copy: bool,
+                                                                      mib: int) -> None:
+    os.truncate(image, mib * MIB)
+    tools = LocalTools()
+    with workbench(tools, replace(machine, disk=SD_CARD), image, copy=copy) as bench:
+        told = json.loads(tools.run("qemu-img", "info", "--output=json", bench.disk).stdout)
+        assert told["virtual-size"] == (64 if mib == 64 else 128) * MIB
+    assert image.stat().st_size == mib * MIB
 
 
 def test_copy_is_private_and_gone_afterwards(image: Path, machine: Machine) -> None:

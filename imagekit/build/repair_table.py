@@ -1,0 +1,48 @@
+"""Make the damaged copy of an image's partition table anew out of the whole one.
+
+Decides nothing about what the table should say: it changes only where one copy is damaged, or differs from the primary
+one that everybody reads first, and where the whole copy is, to the byte, what we would write.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from imagekit.disk import gpt
+from imagekit.errors import DocumentError, HostError
+from imagekit.host.files import reason
+
+
+def repair_table(path: Path) -> str | None:
+    """Which copy was made anew, "primary" or "backup"; None where both are whole and equal.
+
+    Raises:
+        DocumentError: neither copy is whole, the image was cut short, or another program made the table.
+        HostError: the image cannot be written.
+    """
+    try:
+        with path.open("rb") as stream:
+            table = gpt.decode(stream)
+            damaged = next((copy for copy in gpt.COPIES if table.problem_of(copy)), None)
+            if damaged is None:
+                return None
+            size = os.fstat(stream.fileno()).st_size
+            if size < table.disk_size:
+                raise DocumentError(f"cannot repair the partition table of {path}: it is for a disk of"
+                                    f" {table.disk_size} bytes, this one has {size}",
+                                    hint="the image was cut short: make or fetch it again")
+            _, primary, backup = gpt.encode(table)
+            whole, (offset, content) = (backup, primary) if damaged == "primary" else (primary, backup)
+            stream.seek(whole[0])
+            if stream.read(len(whole[1])) != whole[1]:
+                raise DocumentError(f"cannot repair the partition table of {path}: another program made it",
+                                    hint="use that program, or sgdisk from Debian's gdisk")
+        with path.open("r+b") as stream:
+            stream.seek(offset)
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise HostError(f"cannot repair the partition table of {path}: {reason(error)}") from error
+    return damaged

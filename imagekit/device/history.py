@@ -1,0 +1,185 @@
+"""What a device remembers of its updates, on the data partition: what was healthy, what failed, what is under way.
+
+Decides the file `updates/state.json` below /var/lib/imagekit, how it is replaced (whole, or not at all), and what a
+verdict makes of an update that is under way. It is memory, not truth: what runs is said by the slots, and a device
+whose data is lost goes on without. Grammar: docs/reference/updates.md.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from imagekit.device.machine import Machine
+from imagekit.errors import TargetError
+
+FORMAT = 1
+FOLDER = "lib/imagekit/updates"
+STATE, KEYS = "state.json", "keys.assert"
+CHANGES_MOST, FAILED_MOST = 50, 20
+
+Packages = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A pair that did not become healthy."""
+
+    packages: Packages
+    reason: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """An update under way. `trial`: the slot was opened to the loader. Roots are what the slot boots with."""
+
+    slot: str
+    packages: Packages
+    base_root: str
+    kernel_root: str
+    trial: bool
+    time: str
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One thing that was done, for people: `what` is install or revert, `outcome` how it ended."""
+
+    time: str
+    what: str
+    packages: Packages
+    outcome: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """All of it. `floors`: the highest revision of each package that was healthy here. Times are ISO 8601, UTC."""
+
+    floors: Mapping[str, int] = field(default_factory=dict)
+    failed: tuple[Failed, ...] = ()
+    pending: Pending | None = None
+    hold_until: str = ""
+    latest: str = ""  # the latest time that something signed proves to be past; a clock proves nothing
+    changes: tuple[Change, ...] = ()
+
+    def with_change(self, change: Change) -> History:
+        return replace(self, changes=(*self.changes, change)[-CHANGES_MOST:])
+
+
+def folder_of(machine: Machine) -> Path:
+    return machine.var / FOLDER
+
+
+def load_history(machine: Machine) -> History:
+    """What is remembered; nothing, where there is no file or it is not one of ours."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return _history(json.loads((folder_of(machine) / STATE).read_text()))
+    return History()
+
+
+def _history(found: dict[str, Any]) -> History:
+    if found["imagekit"] != FORMAT:
+        raise ValueError(f"format {found['imagekit']!r}")
+    pending = found["pending"]
+    return History(
+        floors={str(name): int(number) for name, number in found["floors"].items()},
+        failed=tuple(Failed(packages=_packages(item["packages"]), reason=str(item["reason"]), time=str(item["time"]))
+                     for item in found["failed"]),
+        pending=None if pending is None else Pending(
+            slot=str(pending["slot"]), packages=_packages(pending["packages"]), base_root=str(pending["base_root"]),
+            kernel_root=str(pending["kernel_root"]), trial=bool(pending["trial"]), time=str(pending["time"]),
+            reasons=tuple(map(str, pending["reasons"]))),
+        hold_until=str(found["hold_until"]), latest=str(found["latest"]),
+        changes=tuple(Change(time=str(item["time"]), what=str(item["what"]), packages=_packages(item["packages"]),
+                             outcome=str(item["outcome"]), reason=str(item["reason"])) for item in found["changes"]))
+
+
+def _packages(found: Any) -> Packages:
+    return tuple((str(name), int(number)) for name, number in found)
+
+
+def as_json(history: History) -> dict[str, Any]:
+    """The document that is kept, which `changes --json` prints too."""
+    return {"imagekit": FORMAT, **asdict(history)}
+
+
+def save_history(machine: Machine, history: History) -> None:
+    """Replace the file. Raises: TargetError: it cannot be written, as on a full disk; the old one stays."""
+    save(machine, STATE, (json.dumps(as_json(history)) + "\n").encode())
+
+
+def save(machine: Machine, name: str, content: bytes) -> None:
+    """Replace a file of the folder, whole or not at all. Raises: TargetError."""
+    folder = folder_of(machine)
+    fresh = folder / f"{name}.new"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with fresh.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.rename(folder / name)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        with suppress(OSError):
+            fresh.unlink()
+        raise TargetError(f"cannot write {folder / name}: {error.strerror}",
+                          hint="the data partition may be full: nothing was changed") from error
+
+
+@contextmanager
+def alone(machine: Machine) -> Iterator[None]:
+    """One at a time. Raises: TargetError: another update of this device is at work."""
+    path = machine.run / "update.lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise TargetError(f"cannot lock {path}: {error.strerror}", hint="this works on a booted device only, as root"
+                          ) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TargetError("cannot update this device: another update is at work",
+                              hint="wait for it: imagekit-device status") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def after_verdict(history: History, *, slot: str, roots: tuple[str, str], healthy: bool, reasons: tuple[str, ...],
+                  now: str) -> History:
+    """What a verdict on a boot of `slot` makes of the update that is under way. `roots` are base and kernel."""
+    pending = history.pending
+    if pending is None:
+        return history
+    if (slot, *roots) == (pending.slot, pending.base_root, pending.kernel_root):
+        if not healthy:
+            return replace(history, pending=replace(pending, trial=True, reasons=reasons))
+        floors = {**history.floors, **{name: max(number, history.floors.get(name, 0))
+                                       for name, number in pending.packages}}
+        return replace(history, floors=floors, pending=None, failed=tuple(
+            item for item in history.failed if item.packages != pending.packages)).with_change(
+                Change(time=now, what="install", packages=pending.packages, outcome="done"))
+    if not healthy:
+        return history
+    if not pending.trial:
+        return replace(history, pending=None).with_change(
+            Change(time=now, what="install", packages=pending.packages, outcome="interrupted"))
+    reason = "; ".join(pending.reasons) or "it never came as far as its health check"
+    failed = Failed(packages=pending.packages, reason=reason, time=now)
+    return replace(history, pending=None, failed=(*history.failed, failed)[-FAILED_MOST:]).with_change(
+        Change(time=now, what="install", packages=pending.packages, outcome="failed", reason=reason))

@@ -1,0 +1,340 @@
+"""Install an update from files: what is believed, what is planned, what is checked, and then the steps.
+
+Decides the order of the whole and when the device reboots. Everything that was offered is verified before the first
+byte of the idle slot changes: signatures lead to this device's own roots, digest and size are the signed ones, name,
+type and architecture are the model's. No option turns any of it off. The running slot is never written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from imagekit.assertions import Assertion, decode_stream, encode_stream
+from imagekit.boot.entries import kernel_path
+from imagekit.device import history as past
+from imagekit.device.anchors import Anchors, load_anchors, trusted_now
+from imagekit.device.history import Change, History, Pending, load_history, save_history
+from imagekit.device.install_steps import KERNEL_IMAGE, Job, execute
+from imagekit.device.machine import Machine
+from imagekit.device.medium import DiskMedium
+from imagekit.device.offers import Offer, Offers, open_offers
+from imagekit.device.partitions import Partition, find_partitions, partition
+from imagekit.device.report import BootReport, load_report
+from imagekit.device.state import StatePartition
+from imagekit.device.survey import held, holds, name_of, slot_proof, survey
+from imagekit.digests import b64url, chunks, short
+from imagekit.errors import DocumentError, PlanError, TargetError, TrustError
+from imagekit.packages.erofs import Erofs
+from imagekit.packages.snapyaml import read_snap_yaml
+from imagekit.plan.identity import check_identity
+from imagekit.plan.resolve import PackageFile, Resolution, ResolvedPackage, resolve
+from imagekit.plan.update import (
+    BASE,
+    KERNEL,
+    PARTS,
+    SYSTEMD_BOOT,
+    Failure,
+    Held,
+    PartPlan,
+    Past,
+    Source,
+    UpdatePlan,
+    plan_update,
+)
+from imagekit.units import MIB, iec
+
+SNAP_YAML = "meta/snap.yaml"
+ESP_MARGIN = 1 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """`unattended`: nobody watches; then a hold counts, and an update that could not be remembered is not begun."""
+
+    check: bool = False
+    again: bool = False
+    reboot: bool = True
+    unattended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of it. `plan` None: nothing newer was offered. `notes` say what of the offer was left out."""
+
+    plan: UpdatePlan | None
+    installed: bool
+    rebooting: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The device and the offer, resolved."""
+
+    report: BootReport
+    partitions: dict[str, Partition]
+    running: dict[str, Held]
+    resolution: Resolution
+    history: History
+    now: datetime
+    notes: tuple[str, ...]
+
+
+def install(machine: Machine, paths: Sequence[Path], options: Options, say: Callable[[str], None], *,
+            clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Outcome:
+    """Bring what lies under `paths` into the idle slot, and reboot into it.
+
+    Raises:
+        TrustError, DocumentError, PlanError: what was offered is not for this device.
+        TargetError: the device refuses or fails; the running slot is as it was.
+    """
+    with past.alone(machine), open_offers(paths) as offers:
+        found = look(machine, offers, now=clock())
+        if options.unattended and found.history.hold_until > stamp(found.now):
+            raise TargetError(f"cannot install: updates are held until {found.history.hold_until}",
+                              hint="imagekit-device hold --off")
+        plan = plan_with_spare(machine, found, again=options.again)
+        if plan is None:
+            return Outcome(plan=None, installed=False, rebooting=False, notes=found.notes)
+        check_offers(machine, plan, found.resolution, offers)
+        if options.check:
+            return Outcome(plan=plan, installed=False, rebooting=False, notes=found.notes)
+        carry_out(machine, plan, found, offers, options, say)
+    if options.reboot:
+        say("update: rebooting")
+        machine.programs.run("systemctl", "--no-block", "reboot")
+    return Outcome(plan=plan, installed=True, rebooting=options.reboot, notes=found.notes)
+
+
+def stamp(time: datetime) -> str:
+    """Seconds, UTC."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def look(machine: Machine, offers: Offers, *, now: datetime) -> Found:
+    """Gather what is known and find the packages of the model in it. Raises: as `install`."""
+    report = load_report(machine.run)
+    partitions = find_partitions(machine, report.disk)
+    anchors = load_anchors(partition(partitions, "seed"))
+    memory = load_history(machine)
+    for part in PARTS:
+        anchors.add(slot_proof(partition(partitions, f"{part}-{report.slot.value}")))
+    anchors.add(kept_keys(machine))
+    running, now = what_runs(anchors, report, memory, now=now)
+    anchors.add(offers.assertions)
+    available, notes = _available(anchors, running, offers)
+    resolution = resolve(anchors.model, anchors.database, available, now=now)
+    keep_keys(machine, anchors, now=now)
+    return Found(report=report, partitions=partitions, running=running, resolution=resolution, history=memory, now=now,
+                 notes=notes)
+
+
+def what_runs(anchors: Anchors, report: BootReport, memory: History, *, now: datetime
+              ) -> tuple[dict[str, Held], datetime]:
+    """The packages of the running slot, and the time to verify at, which no wrong clock takes behind them."""
+    floors = [anchors.model.timestamp]
+    with suppress(ValueError):
+        floors.append(datetime.fromisoformat(memory.latest))
+    now = trusted_now(now, *floors)
+    roots = {BASE: report.base_root, KERNEL: report.kernel_root}
+    running = {part: held(anchors, part, roots[part], now=now) for part in PARTS}
+    for part in PARTS:
+        signed = anchors.with_root(name_of(anchors, part), roots[part], now=now)
+        now = max(now, signed.timestamp) if signed is not None else now
+    return running, now
+
+
+def _available(anchors: Anchors, running: dict[str, Held], offers: Offers
+               ) -> tuple[dict[tuple[str, int], PackageFile], tuple[str, ...]]:
+    """Every package that may count: what runs, what was offered, and of the seed what lies in no slot."""
+    names = {item.name for item in running.values()}
+    available = {key: file for key, file in anchors.packages.items() if key[0] not in names}
+    notes = []
+    for (name, number), offer in offers.packages.items():
+        if name not in names:
+            known = name in {snap.name for snap in anchors.model.snaps}
+            why = "only the kernel and the base are updated yet" if known else "it is no package of this model"
+            notes.append(f"{offer.file} is left out: {why}")
+            continue
+        signed = next((item.snap_size for item in anchors.revisions(name) if item.snap_revision == number), offer.size)
+        available[name, number] = PackageFile(path=offer.file, size=signed if offer.packed else offer.size,
+                                              seed_size=None)
+    for item in running.values():
+        if item.revision is None:
+            if not any(name == item.name for name, _ in available):
+                raise TargetError(f"cannot update this device: nobody that it believes signed the {item.name} that"
+                                  " runs, so nothing can be called newer")
+            continue
+        loose = anchors.packages.get((item.name, item.revision))
+        size = next((found.snap_size for found in anchors.revisions(item.name)
+                     if found.verity_root == item.root), 0)
+        available[item.name, item.revision] = loose if loose is not None else PackageFile(
+            path="the running slot", size=size, seed_size=None)
+    return available, tuple(notes)
+
+
+def plan_with_spare(machine: Machine, found: Found, *, again: bool) -> UpdatePlan | None:
+    """The plan, once the idle slot was looked at. Raises: TargetError, PlanError: see `plan_update`."""
+    state = survey(machine, found.report, found.partitions, found.running)
+    model = found.resolution.model
+    spare = found.report.slot.other.value
+    wanted = {BASE: found.resolution.of(model.base_snap).verity_root,
+              KERNEL: found.resolution.of(model.kernel).verity_root}
+    if all(wanted[part] == found.running[part].root for part in PARTS):
+        spare_roots = {}  # nothing to write: do not read a slot for nothing
+    else:
+        spare_roots = {part: root for part, root in wanted.items() if root is not None
+                       and holds(partition(found.partitions, f"{part}-{spare}"), root)}
+    failed = tuple(Failure(packages=item.packages, reason=item.reason, time=item.time)
+                   for item in found.history.failed)
+    return plan_update(replace(state, spare_roots=spare_roots), found.resolution,
+                       Past(floors=found.history.floors, failed=failed), again=again)
+
+
+def check_offers(machine: Machine, plan: UpdatePlan, resolution: Resolution, offers: Offers) -> None:
+    """Read every package that will be written, from its first byte to its last, before anything is written.
+
+    Raises:
+        TrustError: other bytes than those that were signed.
+        PlanError, DocumentError: a package for another machine, or none that a slot can take.
+        TargetError: no room for its kernel image.
+    """
+    image = None
+    for part in plan.parts:
+        if part.source is Source.PACKAGE:
+            offer = offers.packages[part.name, part.revision]
+            check_bytes(offer, part)
+            resolved = next(item for item in resolution.packages if item.name == part.name)
+            sizes = _check_inside(offer, part, resolved, resolution, plan)
+            image = sizes if part.part == KERNEL else image
+    if plan.loader != SYSTEMD_BOOT:
+        return
+    if image is None:
+        with suppress(OSError):
+            image = (machine.package / KERNEL_IMAGE).stat().st_size
+    _check_room(machine, plan, image or 0)
+
+
+def check_bytes(offer: Offer, part: PartPlan) -> None:
+    """Raises: TrustError: size or digest are not the signed ones."""
+    digest, size = hashlib.sha3_384(), 0
+    with offer.open(most=part.size + 1) as stream:
+        for chunk in chunks(stream):
+            size += len(chunk)
+            digest.update(chunk)
+            if size > part.size:
+                break
+    if size != part.size:
+        raise TrustError(f"cannot install {offer.file}: it has {'more than ' if size > part.size else ''}"
+                         f"{min(size, part.size)} bytes, the signed revision {part.revision} has {part.size}",
+                         hint="the file was cut short or changed: copy it again")
+    found = b64url(digest.digest())
+    if found != part.sha3_384:
+        raise TrustError(f"cannot install {offer.file}: its SHA3-384 is {short(found)}, signed as revision"
+                         f" {part.revision} is {short(part.sha3_384)}", hint="it changed after it was signed")
+
+
+def _check_inside(offer: Offer, part: PartPlan, resolved: ResolvedPackage, resolution: Resolution,
+                  plan: UpdatePlan) -> int:
+    """Check what a package says of itself; the size of its kernel image, 0 where it has none."""
+    with offer.open(most=part.size) as stream:
+        tree = Erofs(stream, name=offer.file)
+        if tree.size != part.size:
+            raise DocumentError(f"cannot install {offer.file}: its file system has {tree.size} bytes, the file"
+                                f" {part.size}")
+        info = read_snap_yaml(tree.read(SNAP_YAML, limit=MIB), name=f"{offer.file} {SNAP_YAML}")
+        check_identity(resolved, info, resolution.model)
+        if part.part != KERNEL:
+            return 0
+        wanted = [KERNEL_IMAGE] if plan.volume is None else [path for _, path in plan.volume.files]
+        if missing := [path for path in wanted if tree.find(path) is None]:
+            raise PlanError(f"cannot install {offer.file}: it has no {missing[0]}, which this device boots from")
+        return tree.stat(KERNEL_IMAGE).size if plan.volume is None else 0
+
+
+def _check_room(machine: Machine, plan: UpdatePlan, image: int) -> None:
+    """Raises: TargetError: the ESP cannot take the kernel image beside that of the running slot."""
+    there = machine.esp / kernel_path(plan.slot)
+    try:
+        volume = os.statvfs(machine.esp)
+        room = volume.f_bavail * volume.f_frsize + (there.stat().st_size if there.is_file() else 0)
+    except OSError as error:
+        raise TargetError(f"cannot use the ESP at {machine.esp}: {error.strerror}") from error
+    if image + ESP_MARGIN > room:
+        raise TargetError(f"cannot install the kernel: its image has {iec(image)}, the ESP has room for {iec(room)}",
+                          hint="whatever else lies on the ESP takes the room")
+
+
+def carry_out(machine: Machine, plan: UpdatePlan, found: Found, offers: Offers, options: Options,
+              say: Callable[[str], None]) -> None:
+    """Do it, and remember it: as begun before the first byte, as on trial once the loader was told."""
+    pending = Pending(slot=plan.slot.value, packages=plan.pair, base_root=plan.part(BASE).root,
+                      kernel_root=plan.part(KERNEL).root, trial=False, time=stamp(found.now))
+    signed = [stamp(item.revision.timestamp) for item in found.resolution.packages if item.revision is not None]
+    memory = replace(found.history, pending=pending, latest=max(found.history.latest, *signed))
+    _remember(machine, memory, options, say)
+    def open_part(part: PartPlan) -> AbstractContextManager[BinaryIO]:
+        if part.source is Source.PACKAGE:
+            return offers.packages[part.name, part.revision].open(most=part.size)
+        return _running(machine, part)
+
+    with DiskMedium(partitions={name: item.device for name, item in found.partitions.items()}, esp=machine.esp,
+                    record=StatePartition(device=found.report.state_device), programs=machine.programs) as medium:
+        execute(Job(plan=plan, medium=medium, open_part=open_part, say=say))
+    _remember(machine, replace(memory, pending=replace(pending, trial=True)).with_change(
+        Change(time=stamp(found.now), what="install", packages=plan.pair, outcome="on trial")), options, say,
+        begun=True)
+
+
+def _remember(machine: Machine, memory: History, options: Options, say: Callable[[str], None], *,
+              begun: bool = False) -> None:
+    try:
+        save_history(machine, memory)
+    except TargetError as error:
+        if options.unattended and not begun:
+            raise
+        say(f"update: {error.message}: what comes of it will not be remembered")
+
+
+@contextmanager
+def _running(machine: Machine, part: PartPlan) -> Iterator[BinaryIO]:
+    """The same package in the running slot, through its verity device: the kernel checks every block."""
+    device = machine.verity(machine.base if part.part == BASE else machine.kernel)
+    if device.root != part.root:
+        raise TargetError(f"cannot copy {part.name} {part.revision}: what is mounted has another verity root")
+    try:
+        with device.path.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise TargetError(f"cannot read {device.path}: {error.strerror}") from error
+
+
+def kept_keys(machine: Machine) -> tuple[Assertion, ...]:
+    """Account-keys that came with earlier updates: one that was ended stays ended. Nothing where there are none."""
+    with suppress(OSError, DocumentError):
+        return decode_stream((past.folder_of(machine) / past.KEYS).read_bytes(), name=past.KEYS)
+    return ()
+
+
+def keep_keys(machine: Machine, anchors: Anchors, *, now: datetime) -> None:
+    """Keep every account-key that is believed, if there is a new one; a full disk forgets."""
+    believed = []
+    for item in anchors.database.all("account-key"):
+        with suppress(TrustError, DocumentError):
+            chain = anchors.database.believed("account-key", *item.primary_key, now=now)
+            if chain is not None:
+                believed.append(chain.links[-1].assertion)
+    with suppress(TargetError):
+        if set(map(_name, believed)) - set(map(_name, kept_keys(machine))):
+            past.save(machine, past.KEYS, encode_stream(believed))
+
+
+def _name(assertion: Assertion) -> tuple[object, ...]:
+    return (*assertion.primary_key, assertion.revision)

@@ -1,0 +1,177 @@
+"""Everything on a device that an update writes: partitions, the slot-state record, files on the ESP.
+
+Decides how a write reaches the medium, and nothing of what is written or when: that is `imagekit.device.install_steps`.
+Each call is one thing that a power cut may fall into; nothing is on the medium before its `flush` or `sync`. Reading
+back goes past the page cache, so that what is compared has been on the medium. The ESP is writable only within
+`writable_esp`. Source of the rules: docs/reference/updates.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Protocol
+
+from imagekit.boot.slotstate import SlotState
+from imagekit.device.machine import Programs
+from imagekit.device.state import StatePartition
+from imagekit.errors import TargetError
+
+FLUSH_EVERY = 32 << 20  # so much may lie in memory, unwritten
+
+
+class Medium(Protocol):
+    """What an update writes to. Partitions by name; paths are on the ESP. Every call may raise a TargetError."""
+
+    def write(self, partition: str, offset: int, data: bytes) -> None: ...
+
+    def flush(self, partition: str) -> None:
+        """All that was written to the partition is on the medium."""
+
+    def read_back(self, partition: str) -> AbstractContextManager[BinaryIO]:
+        """The partition as the medium has it."""
+
+    def store(self, state: SlotState) -> None:
+        """Write the record; it is on the medium when this returns."""
+
+    def writable_esp(self) -> AbstractContextManager[None]: ...
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """What lies in a folder of the ESP; nothing where there is none."""
+
+    def create(self, path: str, content: Iterable[bytes]) -> None:
+        """Make a file, with the folders above it; whatever has that name is replaced."""
+
+    def rename(self, old: str, new: str) -> None: ...
+
+    def remove(self, path: str) -> None: ...
+
+    def sync_file(self, path: str) -> None: ...
+
+    def sync_folder(self, path: str) -> None: ...
+
+    def open_file(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """A file of the ESP as the medium has it."""
+
+
+class DiskMedium:
+    """The device's own disk. Use as a context: a partition stays open from its first write to the end.
+
+    `esp` is where that is mounted read-only; without `programs` it is writable anyway.
+    """
+
+    def __init__(self, *, partitions: Mapping[str, Path], record: StatePartition, esp: Path,
+                 programs: Programs | None) -> None:
+        self._partitions = partitions
+        self._record = record
+        self._esp = esp
+        self._programs = programs
+        self._handles: dict[str, int] = {}  # a block device that is closed is probed anew by udev, each time
+
+    def __enter__(self) -> DiskMedium:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        while self._handles:
+            os.close(self._handles.popitem()[1])
+
+    def _handle(self, partition: str) -> int:
+        if partition not in self._handles:
+            self._handles[partition] = os.open(self._partitions[partition], os.O_WRONLY | os.O_CLOEXEC)
+        return self._handles[partition]
+
+    def write(self, partition: str, offset: int, data: bytes) -> None:
+        with _told(f"write {partition}"):
+            handle, start = self._handle(partition), offset
+            view = memoryview(data)
+            while view:
+                done = os.pwrite(handle, view, offset)
+                view, offset = view[done:], offset + done
+            if offset // FLUSH_EVERY != start // FLUSH_EVERY:
+                os.fdatasync(handle)
+
+    def flush(self, partition: str) -> None:
+        with _told(f"flush {partition}"):
+            os.fsync(self._handle(partition))
+
+    @contextmanager
+    def read_back(self, partition: str) -> Iterator[BinaryIO]:
+        with _told(f"read {partition}"), self._partitions[partition].open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            yield stream
+
+    def store(self, state: SlotState) -> None:
+        self._record.store(state)
+
+    @contextmanager
+    def writable_esp(self) -> Iterator[None]:
+        if self._programs is not None:
+            self._programs.run("mount", "-o", "remount,rw", str(self._esp))
+        try:
+            yield
+        finally:
+            if self._programs is not None:
+                with suppress(TargetError):  # still mounted writable: untidy, but nothing is lost by it
+                    self._programs.run("mount", "-o", "remount,ro", str(self._esp))
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        with suppress(FileNotFoundError):
+            return tuple(sorted(os.listdir(self._esp / folder)))  # noqa: PTH208  names are wanted
+        return ()
+
+    def create(self, path: str, content: Iterable[bytes]) -> None:
+        with _told(f"write {path}"):
+            target = self._esp / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb", buffering=0) as out:
+                for chunk in content:
+                    view = memoryview(chunk)
+                    while view:
+                        view = view[out.write(view) or 0:]
+
+    def rename(self, old: str, new: str) -> None:
+        with _told(f"rename {old}"):
+            (self._esp / old).rename(self._esp / new)
+
+    def remove(self, path: str) -> None:
+        with _told(f"remove {path}"):
+            (self._esp / path).unlink(missing_ok=True)
+
+    def sync_file(self, path: str) -> None:
+        self._sync(path)
+
+    def sync_folder(self, path: str) -> None:
+        self._sync(path)
+
+    def _sync(self, path: str) -> None:
+        with _told(f"flush {path}"), _opened(self._esp / path, os.O_RDONLY) as handle:
+            os.fsync(handle)
+
+    @contextmanager
+    def open_file(self, path: str) -> Iterator[BinaryIO]:
+        with _told(f"read {path}"), (self._esp / path).open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            yield stream
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Raises: TargetError: instead of an OSError, which is a full disk or a broken one."""
+    try:
+        yield
+    except OSError as error:
+        raise TargetError(f"cannot {what}: {error.strerror or error}",
+                          hint="the running slot is untouched; see imagekit-device status") from error
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    handle = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

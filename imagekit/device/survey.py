@@ -1,0 +1,143 @@
+"""Look at this device before an update: what runs in which slot, what the other slot holds, how the loader is told.
+
+Answers with a `RunningState`, from which `imagekit.plan.update` plans. Roots are those that the running kernel was
+given; which revision has such a root is said by signatures, in the slot itself or in the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from imagekit.assertions import Assertion, decode_stream
+from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, parse_entry
+from imagekit.boot.slotproof import PROOF_MOST, decode_proof
+from imagekit.boot.systemd_boot import slot_of
+from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, LOADER_WORD, decode_env
+from imagekit.device.anchors import Anchors
+from imagekit.device.machine import Machine
+from imagekit.device.partitions import Partition, partition
+from imagekit.device.report import U_BOOT, BootReport
+from imagekit.device.state import StatePartition
+from imagekit.disk.fat_read import read_fat
+from imagekit.disk.verity import read_root, tree_size, verify
+from imagekit.errors import DocumentError, ImagekitError, TargetError
+from imagekit.packages.erofs import Erofs
+from imagekit.plan.update import BASE, PARTS, Held, RunningState
+
+_KERNEL_MOST = 1 << 28
+
+
+def slot_proof(device: Partition) -> tuple[Assertion, ...]:
+    """The assertions behind the package in a slot's partition; none where there are none. Nothing is believed."""
+    with suppress(OSError, DocumentError), device.device.open("rb") as stream:
+        size = Erofs(stream, name=device.name).size
+        stream.seek(size + tree_size(size))
+        return decode_stream(decode_proof(stream.read(PROOF_MOST)), name=device.name)
+    return ()
+
+
+def claimed_root(device: Partition) -> tuple[int, str] | None:
+    """Size and verity root of what a partition says it holds; None where it holds no package with a tree."""
+    with suppress(OSError, ImagekitError), device.device.open("rb") as stream:
+        size = Erofs(stream, name=device.name).size
+        return size, read_root(stream, size=size)
+    return None
+
+
+def holds(device: Partition, root: str) -> bool:
+    """Whether all of a partition is the package with this root, read from the first byte to the last."""
+    claimed = claimed_root(device)
+    if claimed is None or claimed[1] != root:
+        return False
+    with suppress(OSError, ImagekitError), device.device.open("rb") as stream:
+        verify(stream, size=claimed[0], root_hash=root)
+        return True
+    return False
+
+
+def name_of(anchors: Anchors, part: str) -> str:
+    """What the model calls the package of a slot's part."""
+    return (anchors.model.base_snap if part == BASE else anchors.model.kernel).name
+
+
+def held(anchors: Anchors, part: str, root: str, *, now: datetime) -> Held:
+    """The package with that root, if a believed revision, or the measured one of a seed, has it."""
+    name = name_of(anchors, part)
+    found = anchors.with_root(name, root, now=now)
+    if found is not None:
+        return Held(name=name, revision=found.snap_revision, root=root)
+    loose = next((number for (package, number), file in anchors.packages.items()
+                  if package == name and file.measured is not None and file.measured.verity_root == root), None)
+    return Held(name=name, revision=loose, root=root)
+
+
+def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition], running: Mapping[str, Held]
+           ) -> RunningState:
+    """The state of the device, but for what the idle slot holds (`with_spare`).
+
+    Raises:
+        TargetError: how the running slot was booted cannot be read.
+    """
+    spare = report.slot.other.value
+    files: dict[str, str] = {}
+    names: tuple[str, ...] = PARTS
+    rank = 0
+    if report.loader == U_BOOT:
+        state_partuuid, cmdline, files = _from_volume(machine, report)
+        names = (*PARTS, "boot")
+    else:
+        entries = read_entries(machine.esp)
+        entry = next((item for item in entries if item.slot is report.slot and item.base_root == report.base_root
+                      and item.kernel_root == report.kernel_root), None)
+        if entry is None:
+            raise TargetError(f"cannot update this device: {machine.esp / ENTRY_FOLDER} has no entry of slot"
+                              f" {report.slot.value} with the roots that run", hint="is the ESP mounted?")
+        state_partuuid, cmdline, rank = entry.state_partuuid, entry.cmdline, max(item.version for item in entries)
+    return RunningState(
+        loader=report.loader, slot=report.slot, record=StatePartition(device=report.state_device).load(),
+        held=running, spare_roots={}, state_partuuid=state_partuuid, cmdline=cmdline, rank=rank, boot_files=files,
+        capacity={name: partition(partitions, f"{name}-{spare}").size for name in names})
+
+
+def read_entries(esp: Path) -> list[LoaderEntry]:
+    """Every entry of ours on the ESP that can be read."""
+    found = []
+    with suppress(OSError):
+        for path in sorted((esp / ENTRY_FOLDER).iterdir()):
+            with suppress(DocumentError, OSError):
+                if slot_of(path.name) is not None:
+                    found.append(parse_entry(path.read_bytes(), name=path.name))
+    return found
+
+
+def _from_volume(machine: Machine, report: BootReport) -> tuple[str, str, dict[str, str]]:
+    """Out of the running slot's FAT image: state partition, command line, and where its files lie in a kernel."""
+    if report.boot_device is None:
+        raise TargetError(f"cannot update this device: it has no partition boot-{report.slot.value}")
+    try:
+        with report.boot_device.open("rb") as stream:
+            volume = read_fat(stream, name=f"boot-{report.slot.value}")
+            files = {entry.path: entry.path for entry in volume.walk() if not entry.is_dir and entry.path != ENV_NAME}
+            if DEVICE_TREE in files:
+                files[DEVICE_TREE] = _tree_path(machine.package, volume.read(DEVICE_TREE, limit=_KERNEL_MOST))
+            words = decode_env(volume.read(ENV_NAME), name=ENV_NAME)["bootargs"].split()
+    except (OSError, DocumentError, KeyError) as error:
+        raise TargetError(f"cannot update this device: boot-{report.slot.value} does not say how it was booted:"
+                          f" {error}") from error
+    own = dict(word.split("=", 1) for word in words if word.startswith("imagekit."))
+    rest = " ".join(word for word in words if not word.startswith("imagekit."))
+    if LOADER_WORD not in words or "imagekit.state" not in own:
+        raise TargetError(f"cannot update this device: {ENV_NAME} of boot-{report.slot.value} is not one of ours")
+    return own["imagekit.state"], rest, files
+
+
+def _tree_path(package: Path, content: bytes) -> str:
+    """The device tree in the running kernel's package that this is. Raises: TargetError: none, or not one alone."""
+    found = [path for path in sorted((package / "dtbs").rglob("*.dtb")) if path.read_bytes() == content]
+    if len(found) != 1:
+        raise TargetError(f"cannot update this device: {len(found)} device trees of its kernel package are the one that"
+                          " it was booted with")
+    return str(found[0].relative_to(package))

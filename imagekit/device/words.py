@@ -1,0 +1,129 @@
+"""The words of `imagekit-device` about updates: install, model, changes, revert, hold. Loaded only when one is said."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from imagekit.device.history import as_json, load_history, save_history
+from imagekit.device.machine import Machine
+from imagekit.errors import TargetError, UsageError
+
+WORDS = ("install", "model", "changes", "revert", "hold")
+HOLD_MOST = 90  # days
+
+Say = Callable[[str], None]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"cannot run {self.prog}: {message}", hint="imagekit-device --help")
+
+
+def run_word(words: Sequence[str], machine: Machine, say: Say, out: Callable[[str], object]) -> None:
+    """Run one of `WORDS` with its arguments; `out` takes what it prints. Raises: ImagekitError."""
+    word, *rest = words
+    parser = _Parser(prog=f"imagekit-device {word}", add_help=False)
+    parser.add_argument("--json", action="store_true")
+    if word == "install":
+        parser.add_argument("paths", nargs="+", type=Path, metavar="FILE")
+        for option in ("--check", "--again", "--no-reboot", "--unattended"):
+            parser.add_argument(option, action="store_true")
+    elif word == "revert":
+        parser.add_argument("--no-reboot", action="store_true")
+    elif word == "hold":
+        parser.add_argument("days", nargs="?", type=int)
+        parser.add_argument("--off", action="store_true")
+    told = parser.parse_args(rest)
+    document, text = _DO[word](told, machine, (lambda _: None) if told.json else say)
+    out(json.dumps({"imagekit": 1, **document}, indent=2) + "\n" if told.json else text)
+
+
+def _install(told: argparse.Namespace, machine: Machine, say: Say) -> tuple[dict[str, Any], str]:
+    from imagekit.device.install import Options, install
+    from imagekit.device.install_steps import steps_told
+    from imagekit.plan.update import as_json as plan_json
+
+    options = Options(check=told.check, again=told.again, reboot=not told.no_reboot, unattended=told.unattended)
+    came = install(machine, told.paths, options, say)
+    outcome = "nothing newer" if came.plan is None else "installed" if came.installed else "checked"
+    document = {"outcome": outcome, "plan": plan_json(came.plan) if came.plan else None,
+                "rebooting": came.rebooting, "notes": list(came.notes)}
+    lines = [f"note: {note}" for note in came.notes]
+    if came.plan is None:
+        lines.append("nothing newer was offered: what runs stays")
+    else:
+        pair = " with ".join(f"{name} {number}" for name, number in came.plan.pair)
+        lines.append(f"{outcome}: {pair}, slot {came.plan.slot.value}")
+        lines += [f"  {line}" for line in steps_told(came.plan.steps, came.plan.slot.value)] if told.check else []
+        if came.installed and not came.rebooting:
+            lines.append("the next boot tries it")
+    return document, "\n".join(lines) + "\n"
+
+
+def _model(_: argparse.Namespace, machine: Machine, __: Say) -> tuple[dict[str, Any], str]:
+    from imagekit.device.anchors import load_anchors
+    from imagekit.device.partitions import find_partitions, partition
+    from imagekit.device.report import load_report
+
+    anchors = load_anchors(partition(find_partitions(machine, load_report(machine.run).disk), "seed"))
+    model = anchors.model
+    anchors.database.verify(model.assertion, now=max(datetime.now(UTC), model.timestamp))
+    roots = [{"account": root.account_id, "key": root.key_id} for root in anchors.database.roots]
+    document = {"brand": model.brand_id, "model": model.model, "revision": model.revision, "grade": str(model.grade),
+                "architecture": model.architecture, "roots": roots,
+                "snaps": [{"name": snap.name, "type": str(snap.type)} for snap in model.snaps]}
+    text = (f"{model.brand_id}/{model.model}, revision {model.revision}, {model.architecture}, grade {model.grade}\n"
+            + "".join(f"  {snap.type}: {snap.name}\n" for snap in model.snaps)
+            + "".join(f"  believes {root['account']} by key {root['key'][:12]}\n" for root in roots))
+    return document, text
+
+
+def _changes(_: argparse.Namespace, machine: Machine, __: Say) -> tuple[dict[str, Any], str]:
+    memory = load_history(machine)
+    document = as_json(memory)
+    document.pop("imagekit")
+    lines = []
+    for item in memory.changes:
+        pair = " with ".join(f"{name} {number}" for name, number in item.packages)
+        lines.append(f"{item.time}  {item.what} {pair}: {item.outcome}" + (f": {item.reason}" if item.reason else ""))
+    return document, "\n".join(lines or ["no changes yet"]) + "\n"
+
+
+def _revert(told: argparse.Namespace, machine: Machine, say: Say) -> tuple[dict[str, Any], str]:
+    from imagekit.device.report import load_report
+    from imagekit.device.revert import revert
+    from imagekit.device.slots import collect_slots, utc_now
+
+    slots = collect_slots(machine)["slots"]
+    runs = slots.get(load_report(machine.run).slot.value, {})
+    packages = tuple((runs[part]["name"], runs[part]["revision"]) for part in ("base", "kernel")
+                     if runs.get(part) and runs[part]["revision"])
+    slot = revert(machine, packages, say, now=utc_now(), reboot=not told.no_reboot)
+    return ({"slot": slot.value, "rebooting": not told.no_reboot},
+            f"slot {slot.value} boots next" + (", rebooting\n" if not told.no_reboot else "\n"))
+
+
+def _hold(told: argparse.Namespace, machine: Machine, _: Say) -> tuple[dict[str, Any], str]:
+    memory = load_history(machine)
+    if told.off or told.days is not None:
+        if told.days is not None and (told.off or not 1 <= told.days <= HOLD_MOST):
+            raise UsageError(f"cannot hold updates for {told.days} days: 1 to {HOLD_MOST} are allowed, or --off")
+        until = "" if told.off else (datetime.now(UTC) + timedelta(days=told.days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        try:
+            save_history(machine, replace(memory, hold_until=until))
+        except TargetError as error:
+            raise TargetError(f"cannot hold updates: {error.message}", hint=error.hint) from error
+        memory = load_history(machine)
+    until = memory.hold_until
+    return {"hold_until": until or None}, f"held until {until}\n" if until else "not held\n"
+
+
+_DO: dict[str, Callable[[argparse.Namespace, Machine, Say], tuple[dict[str, Any], str]]] = {
+    "install": _install, "model": _model, "changes": _changes, "revert": _revert, "hold": _hold,
+}

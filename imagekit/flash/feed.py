@@ -1,0 +1,86 @@
+"""Read an image once, in order, for everybody: pieces into shared buffers, each held to the digest its range must have.
+
+Decides how far reading runs ahead (as far as there are buffers). A piece is handed on before the digest of its range is
+known, as ranges are long; the media stay without their head until the last one has matched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from imagekit.digests import short
+from imagekit.disk.bmap import MappedRange
+from imagekit.errors import DocumentError, TrustError
+from imagekit.flash.buffers import Buffer, Pool
+from imagekit.flash.source import Source
+from imagekit.plan.flash import Piece
+
+AHEAD = 3  # pieces that are being read or decoded at once
+
+
+class Feed:
+    """The pieces of an image. `digests` are those found, one for each range, once all is read."""
+
+    def __init__(self, source: Source, ranges: Sequence[MappedRange], pieces: Sequence[Piece], *, pool: Pool,
+                 name: str) -> None:
+        self._source, self._ranges, self.pieces = source, ranges, pieces
+        self.pool, self._name = pool, name
+        self.digests: dict[int, str] = {}
+        self.stop = threading.Event()
+
+    def __iter__(self) -> Iterator[tuple[Piece, Buffer]]:
+        """Every piece with its bytes; who takes one lets go of its buffer.
+
+        Raises:
+            TrustError: a range is not what the block map says.
+            DocumentError: the image is damaged or ends early.
+        """
+        workers = min(AHEAD, os.cpu_count() or 1)
+        running: deque[tuple[Piece, Buffer, Future[None]]] = deque()
+        ahead = iter(self.pieces)
+        digest, current = hashlib.sha256(), -1
+        with ThreadPoolExecutor(workers, thread_name_prefix="source") as executor:
+            try:
+                while not self.stop.is_set():
+                    while len(running) < workers and (piece := next(ahead, None)) is not None:
+                        buffer = self.pool.get()
+                        running.append((piece, buffer, executor.submit(self._fill, piece, buffer)))
+                    if not running:
+                        break
+                    piece, buffer, filling = running[0]
+                    filling.result()
+                    if piece.range != current:
+                        digest, current = hashlib.sha256(), piece.range
+                    digest.update(buffer.view)
+                    if piece.end == self._ranges[current].end:
+                        self._check(current, digest.hexdigest())
+                    running.popleft()
+                    yield piece, buffer
+            finally:
+                for _, buffer, filling in running:
+                    filling.cancel() or filling.exception()
+                    self.pool.let_go(buffer)
+
+    def _fill(self, piece: Piece, buffer: Buffer) -> None:
+        view = buffer.take(piece.end - piece.start)
+        done = 0
+        while done < len(view):
+            count = self._source.read_into(piece.start + done, view[done:])
+            if not count:
+                raise DocumentError(f"cannot read {self._name}: it ends at byte {piece.start + done}, mapped up to"
+                                    f" {piece.end}", hint="the image was cut short: make or fetch it again")
+            done += count
+
+    def _check(self, index: int, found: str) -> None:
+        stated = self._ranges[index].sha256
+        self.digests[index] = found
+        if stated and stated != found:
+            item = self._ranges[index]
+            raise TrustError(f"cannot use {self._name}: bytes {item.start} to {item.end} have SHA-256 {short(found)},"
+                             f" its block map says {short(stated)}",
+                             hint="the image changed after it was built: build or fetch it again")

@@ -1,0 +1,93 @@
+"""Whole reads and writes on one medium, and what a failed one means.
+
+A short write goes on where it stopped; one of nothing, or an error, ends this medium and no other. Decides the words.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+
+from imagekit.errors import TargetError
+from imagekit.flash.buffers import Buffer, equal
+from imagekit.host.files import reason
+from imagekit.host.ports import BlockTarget
+from imagekit.plan.flash import Extent, cut
+from imagekit.units import MIB, iec
+
+_GONE = (errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.ESTALE)
+_ZEROS = Buffer(MIB)
+
+
+class Medium:
+    """A `BlockTarget` by its name for people; every failure is a TargetError of this medium."""
+
+    def __init__(self, path: str, target: BlockTarget) -> None:
+        self.path, self.target = path, target
+        self.written = 0  # bytes that were sent to it
+
+    def write(self, offset: int, content: memoryview) -> None:
+        """All of `content`. Raises: TargetError: it cannot be written."""
+        while content:
+            try:
+                count = self.target.write(offset, content)
+            except OSError as error:
+                raise self._failed("write", offset, error) from error
+            if count <= 0:
+                raise TargetError(f"cannot write {self.path} at byte {offset} ({iec(offset)}): it takes nothing more")
+            self.written += count
+            content, offset = content[count:], offset + count
+
+    def read(self, offset: int, view: memoryview) -> None:
+        """Fill `view`. Raises: TargetError: it cannot be read."""
+        while view:
+            try:
+                count = self.target.read_into(offset, view)
+            except OSError as error:
+                raise self._failed("read", offset, error) from error
+            if count <= 0:
+                raise TargetError(f"cannot read {self.path} at byte {offset} ({iec(offset)}): it ends there")
+            view, offset = view[count:], offset + count
+
+    def flush(self) -> None:
+        """Raises: TargetError: something that was written did not arrive."""
+        try:
+            self.target.flush()
+        except OSError as error:
+            raise self._failed("flush", None, error) from error
+
+    def zero(self, extent: Extent) -> None:
+        for start, end in cut(*extent, MIB):
+            self.write(start, _ZEROS.whole[:end - start])
+
+    def is_zero(self, extent: Extent, buffer: Buffer) -> bool:
+        """Whether there is nothing; `buffer` has room for a MiB."""
+        for start, end in cut(*extent, MIB):
+            view = buffer.take(end - start)
+            self.read(start, view)
+            if not equal(buffer, 0, _ZEROS, 0, end - start):
+                return False
+        return True
+
+    def sha256(self, extent: Extent, buffer: Buffer) -> str:
+        """The digest of what is on the medium there."""
+        digest = hashlib.sha256()
+        for start, end in cut(*extent, len(buffer.whole)):
+            view = buffer.take(end - start)
+            self.read(start, view)
+            digest.update(view)
+        return digest.hexdigest()
+
+    def _failed(self, verb: str, offset: int | None, error: OSError) -> TargetError:
+        if error.errno in _GONE or not self._there():
+            return TargetError(f"cannot {verb} {self.path}: it was pulled out", hint="put it in and begin again")
+        at = f" at byte {offset} ({iec(offset)})" if offset is not None else ""
+        why = "no space left on its disk" if error.errno == errno.ENOSPC else reason(error)
+        return TargetError(f"cannot {verb} {self.path}{at}: {why}",
+                           hint="try another reader, port or cable; if it stays so, the medium is broken")
+
+    def _there(self) -> bool:
+        try:
+            return self.target.is_there()
+        except OSError:
+            return False

@@ -1,0 +1,73 @@
+"""Say what kind of wrong a medium is, from the blocks that were read back.
+
+Nearly every failed verification is a bad or fake card, and the pattern of what is read tells which: zeros where
+nothing arrived, bytes of another place of the image where a card of less room than it claims began again at its start
+(wrapped), a few changed bytes, or something older (stale).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imagekit.units import BLOCK, iec
+
+
+class Pattern(StrEnum):
+    """What was found instead."""
+
+    ZEROS = "zeros"
+    CHANGED = "changed"
+    WRAPPED = "wrapped"
+    STALE = "stale"
+
+
+CHANGED_MOST = BLOCK // 8  # bytes of a block: more of them are other data, not damage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """`first` is the first wrong byte, `blocks` how many blocks of 4096 are wrong.
+
+    `distance`: of a wrapped card, how far away in the image the bytes belong that lie there: its real size, or a
+    multiple of it.
+    """
+
+    first: int
+    blocks: int
+    pattern: Pattern
+    distance: int | None = None
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        if not self.blocks:
+            return (f"what lies from byte {self.first} ({iec(self.first)}) on was read wrong once and right the second"
+                    " time: the reader or the cable")
+        words = {Pattern.ZEROS: "zeros are read", Pattern.CHANGED: "single bytes differ",
+                 Pattern.STALE: "something else is read, older data perhaps",
+                 Pattern.WRAPPED: f"what belongs {iec(self.distance or 0)} away is read: the card has less room than it"
+                                  " says, it is a fake"}
+        return (f"{self.blocks} block{'s' if self.blocks != 1 else ''} of {BLOCK} bytes wrong, the first at byte"
+                f" {self.first} ({iec(self.first)}): {words[self.pattern]}")
+
+
+def differing(expected: memoryview, found: memoryview) -> Iterable[int]:
+    """Offsets of the blocks that differ."""
+    for at in range(0, len(expected), BLOCK):
+        if bytes(expected[at:at + BLOCK]) != bytes(found[at:at + BLOCK]):
+            yield at
+
+
+def pattern_of(expected: bytes, found: bytes) -> Pattern:
+    """What one wrong block looks like; whether it belongs elsewhere only a search of the image can tell."""
+    if not any(found):
+        return Pattern.ZEROS
+    wrong = sum(one != other for one, other in zip(expected, found, strict=True))
+    return Pattern.CHANGED if wrong <= CHANGED_MOST else Pattern.STALE
+
+
+def first_difference(expected: bytes, found: bytes) -> int:
+    """The index of the first byte that differs."""
+    return next(index for index, (one, other) in enumerate(zip(expected, found, strict=True)) if one != other)

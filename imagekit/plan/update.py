@@ -1,0 +1,296 @@
+"""Plan an update of a running device: what the idle slot gets, in which order, and what makes it boot.
+
+Pure: what runs, what the idle slot holds and what was resolved come in; out comes a frozen `UpdatePlan` which the
+device carries out step by step (`imagekit.device.install_steps`) and which leaves nothing to decide. A slot is a pair
+of base and kernel. Where only one of them changes, the other is kept, if the idle slot holds it already, or else
+copied from the running slot. The order is that of docs/reference/updates.md: whatever the power does between two
+steps, the loader finds no slot that is half written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from imagekit.assertions import Assertion, encode_stream
+from imagekit.boot.entries import LoaderEntry, encode_entry, entry_name
+from imagekit.boot.slotproof import encode_proof
+from imagekit.boot.slotstate import TRIES, Slot, SlotState, begin_trial, forget_other, seen_from
+from imagekit.boot.uboot import LABEL
+from imagekit.digests import derived_uuid
+from imagekit.disk.verity import tree_size
+from imagekit.errors import PlanError, TargetError
+from imagekit.plan.resolve import Resolution, ResolvedPackage, model_digest
+from imagekit.units import iec
+
+BASE, KERNEL = "base", "kernel"
+PARTS = (BASE, KERNEL)
+SYSTEMD_BOOT, U_BOOT = "systemd-boot", "u-boot"
+LOADERS = (SYSTEMD_BOOT, U_BOOT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A package in a slot: which revision it is, None where no signature says so, and its verity root."""
+
+    name: str
+    revision: int | None
+    root: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.name} {'of unknown revision' if self.revision is None else self.revision}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningState:
+    """The device before an update.
+
+    `held` are the packages of the running slot, by part. `spare_roots` are the roots, by part, that the idle slot's
+    partitions were found to hold from their first byte to the last. `rank` is the highest version among the loader
+    entries. `capacity` has the bytes of the idle slot's partitions, by part. `boot_files` is for U-Boot: name in a
+    slot's FAT image -> path in the kernel package.
+    """
+
+    loader: str
+    slot: Slot
+    record: SlotState | None
+    held: Mapping[str, Held]
+    spare_roots: Mapping[str, str]
+    state_partuuid: str
+    cmdline: str
+    rank: int
+    capacity: Mapping[str, int]
+    boot_files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A pair of packages that was tried and did not become healthy, by name and revision."""
+
+    packages: tuple[tuple[str, int], ...]
+    reason: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What the device remembers: the highest revision of each package that was ever healthy, and what failed."""
+
+    floors: Mapping[str, int]
+    failed: tuple[Failure, ...] = ()
+
+
+class Source(StrEnum):
+    """Where a part of the idle slot comes from."""
+
+    PACKAGE = "package"  # the file that was handed in
+    RUNNING = "running"  # the running slot, through its verity device
+    KEPT = "kept"  # it is there already
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartPlan:
+    """One partition of the idle slot. `proof` goes behind the tree; `file` is the offered package's name."""
+
+    part: str
+    partition: str
+    source: Source
+    name: str
+    revision: int
+    size: int
+    tree_size: int
+    sha3_384: str
+    root: str
+    file: str
+    proof: bytes
+
+    @property
+    def length(self) -> int:
+        return self.size + self.tree_size + len(self.proof)
+
+
+class Step(StrEnum):
+    """One thing that is done, complete and on the disk before the next begins."""
+
+    FORGET = "forget"  # the record: no way back to what the idle slot holds
+    CLOSE = "close"  # nothing leads the loader into the idle slot any more
+    BASE = "base"  # write the partition, read it back
+    KERNEL = "kernel"
+    BOOT_FILES = "boot-files"  # what the loader itself reads, written and read back
+    TRIAL = "trial"  # the record: the idle slot gets its tries. U-Boot: the commit
+    OPEN = "open"  # systemd-boot: the entry appears. The commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootVolume:
+    """The FAT image that U-Boot reads: the builder's, but for the slot. `files`: name in it -> path in the kernel."""
+
+    partition: str
+    size: int
+    label: str
+    volume_id: int
+    time: datetime
+    files: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdatePlan:
+    """A whole update. `forgotten` and `trial` are the records.
+
+    `entry` is the loader entry, None under U-Boot; `volume` the slot's FAT image, None under systemd-boot.
+    """
+
+    loader: str
+    running: Slot
+    slot: Slot
+    parts: tuple[PartPlan, ...]
+    forgotten: SlotState | None  # None: the record says so already
+    trial: SlotState
+    entry: tuple[str, bytes] | None
+    volume: BootVolume | None
+    state_partuuid: str
+    cmdline: str
+    steps: tuple[Step, ...]
+
+    def part(self, name: str) -> PartPlan:
+        return next(item for item in self.parts if item.part == name)
+
+    @property
+    def pair(self) -> tuple[tuple[str, int], ...]:
+        """Name and revision of both packages that will run together."""
+        return tuple((item.name, item.revision) for item in self.parts)
+
+
+def plan_update(device: RunningState, resolution: Resolution, past: Past, *, again: bool = False) -> UpdatePlan | None:
+    """What brings the resolved base and kernel into the idle slot; None: they run already.
+
+    Raises:
+        TargetError: the device is in no state to be updated, what came is older than what it may run, or it failed
+            before and `again` is not set.
+        PlanError: the packages do not fit.
+    """
+    wanted = {BASE: resolution.of(resolution.model.base_snap), KERNEL: resolution.of(resolution.model.kernel)}
+    for part in PARTS:
+        _refuse_older(wanted[part], device.held[part], past)
+    changed = [part for part in PARTS if wanted[part].verity_root != device.held[part].root]
+    if not changed:
+        return None
+    record = check_ready(device)
+    pair = tuple((wanted[part].name, wanted[part].number) for part in PARTS)
+    if not again and (failure := next((item for item in past.failed if item.packages == pair), None)):
+        told = " with ".join(f"{name} {number}" for name, number in pair)
+        raise TargetError(f"cannot install {told}: it was tried on {failure.time} and failed: {failure.reason}",
+                          hint="wait for something newer, or try it once more: --again")
+    parts = tuple(_part(device, resolution, wanted[part], part, changed=part in changed) for part in PARTS)
+    forgotten = forget_other(record) if record.other_good or record != device.record else None
+    return UpdatePlan(
+        loader=device.loader, running=device.slot, slot=device.slot.other, parts=parts, forgotten=forgotten,
+        trial=begin_trial(forgotten or record, tries=TRIES),
+        entry=_entry(device, parts) if device.loader == SYSTEMD_BOOT else None,
+        volume=_volume(device, resolution) if device.loader == U_BOOT else None,
+        state_partuuid=device.state_partuuid, cmdline=device.cmdline,
+        steps=_steps(device.loader, parts, forget=forgotten is not None))
+
+
+def check_ready(device: RunningState) -> SlotState:
+    """The record as it looks from the running slot, of a device whose idle slot may be given up.
+
+    A trial that has not begun yet may be given up too.
+
+    Raises:
+        TargetError: the loader is not one that is known, the record is lost, or the idle slot is the only good one.
+    """
+    record, here, there = device.record, device.slot.value, device.slot.other.value
+    if device.loader not in LOADERS:
+        raise TargetError(f"cannot update this device: its loader is {device.loader}, updates are for"
+                          f" {' and '.join(LOADERS)}")
+    if record is None:
+        raise TargetError("cannot update this device: its slot-state record is lost",
+                          hint="the next boot writes it anew; see imagekit-device status")
+    if record.slot is not device.slot and record.confirmed:
+        raise TargetError(f"cannot update this device: it goes to slot {there} at the next boot", hint="reboot first")
+    seen = seen_from(record, device.slot)
+    if seen.other_good and not (seen.confirmed and seen.unhealthy == 0):
+        raise TargetError(f"cannot update this device: slot {here} is not known to be healthy in this boot, and slot"
+                          f" {there} is the way back", hint="wait for the health check: imagekit-device status")
+    return seen
+
+
+def _refuse_older(package: ResolvedPackage, held: Held, past: Past) -> None:
+    """Raises: TargetError: below the running revision, or below what was once healthy here."""
+    if held.revision is not None and package.number < held.revision:
+        raise TargetError(f"cannot install {package.name} {package.number}: revision {held.revision} runs",
+                          hint="an older one comes back only from the other slot: imagekit-device revert")
+    floor = past.floors.get(package.name, 0)
+    if package.number < floor and package.verity_root != held.root:
+        raise TargetError(f"cannot install {package.name} {package.number}: revision {floor} has run here, and nothing"
+                          " older is taken", hint="publish the content again under a higher revision")
+
+
+def _part(device: RunningState, resolution: Resolution, package: ResolvedPackage, part: str, *,
+          changed: bool) -> PartPlan:
+    root = package.verity_root
+    if root is None:
+        raise PlanError(f"cannot install {package.file_name}: its signed revision has no verity-root",
+                        hint=f"sign it again: imagekit sign {package.file_name} -k KEY")
+    if package.revision is None or package.declaration is None:
+        raise PlanError(f"cannot install {package.file_name}: nobody signed it, and a device takes nothing else")
+    kept = device.spare_roots.get(part) == root
+    source = Source.KEPT if kept else Source.PACKAGE if changed else Source.RUNNING
+    plan = PartPlan(
+        part=part, partition=f"{part}-{device.slot.other.value}", source=source, name=package.name,
+        revision=package.number, size=package.size, tree_size=tree_size(package.size), sha3_384=package.sha3_384,
+        root=root, file=package.file.path if source is Source.PACKAGE else "",
+        proof=encode_proof(encode_stream(_evidence(resolution, package))))
+    if plan.length > device.capacity[part]:
+        raise PlanError(f"cannot install {package.file_name}: with its hash tree it has {plan.length} bytes"
+                        f" ({iec(plan.length)}), partition {plan.partition} has {device.capacity[part]}"
+                        f" ({iec(device.capacity[part])})")
+    return plan
+
+
+def _evidence(resolution: Resolution, package: ResolvedPackage) -> list[Assertion]:
+    """All that leads from a root to the package's revision, each once."""
+    assert package.revision is not None
+    assert package.declaration is not None
+    own = (package.revision.assertion, package.declaration.assertion)
+    found = {(item.type, item.primary_key): item for chain in resolution.proofs
+             if chain.links[-1].assertion in own for item in chain.assertions}
+    return [found[key] for key in sorted(found)]
+
+
+def _entry(device: RunningState, parts: Iterable[PartPlan]) -> tuple[str, bytes]:
+    roots = {item.part: item.root for item in parts}
+    slot = device.slot.other
+    return entry_name(slot, tries=TRIES), encode_entry(LoaderEntry(
+        slot=slot, version=device.rank + 1, base_root=roots[BASE], kernel_root=roots[KERNEL],
+        state_partuuid=device.state_partuuid, cmdline=device.cmdline))
+
+
+def _volume(device: RunningState, resolution: Resolution) -> BootVolume:
+    slot, model = device.slot.other, resolution.model
+    name = f"boot-{slot.value}"
+    return BootVolume(
+        partition=name, size=device.capacity["boot"], label=f"{LABEL}{slot.value}", time=model.timestamp,
+        volume_id=int.from_bytes(derived_uuid(model_digest(model), "volume-id", name).bytes[:4]),
+        files=tuple(sorted(device.boot_files.items())))
+
+
+def _steps(loader: str, parts: Iterable[PartPlan], *, forget: bool) -> tuple[Step, ...]:
+    written = [Step(item.part) for item in parts if item.source is not Source.KEPT]
+    steps = [*([Step.FORGET] if forget else []), Step.CLOSE, *written, Step.BOOT_FILES, Step.TRIAL]
+    return (*steps, Step.OPEN) if loader == SYSTEMD_BOOT else tuple(steps)
+
+
+def as_json(plan: UpdatePlan) -> dict[str, object]:
+    """The plan for programs (docs/reference/updates.md)."""
+    return {
+        "loader": plan.loader, "running": plan.running.value, "slot": plan.slot.value,
+        "parts": [{"part": item.part, "partition": item.partition, "source": item.source.value, "name": item.name,
+                   "revision": item.revision, "size": item.size, "sha3-384": item.sha3_384, "verity-root": item.root,
+                   "file": item.file or None} for item in plan.parts],
+        "tries": plan.trial.tries, "steps": [step.value for step in plan.steps],
+    }

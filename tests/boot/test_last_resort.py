@@ -1,0 +1,38 @@
+"""Two good slots and a data partition that neither bears: they do not take turns for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagekit.boot.ledger import IN_VAIN, LEDGER_OFFSET, LEDGER_SIZE, decode_ledger, encode_ledger
+from imagekit.boot.slotstate import Slot
+from imagekit.qemu.pytest_plugin import MakeDevice
+from tests.boot.faults import install, set_base_root
+from tests.boot.stock import Stock
+
+pytestmark = pytest.mark.boot
+
+# Stands for a service that the content of the data partition breaks, whichever slot it runs in.
+BROKEN_BY_DATA = b"#!/bin/sh\ngrep -q ' /var tmpfs ' /proc/mounts\n"
+
+
+def test_data_that_breaks_both_slots_is_left_out_and_the_device_is_healthy(stock: Stock,
+                                                                          make_device: MakeDevice) -> None:
+    base = stock.variant(stock.base, "broken-by-data", {"usr/lib/imagekit/health.d/50-data": BROKEN_BY_DATA})
+    device = make_device(stock.image, deadline_s=720)
+    with device.disk() as disk:
+        install(disk, stock, base=base)
+        root = disk.put_package("base-a", base)
+        set_base_root(disk, stock, Slot.A, root)
+        state = disk.state
+        assert state is not None
+        assert state.slot is Slot.B
+        disk.write("slot-state", LEDGER_OFFSET, encode_ledger(IN_VAIN - 1))  # the boots before would only repeat
+    healthy = device.boot(slot="b")
+    assert healthy.number == 2
+    assert healthy.verdict is not None
+    assert healthy.verdict.degraded
+    assert f"left out: {IN_VAIN} boots in a row had no healthy verdict" in device.transcript.text()
+    device.power_cut()
+    with device.disk() as disk:
+        assert decode_ledger(disk.read("slot-state", LEDGER_OFFSET, LEDGER_SIZE)) == 0

@@ -1,0 +1,78 @@
+"""Updates on a running device, unattended: a stick is plugged in, and the device does the rest by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imagekit.assertions import decode_stream
+from imagekit.boot.slotstate import TRIES, Slot
+from imagekit.qemu.judge import Package
+from imagekit.qemu.pytest_plugin import MakeDevice
+from tests.boot.boards import ARM64_UBOOT, PC, Board
+from tests.boot.sticks import make_stick
+from tests.boot.stock import Stock, StockOf, done
+
+pytestmark = pytest.mark.boot
+
+DEADLINE_S = 900.0
+BOARDS = pytest.mark.parametrize("board", [PC, ARM64_UBOOT], ids=str)
+
+
+def signed(stock: Stock, package: Path, revision: int) -> tuple[Path, Package]:
+    """A package as a further revision of the board's base, signed; and what a healthy boot of it shows."""
+    folder = stock.folder / f"revision-{revision}"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{stock.board.base}_{revision}.snap"
+    if not path.exists():
+        path.symlink_to(package)
+        done("sign", path, "-k", "acme", "--trust", stock.trust, data=stock.data)
+    for item in decode_stream(path.with_suffix(".assert").read_bytes(), name="test"):
+        if item.type == "snap-revision":
+            return path, Package(name=stock.board.base, revision=revision, root=item.text("verity-root"))
+    raise AssertionError("no snap-revision was signed")
+
+
+@BOARDS
+def test_new_base_arrives_from_a_stick(board: Board, stock_of: StockOf, make_device: MakeDevice,
+                                       tmp_path: Path) -> None:
+    stock = stock_of(board)
+    path, package = signed(stock, stock.other_base, 2)
+    device = make_device(stock.image, deadline_s=DEADLINE_S)
+    device.plug(make_stick(tmp_path / "stick.img", [path, path.with_suffix(".assert")]))
+    device.boot(slot="a")
+    device.expect_packages(base=package)
+    device.expect(r"imagekit: update: writing the base of slot b", timeout_s=DEADLINE_S)
+    device.wait_healthy(slot="b")
+    assert device.boots[-1].verdict is not None
+    assert device.boots[-1].verdict.confirmed
+    assert len(device.boots) == 2
+    device.power_cut()
+    with device.disk() as disk:
+        state = disk.state
+        assert state is not None
+        assert (state.slot, state.confirmed, state.other_good) == (Slot.B, True, True)
+    assert device.boot(slot="b").healthy  # with the stick still there: nothing newer
+
+
+@BOARDS
+def test_sick_base_from_a_stick_is_rolled_back_and_not_tried_again(
+    board: Board, stock_of: StockOf, make_device: MakeDevice, tmp_path: Path
+) -> None:
+    stock = stock_of(board)
+    path, _ = signed(stock, stock.sick_base, 3)
+    device = make_device(stock.image, deadline_s=DEADLINE_S)
+    device.plug(make_stick(tmp_path / "stick.img", [path, path.with_suffix(".assert")]))
+    device.boot(slot="a")
+    device.expect(r"imagekit: update: rebooting", timeout_s=DEADLINE_S)
+    first = len(device.boots)
+    device.wait_healthy(slot="a", since=first)
+    assert len(device.boots) == first + TRIES + 1
+    device.expect(r"imagekit: update: cannot install .* 3 with .*: it was tried on .* and failed: hooks: .*50-never",
+                  timeout_s=DEADLINE_S)
+    device.power_cut()
+    with device.disk() as disk:
+        state = disk.state
+        assert state is not None
+        assert (state.slot, state.confirmed, state.unhealthy) == (Slot.A, True, 0)
