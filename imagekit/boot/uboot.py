@@ -38,7 +38,7 @@ DEVICE_TREE = "board.dtb"
 LABEL = "imagekit-"  # of a slot's FAT image, and the slot
 LOADER_WORD = "imagekit.loader=u-boot"  # tells the initrd and the health check who counts
 KERNELS = {"arm64": ("Image", "booti"), "armhf": ("zImage", "bootz")}
-COMPRESSED = "Image.zst"  # in its place for booti, which unpacks it
+COMPRESSED = "Image.gz"  # in its place for booti, which unpacks it
 
 _CIRCLE = 1 << 32
 _BYTE_MAX = 255

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
-
-import zstandard
 
 from imagekit.boot.entries import LoaderEntry
 from imagekit.boot.slotstate import Slot
@@ -119,11 +118,12 @@ def _unpacked(name: str, raw: bytes) -> bytes:
     """The kernel as it runs; nothing where it cannot be unpacked, or to more than is right."""
     if name != COMPRESSED:
         return raw
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip
     try:
-        return zstandard.ZstdDecompressor().decompressobj().decompress(raw) if 0 < zstandard.frame_content_size(
-            raw) <= MOST else b""
-    except zstandard.ZstdError:
+        content = unpacker.decompress(raw, MOST)
+    except zlib.error:
         return b""
+    return content if unpacker.eof else b""
 
 
 def _entry(slot: Slot, files: Mapping[str, bytes]) -> EntryFound:

@@ -11,6 +11,7 @@ Specification 5.2 (header).
 
 from __future__ import annotations
 
+import gzip
 import lzma
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -96,8 +97,7 @@ def add_apart(tree: Tree, recipe: Recipe, image: Path, ramdisk: bytes, device_tr
         raise PlanError(f"cannot pack {recipe.name}: its kernel is no {name} of {recipe.architecture}")
     tree.add(file(name, content))
     if recipe.compress is not None:
-        packed = zstandard.ZstdCompressor(level=initrd.LEVEL, write_content_size=True, threads=0).compress(content)
-        tree.add(file(COMPRESSED, packed))
+        tree.add(file(COMPRESSED, gzip.compress(content, mtime=0)))
     tree.add(file("initrd", ramdisk))
     known = {str(path.relative_to(device_trees)): path for path in sorted(device_trees.rglob("*.dtb"))}
     for pattern in recipe.device_trees:

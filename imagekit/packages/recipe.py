@@ -20,7 +20,7 @@ from imagekit.schema import Problems, Source, check_shape
 
 KERNEL, BASE, GADGET, PARTS = "kernel", "base", "gadget", "parts"
 COMPONENTS = ("contrib", "non-free", "non-free-firmware")  # of Debian's archive, beside main
-ZSTD = "zstd"
+GZIP = "gzip"  # what every U-Boot of Debian's unpacks
 UNIFIED, APART = "unified", "apart"  # the forms of a kernel: one file for UEFI, or several for another loader
 MAX_REVISION = 1 << 31
 
@@ -51,7 +51,7 @@ SCHEMA: dict[str, Any] = {
         "components": {"type": "array", "items": {"enum": list(COMPONENTS)}, "minItems": 1, "uniqueItems": True},
         "modules": {"oneOf": [{"const": "all"}, {**_GLOBS, "minItems": 1}]},
         "image": {"enum": [UNIFIED, APART]},
-        "compress": {"const": ZSTD},
+        "compress": {"const": GZIP},
         "device-trees": {**_GLOBS, "minItems": 1},
         "initrd": {"type": "object", "additionalProperties": False,
                    "properties": {"watchdog": _MODULES, "storage": {**_MODULES, "minItems": 1}}},

@@ -12,7 +12,7 @@ from imagekit.qemu.surgery import Disk
 from imagekit.qemu.surgery_uboot import install_uboot, set_slot_files, slot_env, slot_files
 from tests.boot.stock import Stock
 
-KERNELS = ("Image", "Image.zst", "zImage")  # of 64-bit and of 32-bit boards
+KERNELS = ("Image", "Image.gz", "zImage")  # of 64-bit and of 32-bit boards
 Wound = Callable[[Disk, Slot], object]
 
 

@@ -41,7 +41,7 @@ def test_compressed_kernel_tells_booti_how_long_it_is_before_it_boots() -> None:
     text = render_script(values)
     assert "\nsetenv kernel_comp_addr_r a000000\n" in text
     assert text.index("setenv kernel_comp_size ${ik_kernel_size}") < text.index("  booti ")
-    assert "setenv ik_f Image.zst;" in text
+    assert "setenv ik_f Image.gz;" in text
     assert "kernel_comp" not in render_script(replace(values, kernel="Image", addresses={}))
 
 
