@@ -25,7 +25,7 @@ from imagekit.disk.fat_read import read_fat
 from imagekit.disk.verity import read_root, tree_size, verify
 from imagekit.errors import DocumentError, ImagekitError, TargetError
 from imagekit.packages.erofs import Erofs
-from imagekit.plan.update import BASE, PARTS, Held, RunningState
+from imagekit.plan.update import BASE, PARTS, Held, RunningState, check_loader
 
 _KERNEL_MOST = 1 << 28
 
@@ -79,8 +79,9 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
     """The state of the device, but for what the idle slot holds (`with_spare`).
 
     Raises:
-        TargetError: how the running slot was booted cannot be read.
+        TargetError: how the running slot was booted cannot be read, or no update is made for its loader.
     """
+    check_loader(report.loader)
     spare = report.slot.other.value
     files: dict[str, str] = {}
     names: tuple[str, ...] = PARTS

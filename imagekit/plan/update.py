@@ -195,6 +195,13 @@ def plan_update(device: RunningState, resolution: Resolution, past: Past, *, aga
         steps=_steps(device.loader, parts, forget=forgotten is not None))
 
 
+def check_loader(loader: str) -> None:
+    """Raises: TargetError: slots that this loader boots are not updated yet."""
+    if loader not in LOADERS:
+        raise TargetError(f"cannot update this device: its loader is {loader}, updates are for {' and '.join(LOADERS)}",
+                          hint="write its disk anew from an image")
+
+
 def check_ready(device: RunningState) -> SlotState:
     """The record as it looks from the running slot, of a device whose idle slot may be given up.
 
@@ -204,9 +211,7 @@ def check_ready(device: RunningState) -> SlotState:
         TargetError: the loader is not one that is known, the record is lost, or the idle slot is the only good one.
     """
     record, here, there = device.record, device.slot.value, device.slot.other.value
-    if device.loader not in LOADERS:
-        raise TargetError(f"cannot update this device: its loader is {device.loader}, updates are for"
-                          f" {' and '.join(LOADERS)}")
+    check_loader(device.loader)
     if record is None:
         raise TargetError("cannot update this device: its slot-state record is lost",
                           hint="the next boot writes it anew; see imagekit-device status")
