@@ -74,3 +74,14 @@ def test_machine_belongs_to_the_board_with_the_longest_name_that_it_is_called_af
     machines, boards = ("pi", "pi-4", "pi-tryboot", "pi-tryboot-4", "pine"), ("pc", "pi", "pi-tryboot")
     assert called_after("pi", machines, boards=boards) == ("pi", "pi-4")
     assert called_after("pi-tryboot", machines, boards=boards) == ("pi-tryboot", "pi-tryboot-4")
+
+
+@pytest.mark.parametrize(("like", "entries", "at"), [("cubieboard", 56, None), ("sabrelite", None, 1032192)])
+def test_new_board_keeps_the_room_that_its_boot_code_has_in_the_table(like: str, entries: int | None, at: int | None,
+                                                                      run: Run, tmp_path: Path) -> None:
+    run("board", "new", "kiosk", "--like", like, "-o", "mine")
+    extension = load_board(str(tmp_path / "mine/gadgets/kiosk")).gadget.extension
+    assert extension is not None
+    assert (extension.gpt_entries, extension.gpt_entries_at) == (entries, at)
+    assert (tmp_path / "mine/qemu/kiosk.yaml").exists() is (like == "cubieboard")
+    run("gadget", "check", "mine/gadgets/kiosk")
