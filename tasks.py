@@ -234,11 +234,14 @@ def oracle(c: Context, cases: int = 2000, seed: int = 1, suite: str = "", relock
 
 
 @task(help={"rounds": "how often each way is measured", "boots": "how often the image is booted",
-            "documents": "measure reading documents, nothing else"})
-def bench(c: Context, rounds: int = 5, boots: int = 5, documents: bool = False) -> None:
-    """Measure building against doing it by hand and against genimage, and boot; writes docs/benchmarks.md."""
-    call(BIN / "python", "tests/bench/documents.py", f"--rounds={rounds}")
-    if not documents:
+            "documents": "measure reading documents, nothing else", "flash": "measure flashing, nothing else"})
+def bench(c: Context, rounds: int = 5, boots: int = 5, documents: bool = False, flash: bool = False) -> None:
+    """Measure building against doing it by hand and against genimage, boot, flashing; writes docs/benchmarks.md."""
+    if not flash:
+        call(BIN / "python", "tests/bench/documents.py", f"--rounds={rounds}")
+    if not documents and (flash or os.geteuid() == 0):  # loop devices need root
+        call(BIN / "python", "tests/bench/flash.py", f"--rounds={rounds}")
+    if not documents and not flash:
         call(BIN / "python", "tests/bench/run.py", f"--rounds={rounds}", f"--boots={boots}")
 
 

@@ -130,7 +130,9 @@ def near(word: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?` for a word that looks mistyped; nothing otherwise."""
     import difflib
 
-    found = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.75)
+    ordered = sorted(known)
+    found = difflib.get_close_matches(word, ordered, n=1, cutoff=0.75) or [
+        item for item in ordered if item.lower() == word.lower()]
     return f", did you mean {found[0]!r}?" if found else ""
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.assertions import Assertion, Database
+from imagekit.assertions import PARSERS, Assertion, Database
 from imagekit.assertions.drafts import parse_draft
-from imagekit.assertions.types import PARSERS
 from imagekit.assertions.wire import decode_stream, encode_content, encode_stream
 from imagekit.errors import DocumentError
 from imagekit.gadget import Era, parse_gadget

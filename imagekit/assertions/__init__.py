@@ -53,6 +53,8 @@ from imagekit.assertions.sets import (
 )
 from imagekit.assertions.signing import sign
 from imagekit.assertions.snaps import (
+    GLOBAL_UPLOAD,
+    SERIES,
     BaseDeclaration,
     RevisionAuthority,
     SnapBuild,
@@ -72,7 +74,9 @@ from imagekit.assertions.types import PARSERS
 from imagekit.assertions.wire import Assertion, decode_one, decode_stream, encode_content, encode_stream
 
 __all__ = [
+    "GLOBAL_UPLOAD",
     "PARSERS",
+    "SERIES",
     "Account",
     "AccountKey",
     "AccountKeyRequest",

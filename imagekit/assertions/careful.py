@@ -23,6 +23,8 @@ _FORMS: Mapping[str, Form] = MappingProxyType({
     "account-id": ACCOUNT_ID, "brand-id": ACCOUNT_ID, "publisher-id": ACCOUNT_ID, "developer-id": ACCOUNT_ID,
     "operator-id": ACCOUNT_ID, "snap-id": SNAP_ID, "snap-name": SNAP_NAME,
 })
+_ALSO_CALLED = MappingProxyType({"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armv7l": "armhf",
+                                 "armv7": "armhf", "i686": "i386", "x86": "i386"})
 
 
 def check_careful(assertion: Assertion) -> None:
@@ -59,5 +61,6 @@ def least_format(assertion: Assertion) -> int:
 def _check_architecture(fields: Fields) -> None:
     word = fields.headers.get("architecture")
     if isinstance(word, str) and word and word not in ARCHITECTURES:
-        fields.problem(f"{shown(word)} is not one of {', '.join(ARCHITECTURES)}{near(word, ARCHITECTURES)}",
+        meant = f", did you mean {_ALSO_CALLED[word]!r}?" if word in _ALSO_CALLED else near(word, ARCHITECTURES)
+        fields.problem(f"{shown(word)} is not one of {', '.join(ARCHITECTURES)}{meant}",
                        "architecture", rule=AssertionRules.MODEL_ARCHITECTURE)

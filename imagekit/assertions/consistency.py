@@ -29,23 +29,20 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from imagekit.assertions.accounts import Account, AccountKey, AccountKeyRequest, Store
+from imagekit.assertions.devices import Serial, SystemUser
 from imagekit.assertions.gating import SnapDeveloper, Validation
 from imagekit.assertions.model import Model
 from imagekit.assertions.model_reader import parse_model
 from imagekit.assertions.proof import Disbelief
-from imagekit.assertions.snaps import SnapResourcePair, SnapResourceRevision
-from imagekit.assertions.types import (
-    PROVENANCE,
+from imagekit.assertions.sets import Preseed
+from imagekit.assertions.snaps import (
+    GLOBAL_UPLOAD,
     SERIES,
-    Account,
-    AccountKey,
-    AccountKeyRequest,
-    Preseed,
-    Serial,
     SnapDeclaration,
+    SnapResourcePair,
+    SnapResourceRevision,
     SnapRevision,
-    Store,
-    SystemUser,
     parse_snap_declaration,
     snap_id,
 )
@@ -211,17 +208,17 @@ def check_resource_pair(witness: Witness, value: SnapResourcePair) -> None:
 
 def _check_uploaded(witness: Witness, of_snap_id: str, provenance: str, revision: int, developer_id: str) -> None:
     """Who may say that a file is this revision of a snap."""
-    if provenance == PROVENANCE:
+    if provenance == GLOBAL_UPLOAD:
         witness.require_root()
     declared = witness.require_declaration(of_snap_id)
-    if provenance == PROVENANCE and declared.assertion.authority_id != witness.authority:
+    if provenance == GLOBAL_UPLOAD and declared.assertion.authority_id != witness.authority:
         raise witness.refuse(f"{witness.authority!r} signed it, but {declared.assertion.authority_id!r} declared the"
                              " package")
-    if provenance != PROVENANCE and not any(item.permits(witness.authority, provenance, revision)
+    if provenance != GLOBAL_UPLOAD and not any(item.permits(witness.authority, provenance, revision)
                                             for item in declared.revision_authorities):
         raise witness.refuse(f"its snap-declaration lets {witness.authority!r} sign no revision {revision} of"
                              f" provenance {provenance!r}")
-    if provenance != PROVENANCE:
+    if provenance != GLOBAL_UPLOAD:
         witness.require_account(witness.authority)
     witness.require_account(developer_id)
 

@@ -24,11 +24,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from imagekit.assertions.accounts import AccountKey, AccountKeyRequest, parse_account_key
 from imagekit.assertions.consistency import RULES, Witness
+from imagekit.assertions.devices import SerialRequest
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.kinds import kind_of
 from imagekit.assertions.proof import AuthorityUnproven, Chain, Disbelief, Link, OutOfTime, Replaced, UnknownKey
-from imagekit.assertions.types import PARSERS, AccountKey, AccountKeyRequest, SerialRequest, parse_account_key
+from imagekit.assertions.types import PARSERS
 from imagekit.assertions.wire import Assertion, unarmor
 from imagekit.digests import short
 from imagekit.errors import DocumentError, TrustError

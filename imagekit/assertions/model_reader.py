@@ -163,7 +163,7 @@ def _modes(entry: Fields, name: str, *, essential: bool) -> tuple[str, ...]:
         return entry.texts("modes", form=_MODE) or ("run",)
     for header in ("modes", "presence"):
         if entry.headers.get(header):
-            entry.problem(f"{name!r} is needed always and everywhere, expected none", header,
+            entry.problem(f"{name!r} is needed always and in every mode: leave this out", header,
                           rule=AssertionRules.MODEL_ESSENTIAL)
     return ESSENTIAL_MODES
 

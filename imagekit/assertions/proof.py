@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imagekit.assertions.types import AccountKey, parse_account_key
+from imagekit.assertions.accounts import AccountKey, parse_account_key
 from imagekit.assertions.wire import Assertion
 from imagekit.errors import TrustError
 

@@ -13,11 +13,12 @@ from imagekit.assertions.careful import check_careful
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.headers import Header
 from imagekit.assertions.kinds import kind_of
-from imagekit.assertions.types import PARSERS as PARSERS
-from imagekit.assertions.types import SERIES, snap_id
+from imagekit.assertions.snaps import GLOBAL_UPLOAD, SERIES, snap_id
+from imagekit.assertions.types import PARSERS
 from imagekit.assertions.wire import Assertion, armor, decode_one, encode_content
 from imagekit.errors import DocumentError
 from imagekit.keys import PublicKey, Signer, sign_content
+from imagekit.schema import DocumentProblems, Problem
 
 _PLACE = armor(b"\x01 stands where the signature will be")
 
@@ -33,8 +34,14 @@ def draft(headers: Mapping[str, Header], *, key: PublicKey, body: bytes = b"") -
         raise DocumentError(f"cannot sign {kind}: its rules are not known, only those of {', '.join(PARSERS)}")
     content = encode_content({**headers, "sign-key-sha3-384": key.key_id}, body)
     assertion = decode_one(content + b"\n\n" + _PLACE + b"\n", name=kind)
-    PARSERS[kind](assertion)
-    check_careful(assertion)
+    problems: dict[Problem, None] = {}  # in order, each once
+    for check in (PARSERS[kind], check_careful):
+        try:
+            check(assertion)
+        except DocumentProblems as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise DocumentProblems(next(iter(problems)).name, tuple(problems))
     return assertion
 
 
@@ -79,13 +86,15 @@ def sign_declaration(brand: str, name: str, *, key: Signer, timestamp: datetime)
     return sign(declaration_headers(brand, name, timestamp=timestamp), key=key, created=timestamp)
 
 
-def revision_headers(brand: str, name: str, revision: int, *, sha3_384: str, size: int, timestamp: datetime,
-                     verity_root: str | None = None) -> dict[str, Header]:
-    """Say that the file with this digest and size is this revision of the brand's package."""
+def revision_headers(brand: str, of_snap_id: str, revision: int, *, sha3_384: str, size: int, timestamp: datetime,
+                     provenance: str = GLOBAL_UPLOAD, verity_root: str | None = None) -> dict[str, Header]:
+    """Say that the file with this digest and size is this revision of a package."""
     headers: dict[str, Header] = {
-        "type": "snap-revision", "authority-id": brand, "snap-sha3-384": sha3_384, "snap-id": snap_id(brand, name),
+        "type": "snap-revision", "authority-id": brand, "snap-sha3-384": sha3_384, "snap-id": of_snap_id,
         "snap-revision": str(revision), "snap-size": str(size), "developer-id": brand,
         "timestamp": format_time(timestamp)}
+    if provenance != GLOBAL_UPLOAD:
+        headers["provenance"] = provenance
     if verity_root is not None:
         headers["verity-root"] = verity_root
     return headers
@@ -93,6 +102,6 @@ def revision_headers(brand: str, name: str, revision: int, *, sha3_384: str, siz
 
 def sign_revision(brand: str, name: str, revision: int, *, sha3_384: str, size: int, key: Signer,
                   timestamp: datetime, verity_root: str | None = None) -> Assertion:
-    headers = revision_headers(brand, name, revision, sha3_384=sha3_384, size=size, timestamp=timestamp,
+    headers = revision_headers(brand, snap_id(brand, name), revision, sha3_384=sha3_384, size=size, timestamp=timestamp,
                                verity_root=verity_root)
     return sign(headers, key=key, created=timestamp)

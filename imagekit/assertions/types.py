@@ -13,22 +13,12 @@ from types import MappingProxyType
 from typing import Any
 
 from imagekit.assertions.accounts import (
-    Account,
-    AccountKey,
-    AccountKeyRequest,
-    Store,
-    Validation,
     parse_account,
     parse_account_key,
     parse_account_key_request,
     parse_store,
 )
 from imagekit.assertions.devices import (
-    DeviceSessionRequest,
-    Repair,
-    Serial,
-    SerialRequest,
-    SystemUser,
     parse_device_session_request,
     parse_repair,
     parse_serial,
@@ -37,24 +27,14 @@ from imagekit.assertions.devices import (
 )
 from imagekit.assertions.gating import parse_snap_developer, parse_validation
 from imagekit.assertions.model_reader import parse_model
-from imagekit.assertions.sets import Preseed, SetPresence, ValidationSet, parse_preseed, parse_validation_set
+from imagekit.assertions.sets import parse_preseed, parse_validation_set
 from imagekit.assertions.snaps import (
-    GLOBAL_UPLOAD as PROVENANCE,
-)
-from imagekit.assertions.snaps import (
-    SERIES,
-    BaseDeclaration,
-    RevisionAuthority,
-    SnapBuild,
-    SnapDeclaration,
-    SnapRevision,
     parse_base_declaration,
     parse_snap_build,
     parse_snap_declaration,
     parse_snap_resource_pair,
     parse_snap_resource_revision,
     parse_snap_revision,
-    snap_id,
 )
 from imagekit.assertions.wire import Assertion
 
@@ -80,42 +60,3 @@ PARSERS: Mapping[str, Callable[[Assertion], Any]] = MappingProxyType({
     "validation": parse_validation,
     "validation-set": parse_validation_set,
 })
-
-__all__ = [
-    "PARSERS",
-    "PROVENANCE",
-    "SERIES",
-    "Account",
-    "AccountKey",
-    "AccountKeyRequest",
-    "BaseDeclaration",
-    "DeviceSessionRequest",
-    "Preseed",
-    "Repair",
-    "RevisionAuthority",
-    "Serial",
-    "SerialRequest",
-    "SetPresence",
-    "SnapBuild",
-    "SnapDeclaration",
-    "SnapRevision",
-    "Store",
-    "SystemUser",
-    "Validation",
-    "ValidationSet",
-    "parse_account",
-    "parse_account_key",
-    "parse_account_key_request",
-    "parse_base_declaration",
-    "parse_preseed",
-    "parse_repair",
-    "parse_serial",
-    "parse_serial_request",
-    "parse_snap_build",
-    "parse_snap_declaration",
-    "parse_snap_revision",
-    "parse_store",
-    "parse_system_user",
-    "parse_validation_set",
-    "snap_id",
-]

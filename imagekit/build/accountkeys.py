@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from imagekit.assertions import AccountKey, parse_account_key
 from imagekit.assertions.accounts import AccountKeyRequest, parse_account_key_request
 from imagekit.assertions.database import Database
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.headers import Header
 from imagekit.assertions.signing import sign, sign_account, sign_account_key
-from imagekit.assertions.types import AccountKey, parse_account_key
 from imagekit.assertions.wire import Assertion, armor, decode_one, unarmor
 from imagekit.build.sign import Authority
 from imagekit.errors import UsageError

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from imagekit.assertions import Assertion
-from imagekit.assertions.types import parse_snap_revision
+from imagekit.assertions import Assertion, parse_snap_revision
 from imagekit.build.inspect_boot import NOT_RUN
 from imagekit.build.inspect_image import inspect_image
 from imagekit.build.sign import PACKAGE_SUFFIX

@@ -12,8 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from imagekit.assertions import Assertion, Database, Grade, Model, SnapRevision, parse_model, parse_snap_revision
-from imagekit.assertions.types import parse_snap_declaration
+from imagekit.assertions import (
+    Assertion,
+    Database,
+    Grade,
+    Model,
+    SnapRevision,
+    parse_model,
+    parse_snap_declaration,
+    parse_snap_revision,
+)
 from imagekit.build.imagefile import pieces
 from imagekit.build.seed import MAX_WINDOW
 from imagekit.build.verify import Finding, Report, State, judge

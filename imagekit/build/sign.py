@@ -3,6 +3,9 @@
     NAME.yaml, NAME.json   ->  NAME.TYPE          a model or validation-set with all that proves it
     NAME_REVISION.snap     ->  NAME_REVISION.assert  accounts, keys, snap-declaration and snap-revision
 
+A package with a `provenance` is another's to declare: its snap-declaration lies in NAME.snap-declaration beside it,
+with what proves it, and lets this account sign such revisions; here the snap-revision alone is made.
+
 Decides what is written from the values of `imagekit.assertions`; nothing is written that the user's own roots of trust
 would not lead back to a root. Signing a package again that has not changed leaves its file as it is; one that has is
 refused under its old revision.
@@ -17,12 +20,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from imagekit.assertions import GLOBAL_UPLOAD, AccountKey, parse_account_key, parse_snap_declaration
 from imagekit.assertions.database import Database
 from imagekit.assertions.drafts import check_draft, complete, parse_draft
 from imagekit.assertions.fields import format_time, parse_time
 from imagekit.assertions.headers import Header
 from imagekit.assertions.signing import declaration_headers, revision_headers, sign
-from imagekit.assertions.types import AccountKey, parse_account_key
 from imagekit.assertions.wire import Assertion, decode_stream, encode_stream, unarmor
 from imagekit.build.unsquash import open_package
 from imagekit.digests import sha3_384
@@ -33,7 +36,7 @@ from imagekit.host.tools import LocalTools
 from imagekit.host.trust import MAX_FILE
 from imagekit.keys import Signer, verify_signature
 from imagekit.packages.package import PackageFormat, read_info
-from imagekit.packages.snapyaml import parse_file_name
+from imagekit.packages.snapyaml import SnapInfo, parse_file_name
 
 PACKAGE_SUFFIX = ".snap"
 PROVED_TYPES = ("model", "validation-set")  # written with all that leads to them
@@ -117,38 +120,86 @@ def sign_package(path: Path, authority: Authority, *, output: Path | None, times
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             digest = sha3_384(stream)
-            root = _verity_root(stream, path, name, digest, size)
+            info, inner = _look_inside(path, name)
+            root = None if inner is None else _verity_root(stream, path, digest, size, inner=inner)
     except OSError as error:
         raise HostError(f"cannot read {path}: {reason(error)}") from error
-    account_id, since = authority.account_id, authority.account_key.since
     before = _signed_before(target, authority)
-    declaration = declaration_headers(account_id, name, timestamp=since)
-    revision = revision_headers(account_id, name, number, sha3_384=digest, size=size, timestamp=timestamp,
-                                verity_root=root)
+    others: tuple[Assertion, ...] = ()
+    if info.provenance:
+        declared, others = _declared_elsewhere(path, info, number, authority, now)
+    else:
+        _refuse_vouched(path, authority)
+        since = authority.account_key.since
+        declaration = declaration_headers(authority.account_id, name, timestamp=since)
+        declared = _kept(declaration, before) or sign(declaration, key=authority.key, created=since)
+    revision = revision_headers(authority.account_id, declared.text("snap-id"), number, sha3_384=digest, size=size,
+                                timestamp=timestamp, provenance=info.provenance or GLOBAL_UPLOAD, verity_root=root)
     _refuse_other_file(target, revision, before)
-    found = (_kept(declaration, before) or sign(declaration, key=authority.key, created=since),
-             _kept(revision, before) or sign(revision, key=authority.key, created=timestamp))
-    result = (*_prove(found, authority, now), *found)
+    found = (declared, _kept(revision, before) or sign(revision, key=authority.key, created=timestamp))
+    result = (*_prove(found, authority, now, others=others), *found)
     unchanged = target.is_file() and target.read_bytes() == encode_stream(result)
     if not unchanged:
         write_atomic(target, encode_stream(result))
     return Signed(source=path, path=target, assertions=result, unchanged=unchanged)
 
 
-def _verity_root(stream: BinaryIO, path: Path, name: str, digest: str, size: int) -> str | None:
-    """The root hash of what runs from a slot; a squashfs never does."""
+def _refuse_vouched(path: Path, authority: Authority) -> None:
+    """Raises: TrustError: the account is no root, and nobody else may declare a package."""
+    store = authority.account_key.assertion.authority_id
+    if store != authority.account_id:
+        raise TrustError(f"cannot sign {path}: {authority.account_id!r} is no root of trust, so its packages are for"
+                         f" {store!r}, which vouches for it, to declare and sign",
+                         hint=f"have {store!r} sign it; or let it declare the package with a revision-authority for"
+                         f" {authority.account_id!r}, and give the snap.yaml that provenance")
+
+
+def _look_inside(path: Path, name: str) -> tuple[SnapInfo, int | None]:
+    """What the package says of itself, and the size of a file system that runs from a slot; a squashfs never does."""
     with open_package(path, name=str(path), tools=LocalTools()) as package:
         info, inner, can_run = read_info(package), package.size, package.format is PackageFormat.EROFS
     if info.name != name:
         raise DocumentError(f"cannot sign {path}: its meta/snap.yaml says that it is {info.name!r}",
                             hint=f"name the file {info.name}_REVISION.snap")
-    if info.type not in VERITY_TYPES or not can_run:
-        return None
+    return info, inner if info.type in VERITY_TYPES and can_run else None
+
+
+def _verity_root(stream: BinaryIO, path: Path, digest: str, size: int, *, inner: int) -> str:
+    """The root hash of what runs from a slot."""
     if inner != size:
         raise DocumentError(f"cannot sign {path}: it has {size} bytes, its file system {inner}")
     stream.seek(0)
     salt, uuid = verity.salt_for(digest), verity.uuid_for(digest)
     return verity.build_tree(stream, size, salt=salt, uuid=uuid).root_hash
+
+
+def _declared_elsewhere(path: Path, info: SnapInfo, number: int, authority: Authority,
+                        now: datetime) -> tuple[Assertion, tuple[Assertion, ...]]:
+    """The snap-declaration that lets this account sign a revision of that provenance, and what lies beside it.
+
+    Raises:
+        TrustError: there is none, it is not believed, or it does not let this account.
+    """
+    beside = path.with_name(f"{info.name}.snap-declaration")
+    begin = f"cannot sign {path}: its snap.yaml says provenance {info.provenance!r}"
+    if not beside.is_file():
+        raise TrustError(f"{begin}, so its snap-declaration must let {authority.account_id!r} sign it, and there is no"
+                         f" {beside.name}", hint="put there the declaration that the store signed, with the accounts"
+                         " and keys that prove it; or take the provenance out of the snap.yaml")
+    found = decode_stream(read_file(beside, limit=MAX_FILE), name=str(beside))
+    declared = [item for item in found if item.type == "snap-declaration" and item.text("snap-name") == info.name]
+    if len(declared) != 1:
+        raise TrustError(f"{begin}, and {beside} has {len(declared)} snap-declarations of {info.name}, one is needed")
+    database = Database(authority.trusted)
+    for item in found:
+        database.add(item)
+    database.verify(declared[0], now=now)
+    value = parse_snap_declaration(declared[0])
+    if not any(item.permits(authority.account_id, info.provenance, number) for item in value.revision_authorities):
+        listed = [f"{item.account_id} ({', '.join(item.provenances)})" for item in value.revision_authorities]
+        raise TrustError(f"{begin}, and its snap-declaration does not let {authority.account_id!r} sign revision"
+                         f" {number} of that", hint=f"it lets sign: {', '.join(listed) or 'nobody else'}")
+    return declared[0], tuple(item for item in found if item is not declared[0])
 
 
 def _refuse_other_file(target: Path, revision: Mapping[str, Header], before: list[Assertion]) -> None:
@@ -188,12 +239,15 @@ def _signed_before(target: Path, authority: Authority) -> list[Assertion]:
     return found
 
 
-def _prove(found: tuple[Assertion, ...], authority: Authority, now: datetime) -> tuple[Assertion, ...]:
-    """Verify what was signed as its reader will; the accounts and keys that this takes.
+def _prove(found: tuple[Assertion, ...], authority: Authority, now: datetime, *,
+           others: tuple[Assertion, ...] = ()) -> tuple[Assertion, ...]:
+    """Verify what was signed as its reader will; the accounts and keys that this takes, of `others` too.
 
     Among them are the accounts of all who speak or are named, as far as they are at hand, and what proves those.
     """
     database = Database(authority.trusted)
+    for assertion in others:
+        database.add(assertion)
     proof: dict[bytes, Assertion] = {}
     for assertion in found:
         if assertion.type in ("snap-declaration", "snap-revision"):

@@ -15,17 +15,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
-from imagekit.assertions.database import Database
-from imagekit.assertions.kinds import kind_of
-from imagekit.assertions.proof import AuthorityUnproven, Chain, Disbelief, Replaced, UnknownKey
-from imagekit.assertions.types import (
-    PROVENANCE,
+from imagekit.assertions import (
+    GLOBAL_UPLOAD,
     SERIES,
     AccountKey,
     SnapRevision,
     parse_snap_declaration,
     parse_snap_revision,
 )
+from imagekit.assertions.database import Database
+from imagekit.assertions.kinds import kind_of
+from imagekit.assertions.proof import AuthorityUnproven, Chain, Disbelief, Replaced, UnknownKey
 from imagekit.assertions.wire import Assertion, decode_stream
 from imagekit.build.sign import PACKAGE_SUFFIX
 from imagekit.build.unsquash import open_package
@@ -246,9 +246,9 @@ def _check_provenance(path: Path, revision: SnapRevision) -> None:
     """
     try:
         with open_package(path, name=str(path), tools=LocalTools()) as inside:
-            found = read_info(inside).provenance or PROVENANCE
+            found = read_info(inside).provenance or GLOBAL_UPLOAD
     except (DocumentError, HostError):
-        if revision.provenance != PROVENANCE:
+        if revision.provenance != GLOBAL_UPLOAD:
             raise
         return
     if found != revision.provenance:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from imagekit.assertions import AccountKey
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.kinds import kind_of
-from imagekit.assertions.types import AccountKey
 from imagekit.assertions.wire import Assertion, printable
 from imagekit.build.verify import Finding, Report, State
 from imagekit.digests import short

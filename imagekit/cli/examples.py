@@ -76,6 +76,14 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit pack packages/pc-kernel.yaml -o packages-out", "one package"),
         ("imagekit pack packages/debian-13.yaml -o packages-out --locked --offline", "nothing but what the lock says"),
     ),
+    "snap": (
+        ("imagekit snap check meta/snap.yaml", "everything that is wrong with it, each with its line"),
+        ("imagekit snap check hello_3.snap pi-kernel_9.snap --json", "packages, for programs"),
+    ),
+    "snap check": (
+        ("imagekit snap check prime", "a folder with meta/snap.yaml, and meta/kernel.yaml if there is one"),
+        ("imagekit snap check hello_3.snap kernel.yaml --strict -o findings.json", "warnings count as errors"),
+    ),
     "plan": (
         ("imagekit plan pc-demo.model --packages packages-out", "a table, and a bar of the disk"),
         ("imagekit plan pc-demo.model --packages packages-out --json", "the same for programs"),
@@ -127,9 +135,89 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit inspect packages-out/debian-13_1.snap", "what it says of itself, its digest, who signed it"),
         ("imagekit inspect packages-out/*.snap --json", "the same for programs"),
     ),
+    "flash": (
+        ("imagekit flash list", "the media of this machine, and why some are refused"),
+        ("imagekit flash write out/pc-demo.img /dev/sdb", "a card: you see what is erased, and are asked"),
+        ("imagekit flash write out/pc-demo.img /dev/sdb /dev/sdc /dev/sdd", "three at once"),
+        ("imagekit flash verify out/pc-demo.img /dev/sdb", "is it still what was written"),
+    ),
+    "flash list": (
+        ("imagekit flash list", "what there is"),
+        ("imagekit flash list --json", "for programs, partitions too"),
+    ),
+    "flash plan": (
+        ("imagekit flash plan out/pc-demo.img /dev/sdb", "what would be done, and what is refused"),
+        ("imagekit flash plan out/pc-demo.img --port 1-1.4 --json", "for programs"),
+    ),
+    "flash write": (
+        ("imagekit flash write out/pc-demo.img /dev/sdb", "you are asked before anything is erased"),
+        ("imagekit flash write out/pc-demo.img.zst --port 1-1.3 --port 1-1.4 --json", "a station: no question"),
+        ("imagekit flash write out/pc-demo.img /dev/sdb --update", "only what differs"),
+        ("imagekit flash write out/pc-demo.img card.img", "a file, without root"),
+    ),
+    "flash verify": (
+        ("imagekit flash verify out/pc-demo.img /dev/sdb", "exit 0: the same; exit 7: the first byte that differs"),
+        ("imagekit flash verify out/pc-demo.img card.img --json", "a file, for programs"),
+    ),
+    "flash compress": (
+        ("imagekit flash compress out/pc-demo.img", "out/pc-demo.img.zst"),
+        ("imagekit flash compress out/pc-demo.img -o pc.img.zst --level 19", "smaller, and slower to make"),
+    ),
+    "flash os-list": (
+        ("imagekit flash os-list out/pc-demo.img.zst --url https://images.example.com/pc", "os_list.json"),
+        ("imagekit flash os-list out/pi.img.xz --url https://example.com -o pi.json", "under another name"),
+    ),
     "boot": (
         ("imagekit boot out/pc-demo.img", "exit 0 only if the guest itself says that it is healthy"),
         ("imagekit boot out/pc-demo.img --console", "and watch its console"),
+    ),
+    "store": (
+        ("imagekit store init store --name acme", "a store in the folder store, and its keys"),
+        ("imagekit store publish packages-out/pc-kernel_2.snap --channel edge", "a package, for those who dare"),
+        ("imagekit store status", "what devices get, who signs it, and until when it holds"),
+    ),
+    "store init": (
+        ("imagekit store init store --name acme", "with new keys, two for root"),
+        ("imagekit store init store --root 2/2 --root-key alice --root-key bob", "with root keys that are there"),
+    ),
+    "store publish": (
+        ("imagekit store publish packages-out/*.snap --channel edge", "all of them become visible at once"),
+        ("imagekit store publish debian-13_5.snap --channel stable --percent 5 --class security"
+         " --advisory-file advisory.txt", "a security fix, for one in twenty at first"),
+        ("imagekit store publish tested.validation-set", "which revisions were tested together"),
+    ),
+    "store promote": (
+        ("imagekit store promote pc-kernel --from edge --to stable --percent 10", "the same bytes, one in ten"),
+        ("imagekit store promote pc-kernel --revision 7 --to 2.0/candidate", "this revision, wherever it is"),
+    ),
+    "store release": (
+        ("imagekit store release pc-kernel 7 --channel stable --percent 50", "half of the devices now"),
+        ("imagekit store release pc-kernel 7 --channel stable --hold", "nobody new for now"),
+    ),
+    "store revoke": (
+        ("imagekit store revoke pc-kernel 7 --reason 'no network'", "nobody takes it, and who has it leaves it"),
+        ("imagekit store revoke debian-13 --below 5", "never anything older than 5 again"),
+    ),
+    "store publisher add": (
+        ("imagekit store publisher add acme --package pc-kernel --package 'acme-*' --key acme-online",
+         "the names that the account acme may publish"),
+        ("imagekit store publisher add acme", "only bring its renewed keys to devices"),
+    ),
+    "store key add": (
+        ("imagekit store key add carol --role root --threshold 2", "a further root key, and two have to sign"),
+        ("imagekit store key add online-2027 --role timestamp", "the next online key, beside the old one"),
+    ),
+    "store delta": (
+        ("imagekit store delta debian-13", "to the newest revision, from those that devices run"),
+        ("imagekit store delta debian-13 5 --from 2 --from 3", "from these"),
+    ),
+    "store sync": (
+        ("imagekit store sync s3://updates/fleet --dry-run", "what would go up, in its order"),
+        ("imagekit store sync /srv/store --delete", "to a folder, and take away what was pruned"),
+    ),
+    "store check": (
+        ("imagekit store check", "all digests, signatures and dates, then all of it as a device"),
+        ("imagekit store check --url https://updates.example.com", "the device reads from there"),
     ),
     "doctor": (
         ("imagekit doctor", "what is there, what is missing, and the one line that installs it"),

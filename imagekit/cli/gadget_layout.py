@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagekit.build.package_tree import read_gadget, read_kernel
-from imagekit.cli.options import json_option
-from imagekit.cli.output import emit_json, say, table, write
+from imagekit.cli.options import json_option, report_option
+from imagekit.cli.output import emit_json, say, table, write, write_report
 from imagekit.errors import PlanError
 from imagekit.gadget import Era
 from imagekit.host.files import write_atomic
@@ -100,9 +100,10 @@ def _role(structure: Structure) -> str:
               help="The kernel beside OLD: a package, folder or document.")
 @click.option("--kernel-new", metavar="PATH", type=EXISTING, help="The kernel beside NEW.")
 @rules_option
+@report_option
 @json_option
 def diff(old: Path, new: Path, kernel_old: Path | None, kernel_new: Path | None, rules: str | None,
-         as_json: bool) -> None:
+         output: Path | None, as_json: bool) -> None:
     """Tell whether a device made with gadget OLD may be updated in place to NEW, and what is written then.
 
     Exit 0 if it may, 5 if not, with every reason. Each is a gadget.yaml, the folder of a gadget, or a package.
@@ -112,8 +113,10 @@ def diff(old: Path, new: Path, kernel_old: Path | None, kernel_new: Path | None,
     answer = plan_gadget_update(
         Side(gadget=before.gadget, files=before.files, kernel=read_kernel(kernel_old) if kernel_old else None),
         Side(gadget=after.gadget, files=after.files, kernel=read_kernel(kernel_new) if kernel_new else None))
+    document = update_json(before.name, after.name, answer)
+    write_report(document, output)
     if as_json:
-        emit_json(update_json(before.name, after.name, answer))
+        emit_json(document)
     else:
         show_update(answer)
     if not answer.allowed:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from imagekit.assertions import AccountKey
 from imagekit.assertions.fields import format_time
-from imagekit.assertions.types import AccountKey
 from imagekit.assertions.wire import Assertion, encode_stream
 from imagekit.build.accountkeys import Vouched, make_root, read_request, request, revise, vouch
 from imagekit.build.sign import Authority, authority_for

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import click
 
+from imagekit.assertions import AccountKey, parse_account_key
 from imagekit.assertions.database import Database
 from imagekit.assertions.fields import ACCOUNT_ID, format_time, parse_time
-from imagekit.assertions.types import AccountKey, parse_account_key
 from imagekit.assertions.wire import Assertion
 from imagekit.build.sign import Authority, authority_for
 from imagekit.errors import ImagekitError, UsageError

@@ -68,6 +68,12 @@ def output_option(function: F) -> F:
                         help="Where the result goes.")(function)
 
 
+def report_option(function: F) -> F:
+    """`-o/--output FILE` of commands that answer with a report, passed as `output: Path | None`; always JSON."""
+    return click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+                        help="Write the answer as JSON to FILE, too.")(function)
+
+
 @click.command()
 @verbose_option
 @quiet_option

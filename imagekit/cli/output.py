@@ -83,10 +83,23 @@ def write(text: str) -> None:
 
 def emit_json(value: Any) -> None:
     """Data for programs on stdout: one JSON document, keys sorted, two spaces, a newline at the end."""
-    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, default=_plain)
+    text = plain_json(value)
     LOG.debug("out: %s", text)
     click.echo(text)
     talk_of().emitted = True
+
+
+def write_report(value: Any, path: Path | None) -> None:
+    """The same document into a file, where one is named (`options.report_option`)."""
+    if path is not None:
+        from imagekit.host.files import write_atomic
+
+        write_atomic(path, plain_json(value).encode() + b"\n")
+
+
+def plain_json(value: Any) -> str:
+    """The document's text, without the newline at its end."""
+    return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, default=_plain)
 
 
 def _plain(value: Any) -> Any:

@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
+from imagekit.assertions import AccountKey, parse_account_key
 from imagekit.assertions.database import Database
 from imagekit.assertions.fields import format_time
-from imagekit.assertions.types import AccountKey, parse_account_key
 from imagekit.assertions.wire import Assertion, decode_stream
 from imagekit.cli.chain import key_name, name_of, validity
 from imagekit.cli.options import json_option, trust_option

@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
+from imagekit.assertions import AccountKey
 from imagekit.assertions.fields import format_time
 from imagekit.assertions.kinds import kind_of
 from imagekit.assertions.proof import Link
-from imagekit.assertions.types import AccountKey
 from imagekit.assertions.wire import Assertion
 from imagekit.build.verify import STDIN, Cause, Finding, State, examine
 from imagekit.cli.chain import lines_of, nodes_of, trees_of
 from imagekit.cli.keyring import trusted
-from imagekit.cli.options import json_option, trust_option
-from imagekit.cli.output import console, drawn, emit_json, write
+from imagekit.cli.options import json_option, report_option, trust_option
+from imagekit.cli.output import console, drawn, emit_json, write, write_report
 from imagekit.host.clock import SystemClock
 from imagekit.host.trust import read_public_key
 
@@ -29,8 +29,10 @@ from imagekit.host.trust import read_public_key
               type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="A public key without an account-key, to check signatures with; it vouches for nothing.")
 @trust_option
+@report_option
 @json_option
-def verify(files: tuple[Path, ...], public_keys: tuple[Path, ...], trust: tuple[Path, ...], as_json: bool) -> None:
+def verify(files: tuple[Path, ...], public_keys: tuple[Path, ...], trust: tuple[Path, ...], output: Path | None,
+           as_json: bool) -> None:
     """Verify assertions and packages, and show what leads each back to a root of trust.
 
     Roots are the self-signed account-keys in your own folder of trust (imagekit trust) and in those named with --trust.
@@ -39,11 +41,13 @@ def verify(files: tuple[Path, ...], public_keys: tuple[Path, ...], trust: tuple[
     report = examine(files, trusted(trust), now=SystemClock().now(),
                      public_keys=tuple(read_public_key(path) for path in public_keys),
                      stdin=sys.stdin.buffer if STDIN in files else None)
+    document = {"verified": report.verified, "now": format_time(report.now),
+                "roots": [key_json(root) for root in report.roots],
+                "findings": [_finding_json(finding) for finding in report.findings],
+                "causes": [_cause_json(cause) for cause in report.causes]}
+    write_report(document, output)
     if as_json:
-        emit_json({"verified": report.verified, "now": format_time(report.now),
-                   "roots": [key_json(root) for root in report.roots],
-                   "findings": [_finding_json(finding) for finding in report.findings],
-                   "causes": [_cause_json(cause) for cause in report.causes]})
+        emit_json(document)
     elif drawn(sys.stdout):
         for tree in trees_of(nodes_of(report)):
             console().print(tree)

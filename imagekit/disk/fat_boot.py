@@ -61,6 +61,15 @@ class Geometry:
         return self.data_start + (cluster - 2) * self.cluster
 
 
+def fat_type(size: int, *, wide: bool) -> int:
+    """32 or 16: what a volume becomes that shall be FAT32, or shall not.
+
+    Below about 33 MiB there are too few clusters for FAT32, however small they are. mkfs.vfat -F 32 writes one all the
+    same, and who counts clusters, as the specification says, reads it as FAT16; so it is FAT16.
+    """
+    return 32 if wide and _geometry(size, 32, SECTOR).clusters >= FAT32_LEAST else 16
+
+
 def plan_geometry(size: int, *, bits: int | None = None) -> Geometry:
     """The geometry of a new volume; data begins at a multiple of 4096 so that files are aligned in the image.
 

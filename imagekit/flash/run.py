@@ -6,6 +6,7 @@ waits for it is let go, so that the others go on. Ctrl-C ends them all between t
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 from imagekit.errors import ImagekitError
 from imagekit.flash.buffers import Pool
 from imagekit.flash.feed import Feed
+from imagekit.flash.job import How, Shared
 from imagekit.flash.source import Source
-from imagekit.flash.writer import How, Shared, Writer
+from imagekit.flash.writer import Writer
 from imagekit.host.ports import BlockTarget, Clock
 from imagekit.plan.flash import FlashPlan, Piece
 from imagekit.plan.flash_events import Ended, Listener, Result, Stalled
@@ -50,7 +52,7 @@ def flash(plan: FlashPlan, source: Source, targets: Sequence[BlockTarget], *, ho
     pool = Pool()
     feed = Feed(source, plan.image.ranges, plan.pieces, pool=pool, name=plan.image.path)
     shared = Shared(plan=plan, how=how, pool=pool, clock=clock, listener=listener, digests=feed.digests,
-                    reopen=reopen, reached=reached)
+                    reopen=reopen, reached=reached, helpers=1 if len(targets) < (os.cpu_count() or 1) else 0)
     writers = [Writer(item, target, shared) for item, target in zip(plan.targets, targets, strict=True)]
     feeder = Feeder(feed, writers, plan)
     for thread in (*writers, feeder):

@@ -9,47 +9,24 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from imagekit.disk.bmap import MappedRange
 from imagekit.errors import ImagekitError, TargetError
-from imagekit.flash.buffers import Buffer, Pool, equal
+from imagekit.flash.buffers import Buffer, equal
 from imagekit.flash.damage import find_damage
+from imagekit.flash.job import Shared
 from imagekit.flash.medium import Medium
-from imagekit.flash.source import Source
-from imagekit.host.ports import BlockTarget, Clock
-from imagekit.plan.flash import HEAD, Extent, FlashPlan, Piece, TargetPlan, cut, joined, patched, without
+from imagekit.flash.together import each
+from imagekit.host.ports import BlockTarget
+from imagekit.plan.flash import HEAD, Extent, Piece, TargetPlan, cut, joined, patched, without
 from imagekit.plan.flash_damage import Damage
 from imagekit.plan.flash_device import Kind
-from imagekit.plan.flash_events import Ended, Listener, Moved, Phase, Result, Started, State
+from imagekit.plan.flash_events import Ended, Moved, Phase, Result, Started, State
 from imagekit.units import BLOCK, MIB, align_up
 
 FLUSH_S = 2.0  # how much of a power cut's loss is bearable, and how often progress is told
 GRAIN = 64 * 1024  # what differs is written anew in runs of these
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class How:
-    """What was asked for besides writing. `resume` ranges were written and flushed before."""
-
-    update: bool = False
-    verify: bool = True
-    resume: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """What all writers of one run share. `digests` are those of the ranges that the feed has read."""
-
-    plan: FlashPlan
-    how: How
-    pool: Pool
-    clock: Clock
-    listener: Listener
-    digests: Mapping[int, str]
-    reopen: Callable[[], Source]
-    reached: Callable[[str, int], None]  # so many ranges of a target are durable
 
 
 class Interrupted(Exception):
@@ -64,7 +41,7 @@ class Writer(threading.Thread):
         self.plan, self.shared = plan, shared
         self.medium = Medium(plan.device.path, target)
         self.queue: queue.SimpleQueue[tuple[Piece, Buffer] | ImagekitError | None] = queue.SimpleQueue()
-        self.prepared, self.stop, self.abandoned = threading.Event(), threading.Event(), threading.Event()
+        self.prepared, self.stop = threading.Event(), threading.Event()
         self.ended: Ended | None = None
         self.error: ImagekitError | None = None
         self.bug: Exception | None = None
@@ -76,7 +53,8 @@ class Writer(threading.Thread):
         self._held: dict[Piece, bytes] = {}
         self._own = Buffer(MIB) if shared.how.update else None
         self._verified = 0
-        self._total = 0
+        self._total = self._done = 0
+        self._counting = threading.Lock()
         self._damage: Damage | None = None
 
     @property
@@ -89,8 +67,8 @@ class Writer(threading.Thread):
 
     def wants(self, piece: Piece) -> bool:
         """Whether this medium needs a piece."""
-        if piece.held:
-            return True
+        if piece.held or self.shared.how.only_verify:
+            return piece.held
         if self.unequal is not None:
             return piece.range in self.unequal
         return piece.range >= self.shared.how.resume.get(self.path, 0)
@@ -98,10 +76,12 @@ class Writer(threading.Thread):
     def run(self) -> None:
         result, problem = Result.FAILED, ""
         try:
-            self._prepare()
+            if not self.shared.how.only_verify:
+                self._prepare()
             self.prepared.set()
             self._write()
-            self._finish()
+            if not self.shared.how.only_verify:
+                self._finish()
             if self.shared.how.verify:
                 self._verify()
             result = Result.DONE
@@ -125,8 +105,8 @@ class Writer(threading.Thread):
 
     def abandon(self, problem: str) -> None:
         """Give up on a medium that does not answer: its thread may never return."""
-        self.abandoned.set()
         self.stop.set()
+        self.medium.target.abandon()
         self.error = TargetError(problem, hint="pull it out; try another reader, port or cable")
         self._end(Result.FAILED, problem)
         self._drain()
@@ -200,14 +180,16 @@ class Writer(threading.Thread):
     def _compare(self) -> None:
         """Find the ranges that are not on the medium yet, by their digests."""
         self._phase(Phase.COMPARE, self.shared.plan.image.amount)
-        held = {piece.range for piece in self.shared.plan.pieces if piece.held}
-        unequal, done = set(), 0
-        for index, item in enumerate(self.ranges):
+        unequal = {piece.range for piece in self.shared.plan.pieces if piece.held}
+
+        def compare(index: int) -> None:
             self._stopped()
-            if not item.sha256 or index in held or self._on_medium(item) != item.sha256:
+            item = self.ranges[index]
+            if index not in unequal and (not item.sha256 or self._on_medium(item) != item.sha256):
                 unequal.add(index)
-            done += item.end - item.start
-            self._moved(done)
+            self._further(item.end - item.start)
+
+        each(range(len(self.ranges)), compare, helpers=self.shared.helpers)
         self.unequal = unequal
 
     def _on_medium(self, item: MappedRange) -> str:
@@ -223,8 +205,9 @@ class Writer(threading.Thread):
 
     def _write(self) -> None:
         total = sum(piece.end - piece.start for piece in self.shared.plan.pieces if self.wants(piece))
-        self._phase(Phase.WRITE, total)
-        done, complete, last_flush = 0, 0, self.shared.clock.monotonic_s()
+        if not self.shared.how.only_verify:
+            self._phase(Phase.WRITE, total)
+        done, complete, last_flush = 0, self.shared.how.resume.get(self.path, 0), self.shared.clock.monotonic_s()
         while (item := self._next()) is not None:
             if isinstance(item, ImagekitError):
                 raise item
@@ -237,7 +220,7 @@ class Writer(threading.Thread):
             done += piece.end - piece.start
             self.moved_s = now_s = self.shared.clock.monotonic_s()
             if piece.end == self.ranges[piece.range].end:
-                complete = piece.range + 1
+                complete = max(complete, piece.range + 1)
             if now_s - last_flush >= FLUSH_S:
                 self.medium.flush()
                 self.shared.reached(self.path, complete)
@@ -245,8 +228,10 @@ class Writer(threading.Thread):
                 last_flush = self.shared.clock.monotonic_s()
         if done != total:  # the image's reader was told to stop
             raise Interrupted
+        if self.shared.how.only_verify:
+            self.state = State.COMPLETE
+            return
         self.medium.flush()
-        self.shared.reached(self.path, complete)
         self._moved(done)
 
     def _buffer(self) -> Buffer:
@@ -317,7 +302,7 @@ class Writer(threading.Thread):
         self._stopped()
         done = 0
         for offset, content in tables:
-            if offset < HEAD:
+            if not offset:
                 self.medium.flush()
             view = _room_for(content)
             view[:] = content
@@ -340,12 +325,16 @@ class Writer(threading.Thread):
         by_range: dict[int, list[Piece]] = {}
         for piece in self._held:
             by_range.setdefault(piece.range, []).append(piece)
-        for index, item in enumerate(self.ranges):
+
+        def check(index: int) -> None:
             self._stopped()
+            item = self.ranges[index]
             if self._digest_without_held(item, by_range.get(index, [])) != self.shared.digests.get(index, item.sha256):
                 wrong.append((item.start, item.end))
-            self._verified += item.end - item.start
-            self._moved(self._verified)
+            self._further(item.end - item.start)
+
+        each(range(len(self.ranges)), check, helpers=self.shared.helpers)
+        self._verified = self._done
         if wrong:
             self.state = State.WRONG
             self._damage = find_damage(self.medium, wrong, self.shared.plan, self.plan.patches, self.shared.reopen)
@@ -375,9 +364,15 @@ class Writer(threading.Thread):
     # ---- telling
 
     def _phase(self, phase: Phase, total: int) -> None:
-        self.phase, self._total = phase, total
+        self.phase, self._total, self._done = phase, total, 0
         self.moved_s = self.shared.clock.monotonic_s()
         self.shared.listener.told(Started(target=self.path, phase=phase, total=total))
+
+    def _further(self, amount: int) -> None:
+        """So much more of the phase is done; from any thread."""
+        with self._counting:
+            self._done += amount
+            self._moved(self._done)
 
     def _moved(self, durable: int) -> None:
         self.moved_s = self.shared.clock.monotonic_s()

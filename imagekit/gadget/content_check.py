@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from imagekit.disk.fat_boot import fat_type
 from imagekit.disk.fat_write import FatFile, plan_fat
 from imagekit.errors import DocumentError, PlanError
 from imagekit.gadget.content_files import LandingFile, inside, landing_files, overlaps, raw_images
@@ -195,7 +196,7 @@ def _too_full(structure: Structure, size: int, landed: Mapping[str, int]) -> str
     if structure.filesystem is not None and structure.filesystem.is_vfat:
         try:
             plan_fat(size, "", 0, [FatFile(path=path, source=Sized(size=length)) for path, length in landed.items()],
-                     time=_SOME_TIME, bits=16 if structure.filesystem is Filesystem.VFAT16 else None)
+                     time=_SOME_TIME, bits=fat_type(size, wide=structure.filesystem is Filesystem.VFAT32))
         except PlanError as error:
             return f"its files need {iec(needed)}, the structure has {iec(size)}: {error.message}"
         return None

@@ -39,7 +39,8 @@ def parse_structure(node: Node, index: int, *, schema: Schema | None, partial: f
     if min_size is not None and size is not None and min_size > size:
         node.problem("min-size", f"{min_size} is above the size of {size} bytes", Rules.MIN_SIZE)
     filesystem: Filesystem | None = node.choice("filesystem", _FILESYSTEMS, "filesystem", Rules.FILESYSTEM)
-    has_filesystem = filesystem not in (None, Filesystem.NONE) or (
+    mistyped = filesystem is None and bool(node.raw("filesystem"))  # its content is still that of a filesystem
+    has_filesystem = mistyped or filesystem not in (None, Filesystem.NONE) or (
         "filesystem" in partial and not bare and not legacy_mbr)
     structure = Structure(
         name=node.text("name"), index=index, type=kind, role=role, size=size,

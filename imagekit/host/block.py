@@ -41,9 +41,10 @@ _REFUSED = {
 class HeldTarget:
     """`BlockTarget` on a descriptor. `facts` tell what sysfs says of a device number."""
 
-    def __init__(self, descriptor: int, device: Device, *, facts: Facts) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptor: int, device: Device, *, facts: Facts, afterwards: Callable[[], None]) -> None:
+        self._descriptor, self._afterwards = descriptor, afterwards
         self._facts = facts
+        self._abandoned = False
         self._file = device.kind is Kind.FILE
         self._direct = bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
         self.sector = BLOCK if self._file else _number(descriptor, BLKSSZGET, "i")
@@ -106,8 +107,14 @@ class HeldTarget:
         if self._file:
             os.ftruncate(self._descriptor, size)
 
+    def abandon(self) -> None:
+        self._abandoned = True
+
     def close(self) -> None:
-        os.close(self._descriptor)
+        """Not of what was abandoned: its number would soon be another file's, and a late call write there."""
+        if not self._abandoned:
+            os.close(self._descriptor)
+        self._afterwards()
 
 
 def file_identity(found: os.stat_result) -> Identity:
@@ -119,8 +126,9 @@ def _number(descriptor: int, request: int, form: str) -> int:
     return int(struct.unpack(form, fcntl.ioctl(descriptor, request, bytes(struct.calcsize(form))))[0])
 
 
-def hold(device: Device, *, writable: bool, facts: Facts) -> HeldTarget:
-    """Open a device for this process alone; a file that does not exist yet is made.
+def hold(device: Device, *, writable: bool, facts: Facts,
+         afterwards: Callable[[], None] = lambda: None) -> HeldTarget:
+    """Open a device for this process alone; a file that does not exist yet is made. `afterwards`: when it is let go.
 
     Raises:
         RefusedError: it is in use, write-protected, not permitted.
@@ -142,7 +150,7 @@ def hold(device: Device, *, writable: bool, facts: Facts) -> HeldTarget:
             raise RefusedError(str(path), (Refusal(
                 code=Code.IN_USE, reason="another program has locked it: a second imagekit, or udev",
                 allow="wait until it has ended"),)) from error
-        return HeldTarget(descriptor, device, facts=facts)
+        return HeldTarget(descriptor, device, facts=facts, afterwards=afterwards)
     except BaseException:
         os.close(descriptor)
         raise

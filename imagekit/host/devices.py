@@ -20,7 +20,7 @@ from imagekit.disk.describe import describe
 from imagekit.errors import HostError
 from imagekit.host.block import HeldTarget, file_identity, hold
 from imagekit.host.files import reason
-from imagekit.plan.flash_device import Device, Identity, Kind, Use, bind
+from imagekit.plan.flash_device import Code, Device, Identity, Kind, Refusal, RefusedError, Use, bind
 
 SECTOR = 512  # sysfs counts in these, whatever the disk has
 SYSTEM_MOUNTS = ("/", "/boot", "/boot/efi", "/boot/firmware", "/efi", "/usr", "/var", "/etc", "/home")
@@ -32,11 +32,13 @@ Properties = Callable[[str], Mapping[str, str]]
 
 
 def udev_properties(name: str) -> Mapping[str, str]:
-    """What udev knows of a block device; nothing where none runs."""
-    if not Path("/run/udev").exists():
+    """What udev knows of a block device: of a loop device nothing, and hardly anything where it does not run."""
+    if name.startswith("loop"):
         return {}
-    import pyudev
-
+    try:
+        import pyudev
+    except ImportError:  # without libudev
+        return {}
     try:
         return dict(pyudev.Devices.from_name(pyudev.Context(), "block", name).properties)
     except pyudev.DeviceNotFoundError:
@@ -85,7 +87,12 @@ class SystemInventory:
                       permitted=os.access(path.parent, os.W_OK))
 
     def open(self, device: Device, *, writable: bool) -> HeldTarget:
-        held = hold(device, writable=writable, facts=self._facts)
+        protect = self._unprotect(device) if writable and device.kind is Kind.EMMC_BOOT else lambda: None
+        try:
+            held = hold(device, writable=writable, facts=self._facts, afterwards=protect)
+        except BaseException:
+            protect()
+            raise
         try:
             if device.exists:
                 bind(device, held.identity())
@@ -93,6 +100,23 @@ class SystemInventory:
             held.close()
             raise
         return held
+
+    def _unprotect(self, device: Device) -> Callable[[], None]:
+        """Let an eMMC boot partition be written; what is given back protects it again.
+
+        Source: Linux Documentation/driver-api/mmc/mmc-dev-parts.rst.
+        """
+        switch = self._folder(device.name) / "force_ro"
+        before = _text(switch)
+        if before != "1":
+            return lambda: None
+        try:
+            switch.write_text("0")
+        except OSError as error:
+            raise RefusedError(device.path, (Refusal(
+                code=Code.PERMISSION, reason=f"its write protection cannot be lifted: {reason(error)}",
+                allow="as root"),)) from error
+        return lambda: _restore(switch, before)
 
     def _facts(self, number: int) -> Identity:
         name = self._name_of(number)
@@ -180,6 +204,11 @@ class SystemInventory:
             return ""
         name = os.path.realpath(node).removeprefix(f"{self._dev}/").replace("/", "!")
         return _text(self._sys / "class/block" / name / "dev")
+
+
+def _restore(switch: Path, before: str) -> None:
+    with contextlib.suppress(OSError):  # it was pulled out
+        switch.write_text(before)
 
 
 def _text(path: Path) -> str:

@@ -85,6 +85,15 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         stream.write(content)
 
 
+def flush_folder(folder: Path) -> None:
+    """fsync(2) of a folder: the names in it last."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def require_space(folder: Path, needed: int, *, what: str) -> None:
     """Refuse early when the disk of `folder` has less than `needed` bytes free.
 

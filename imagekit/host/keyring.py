@@ -11,12 +11,9 @@ message what a private key or a passphrase is.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import stat
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -36,12 +33,12 @@ from cryptography.hazmat.primitives.serialization import (
 from imagekit.assertions.wire import armor, unarmor
 from imagekit.errors import DocumentError, HostError, TrustError, UsageError
 from imagekit.host.files import FolderLock, no_space, reason, write_atomic
+from imagekit.host.privatefiles import create_private, read_private, refuse_readable
 from imagekit.host.signer import ExternalKey, Program, parse_program
 from imagekit.keys import SIGNING_BITS, PrivateKey, PublicKey, Signer, decode_public_key
 from imagekit.openpgp.secretkeys import choose, decode_secret_keys, looks_like_export, open_key
 
 NAME = re.compile(r"[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*\Z")
-MAX_KEY_FILE = 64 * 1024
 ENCRYPTED = b"ENCRYPTED"  # in the first line of PKCS#8, in the second of the older form
 
 PRIVATE, EXTERNAL, PUBLIC = ".pem", ".signer", ".pub"
@@ -140,7 +137,7 @@ class Keyring:
         """What is known of a key without its passphrase. Raises: UsageError: there is none of that name."""
         path = self._existing(name)
         public = path.with_suffix(PUBLIC)
-        raw = _read_private(path)
+        raw = read_private(path)
         try:
             key = decode_public_key(unarmor(public.read_bytes().removesuffix(b"\n"), what=str(public)))
         except OSError as error:
@@ -160,7 +157,7 @@ class Keyring:
         stored = self.stored(name)
         if stored.program is not None:
             return ExternalKey(public=stored.public, program=stored.program)
-        private = _decode_pem(_read_private(stored.path), what=f"key {name!r}", passphrase=passphrase)
+        private = _decode_pem(read_private(stored.path), what=f"key {name!r}", passphrase=passphrase)
         if private.public != stored.public:
             raise TrustError(f"cannot use key {name!r}: {stored.path} holds another key than its .pub says")
         return private
@@ -170,7 +167,7 @@ class Keyring:
         path = self._existing(name)
         if path.suffix == EXTERNAL:
             raise UsageError(f"cannot export private key {name!r}: the program that signs with it has it")
-        return _read_private(path)
+        return read_private(path)
 
     def remove(self, name: str) -> None:
         """Take a key back that was just stored and could not be finished."""
@@ -197,7 +194,7 @@ class Keyring:
         return found[0]
 
     def _check_folder(self) -> None:
-        _refuse_readable(self.folder, self.folder.stat(), "key folder", 0o700)
+        refuse_readable(self.folder, self.folder.stat(), what="key folder", mode=0o700)
 
     def _store(self, name: str, private: PrivateKey, passphrase: bytes | None) -> None:
         encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
@@ -213,7 +210,7 @@ class Keyring:
         with FolderLock(self.folder, wait=True):
             self._check_free(name)
             write_atomic(self.folder / (name + PUBLIC), armor(public.encode()) + b"\n", mode=0o600)
-            _create_private(self.folder / (name + suffix), content)
+            create_private(self.folder / (name + suffix), content)
 
 
 def encode_public_pem(public: PublicKey) -> bytes:
@@ -226,56 +223,6 @@ def _check_bits(name: str, public: PublicKey) -> None:
     if public.bits < SIGNING_BITS:
         raise TrustError(f"cannot take over key {name!r}: it has {public.bits} bits, at least {SIGNING_BITS} are"
                          " required to sign", hint="make a longer one with `imagekit key create NAME`")
-
-
-def _create_private(path: Path, content: bytes) -> None:
-    """A file that nobody else could ever read, complete as soon as it has its name, never over an existing one."""
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)  # mode 0600, whatever the umask
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.link(temporary, path)
-        finally:
-            Path(temporary).unlink()
-        with _opened(path.parent, os.O_RDONLY | os.O_DIRECTORY) as folder:
-            os.fsync(folder)
-    except FileExistsError as error:
-        raise UsageError(f"cannot write {path}: there is such a key already") from error
-    except OSError as error:
-        raise no_space(path, error) from error
-
-
-def _read_private(path: Path) -> bytes:
-    """The content of a key file, after a look at the file that was really opened."""
-    try:
-        with _opened(path, os.O_RDONLY | os.O_NOFOLLOW) as descriptor:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_KEY_FILE:
-                raise DocumentError(f"cannot read {path}: it is not a key file")
-            _refuse_readable(path, status, "key file", 0o600)
-            return os.read(descriptor, MAX_KEY_FILE)
-    except OSError as error:
-        raise HostError(f"cannot read {path}: {reason(error)}") from error
-
-
-@contextlib.contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _refuse_readable(path: Path, status: os.stat_result, what: str, mode: int) -> None:
-    if status.st_mode & 0o077:
-        raise TrustError(f"cannot use {what} {path}: others may get at it (mode {stat.S_IMODE(status.st_mode):04o})",
-                         hint=f"chmod {mode:o} {path}, and think about who may have read it")
-    if status.st_uid != os.geteuid():
-        raise TrustError(f"cannot use {what} {path}: it belongs to another user (uid {status.st_uid})")
 
 
 def _decode_pem(pem: bytes, *, what: str, passphrase: Passphrase) -> PrivateKey:

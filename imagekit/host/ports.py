@@ -87,6 +87,9 @@ class BlockTarget(Protocol):
     def resize(self, size: int) -> None:
         """Give a plain file this size; a device has the size it has."""
 
+    def abandon(self) -> None:
+        """A call on it may never return: from now on `close` leaves it to the end of the program."""
+
     def close(self) -> None:
         """Let go of it."""
 

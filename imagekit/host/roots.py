@@ -13,9 +13,9 @@ from datetime import datetime
 from importlib import resources
 from pathlib import Path
 
+from imagekit.assertions import parse_account_key
 from imagekit.assertions.database import Database
 from imagekit.assertions.fields import ACCOUNT_ID
-from imagekit.assertions.types import parse_account_key
 from imagekit.assertions.wire import Assertion, decode_stream
 from imagekit.digests import short
 from imagekit.errors import HostError, TrustError, UsageError

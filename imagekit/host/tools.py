@@ -48,6 +48,7 @@ DEBIAN_PACKAGES = {
     "qemu-system-arm": "qemu-system-arm", "qemu-img": "qemu-utils", "genimage": "genimage", "dpkg-deb": "dpkg",
     "fdtput": "device-tree-compiler", "unsquashfs": "squashfs-tools", "mksquashfs": "squashfs-tools",
     "busybox": "busybox", "shellcheck": "shellcheck", "go": "golang-go",
+    "mmc": "mmc-utils",
     "gpg": "gnupg", "gpgv": "gpgv", "softhsm2-util": "softhsm2", "pkcs11-tool": "opensc",
 }
 ELSEWHERE = {"apt-helper": ("/usr/lib/apt/apt-helper",)}

@@ -281,6 +281,12 @@ class Erofs:
             return bytes(min(length, inode.size))
         return self._bytes(first.start, min(length, first.length))
 
+    def places(self, inode: Inode) -> tuple[Extent, ...]:
+        """Where the bytes of a regular file that `walk` gave lie in the package, in order; none where compressed."""
+        if not inode.is_file or inode.layout in (_Layout.COMPRESSED_FULL, _Layout.COMPRESSED_COMPACT):
+            return ()
+        return tuple(self._extents(inode))
+
     def extents(self, path: str) -> tuple[Extent, ...]:
         """Where a regular file lies, as positions in the stream, neighbours joined: to copy it, or to damage it."""
         return join(extent if extent.start is None else Extent(start=self._offset + extent.start, length=extent.length)

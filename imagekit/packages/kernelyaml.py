@@ -81,6 +81,13 @@ def parse_kernel_yaml(source: Source) -> KernelInfo:
     Raises:
         DocumentProblems: with every problem, each at its line.
     """
+    info, problems = examine_kernel_yaml(source)
+    problems.raise_if_any()
+    return info
+
+
+def examine_kernel_yaml(source: Source) -> tuple[KernelInfo, Problems]:
+    """What is understood, with everything that is wrong; the value counts only if nothing is."""
     problems = Problems(source)
     top = Node(problems, (), source.value)
     modules = top.string("dynamic-modules")
@@ -91,8 +98,7 @@ def parse_kernel_yaml(source: Source) -> KernelInfo:
     listed = top.map("assets")
     for name in listed.names():
         assets[name] = _asset(listed, name)
-    problems.raise_if_any()
-    return KernelInfo(assets=assets, dynamic_modules=bool(modules), warnings=problems.warnings)
+    return KernelInfo(assets=assets, dynamic_modules=bool(modules), warnings=problems.warnings), problems
 
 
 def _asset(listed: Node, name: str) -> KernelAsset:

@@ -24,8 +24,8 @@ from imagekit.packages.snapvalues import App, Component, Confinement, Hook, Snap
 from imagekit.packages.spdx import check_expression
 from imagekit.schema import Path, Problem, Problems, Source, load_yaml, near
 
-__all__ = ["NAME_PATTERN", "TYPES", "VERSION_PATTERN", "SnapInfo", "check_snap_yaml", "encode_snap_yaml", "file_name",
-           "parse_file_name", "parse_snap_yaml", "read_snap_yaml"]
+__all__ = ["NAME_PATTERN", "TYPES", "VERSION_PATTERN", "SnapInfo", "check_snap_yaml", "encode_snap_yaml",
+           "examine_snap_yaml", "file_name", "parse_file_name", "parse_snap_yaml", "read_snap_yaml"]
 
 TYPES = ("app", "base", "gadget", "kernel", "os", "snapd")
 NAME_PATTERN = r"^(?=.{2,40}\Z)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*\Z"
@@ -62,6 +62,13 @@ def parse_snap_yaml(source: Source, *, hook_files: tuple[str, ...] = ()) -> Snap
 
 def check_snap_yaml(source: Source, *, hook_files: tuple[str, ...] = ()) -> tuple[SnapInfo, tuple[Problem, ...]]:
     """As `parse_snap_yaml`, with the warnings: what the format accepts and somebody will regret."""
+    info, problems = examine_snap_yaml(source, hook_files=hook_files)
+    problems.raise_if_any()
+    return info, problems.warnings
+
+
+def examine_snap_yaml(source: Source, *, hook_files: tuple[str, ...] = ()) -> tuple[SnapInfo, Problems]:
+    """What is understood, with everything that is wrong; the value counts only if nothing is."""
     problems = Problems(source)
     top = Node(problems, (), source.value)
     name, kind = _name(top), _type(top)
@@ -86,8 +93,7 @@ def check_snap_yaml(source: Source, *, hook_files: tuple[str, ...] = ()) -> tupl
     for key in unknown[:MAX_UNKNOWN]:
         if meant := near(key, KEYS):
             problems.warn((key,), f"nobody reads this key{meant}", SnapRules.KEY)
-    problems.raise_if_any()
-    return info, problems.warnings
+    return info, problems
 
 
 def _hooks_of(components: tuple[Component, ...]) -> tuple[Hook, ...]:

@@ -15,6 +15,7 @@ from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, encode_entry, entry
 from imagekit.boot.slotstate import FACTORY, TRIES, Slot, encode_partition
 from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.digests import derived_uuid
+from imagekit.disk.fat_boot import fat_type
 from imagekit.disk.fat_write import FatFile, FatPlan, plan_fat
 from imagekit.disk.verity import tree_size
 from imagekit.errors import PlanError
@@ -224,11 +225,13 @@ def slot_volume(contents: Contents, placement: Placement) -> tuple[Write, ...]:
 
 def _volume(contents: Contents, placement: Placement, label: str,
             files: Mapping[str, bytes | PackageMember | SeedFile]) -> tuple[Write, ...]:
-    """A FAT file system over the whole structure."""
+    """A FAT file system over the whole structure, of the type that the gadget names; a slot's own names none."""
+    filesystem = placement.structure.filesystem
+    bits = None if filesystem is None else fat_type(placement.size, wide=filesystem is Filesystem.VFAT32)
     listed = [FatFile(path=path, source=source) for path, source in sorted(files.items())]
     volume_id = int.from_bytes(contents.uuid("volume-id", placement.structure.name).bytes[:4])
     try:
-        plan = plan_fat(placement.size, label, volume_id, listed, time=contents.timestamp)
+        plan = plan_fat(placement.size, label, volume_id, listed, time=contents.timestamp, bits=bits)
     except PlanError as error:
         raise PlanError(f"cannot fill structure {placement.structure.title!r}: {error.message}",
                         hint=error.hint or "raise its size in gadget.yaml") from error

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imagekit.assertions import Generation, Grade, Model, StorageSafety
+from imagekit.assertions import SERIES, Generation, Grade, Model, StorageSafety
 from imagekit.assertions.model import RESERVED
-from imagekit.assertions.types import SERIES
 from imagekit.errors import PlanError
 
 

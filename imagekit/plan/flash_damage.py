@@ -42,6 +42,9 @@ class Damage:
     @property
     def text(self) -> str:
         """For people."""
+        if not self.blocks:
+            return (f"what lies from byte {self.first} ({iec(self.first)}) on was read wrong once and right the second"
+                    " time: the reader or the cable")
         words = {Pattern.ZEROS: "zeros are read", Pattern.CHANGED: "single bytes differ",
                  Pattern.STALE: "something else is read, older data perhaps",
                  Pattern.WRAPPED: f"what belongs {iec(self.distance or 0)} away is read: the card has less room than it"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from imagekit.assertions import Model
-from imagekit.assertions.types import PROVENANCE
+from imagekit.assertions import GLOBAL_UPLOAD, Model
 from imagekit.errors import PlanError, TrustError
 from imagekit.packages.snapyaml import SnapInfo
 from imagekit.plan.resolve import ResolvedPackage
@@ -16,10 +15,10 @@ def check_identity(package: ResolvedPackage, info: SnapInfo, model: Model) -> No
         if found != wanted:
             raise PlanError(f"cannot use {package.file.path}: its snap.yaml says {what} {found!r}, the model says"
                             f" {wanted!r}")
-    signed = package.revision.provenance if package.revision is not None else info.provenance or PROVENANCE
-    if (info.provenance or PROVENANCE) != signed:
+    signed = package.revision.provenance if package.revision is not None else info.provenance or GLOBAL_UPLOAD
+    if (info.provenance or GLOBAL_UPLOAD) != signed:
         raise TrustError(f"cannot use {package.file.path}: its snap.yaml says provenance"
-                         f" {info.provenance or PROVENANCE!r}, it is signed under {signed!r}",
+                         f" {info.provenance or GLOBAL_UPLOAD!r}, it is signed under {signed!r}",
                          hint="whoever signed it may not sign packages of that provenance")
     if not {"all", model.architecture} & set(info.architectures):
         raise PlanError(f"cannot use {package.file.path}: it is for {', '.join(info.architectures)}, model"

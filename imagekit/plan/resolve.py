@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from imagekit.assertions import (
+    GLOBAL_UPLOAD,
     Chain,
     Database,
     Model,
@@ -31,7 +32,6 @@ from imagekit.assertions import (
     parse_snap_revision,
     parse_store,
 )
-from imagekit.assertions.types import PROVENANCE
 from imagekit.digests import b64url
 from imagekit.errors import DocumentError, PlanError, TrustError
 from imagekit.plan.demands import refuse_unbuildable
@@ -145,7 +145,7 @@ class _Search:
     available: Available
     now: datetime
     store: Store | None
-    missing: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)  # by name
 
 
 def resolve(model: Model, database: Database, available: Available, *, now: datetime,
@@ -192,7 +192,7 @@ def _package(search: _Search, snap: ModelSnap, rule: SetRule | None) -> Resolved
             return loose
     if chosen is None:
         if snap.presence is Presence.REQUIRED or (rule is not None and rule.presence is SetPresence.REQUIRED):
-            search.missing.append(_missing(search, snap, revisions, rule))
+            search.missing[snap.name] = _missing(search, snap, revisions, rule)
         return None
     if rule is None or rule.revision is None:
         _refuse_doubt(search, snap, chosen, revisions)
@@ -252,7 +252,7 @@ def unsigned_files(model: Model, database: Database, available: Available, *,
 
 def _check_scope(search: _Search, snap: ModelSnap, chosen: SnapRevision, declaration: SnapDeclaration) -> None:
     """Raises: TrustError: a delegated revision that is not meant for this model."""
-    if chosen.provenance == PROVENANCE:
+    if chosen.provenance == GLOBAL_UPLOAD:
         return
     model = search.model
     stores = {model.store, *(search.store.friendly_stores if search.store else ())}
@@ -335,17 +335,17 @@ def _list(numbers: list[int]) -> str:
 
 
 def _unsigned(search: _Search) -> str | None:
-    """The path of a package file whose revision nobody signed."""
+    """The path of a file of a missing package whose revision nobody signed."""
     stated = {(item.text("snap-id"), item.text("snap-revision")) for item in search.database.all("snap-revision")}
     return next((file.path for snap in search.model.snaps for (name, revision), file in sorted(search.available.items())
-                 if name == snap.name and (snap.snap_id, str(revision)) not in stated), None)
+                 if name == snap.name in search.missing and (snap.snap_id, str(revision)) not in stated), None)
 
 
 def _nothing(search: _Search) -> PlanError | TrustError:
-    missing = search.missing
+    missing = tuple(search.missing.values())
     message = f"cannot resolve model {search.model.model!r}: "
     message += missing[0] if len(missing) == 1 else f"{len(missing)} packages are missing"
-    details = () if len(missing) == 1 else tuple(missing)
+    details = () if len(missing) == 1 else missing
     if (unsigned := _unsigned(search)) is not None:
         return TrustError(message, details=details, hint=f"sign it: imagekit sign {unsigned} -k KEY")
     return PlanError(message, details=details, hint="name the folder that holds them: --packages DIR")

@@ -145,8 +145,8 @@ class Wiring:
     serial_fd: int
     health_fd: int | None  # None where the verdict comes over the console
     card_files: tuple[tuple[str, Path], ...] = ()  # of CARD_FILES -> this run's copy of what the card has
-    stick: Path | None = None  # a second disk, read-only, as somebody plugs one in
     loaded: tuple[str, ...] = ()  # options for what a played firmware loaded
+    stick: Path | None = None  # a second disk, read-only, as somebody plugs one in
 
 
 def parse_machine(source: Source) -> Machine:

@@ -99,7 +99,7 @@ class Runner:
         wiring = Wiring(disk=self._bench.disk, disk_format=self._bench.disk_format,
                         firmware_code=self._bench.firmware_code, firmware_variables=self._bench.firmware_variables,
                         card_files=self._bench.card_files, qmp_fd=theirs["qmp"], serial_fd=theirs["serial"],
-                        health_fd=theirs.get("health"), stick=self.stick, loaded=loaded)
+                        health_fd=theirs.get("health"), loaded=loaded, stick=self.stick)
         args = command_line(self._machine, wiring, self._accelerator)
         self._child = await start(self._tools, self._machine.emulator, args, pass_fds=tuple(theirs.values()))
         for pair in pairs.values():

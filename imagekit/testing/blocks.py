@@ -28,12 +28,14 @@ class MemoryTarget:
     real: int = 0  # writes beyond go round to its start
     lost: tuple[int, int] = (0, 0)  # writes into this extent are taken and never arrive
     flipped: frozenset[int] = frozenset()  # bytes that are read with one bit changed
+    flips: int = 1 << 30  # how often that happens
     most: int = 0  # bytes that one write takes
     full_at: int = -1  # from this offset on it takes nothing
     pulled_after: int = 0  # bytes written until it is pulled out
     hangs_at: int = -1  # the write that covers this offset waits until `released`
     flushes: int = 0
     closed: bool = False
+    abandoned: bool = False
     written: int = 0
     log: list[tuple[str, int, int]] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
@@ -58,8 +60,9 @@ class MemoryTarget:
         length = min(length, len(self.content) - start)
         buffer[:length] = self.content[start:start + length]
         for place in self.flipped:
-            if offset <= place < offset + length:
+            if offset <= place < offset + length and self.flips:
                 buffer[place - offset] ^= 1
+                self.flips -= 1
         return length
 
     def write(self, offset: int, content: memoryview) -> int:
@@ -97,6 +100,9 @@ class MemoryTarget:
 
     def resize(self, size: int) -> None:
         pass
+
+    def abandon(self) -> None:
+        self.abandoned = True
 
     def close(self) -> None:
         self.closed = True

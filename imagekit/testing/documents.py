@@ -14,10 +14,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from imagekit.assertions import snap_id
 from imagekit.assertions.database import Database
 from imagekit.assertions.headers import Header
 from imagekit.assertions.signing import sign, sign_account, sign_account_key, sign_declaration, sign_revision
-from imagekit.assertions.types import snap_id
 from imagekit.assertions.wire import Assertion, decode_stream
 from imagekit.digests import sha3_384
 from imagekit.keys import PrivateKey

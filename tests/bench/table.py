@@ -79,6 +79,36 @@ def documents(record: dict[str, Any]) -> list[str]:
               for row in rows)]
 
 
+def flash(record: dict[str, Any]) -> list[str]:
+    rows, targets = record["rows"], record["targets"]
+    floor = median(rows["floor"]["rounds"], "wall_s")
+    lines = [f"{len(rows['floor']['rounds'])} rounds, median (minimum); × is the ratio of medians to the first floor."
+             f" {record['mapped'] / MIB:.0f} MiB of 2 GiB are mapped. The start of the program is included.", "",
+             "| way | wall s | × | CPU s | peak memory MiB |", "|---|---|---|---|---|"]
+    lines += [f"| {row['label']} | {both(row['rounds'], 'wall_s')} | {median(row['rounds'], 'wall_s') / floor:.2f}"
+              f" | {both(row['rounds'], 'cpu_s')} | {max(one['peak'] for one in row['rounds']) / MIB:.0f} |"
+              for row in sorted(rows.values(), key=lambda row: str(row["label"]))]
+    lines += ["", "| what is asked | at most | found |", "|---|---|---|"]
+    return [*lines, *(f"| {what} | {most} | {found:.2f} |" for what, most, found in flash_limits(rows, targets))]
+
+
+def flash_limits(rows: dict[str, Any], targets: int) -> list[tuple[str, float, float]]:
+    """What flashing may cost, as ratios of medians of one run: what, limit, found."""
+    wall = {way: median(row["rounds"], "wall_s") for way, row in rows.items()}
+    cpu = {way: median(row["rounds"], "cpu_s") for way, row in rows.items()}
+    peak = max(one["peak"] for way in ("raw", "zst", "verified", "update", "eight") for one in rows[way]["rounds"])
+    return [
+        ("plain image against the floor", 2.0, wall["raw"] / wall["floor"]),
+        ("plain image against bmaptool", 0.5, wall["raw"] / wall["bmaptool"]),
+        (".zst against the floor", 3.0, wall["zst"] / wall["floor"]),
+        ("read back, against writing and reading of the floor", 2.0,
+         wall["verified"] / (wall["floor"] + wall["floor-read"])),
+        (f"CPU for each of {targets} media against one alone", 1.3, cpu["eight"] / targets / cpu["raw"]),
+        ("--update with 5 % changed against a whole write", 0.4, wall["update"] / wall["raw"]),
+        ("peak memory, MiB", 128, peak / MIB),
+    ]
+
+
 def median(rounds: list[dict[str, float]], key: str) -> float:
     return statistics.median(one[key] for one in rounds)
 
@@ -87,7 +117,7 @@ def both(rounds: list[dict[str, float]], key: str) -> str:
     return f"{median(rounds, key):.2f} ({min(one[key] for one in rounds):.2f})"
 
 
-TABLES = {"build": speed, "boot": boot, "documents": documents}
+TABLES = {"build": speed, "boot": boot, "documents": documents, "flash": flash}
 
 
 if __name__ == "__main__":

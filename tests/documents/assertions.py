@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imagekit.assertions import PARSERS
 from imagekit.assertions.drafts import check_draft, complete, parse_draft
 from imagekit.assertions.headers import Header
 from imagekit.assertions.rulebook import AssertionRules
-from imagekit.assertions.types import PARSERS
 from imagekit.assertions.wire import armor, decode_one, decode_stream, encode_content
 from imagekit.rules import Rule, rules_of
 from imagekit.schema import DocumentProblems

@@ -18,10 +18,13 @@ from imagekit.boot.slotstate import RECORD_SIZE, decode_record, encode_record, n
 from imagekit.digests import crc32c
 from imagekit.disk import gpt, mbr
 from imagekit.disk.bmap import decode_ranges
+from imagekit.disk.describe import describe
 from imagekit.disk.ext4 import used_ranges
 from imagekit.disk.fat_read import read_fat
+from imagekit.disk.gpt_move import move_table
 from imagekit.disk.probe import probe
 from imagekit.disk.verity import Superblock as VeritySuperblock
+from imagekit.disk.zstd_frames import index_frames
 from imagekit.errors import DocumentError, ImagekitError
 from imagekit.packages.erofs import MAGIC as EROFS_MAGIC
 from imagekit.packages.erofs import Erofs
@@ -45,10 +48,13 @@ def partition_tables(raw: bytes) -> None:
             table = gpt.decode(disk)
             with contextlib.suppress(ImagekitError):
                 gpt.encode(table)
+            for offset, piece in move_table(disk, table, 2 * disk.size // sector * sector):
+                assert 0 <= offset <= offset + len(piece) <= 2 * disk.size
         with contextlib.suppress(ImagekitError):
             mbr.decode(disk, sector=sector)
     with contextlib.suppress(ImagekitError):
         probe(disk, name="fuzz")
+    describe(disk)
 
 
 def _repair_gpt(disk: Sparse, sector: int) -> None:
@@ -146,3 +152,12 @@ def slot_state(raw: bytes) -> None:
 def verity(raw: bytes) -> None:
     found = VeritySuperblock.decode(raw)
     assert VeritySuperblock.decode(found.encode()) == found
+
+
+def zstd_frames(raw: bytes) -> None:
+    frames = index_frames(lambda at, length: raw[at:at + length], len(raw), name="fuzz") or ()
+    at = start = 0
+    for frame in frames:
+        assert at <= frame.at < frame.stop <= len(raw)
+        assert start == frame.start <= frame.end
+        at, start = frame.stop, frame.end

@@ -21,6 +21,7 @@ from imagekit.boot.slotstate import FACTORY, encode_partition, encode_record
 from imagekit.disk import gpt
 from imagekit.disk.bmap import MappedRange, encode_bmap
 from imagekit.disk.verity import Superblock
+from imagekit.disk.zstd_frames import compress_frames
 from imagekit.testing.documents import TESTS, Brand, signing_key
 
 HERE = Path(__file__).parent
@@ -131,6 +132,8 @@ def small() -> None:
     put("health", "framed", b"[  OK  ] x\n" + encode_frames(encode_message(verdict)))
     put("health", "infinity", json.dumps({"imagekit": 1, "type": "verdict", "phases": {"a": float("inf")}}).encode())
     superblock = Superblock(uuid=uuid.uuid5(uuid.NAMESPACE_DNS, "c"), data_blocks=5, salt=b"s" * 32)
+    put("zstd-frames", "three", b"".join(compress_frames([b"a" * 5000, b"", b"abc"])))
+    put("zstd-frames", "skippable", b"\x50\x2a\x4d\x18\x04\0\0\0text" + b"".join(compress_frames([b"abc"])))
     put("verity", "superblock", superblock.encode())
 
 

@@ -78,6 +78,7 @@ TARGETS: dict[str, Target] = {
     "snap-yaml": Target("fuzz_documents", "snap_yaml"),
     "squashfs": Target("fuzz_disks", "squashfs"),
     "verity": Target("fuzz_disks", "verity", max_len=1024),
+    "zstd-frames": Target("fuzz_disks", "zstd_frames", max_len=2048),
 }
 
 

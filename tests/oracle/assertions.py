@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from imagekit.assertions import PARSERS
 from imagekit.assertions.headers import encode_entry
 from imagekit.assertions.kinds import KINDS
-from imagekit.assertions.signing import PARSERS
 from imagekit.assertions.wire import Assertion, armor, decode_one, decode_stream, encode_content
 from imagekit.errors import DocumentError
 from imagekit.keys import sign_content

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from functools import cache
 
+from imagekit.assertions import snap_id
 from imagekit.assertions.headers import Header
-from imagekit.assertions.types import snap_id
 from imagekit.assertions.wire import armor
 from imagekit.testing.documents import signing_key
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from imagekit.assertions import snap_id
 from imagekit.assertions.database import Database
 from imagekit.assertions.headers import Header
-from imagekit.assertions.types import snap_id
 from imagekit.assertions.wire import Assertion, armor, decode_one, encode_content, encode_stream
 from imagekit.keys import PrivateKey, sign_content
 from imagekit.testing.documents import NOW, SIGNED, signing_key

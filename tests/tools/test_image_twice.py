@@ -122,12 +122,15 @@ def test_difference_in_a_file_of_the_base_is_named(built: Any, tmp_path: Path) -
 def test_differences_in_superblocks_fats_and_hash_trees_are_named(built: Any, tmp_path: Path) -> None:
     base, esp = start(built, "base-a"), start(built, "esp")
     size = built.manifest.packages[2].size
+    with built.image.open("rb") as stream:
+        stream.seek(esp + 14)
+        tables = esp + int.from_bytes(stream.read(2), "little") * 512
     for offset, said in (
         (base + 1024 + 50, "partition 3 'base-a', EROFS superblock, field uuid"),
         (base + size + 100, "partition 3 'base-a', verity superblock, field salt"),
         (base + size + tree_size(size) - 4096, "partition 3 'base-a', hash tree, level 0, block 6, digest 0"),
-        (esp + 43, "partition 1 'esp', boot sector, field label"),
-        (esp + 4096 + 10, "partition 1 'esp', FAT 1, entry of cluster 5"),
+        (esp + 71, "partition 1 'esp', boot sector, field label"),
+        (tables + 4 * 5, "partition 1 'esp', FAT 1, entry of cluster 5"),
         (start(built, "slot-state") + 5, "partition 2 'slot-state', copy 1 of the slot-state record, field generation"),
         (441, "protective MBR, field disk signature"),
     ):

@@ -111,6 +111,15 @@ def test_every_problem_of_a_model_is_told_at_its_line() -> None:
     assert any(line.startswith("pc.yaml:15: grade: 'best'") for line in lines), lines
 
 
+def test_what_only_signing_refuses_is_told_along_with_the_rest() -> None:
+    drafted = parse_draft((MODEL.replace("architecture: amd64", "architecture: x86_64") + "grade: best\n").encode(),
+                          name="pc.yaml")
+    with pytest.raises(DocumentError) as caught:
+        check_draft(drafted, complete(drafted, account_id="acme", timestamp=SIGNED), key=KEY)
+    words = " ".join(caught.value.details)
+    assert "grade: 'best'" in words and "'x86_64' is not one of" in words and "did you mean 'amd64'?" in words
+
+
 @pytest.mark.parametrize("header", ["core", "os", "class", "allowed-modes"])
 def test_reserved_header_is_refused(header: str) -> None:
     with pytest.raises(DocumentError, match=rf"pc\.yaml:15: {header}: is a reserved header"):

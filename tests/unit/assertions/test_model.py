@@ -129,7 +129,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
      "required, optional"),
     ({"snaps": (*CORE, snap("app", components={"cc": {"presence": "required", "modes": ("recover",)}}))},
      "snaps[3].components.cc.modes[0]", "not among the modes"),
-    ({"snaps": (snap("pc", "gadget", modes=("run",)), *CORE[1:])}, "snaps[0].modes", "always and everywhere"),
+    ({"snaps": (snap("pc", "gadget", modes=("run",)), *CORE[1:])}, "snaps[0].modes", "always and in every mode"),
     ({"snaps": (*CORE[:2], snap("debian-13", "base", presence="optional"))}, "snaps[2].presence", "always"),
     ({"snaps": (*CORE, snap("app", **{"default-channel": "stable"}))}, "snaps[3].default-channel", "names no track"),
     ({"serial-authority": "generic"}, "serial-authority", "is not a list of account ids"),

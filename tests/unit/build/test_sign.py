@@ -13,13 +13,13 @@ import pytest
 from imagekit.assertions import (
     Database,
     decode_stream,
+    parse_account_key,
     parse_model,
     parse_snap_declaration,
     parse_snap_revision,
     snap_id,
 )
 from imagekit.assertions.signing import sign_account, sign_account_key
-from imagekit.assertions.types import parse_account_key
 from imagekit.build.sign import Authority, authority_for, sign_file
 from imagekit.digests import sha3_384
 from imagekit.disk.verity import salt_for, uuid_for

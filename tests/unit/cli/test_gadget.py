@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from imagekit.cli.gadget import mark
+from imagekit.cli.findings import mark
 from imagekit.cli.main import main
 from imagekit.schema import Problem
 
@@ -107,7 +107,7 @@ def test_our_own_gadget_is_sound_before_it_is_packed() -> None:
 
 
 def test_terminal_gets_the_line_and_a_mark_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagekit.cli.gadget.drawn", lambda stream: True)  # a terminal that the runner cannot be
+    monkeypatch.setattr("imagekit.cli.findings.drawn", lambda stream: True)  # a terminal that the runner cannot be
     result = CliRunner(env={"NO_COLOR": "1"}).invoke(main, ["gadget", "check", str(BAD)])  # type: ignore[arg-type]
     assert "error: 'zz' is not a type" in result.stdout
     where = f"  --> {BAD}:16: volumes.pc.structure[2].type\n"
@@ -118,7 +118,7 @@ def test_document_cannot_speak_to_the_terminal(monkeypatch: pytest.MonkeyPatch, 
     path = tmp_path / "gadget.yaml"
     path.write_text('volumes:\n  "\\e[31mred": {structure: 1}\n# \x1b[2J\n')
     for terminal in (True, False):
-        monkeypatch.setattr("imagekit.cli.gadget.drawn", lambda stream, answer=terminal: answer)
+        monkeypatch.setattr("imagekit.cli.findings.drawn", lambda stream, answer=terminal: answer)
         result = CliRunner(env={"NO_COLOR": "1"}).invoke(main, ["gadget", "check", str(path)])  # type: ignore[arg-type]
         assert result.exit_code == 3
         assert "\x1b" not in result.output
@@ -144,3 +144,9 @@ def test_two_hundred_gadgets_are_checked_in_two_seconds() -> None:
     for number in range(200):
         assert not check_gadget_tree(find_gadget(paths[number % len(paths)]), era=None).problems
     assert time.process_time() - start < 2
+
+
+def test_answer_goes_into_a_file_beside_what_is_told(tmp_path: Path) -> None:
+    result = run(BAD, "-o", tmp_path / "findings.json")
+    assert result.exit_code == 3 and str(BAD) in result.stdout
+    assert (tmp_path / "findings.json").read_text() == run(BAD, "--json").stdout

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from imagekit.disk.fat_boot import decode_boot_sector, plan_geometry
+from imagekit.disk.fat_boot import decode_boot_sector, fat_type, plan_geometry
 from imagekit.disk.fat_write import FatFile, FatPlan, plan_fat
 from imagekit.errors import DocumentError, PlanError
 from imagekit.units import GIB, KIB, MIB
@@ -135,3 +135,10 @@ def test_time_before_1980_becomes_1980_and_after_2107_is_refused() -> None:
 def test_time_without_a_zone_is_a_bug_of_the_caller() -> None:
     with pytest.raises(ValueError, match="time zone"):
         plan(time=datetime(2026, 1, 1))
+
+
+@pytest.mark.parametrize(("size", "wide", "kind"), [
+    (32 * MIB, True, 16), (33 * MIB, True, 32), (40 * MIB, True, 32), (1200 * MIB, True, 32), (40 * MIB, False, 16),
+    (1200 * MIB, False, 16)])
+def test_volume_becomes_what_its_name_says_where_there_are_clusters_enough(size: int, wide: bool, kind: int) -> None:
+    assert fat_type(size, wide=wide) == plan_geometry(size, bits=fat_type(size, wide=wide)).bits == kind

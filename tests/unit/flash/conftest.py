@@ -12,10 +12,10 @@ import pytest
 
 from imagekit.disk import gpt
 from imagekit.disk.bmap import block_ranges, digest_ranges, encode_bmap
+from imagekit.flash.job import How
 from imagekit.flash.look import look, make_plan
 from imagekit.flash.run import Outcome, Patience, flash
 from imagekit.flash.source import Source, open_source
-from imagekit.flash.writer import How
 from imagekit.host.clock import SystemClock
 from imagekit.plan.flash import FlashPlan
 from imagekit.plan.flash_device import Allowed, Device

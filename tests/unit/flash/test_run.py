@@ -164,10 +164,8 @@ def test_update_of_one_changed_range_writes_its_runs_and_the_tables(bench: Bench
 
 
 def test_resumed_medium_is_not_written_again_where_it_was_durable(bench: Bench) -> None:
-    marks: list[int] = []
     target = MemoryTarget(size=SIZE)
-    bench.write(target, reached=lambda _, count: marks.append(count))
-    assert marks[-1] == len(bench.plan().image.ranges)
+    bench.write(target)
     target.log.clear()
     outcome = bench.write(target, resume={"/dev/sdx": 3})
     assert outcome.ended[0].state is State.VERIFIED

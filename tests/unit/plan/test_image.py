@@ -12,6 +12,7 @@ import pytest
 
 from imagekit.assertions import Database, Header, Model, parse_model
 from imagekit.boot.entries import parse_entry
+from imagekit.disk.fat_boot import decode_boot_sector
 from imagekit.disk.gpt import encode
 from imagekit.errors import PlanError, TrustError
 from imagekit.packages.kernelyaml import NOTHING_OFFERED, KernelAsset, KernelContents, KernelInfo
@@ -334,3 +335,11 @@ def test_files_for_a_filesystem_that_the_device_chooses_are_refused() -> None:
         " content: [{source: loader.conf, target: /}]}", 1)
     with pytest.raises(PlanError, match="cannot fill structure 'more': its filesystem is partial"):
         planned(gadget)
+
+
+@pytest.mark.parametrize(("word", "bits"), [("vfat", 32), ("vfat-32", 32), ("vfat-16", 16)])
+def test_fat_is_of_the_type_that_the_gadget_names(word: str, bits: int) -> None:
+    plan = planned(GADGET.replace("filesystem: vfat", f"filesystem: {word}"))
+    esp = next(item for item in plan.structures if item.placement.structure.name == "esp")
+    head = next(write for write in esp.writes if isinstance(write, Literal) and write.offset == esp.placement.start)
+    assert decode_boot_sector(head.content[:512]).bits == bits

@@ -211,6 +211,14 @@ def test_dangerous_model_may_leave_out_ids_and_every_signature() -> None:
     assert "systems/20260101/assertions/snaps" not in seed_files(found)
 
 
+def test_remedy_for_a_missing_package_is_not_to_sign_another_one() -> None:
+    brand = Brand("acme")
+    model = parse_model(brand.model(grade="dangerous"))
+    with pytest.raises(PlanError, match="debian-13: neither a file") as caught:
+        resolve(model, brand.database(), {**loose("pc"), **loose("pc-kernel")}, now=NOW)
+    assert "--packages DIR" in str(caught.value.hint)
+
+
 def test_signed_revision_wins_over_an_older_file_that_nobody_signed() -> None:
     brand = brand_with(("pc", 2), ("pc-kernel", 1), ("debian-13", 1))
     model = parse_model(brand.model(grade="dangerous"))

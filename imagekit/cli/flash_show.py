@@ -1,0 +1,146 @@
+"""What flashing says: the plan, how far each medium is, how it ended. For people, and as JSON lines for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imagekit.cli.output import LOG, drawn, say, table, talk_of, write
+from imagekit.plan.flash import FlashPlan, encode_line
+from imagekit.plan.flash_device import Device, Refusal
+from imagekit.plan.flash_events import Ended, Event, Moved, Phase, Stalled, Started, State, event_json
+from imagekit.units import iec
+
+if TYPE_CHECKING:
+    from imagekit.cli.output import Talk
+
+IN_HAND = {
+    State.UNTOUCHED: "it is as it was",
+    State.NOT_BOOTABLE: "it does not boot: it has no partition table; write it again, or go on with --resume",
+    State.COMPLETE: "it is written whole; that it can be read back was not proved",
+    State.VERIFIED: "written and verified",
+    State.WRONG: "do not use it",
+}
+
+
+def show_devices(devices: Sequence[tuple[Device, tuple[Refusal, ...]]]) -> None:
+    """A table of devices, and below it why some are refused."""
+    table(("device", "size", "model", "serial", "bus", "port", "on it now", "refused"), [
+        (item.path, iec(item.identity.size), item.model or "-", item.identity.serial or "-",
+         item.bus or item.kind.value, item.port or "-",
+         item.content or ("not readable" if item.exists else "to be made"),
+         ", ".join(dict.fromkeys(one.code.value for one in refusals)) or "-") for item, refusals in devices],
+        right=("size",))
+    lines = [f"{item.path}: {one.code}: {one.reason}{f'; {one.allow}' if one.allow else ''}"
+             for item, refusals in devices for one in refusals]
+    if lines:
+        write("\n" + "\n".join(lines))
+
+
+def show_plan(plan: FlashPlan, *, about: str) -> None:
+    """What will be written where, and what is lost."""
+    image = plan.image
+    write(f"image:  {image.path}: {iec(image.size)}, {iec(image.amount)} to write; {about}")
+    if not image.mapped:
+        write("        it has no block map: all of it is written, empty space too")
+    show_devices([(item.device, item.refusals) for item in plan.targets])
+    write(f"\nall that is on {'it' if len(plan.targets) == 1 else 'them'} will be erased; this plan is {plan.token}")
+
+
+class Painter:
+    """`Listener` for people: a line for each phase that ended; on a terminal, a bar for each medium too."""
+
+    def __init__(self, say_line: Callable[[str], None] | None, bars: Any = None) -> None:
+        self._say, self._bars = say_line, bars
+        self._lock = threading.Lock()
+        self._began: dict[str, tuple[Phase, float, int]] = {}
+        self._tasks: dict[str, Any] = {}
+
+    def told(self, event: Event) -> None:
+        with self._lock:
+            LOG.debug("flash: %s", encode_line(event_json(event)))
+            if isinstance(event, Stalled):
+                self._line(f"warning: {event.target}: nothing has moved for {event.seconds:.0f} s while it was told to"
+                           f" {event.phase}: the medium, its reader or the cable hangs")
+            elif isinstance(event, Ended):
+                self._ended(event)
+            elif isinstance(event, (Started, Moved)):
+                self._moved(event)
+
+    def _moved(self, event: Started | Moved) -> None:
+        if self._bars is None:
+            return
+        if isinstance(event, Started):
+            if event.target in self._tasks:
+                self._bars.remove_task(self._tasks[event.target])
+            self._tasks[event.target] = self._bars.add_task(f"{event.target} {event.phase}", total=event.total)
+        else:
+            self._bars.update(self._tasks[event.target], completed=event.durable)
+
+    def _ended(self, event: Ended) -> None:
+        if event.target in self._tasks:
+            self._bars.remove_task(self._tasks.pop(event.target))
+        speed = f", {iec(int(event.written / event.seconds))}/s" if event.seconds and event.written else ""
+        amount = f"{iec(event.written)} in {event.seconds:.1f} s{speed}"
+        self._line(f"{event.target}: {f'{event.problem}: ' if event.problem else ''}{IN_HAND[event.state]} ({amount})")
+
+    def _line(self, text: str) -> None:
+        LOG.info("%s", text)
+        if self._say:
+            self._say(text)
+
+
+class JsonLines:
+    """`Listener` for programs: one JSON document on a line for each event."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk, self._lock = talk, threading.Lock()
+
+    def told(self, event: Event) -> None:
+        self.line(event_json(event))
+
+    def line(self, value: dict[str, Any]) -> None:
+        with self._lock:
+            text = encode_line(value)
+            LOG.debug("out: %s", text)
+            self._talk.emitted = True
+            with contextlib.suppress(BrokenPipeError):  # a medium is written to its end, whoever still listens
+                click.echo(text)
+                sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def painter() -> Iterator[Painter]:
+    """The listener for people, as the terminal and --quiet want it."""
+    if talk_of().verbosity < 0:
+        yield Painter(None)
+    elif not drawn(sys.stderr):
+        yield Painter(lambda text: click.echo(text, err=True))
+    else:
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        from imagekit.cli.output import console
+
+        bars = Progress(TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(binary_units=True),
+                        TransferSpeedColumn(), TimeRemainingColumn(), console=console(stderr=True), transient=True)
+        with bars:
+            yield Painter(lambda text: bars.console.print(text, markup=False, soft_wrap=True), bars)
+
+
+def show_outcome(ended: Sequence[Ended]) -> None:
+    """One line of summary for several media."""
+    good = sum(1 for item in ended if not item.problem)
+    if len(ended) > 1:
+        say(f"{good} of {len(ended)} media are good")

@@ -1,0 +1,37 @@
+"""What all writers of one run share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from imagekit.flash.buffers import Pool
+from imagekit.flash.source import Source
+from imagekit.host.ports import Clock
+from imagekit.plan.flash import FlashPlan
+from imagekit.plan.flash_events import Listener
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """What was asked for besides writing. `resume` ranges were written and flushed before."""
+
+    update: bool = False
+    verify: bool = True
+    only_verify: bool = False
+    resume: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What all writers of one run share. `digests` are those of the ranges that the feed has read."""
+
+    plan: FlashPlan
+    how: How
+    pool: Pool
+    clock: Clock
+    listener: Listener
+    digests: Mapping[int, str]
+    reopen: Callable[[], Source]
+    reached: Callable[[str, int], None]  # so many ranges of a target are durable
+    helpers: int = 0  # further threads for reading back

@@ -1,0 +1,106 @@
+"""Signatures that are made where the offline keys are: carried out as files, signed, brought back.
+
+A file is one role's metadata as TUF has it, with the signatures that it has so far; nothing else has to travel. Whoever
+signs sees what it says first (`told`). Bringing a file back takes only its signatures: what was not laid down by this
+store is never published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import Signer
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.serialization import DeserializationError
+
+from imagekit.errors import DocumentError, PlanError
+from imagekit.host.files import read_file, write_atomic
+from imagekit.plan.storepaths import patterns_of
+from imagekit.store.commit import Draft, Outcome, encode
+from imagekit.store.metadata import LIMIT
+from imagekit.store.repository import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A role that is to be signed: what a person has to agree to, line by line."""
+
+    metadata: Metadata[Any]
+    role_type: str
+    version: int
+    expires: str
+    lines: tuple[str, ...]
+
+
+def read_statement(path: Path) -> Statement:
+    """Raises: HostError: it cannot be read. DocumentError: it is no metadata that is signed offline."""
+    metadata = _read(path)
+    signed = metadata.signed
+    return Statement(metadata=metadata, role_type=signed.type, version=signed.version,
+                     expires=signed.expires.isoformat(), lines=told(metadata))
+
+
+def _read(path: Path) -> Metadata[Any]:
+    try:
+        metadata = Metadata.from_bytes(read_file(path, limit=LIMIT))
+    except (DeserializationError, RepositoryError) as error:
+        raise DocumentError(f"cannot read {path}: it is no TUF metadata: {error}") from error
+    if not isinstance(metadata.signed, Root | Targets):
+        raise DocumentError(f"cannot sign {path}: a {metadata.signed.type} is signed by the store itself")
+    return metadata
+
+
+def told(metadata: Metadata[Any]) -> tuple[str, ...]:
+    """What the metadata says, for people."""
+    signed = metadata.signed
+    if isinstance(signed, Root):
+        return tuple(f"{name}: {role.threshold} of {', '.join(sorted(key[:12] for key in role.keyids))}"
+                     for name, role in sorted(signed.roles.items()))
+    lines = [f"target {path}: {target.length} bytes, sha256 {target.hashes.get('sha256', '-')}"
+             for path, target in sorted(signed.targets.items())]
+    delegations = signed.delegations
+    for name, role in sorted((delegations.roles or {}).items()) if delegations else ():
+        lines.append(f"{name}: {role.threshold} of {', '.join(sorted(key[:12] for key in role.keyids))}, packages"
+                     f" {' '.join(patterns_of(role.paths or []))}")
+    return tuple(lines)
+
+
+def sign_statement(statement: Statement, signers: Iterable[Signer], output: Path) -> int:
+    """Add signatures and write the file; how many it has now. Raises: HostError: it cannot be written."""
+    for signer in signers:
+        statement.metadata.sign(signer, append=True)
+    write_atomic(output, encode(statement.metadata))
+    return len(statement.metadata.signatures)
+
+
+def apply(store: Store, files: Sequence[Path]) -> Outcome:
+    """Take the signatures of the files into what waits, add those that can be made here, publish if they suffice.
+
+    Raises:
+        PlanError: nothing waits, or a file was made for another change.
+        DocumentError, HostError: a file cannot be read.
+    """
+    waiting = {path.stem: _read(path) for path in store.pending}
+    if not waiting:
+        raise PlanError(f"cannot apply signatures to store {store.folder}: no change waits for any")
+    for file in files:
+        brought = _read(file)
+        match = next((item for item in waiting.values() if item.signed_bytes == brought.signed_bytes), None)
+        if match is None:
+            raise PlanError(f"cannot apply {file}: no change that waits says what was signed there",
+                            hint="sign the file that lies in the store's folder pending now")
+        match.signatures.update(brought.signatures)
+    draft = Draft(config=store.config, now=store.now, published=store.published, roles=waiting)
+    return store.commit(draft)
+
+
+def discard(store: Store) -> tuple[str, ...]:
+    """Give up what waits; which roles did."""
+    names = tuple(path.stem for path in store.pending)
+    for path in store.pending:
+        path.unlink()
+    return names

@@ -1,0 +1,109 @@
+"""Take away what nobody needs any more. What stays is a rule, not a guess:
+
+- every root, since a device that slept for years follows them one by one;
+- everything that any snapshot leads to that has not expired, as a cache may still serve its timestamp;
+- what a change that waits for signatures has laid down;
+- of packages, what `imagekit.plan.releases.pruned` keeps: what is released or pinned by a set, the newest revisions to
+  go back to and to make deltas from, security fixes for ten years.
+
+So pruning has two steps: revisions leave the channel maps now, with a signature; their files go once the last snapshot
+that names them has expired. Files that nothing ever named (a power cut) go at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuf.api.metadata import Metadata, Snapshot, Targets
+
+from imagekit.plan.channelmap import ChannelMap, encode_channel_map
+from imagekit.plan.releases import KEPT_REVISIONS, bound_sets, pruned
+from imagekit.plan.storepaths import channels_path, stored_name, subject_of
+from imagekit.store.commit import Outcome
+from imagekit.store.metadata import METADATA, TARGETS
+from imagekit.store.repository import Store
+from imagekit.store.sync import public_files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruning:
+    """Revisions that leave the store's maps, by package, and files that go now."""
+
+    revisions: dict[str, tuple[int, ...]]
+    files: tuple[str, ...]
+    size: int
+
+
+def plan(store: Store, *, keep: int = KEPT_REVISIONS) -> Pruning:
+    """What would go. Raises: HostError, DocumentError: a file of an unexpired snapshot is damaged."""
+    revisions = {}
+    for _, channels in store.all_channels():
+        gone = {item.revision for item in channels.revisions} - {item.revision for item in _next(
+            store, channels, keep).revisions}
+        if gone:
+            revisions[channels.name] = tuple(sorted(gone))
+    needed = needed_files(store)
+    files = tuple(sorted(name for name in public_files(store.public) if name not in needed))
+    return Pruning(revisions=revisions, files=files,
+                   size=sum((store.public / name).stat().st_size for name in files))
+
+
+def _next(store: Store, channels: ChannelMap, keep: int) -> ChannelMap:
+    pinned = [snap.revision for _, snap in bound_sets(store.sets(), channels.snap_id) if snap.revision is not None]
+    return pruned(channels, now=store.now, keep=keep, pinned=pinned)
+
+
+def needed_files(store: Store) -> set[str]:
+    """Every public file that the rule keeps."""
+    folder = store.public / METADATA
+    needed = {f"{METADATA}/timestamp.json", *(f"{METADATA}/{path.name}" for path in folder.glob("*.root.json"))}
+    for path in store.pending:
+        if path.stem != "root":
+            needed |= _targets_of(path)
+    current = store.published.snapshot.signed.version
+    for path in folder.glob("*.snapshot.json"):
+        snapshot: Metadata[Snapshot] = Metadata.from_file(str(path))
+        version = snapshot.signed.version
+        if version != current and (snapshot.signed.is_expired(store.now) or version > current):
+            continue
+        needed.add(f"{METADATA}/{path.name}")
+        for name, entry in snapshot.signed.meta.items():
+            targets = folder / f"{entry.version}.{name}"
+            if targets.exists():
+                needed |= {f"{METADATA}/{targets.name}", *_targets_of(targets)}
+    return needed
+
+
+def _targets_of(path: Path) -> set[str]:
+    metadata: Metadata[Targets] = Metadata.from_file(str(path))
+    return {f"{TARGETS}/{stored_name(target.path, target.hashes['sha256'])}"
+            for target in metadata.signed.targets.values()}
+
+
+def carry_out(store: Store, planned: Pruning, *, keep: int = KEPT_REVISIONS,
+              told: Callable[[str], None] = lambda _: None) -> Outcome | None:
+    """Sign the smaller maps, then take the files away; None where no map changes.
+
+    Raises:
+        PlanError: another change waits for signatures.
+    """
+    outcome = None
+    if planned.revisions:
+        draft = store.draft()
+        for role, channels in store.all_channels():
+            if channels.name not in planned.revisions:
+                continue
+            targets = draft.publisher(role)
+            for path in list(targets.targets):
+                subject = subject_of(path)
+                if subject and subject.name == channels.name and {subject.revision, subject.source} & set(
+                        planned.revisions[channels.name]):
+                    del targets.targets[path]
+            store.put(targets, channels_path(channels.name), encode_channel_map(_next(store, channels, keep)))
+        outcome = store.commit(draft)
+    for name in planned.files:
+        told(name)
+        store.disk.remove(name)
+    return outcome

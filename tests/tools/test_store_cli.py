@@ -1,0 +1,250 @@
+"""`imagekit store` as a user runs it, and the commands of the how-to, word for word."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from imagekit.testing.documents import TESTS
+
+pytestmark = pytest.mark.tools
+ROOT = Path(__file__).parents[2]
+SMALL = TESTS / "unit" / "packages" / "erofs" / "flat.erofs"
+FENCE = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("IMAGEKIT")}
+    return env | {"XDG_DATA_HOME": str(folder / "data"), "XDG_STATE_HOME": str(folder / "state"),
+                  "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def start(line: str, *more: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([sys.executable, "-m", "imagekit.cli", *line.split(), *map(str, more)], cwd=tmp_path,
+                              text=True, capture_output=True, check=False, env=environment(tmp_path), timeout=120,
+                              stdin=subprocess.DEVNULL)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+    return start
+
+
+def package(folder: Path, name: str, revision: int) -> Path:
+    """A package with a name of any length: snap.yaml is found in place, and the summary makes room."""
+    path = folder / f"{name}_{revision}.snap"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(SMALL.read_bytes().replace(b"name: small", b"name: " + name.encode()[:5])
+                     + f"{name}-{revision}".encode().ljust(4096, b"\0"))
+    return path
+
+
+@pytest.fixture
+def store(run: Run, tmp_path: Path) -> Path:
+    run("key create acme")
+    for revision in (1, 2):
+        run("sign", package(tmp_path, "small", revision), "-k", "acme")
+    run("store init store --name acme")
+    run("store publisher add acme --package small --key acme-online")
+    return tmp_path / "store"
+
+
+def status(run: Run) -> dict[str, object]:
+    return dict(json.loads(run("store status --json").stdout))
+
+
+def test_a_revision_goes_from_edge_to_everybody(run: Run, store: Path) -> None:
+    run("store publish small_1.snap --channel stable")
+    done = run("store publish small_2.snap --channel edge --class security --advisory fixed --json")
+    assert json.loads(done.stdout)["published"] is True
+    run("store promote small --from edge --to stable --percent 12.5")
+    run("store release small 2 --channel stable --hold")
+    found = status(run)["packages"][0]  # type: ignore[index]
+    entry = next(item for item in found["channels"] if item["channel"] == "latest/stable")
+    assert entry["releases"] == [{"revision": 2, "share": 1250, "held": True, "least": 0},
+                                 {"revision": 1, "share": 10000, "held": False, "least": 0}]
+    run("store release small 2 --channel stable --resume --percent 100")
+    run("store revoke small 2 --reason bad")
+    found = status(run)["packages"][0]  # type: ignore[index]
+    assert [item["revision"] for item in found["channels"][0]["releases"]] == [1]
+    again = run("store release small 1 --channel stable --resume")
+    assert "nothing changes" in again.stderr
+    assert "sound" in run("store check").stderr
+
+
+def test_the_table_of_the_status_is_complete(run: Run, store: Path) -> None:
+    run("store publish small_1.snap --channel stable --percent 5")
+    text = run("store status").stdout
+    assert re.search(r"small +latest/stable +all +1 +\S+ +feature +5 %", text)
+    assert re.search(r"root +1 +1 of 2", text) and "publisher-acme" in text
+
+
+def test_refusals_have_their_exit_codes(run: Run, store: Path, tmp_path: Path) -> None:
+    run("store publish small_2.snap --channel edge")
+    assert "revisions only go up" in run("store publish small_1.snap --channel edge", code=5).stderr
+    (tmp_path / "small_3.snap").write_bytes(SMALL.read_bytes())
+    assert "no snap-revision at hand" in run("store publish small_3.snap", code=4).stderr
+    assert "say which revision" in run("store promote small --to stable", code=2).stderr
+    assert "percent" in run("store publish small_2.snap --channel edge --percent 101", code=2).stderr
+    assert "cannot read channel" in run("store publish small_2.snap --channel a/b", code=2).stderr
+    assert "there is none" in run("store status --store nowhere", code=6).stderr
+    assert "there is one" in run("store init store --name other", code=2).stderr
+    assert not list((tmp_path / "data/imagekit/store-keys").glob("other*"))  # keys of what was not made are gone
+
+
+def test_check_finds_what_was_damaged(run: Run, store: Path) -> None:
+    run("store publish small_1.snap --channel stable")
+    packed = next((store / "public/targets/packages/small").iterdir())
+    packed.write_bytes(packed.read_bytes()[:-1] + b"x")
+    done = run("store check --json", code=4)
+    found = json.loads(done.stdout)
+    assert found["sound"] is False
+    assert [(item["level"], item["subject"]) for item in found["findings"] if item["level"] == "problem"] == [
+        ("problem", "packages/small/small_1.snap.zst"), ("problem", "device")]
+    packed.unlink()
+    assert "is missing" in run("store check", code=4).stdout
+
+
+def test_private_keys_are_for_their_owner_alone_and_never_shown(run: Run, store: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "data/imagekit/store-keys"
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o700
+    pems = sorted(keys.glob("*.pem"))
+    assert len(pems) == 4 and all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in pems)
+    secrets = [line for path in pems for line in path.read_text().splitlines() if "-" not in line]
+    said = "".join(run(f"store {words}").stdout for words in ("status --json", "key list", "key list --json",
+                                                               "key export acme-online"))
+    logs = "".join(path.read_text() for path in (tmp_path / "state").rglob("*") if path.is_file())
+    public = "".join(path.read_text(errors="replace") for path in (store / "public").rglob("*") if path.is_file())
+    assert not [line for line in secrets if line in said + logs + public]
+    pems[0].chmod(0o644)
+    assert "others may get at it" in run("store key list", code=4).stderr
+
+
+def test_signatures_travel_as_files(run: Run, store: Path, tmp_path: Path) -> None:
+    keys, safe = tmp_path / "data/imagekit/store-keys", tmp_path / "safe"
+    safe.mkdir()
+    shutil.move(keys / "acme-targets-1.pem", safe)
+    done = run("store publisher add acme --package small --package other --key acme-online")
+    assert "not published yet" in done.stderr and "targets: 1 more of acme-targets-1" in done.stderr
+    assert status(run)["pending"] == ["targets"]
+    assert "waits for signatures" in run("store publish small_1.snap --channel edge", code=5).stderr
+    run("store renew")  # devices do not wait for it
+    shutil.copy(store / "pending/targets.json", tmp_path / "targets.json")
+    shutil.move(safe / "acme-targets-1.pem", keys)
+    assert "packages other small" in run("store sign targets.json -k acme-targets-1").stderr
+    shutil.move(keys / "acme-targets-1.pem", safe)
+    run("store apply targets.json")
+    assert status(run)["pending"] == []
+    run("store publish small_1.snap --channel edge")
+
+
+def test_a_key_with_a_passphrase_signs_only_with_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("long enough\n")
+    (tmp_path / "wrong").write_text("something else\n")
+    run("key create acme")
+    run("store init store --name acme --passphrase-file secret")
+    words = "store publisher add acme --package small --key acme-online"
+    assert "no terminal to ask" in run(words, code=2).stderr
+    assert "not the right one" in run(f"{words} --passphrase-file wrong", code=4).stderr
+    run(f"{words} --passphrase-file secret")
+
+
+@contextmanager
+def served(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    process = subprocess.Popen([sys.executable, "-m", "imagekit.cli", "store", "serve", "--port", "0"], cwd=tmp_path,
+                               text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(tmp_path))
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip(), process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_serve_is_read_only_knows_ranges_and_ends_with_ctrl_c(run: Run, store: Path, tmp_path: Path) -> None:
+    run("store publish small_1.snap --channel stable")
+    with served(tmp_path) as (url, process):
+        assert url.startswith("http://127.0.0.1:")
+        whole = urllib.request.urlopen(f"{url}metadata/timestamp.json", timeout=10)
+        assert whole.headers["Cache-Control"] == "public, max-age=60, must-revalidate"
+        content = whole.read()
+        part = urllib.request.urlopen(urllib.request.Request(
+            f"{url}metadata/timestamp.json", headers={"Range": "bytes=10-"}), timeout=10)
+        assert (part.status, part.read()) == (206, content[10:])
+        for path, method in (("../store.json", "GET"), ("%2e%2e/store.json", "GET"), ("", "GET"), ("metadata", "GET"),
+                             ("metadata/timestamp.json", "PUT"), ("metadata/timestamp.json", "DELETE")):
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(urllib.request.Request(url + path, method=method), timeout=10)
+            assert caught.value.code in (404, 501)
+        assert "sound" in run("store check --url", url).stderr
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=10)
+        assert process.returncode == 130 and "Traceback" not in said
+
+
+def how_to_lines() -> list[str]:
+    """The commands of the how-to up to where it needs servers of others, as they stand there."""
+    text = (ROOT / "docs/how-to/run-a-store.md").read_text()
+    before = text.partition("## Several publishers")[0]
+    upkeep = text.partition("## Upkeep")[2]
+    return [line for block in FENCE.findall(before + upkeep) for line in block.splitlines() if line.strip()]
+
+
+def test_the_commands_of_the_how_to_do_what_they_say(run: Run, tmp_path: Path, program: Callable[[str], str]) -> None:
+    from tests.tools.store_packages import write_package
+
+    run("key create acme")
+    packages = tmp_path / "packages-out"
+    for name in ("pc", "pc-kernel", "debian-13"):
+        write_package(program("mkfs.erofs"), packages, name, 1)
+        run("sign", packages / f"{name}_1.snap", "-k", "acme")
+    (tmp_path / "safe").mkdir()
+    (tmp_path / "safe/passphrase").write_text("long enough\n")
+    env = environment(tmp_path)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "imagekit").write_text(f'#!/bin/sh\nexec {sys.executable} -m imagekit.cli "$@"\n')
+    (tools / "imagekit").chmod(0o755)
+    env["PATH"] = f"{tools}:{env['PATH']}"
+    lines = how_to_lines()
+    assert len(lines) > 25
+    for line in lines:
+        if line.startswith("imagekit store sign root.json"):
+            shutil.move(keys_of(tmp_path) / "acme-root-a.pem", tmp_path)  # so that something waits
+            shutil.move(keys_of(tmp_path) / "acme-root-b.pem", tmp_path)
+            said = shell("imagekit store renew --all --offline --store fleet --passphrase-file safe/passphrase",
+                         tmp_path, env)
+            assert "root: 2 more" in said or "root: 1 more" in said
+            shutil.copy(tmp_path / "fleet/pending/root.json", tmp_path)
+            shutil.move(tmp_path / "acme-root-a.pem", keys_of(tmp_path))
+            shutil.move(tmp_path / "acme-root-b.pem", keys_of(tmp_path))
+            env["IMAGEKIT_PASSPHRASE_FILE"] = "safe/passphrase"  # a person would be asked
+        shell(line, tmp_path, env)
+    found = json.loads(shell("imagekit store check --store fleet --json", tmp_path, env))
+    assert found["sound"] is True
+
+
+def keys_of(folder: Path) -> Path:
+    return folder / "data/imagekit/store-keys"
+
+
+def shell(line: str, folder: Path, env: dict[str, str]) -> str:
+    done = subprocess.run(["sh", "-c", line], cwd=folder, env=env, text=True, capture_output=True, check=False,
+                          timeout=120, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, f"{line}: {done.stderr}"
+    return done.stdout + ("" if "--json" in line else done.stderr)

@@ -1,0 +1,137 @@
+"""Which media are meant, what confirms them, and how it is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from imagekit.cli.flash_run import Request, confirm, find_targets, raise_for, refuse
+from imagekit.cli.flash_show import JsonLines, Painter
+from imagekit.cli.output import Talk
+from imagekit.disk.bmap import MappedRange
+from imagekit.errors import TargetError, TrustError, UsageError
+from imagekit.flash.run import Outcome
+from imagekit.plan.flash import FlashPlan, ImageFacts, plan_flash, plan_target
+from imagekit.plan.flash_device import Allowed, Demand, Device, Identity, Kind, RefusedError, judge
+from imagekit.plan.flash_events import Ended, Phase, Result, Stalled, State
+from imagekit.testing.blocks import FakeInventory, card
+
+IMAGE = ImageFacts(path="disk.img", size=4096, digest="d", ranges=(MappedRange(start=0, end=4096, sha256=""),))
+ONE = card("/dev/sdx")
+OTHER = card("/dev/sdy", identity=Identity(size=64 << 20, serial="0002", diskseq=8), port="1-1.3")
+
+
+def request(*, serials: tuple[str, ...] = (), ports: tuple[str, ...] = (), word: str | None = None,
+            targets: tuple[str, ...] = ()) -> Request:
+    return Request(image=Path("/disk.img"), targets=tuple(Path(item) for item in targets), trust=(), confirm=word,
+                   allowed=Allowed(serials=frozenset(serials), ports=frozenset(ports)))
+
+
+def plan(*devices: Device, allowed: Allowed | None = None) -> FlashPlan:
+    return plan_flash(IMAGE, [plan_target(IMAGE, item, patches=(), refusals=judge(
+        item, Demand(size=4096), allowed or Allowed())) for item in devices])
+
+
+def ended(target: str = "/dev/sdx", problem: str = "") -> Ended:
+    return Ended(target=target, result=Result.FAILED if problem else Result.DONE, written=4096, verified=4096,
+                 state=State.NOT_BOOTABLE if problem else State.VERIFIED, seconds=2.0, problem=problem)
+
+
+def outcome(*items: Ended, error: TrustError | None = None, interrupt: BaseException | None = None) -> Outcome:
+    return Outcome(ended=items, digests={}, source_error=error, interrupt=interrupt)
+
+
+def test_media_on_the_list_are_meant_when_none_is_named() -> None:
+    inventory = FakeInventory(known=(ONE, OTHER, card("/dev/sdx1", kind=Kind.PARTITION, whole="/dev/sdx")))
+    assert find_targets(request(ports=("1-1.3",)), inventory) == [OTHER]
+    assert find_targets(request(ports=("1-1.3",), serials=("0001",)), inventory) == [ONE, OTHER]
+
+
+def test_empty_reader_on_the_list_is_not_meant() -> None:
+    empty = card("/dev/sdz", size=0)
+    with pytest.raises(TargetError, match="nothing on the list is plugged in"):
+        find_targets(request(ports=("1-1.4",)), FakeInventory(known=(empty,)))
+
+
+def test_two_media_with_the_serial_number_that_means_one_are_refused() -> None:
+    twin = card("/dev/sdy", port="1-1.3")
+    with pytest.raises(TargetError, match="two media have the same serial number") as caught:
+        find_targets(request(serials=("0001",)), FakeInventory(known=(ONE, twin)))
+    assert "--port" in str(caught.value.hint)
+    assert find_targets(request(ports=("1-1.3",)), FakeInventory(known=(ONE, twin))) == [twin]
+
+
+def test_neither_target_nor_list_is_a_mistake_of_the_call() -> None:
+    with pytest.raises(UsageError, match="no target is named"):
+        find_targets(request(), FakeInventory(known=(ONE,)))
+
+
+def test_word_of_the_plan_confirms_it() -> None:
+    made = plan(ONE, OTHER)
+    confirm(made, request(word=made.token))
+
+
+def test_word_of_another_plan_is_an_identity_that_changed() -> None:
+    again = card("/dev/sdx", identity=Identity(size=64 << 20, serial="0001", diskseq=9))
+    with pytest.raises(RefusedError, match="identity-changed"):
+        confirm(plan(again), request(word=plan(ONE).token))
+
+
+def test_list_confirms_what_is_on_it_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    confirm(plan(ONE), request(serials=("0001",)))
+    with pytest.raises(UsageError, match="cannot erase /dev/sdy: there is no terminal"):
+        confirm(plan(ONE, OTHER), request(serials=("0001",)))
+
+
+def test_file_that_will_be_made_needs_no_question() -> None:
+    confirm(plan(Device(path="out.img", kind=Kind.FILE, identity=Identity(size=0), exists=False)), request())
+
+
+def test_refused_targets_are_told_together_and_nothing_is_written() -> None:
+    with pytest.raises(TargetError, match="cannot write 2 of 3 targets") as caught:
+        refuse(plan(ONE, card("/dev/sda", read_only=True), card("/dev/sdb", size=512)))
+    assert [line.split(":")[0] + line.split(":")[1] for line in caught.value.details] == [
+        "/dev/sda read-only", "/dev/sdb too-small"]
+
+
+def test_one_failure_is_told_as_it_is_and_several_with_their_number() -> None:
+    raise_for(outcome(ended(), ended("/dev/sdy")))
+    with pytest.raises(TargetError, match="it was pulled out"):
+        raise_for(outcome(ended(), ended("/dev/sdy", "cannot write /dev/sdy: it was pulled out")))
+    with pytest.raises(TargetError, match="cannot flash 2 of 3 media"):
+        raise_for(outcome(ended(), ended("/dev/sdy", "a"), ended("/dev/sdz", "b")))
+
+
+def test_wrong_image_is_graver_than_what_it_did_to_media_and_ctrl_c_than_both() -> None:
+    wrong = TrustError("cannot use disk.img")
+    with pytest.raises(TrustError):
+        raise_for(outcome(ended(problem="cannot use disk.img"), error=wrong))
+    with pytest.raises(KeyboardInterrupt):
+        raise_for(outcome(ended(problem="interrupted"), error=wrong, interrupt=KeyboardInterrupt()))
+
+
+def test_stall_and_end_are_told_in_words() -> None:
+    said: list[str] = []
+    painter = Painter(said.append)
+    painter.told(Stalled(target="/dev/sdx", phase=Phase.WRITE, seconds=12.0))
+    painter.told(ended(problem="cannot write /dev/sdx: it was pulled out"))
+    painter.told(ended())
+    assert said == [
+        "warning: /dev/sdx: nothing has moved for 12 s while it was told to write: the medium, its reader or the cable"
+        " hangs",
+        "/dev/sdx: cannot write /dev/sdx: it was pulled out: it does not boot: it has no partition table; write it"
+        " again, or go on with --resume (4 KiB in 2.0 s, 2 KiB/s)",
+        "/dev/sdx: written and verified (4 KiB in 2.0 s, 2 KiB/s)"]
+
+
+def test_events_are_one_json_document_to_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    talk = Talk()
+    JsonLines(talk).told(Stalled(target="/dev/sdx", phase=Phase.VERIFY, seconds=12.0))
+    JsonLines(talk).told(ended())
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == {"event": "stalled", "target": "/dev/sdx", "phase": "verify", "seconds": 12.0}
+    assert (second["event"], second["result"], second["state"], second["damage"]) == (
+        "ended", "done", "verified", None)
+    assert talk.emitted

@@ -1,0 +1,281 @@
+"""Publishing: what a device finds afterwards, and what is refused before anything changes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from imagekit.assertions import Header, parse_validation_set
+from imagekit.errors import PlanError, TrustError
+from imagekit.plan.channelmap import UpdateClass, parse_channel_map
+from imagekit.plan.channels import parse_channel
+from imagekit.plan.releases import Terms, revoked
+from imagekit.plan.storepaths import assertions_path, channels_path, set_path
+from imagekit.store.client import connected
+from imagekit.store.publishing import change, publish_set
+from imagekit.store.roles import remove_publisher, set_publisher
+from imagekit.testing.documents import Brand
+from imagekit.testing.stores import CutDisk, PowerCut, StoreRig
+
+
+def snapshot_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_device_finds_channel_map_package_and_proof(rig: StoreRig) -> None:
+    offer = rig.package(1)
+    assert rig.publish(offer, channel="stable", advisory="first").published
+    with connected(rig.public, rig.first_root) as client:
+        target = client.find(channels_path("small"))
+        assert target is not None
+        channels = parse_channel_map(client.fetch(target).read_bytes(), name="small")
+        assert [item.revision for item in channels.revisions] == [1]
+        assert channels.revisions[0].advisory == "first"
+        packed = client.find("packages/small/small_1.snap.zst")
+        assert packed is not None
+        content = zstandard.ZstdDecompressor().decompress(client.fetch(packed).read_bytes())
+        assert content == offer.path.read_bytes()
+        proof = client.find(assertions_path("small", 1))
+        assert proof is not None and b"type: snap-revision" in client.fetch(proof).read_bytes()
+        accounts = client.find("accounts/acme.assert")
+        assert accounts is not None and b"type: account-key" in client.fetch(accounts).read_bytes()
+
+
+def test_the_same_revision_again_changes_nothing_but_the_versions(rig: StoreRig) -> None:
+    offer = rig.package(1)
+    rig.publish(offer)
+    before = {name for name in snapshot_of(rig.public) if name.startswith("targets/")}
+    rig.publish(offer)
+    assert {name for name in snapshot_of(rig.public) if name.startswith("targets/")} == before
+
+
+def test_the_same_revision_with_other_bytes_is_refused(rig: StoreRig) -> None:
+    rig.publish(rig.package(1))
+    before = snapshot_of(rig.public)
+    with pytest.raises(PlanError, match="it was published with other bytes"):
+        rig.publish(rig.package(1, content="something else", brand=Brand()))
+    assert snapshot_of(rig.public) == before
+
+
+def test_a_revision_that_goes_backwards_is_refused(rig: StoreRig) -> None:
+    rig.publish(rig.package(5))
+    with pytest.raises(PlanError, match="revision 5 is published, and revisions only go up"):
+        rig.publish(rig.package(4))
+
+
+def test_a_package_of_somebody_else_is_refused(rig: StoreRig) -> None:
+    stranger = Brand("stranger")
+    with pytest.raises(TrustError, match="'stranger', which is no publisher of this store"):
+        rig.publish(rig.package(1, brand=stranger))
+
+
+def test_a_publisher_may_not_publish_a_name_that_it_was_not_given(rig: StoreRig) -> None:
+    with pytest.raises(TrustError, match="'acme', which may not publish it here"):
+        rig.publish(rig.package(1, "third"))
+
+
+def test_a_name_that_changed_hands_begins_anew(rig: StoreRig) -> None:
+    rig.publish(rig.package(1))
+    stranger = Brand("stranger")
+    with rig.open() as store:
+        draft = store.draft()
+        remove_publisher(draft, "acme")
+        set_publisher(store, draft, "stranger", rig.keys.role("beta"), patterns=("small",),
+                      assertions=stranger.roots)
+        store.commit(draft)
+    assert rig.publish(rig.package(2, brand=stranger)).published
+    with connected(rig.public, rig.first_root) as client:
+        assert client.find("packages/small/small_1.snap.zst") is None
+
+
+def test_a_file_that_changed_after_it_was_signed_is_refused(rig: StoreRig) -> None:
+    offer = rig.package(1)
+    raw = bytearray(offer.path.read_bytes())
+    raw[-1] ^= 1
+    offer.path.write_bytes(raw)
+    before = snapshot_of(rig.public)
+    with pytest.raises(TrustError, match="its SHA3-384 is"):
+        rig.publish(offer)
+    assert snapshot_of(rig.public) == before
+
+
+@pytest.mark.parametrize("twin", [b"", b"no zstd", "other", "cut", "more"])
+def test_a_wrong_compressed_twin_is_not_used(rig: StoreRig, twin: bytes | str) -> None:
+    offer = rig.package(1)
+    good = zstandard.ZstdCompressor(level=3).compress(offer.path.read_bytes())
+    if isinstance(twin, str):
+        twin = {"other": zstandard.ZstdCompressor().compress(b"other"), "cut": good[:-9], "more": good + good}[twin]
+    offer.path.with_name("small_1.snap.zst").write_bytes(twin)
+    rig.publish(offer)
+    stored = next(rig.public.glob("targets/packages/small/*.zst"))
+    assert zstandard.ZstdDecompressor().decompress(stored.read_bytes()) == offer.path.read_bytes()
+
+
+def test_a_right_compressed_twin_is_taken_as_it_is(rig: StoreRig) -> None:
+    offer = rig.package(1)
+    twin = zstandard.ZstdCompressor(level=19).compress(offer.path.read_bytes())
+    offer.path.with_name("small_1.snap.zst").write_bytes(twin)
+    rig.publish(offer)
+    assert next(rig.public.glob("targets/packages/small/*.zst")).read_bytes() == twin
+
+
+def test_two_packages_become_visible_at_once(rig: StoreRig) -> None:
+    before = json.loads((rig.public / "metadata/timestamp.json").read_bytes())["signed"]["version"]
+    rig.publish(rig.package(1), rig.package(1, "other"))
+    assert json.loads((rig.public / "metadata/timestamp.json").read_bytes())["signed"]["version"] == before + 1
+
+
+def test_two_publishers_at_once_lose_nothing(rig: StoreRig) -> None:
+    offers = [rig.package(number, name) for name in ("small", "other") for number in (1,)]
+    problems: list[BaseException] = []
+
+    def work(index: int) -> None:
+        try:
+            rig.publish(offers[index])
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems
+    with connected(rig.public, rig.first_root) as client:
+        assert client.find("packages/small/small_1.snap.zst") and client.find("packages/other/other_1.snap.zst")
+
+
+def revisions_for_a_device(rig: StoreRig) -> list[int]:
+    """The revisions that a device finds; each of them can be fetched."""
+    with connected(rig.public, rig.first_root) as client:
+        target = client.find(channels_path("small"))
+        assert target is not None
+        channels = parse_channel_map(client.fetch(target).read_bytes(), name="small")
+        for item in channels.revisions:
+            packed = client.find(f"packages/small/small_{item.revision}.snap.zst")
+            assert packed is not None and client.fetch(packed).exists()
+        return [item.revision for item in channels.revisions]
+
+
+def test_power_cut_after_every_write_leaves_a_store_that_devices_believe(rig: StoreRig, tmp_path: Path) -> None:
+    """Cut, read as a device, publish again: the old state until the last write, then the new one."""
+    rig.publish(rig.package(1), channel="stable")
+    offer, before, cuts = rig.package(2), tmp_path / "before", 0
+    shutil.copytree(rig.folder, before)
+    while True:
+        try:
+            rig.publish(offer, channel="stable", disk=CutDisk(rig.public, cuts))
+        except PowerCut:
+            cuts += 1
+        else:
+            break
+        assert revisions_for_a_device(rig) == [1]
+        rig.publish(offer, channel="stable")
+        assert revisions_for_a_device(rig) == [1, 2]
+        shutil.rmtree(rig.folder)
+        shutil.copytree(before, rig.folder)
+    assert cuts == 6  # package, assertions, channel map, publisher, snapshot, timestamp
+    assert revisions_for_a_device(rig) == [1, 2]
+
+
+def test_what_a_power_cut_left_behind_never_gets_a_second_content(rig: StoreRig) -> None:
+    rig.publish(rig.package(1))
+    seen: dict[str, bytes] = {}
+    for steps in range(8):
+        with contextlib.suppress(PowerCut):
+            rig.publish(rig.package(2), disk=CutDisk(rig.public, steps))
+        rig.now += timedelta(seconds=1)
+        for name, content in snapshot_of(rig.public).items():
+            if name != "metadata/timestamp.json":
+                assert seen.setdefault(name, content) == content
+
+
+def test_a_feature_is_kept_out_of_a_security_channel(rig: StoreRig) -> None:
+    with pytest.raises(PlanError, match="it brings features"):
+        rig.publish(rig.package(1), channel="latest/stable/security")
+    assert rig.publish(rig.package(1), channel="latest/stable/security", update_class=UpdateClass.SECURITY).published
+
+
+def test_a_revoked_revision_cannot_be_published_again(rig: StoreRig) -> None:
+    offer = rig.package(1)
+    rig.publish(offer)
+    with rig.open() as store:
+        change(store, "small", lambda channels: revoked(channels, 1, reason="eats data", now=rig.now))
+    with pytest.raises(PlanError, match="it was revoked: eats data"):
+        rig.publish(offer)
+
+
+def validation_set(rig: StoreRig, sequence: int, revision: str | None, presence: str = "required") -> object:
+    snap: dict[str, Header] = {"name": "small", "id": rig.brand.snap("small", "app")["id"], "presence": presence}
+    if revision:
+        snap["revision"] = revision
+    return rig.brand.sign({
+        "type": "validation-set", "authority-id": "acme", "series": "16", "account-id": "acme", "name": "tested",
+        "sequence": str(sequence), "snaps": (snap,), "timestamp": "2026-01-01T00:00:00Z"})
+
+
+def publish_the_set(rig: StoreRig, assertion: object) -> None:
+    chain = rig.brand.database().verify(assertion, now=rig.now)  # type: ignore[arg-type]
+    with rig.open() as store:
+        publish_set(store, chain, Path("tested.validation-set"))
+
+
+def test_a_validation_set_holds_stable_to_the_revision_that_was_tested(rig: StoreRig) -> None:
+    rig.publish(rig.package(1), channel="stable")
+    publish_the_set(rig, validation_set(rig, 1, "1"))
+    with pytest.raises(PlanError, match="validation set acme/tested=1 pins revision 1"):
+        rig.publish(rig.package(2), channel="stable")
+    assert rig.publish(rig.package(2), channel="candidate").published
+    publish_the_set(rig, validation_set(rig, 2, "2"))
+    assert rig.publish(rig.package(2), channel="stable").published
+    with connected(rig.public, rig.first_root) as client:
+        newest, second = client.find(set_path("acme", "tested")), client.find(set_path("acme", "tested", 2))
+        assert newest is not None and second is not None and newest.hashes == second.hashes
+
+
+def test_a_validation_set_that_forbids_a_package_keeps_it_out_of_stable(rig: StoreRig) -> None:
+    publish_the_set(rig, validation_set(rig, 1, None, "invalid"))
+    with pytest.raises(PlanError, match="forbids small"):
+        rig.publish(rig.package(1), channel="stable")
+
+
+def test_a_validation_set_that_no_device_could_follow_is_refused(rig: StoreRig) -> None:
+    with pytest.raises(PlanError, match="revision 7 is not in this store"):
+        publish_the_set(rig, validation_set(rig, 1, "7"))
+
+
+def test_a_validation_set_does_not_go_backwards_or_change(rig: StoreRig) -> None:
+    rig.publish(rig.package(1), rig.package(1, "other"))
+    publish_the_set(rig, validation_set(rig, 2, "1"))
+    with pytest.raises(PlanError, match="sequence 2 is published, and sequences only go up"):
+        publish_the_set(rig, validation_set(rig, 1, "1"))
+    with pytest.raises(PlanError, match="published with other content"):
+        publish_the_set(rig, validation_set(rig, 2, None))
+    with rig.open() as store:
+        assert [parse_validation_set(item.assertion).sequence for item in store.sets()] == [2]
+
+
+def test_progressive_release_is_kept_in_the_map(rig: StoreRig) -> None:
+    rig.publish(rig.package(1), channel="stable")
+    rig.publish(rig.package(2), channel="stable", terms=Terms(share=1000, least=1))
+    with rig.open() as store:
+        channels = store.channels("small")
+    assert channels is not None
+    entry = channels.entry(parse_channel("stable"), channels.revisions[0].architectures[0])
+    assert entry is not None
+    assert [(item.revision, item.share, item.least) for item in entry.releases] == [(2, 1000, 1), (1, 10000, 0)]
+
+
+def test_offer_without_declaration_is_refused(rig: StoreRig) -> None:
+    offer = rig.package(1)
+    bare = replace(offer, chain=replace(offer.chain, evidence=()))
+    with pytest.raises(TrustError, match="no snap-declaration says whose it is"):
+        rig.publish(bare)

@@ -1,0 +1,289 @@
+"""Who signs: keys that come and go, publishers, signatures made elsewhere; a device follows each step."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tuf.api.metadata import Metadata
+from tuf.ngclient import Updater
+
+from imagekit.errors import PlanError, TrustError, UsageError
+from imagekit.plan.storepaths import channels_path
+from imagekit.store.client import FolderFetcher, connected
+from imagekit.store.commit import Outcome
+from imagekit.store.metadata import load
+from imagekit.store.offline import apply, discard, read_statement, sign_statement
+from imagekit.store.roles import RoleKeys, add_key, remove_key, remove_publisher, renew
+from imagekit.testing.stores import CutDisk, PowerCut, StoreRig
+
+
+class Device:
+    """A client that keeps what it has seen, as a device does."""
+
+    def __init__(self, rig: StoreRig, folder: Path) -> None:
+        self.folder, self.rig = folder, rig
+        (folder / "targets").mkdir(parents=True)
+        (folder / "root.json").write_bytes(rig.first_root)
+
+    def refresh(self) -> Updater:
+        updater = Updater(metadata_dir=str(self.folder), metadata_base_url="store:///metadata/",
+                          target_dir=str(self.folder / "targets"), target_base_url="store:///targets/",
+                          fetcher=FolderFetcher(self.rig.public))
+        updater.refresh()
+        return updater
+
+    @property
+    def root_version(self) -> int:
+        return int(Metadata.from_file(str(self.folder / "root.json")).signed.version)
+
+
+@pytest.fixture
+def device(rig: StoreRig, tmp_path: Path) -> Device:
+    device = Device(rig, tmp_path / "device")
+    device.refresh()
+    return device
+
+
+def swap_online(rig: StoreRig, disk: CutDisk | None = None) -> Outcome:
+    """Another online key in the place of the first."""
+    with rig.open(disk) as store:
+        draft = store.draft()
+        for role in ("snapshot", "timestamp"):
+            add_key(draft, role, rig.keys.by_name["online-2"].public_key, threshold=None)
+            remove_key(draft, role, rig.keys.by_name["online"].public_key.keyid, threshold=None)
+        return store.commit(draft)
+
+
+def test_device_follows_a_new_root_key(rig: StoreRig, device: Device) -> None:
+    with rig.open() as store:
+        draft = store.draft()
+        add_key(draft, "root", rig.keys.by_name["root-3"].public_key, threshold=2)
+        assert store.commit(draft).versions["root"] == 2
+    device.refresh()
+    assert device.root_version == 2
+
+
+def test_device_follows_twenty_roots_in_one_poll(rig: StoreRig, device: Device) -> None:
+    for number in range(20):
+        with rig.open() as store:
+            draft = store.draft()
+            add_key(draft, "root", rig.keys.by_name["root-1"].public_key, threshold=1 + number % 2)
+            store.commit(draft)
+    device.refresh()
+    assert device.root_version == 21
+
+
+def test_online_key_is_exchanged_without_a_moment_of_doubt(rig: StoreRig, tmp_path: Path) -> None:
+    """Power is cut after each write; a device that knows the old state and a new one both believe the store."""
+    before, cuts = tmp_path / "before", 0
+    shutil.copytree(rig.folder, before)
+    while True:
+        old = Device(rig, tmp_path / f"device-{cuts}")
+        old.refresh()
+        try:
+            assert not swap_online(rig, CutDisk(rig.public, cuts)).abrupt
+        except PowerCut:
+            cuts += 1
+        else:
+            break
+        old.refresh()
+        Device(rig, tmp_path / f"fresh-{cuts}").refresh()
+        swap_online(rig)
+        old.refresh()
+        shutil.rmtree(rig.folder)
+        shutil.copytree(before, rig.folder)
+    assert cuts == 3  # snapshot, timestamp, root
+    rig.keys.locked.add("online")
+    rig.publish(rig.package(1))
+    old.refresh()
+
+
+def test_stolen_online_key_is_replaced_by_the_root_first(rig: StoreRig, device: Device) -> None:
+    rig.keys.locked.add("online")
+    assert swap_online(rig).abrupt
+    device.refresh()
+    assert device.root_version == 2
+
+
+def test_power_cut_behind_an_abrupt_root_is_mended_by_the_next_change(rig: StoreRig, device: Device) -> None:
+    rig.keys.locked.add("online")
+    with pytest.raises(PowerCut):
+        swap_online(rig, CutDisk(rig.public, 2))  # the snapshot and the root are there, the timestamp is not
+    rig.publish(rig.package(1))
+    assert device.refresh().get_targetinfo(channels_path("small")) is not None
+
+
+def test_targets_key_is_exchanged(rig: StoreRig, device: Device) -> None:
+    rig.publish(rig.package(1))
+    with rig.open() as store:
+        draft = store.draft()
+        add_key(draft, "targets", rig.keys.by_name["targets-2"].public_key, threshold=None)
+        remove_key(draft, "targets", rig.keys.by_name["targets-1"].public_key.keyid, threshold=None)
+        assert {"root", "targets"} <= set(store.commit(draft).versions)
+    assert device.refresh().get_targetinfo(channels_path("small")) is not None
+
+
+def test_the_last_key_of_a_role_is_not_taken(rig: StoreRig) -> None:
+    with rig.open() as store, pytest.raises(PlanError, match="it would have 0 keys"):
+        remove_key(store.draft(), "targets", rig.keys.by_name["targets-1"].public_key.keyid, threshold=None)
+
+
+def test_the_same_key_under_two_ids_is_refused(rig: StoreRig) -> None:
+    key = rig.keys.by_name["root-1"].public_key
+    twin = type(key)("ab" * 32, key.keytype, key.scheme, key.keyval)
+    with rig.open() as store, pytest.raises(PlanError, match="would count twice"):
+        add_key(store.draft(), "root", twin, threshold=2)
+
+
+def test_more_signatures_than_keys_are_refused(rig: StoreRig) -> None:
+    with pytest.raises(UsageError, match="3 signatures of 1 keys"):
+        RoleKeys(keys=(rig.keys.by_name["root-1"].public_key,), threshold=3)
+
+
+def test_store_without_its_root_keys_is_not_made(tmp_path: Path) -> None:
+    rig = StoreRig(folder=tmp_path / "s", packages=tmp_path / "p")
+    rig.keys.locked |= {"root-1", "root-2"}
+    with pytest.raises(TrustError, match="not all of its keys are on this machine"):
+        rig.create()
+
+
+def test_signatures_made_elsewhere_are_brought_back(rig: StoreRig, device: Device, tmp_path: Path) -> None:
+    rig.keys.locked |= {"targets-1"}
+    outcome = rig.add_publisher("acme", "acme", patterns=("small", "other", "third"))
+    assert not outcome.published and [lack.role for lack in outcome.lacks] == ["targets"]
+    assert [path.name for path in outcome.pending] == ["targets.json"]
+    device.refresh()
+
+    carried = tmp_path / "carried.json"
+    shutil.copy(outcome.pending[0], carried)
+    statement = read_statement(carried)
+    assert any("third" in line for line in statement.lines)
+    assert sign_statement(statement, [rig.keys.by_name["targets-1"]], carried) == 1
+    with rig.open() as store:
+        assert apply(store, [carried]).published
+        assert not store.pending
+    rig.publish(rig.package(1, "third"))
+    assert device.refresh().get_targetinfo(channels_path("third")) is not None
+
+
+def test_a_change_that_waits_keeps_others_from_being_made_and_can_be_given_up(rig: StoreRig) -> None:
+    rig.keys.locked |= {"targets-1"}
+    rig.add_publisher("acme", "acme-2", patterns=("small",))
+    with pytest.raises(PlanError, match="a change of publisher-acme, targets waits"):
+        rig.publish(rig.package(1))
+    with rig.open() as store:
+        assert discard(store)
+    assert rig.publish(rig.package(1)).published
+
+
+def test_a_stranger_s_signature_is_not_enough(rig: StoreRig, tmp_path: Path) -> None:
+    rig.keys.locked |= {"targets-1"}
+    outcome = rig.add_publisher("acme", "acme", patterns=("third",))
+    carried = tmp_path / "carried.json"
+    shutil.copy(outcome.pending[0], carried)
+    sign_statement(read_statement(carried), [rig.keys.by_name["beta"]], carried)
+    with rig.open() as store:
+        assert not apply(store, [carried]).published
+        assert store.pending
+
+
+def test_signatures_of_another_change_are_refused(rig: StoreRig, tmp_path: Path) -> None:
+    rig.keys.locked |= {"targets-1"}
+    first = rig.add_publisher("acme", "acme", patterns=("third",))
+    carried = tmp_path / "carried.json"
+    shutil.copy(first.pending[0], carried)
+    with rig.open() as store:
+        discard(store)
+    rig.add_publisher("acme", "acme", patterns=("small", "third"))
+    sign_statement(read_statement(carried), [rig.keys.by_name["targets-1"]], carried)
+    with rig.open() as store, pytest.raises(PlanError, match="no change that waits says what was signed there"):
+        apply(store, [carried])
+
+
+def test_two_signatures_of_a_publisher_come_one_after_the_other(rig: StoreRig, tmp_path: Path) -> None:
+    rig.add_publisher("acme", "acme", "acme-2", threshold=2)
+    rig.keys.locked |= {"acme-2"}
+    outcome = rig.publish(rig.package(1))
+    assert [(lack.role, lack.missing) for lack in outcome.lacks] == [("publisher-acme", 1)]
+    with connected(rig.public, rig.first_root) as client:
+        assert client.find(channels_path("small")) is None
+    rig.keys.locked.clear()
+    with rig.open() as store:
+        assert apply(store, []).published
+    with connected(rig.public, rig.first_root) as client:
+        assert client.find(channels_path("small")) is not None
+
+
+def test_power_cut_between_publishing_and_forgetting_what_waited(rig: StoreRig) -> None:
+    rig.keys.locked |= {"acme"}
+    outcome = rig.publish(rig.package(1))
+    kept = outcome.pending[0].read_bytes()
+    rig.keys.locked.clear()
+    with rig.open() as store:
+        apply(store, [])
+    outcome.pending[0].write_bytes(kept)
+    with rig.open() as store:
+        assert not store.pending
+    assert rig.publish(rig.package(2)).published
+
+
+def test_devices_stop_believing_a_publisher_that_was_removed(rig: StoreRig, device: Device) -> None:
+    rig.publish(rig.package(1))
+    assert device.refresh().get_targetinfo(channels_path("small")) is not None
+    with rig.open() as store:
+        draft = store.draft()
+        remove_publisher(draft, "acme")
+        store.commit(draft)
+    assert device.refresh().get_targetinfo(channels_path("small")) is None
+
+
+def test_a_publisher_that_comes_back_goes_on_counting(rig: StoreRig, device: Device) -> None:
+    rig.publish(rig.package(1))
+    device.refresh().get_targetinfo(channels_path("small"))
+    with rig.open() as store:
+        draft = store.draft()
+        remove_publisher(draft, "acme")
+        store.commit(draft)
+    rig.add_publisher("acme", "acme-2")
+    rig.publish(rig.package(2))
+    assert device.refresh().get_targetinfo(channels_path("small")) is not None
+
+
+def test_a_publisher_s_stolen_key_signs_nothing_any_more(rig: StoreRig, device: Device) -> None:
+    rig.publish(rig.package(1))
+    rig.add_publisher("acme", "acme-2")
+    role = load(rig.public).publishers["publisher-acme"]
+    assert rig.keys.by_name["acme"].public_key.keyid not in role.signatures
+    rig.keys.locked.add("acme-2")
+    assert not rig.publish(rig.package(2)).published
+    assert device.refresh().get_targetinfo("packages/small/small_2.snap.zst") is None
+
+
+def test_two_publishers_never_get_the_same_name(rig: StoreRig) -> None:
+    with pytest.raises(PlanError, match="publisher-acme has small"):
+        rig.add_publisher("beta", "beta", patterns=("sm*",))
+
+
+def test_renewal_signs_what_it_can_and_names_the_rest(rig: StoreRig) -> None:
+    rig.publish(rig.package(1))
+    rig.now += timedelta(days=300)
+    offline = {rig.keys.by_name[name].public_key.keyid for name in ("root-1", "root-2", "targets-1")}
+    with rig.open() as store:
+        draft = store.draft()
+        done = renew(store, draft, has=lambda key_id: key_id not in offline)
+        assert (done.roles, done.left) == (("publisher-acme",), ("root", "targets"))
+        assert store.commit(draft).published
+    published = load(rig.public)
+    assert published.publishers["publisher-acme"].signed.expires == rig.now + timedelta(days=365)
+    assert published.timestamp.signed.expires == rig.now + timedelta(days=7)
+
+
+def test_changed_metadata_is_refused_by_the_store_itself(rig: StoreRig) -> None:
+    path = rig.public / "metadata/1.targets.json"
+    path = next(item for item in (rig.public / "metadata").glob("*.targets.json") if item.name != path.name)
+    path.write_bytes(path.read_bytes().replace(b'"small"', b'"smell"').replace(b"channels/small", b"channels/smell"))
+    with pytest.raises(TrustError, match="too few of the keys"), rig.open():
+        pass
