@@ -69,10 +69,15 @@ class SlotState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
-    """What a boot has to do: write `record`; with `hand_over`, the other slot's loader entry before it, and reboot."""
+    """What a boot has to do: write `record`; with `hand_over`, the other slot's loader entry before it, and reboot.
+
+    `rank_first`: the entry of the booted slot before it. The loader, or the firmware's shell, passed over the confirmed
+    slot of the record for this one, which has been healthy too; every boot would begin with that detour.
+    """
 
     record: SlotState
     hand_over: bool
+    rank_first: bool = False
 
 
 FACTORY = SlotState(generation=1, slot=Slot.A, tries=0, confirmed=True, unhealthy=0, other_good=False)
@@ -145,7 +150,9 @@ def begin_boot(state: SlotState | None, booted: Slot) -> Boot:
     if here.unhealthy >= LIMIT and here.other_good:
         return Boot(record=_switched(_next(here)), hand_over=True)
     unhealthy = min(here.unhealthy + 1, _BYTE_MAX)
-    return Boot(record=replace(_next(here), unhealthy=unhealthy, tries=max(here.tries - 1, 0)), hand_over=False)
+    left = state is not None and state.slot is not booted and state.confirmed and state.other_good
+    return Boot(record=replace(_next(here), unhealthy=unhealthy, tries=max(here.tries - 1, 0)), hand_over=False,
+                rank_first=left)
 
 
 def counted_boot(state: SlotState | None, booted: Slot) -> SlotState | None:

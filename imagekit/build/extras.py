@@ -50,7 +50,9 @@ def _extra(word: str) -> Extra:
     if is_path(word):
         path = Path(word)
         if not path.is_file():
-            raise UsageError(f"cannot add package {word}: there is no such file")
+            raise UsageError(f"cannot add package {word}: "
+                             + ("it is a folder" if path.is_dir() else "there is no such file"),
+                             hint="name a package file, NAME_REVISION.snap")
         try:
             return Extra(name=parse_file_name(path.name)[0], file=path)
         except DocumentError as error:

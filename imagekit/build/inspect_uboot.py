@@ -22,6 +22,7 @@ from imagekit.digests import sha256
 from imagekit.disk.fat_read import read_fat
 from imagekit.disk.probe import DiskImage
 from imagekit.errors import DocumentError
+from imagekit.packages.bootcode import find_bootcode
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.kernel_image import HEAD, kernel_architecture
 from imagekit.packages.uki import Loader
@@ -89,10 +90,15 @@ def _script(files: Mapping[str, bytes]) -> EfiProgram:
 
 
 def _uboots(stream: BinaryIO, image: DiskImage, files: Mapping[str, bytes]) -> Iterable[EfiProgram]:
-    """U-Boot by its own version string, in files of the boot partition and before the first partition."""
+    """U-Boot by its own version string, in files of the boot partition and before the first partition; there also what
+    a boot ROM checks."""
     first = min(item.partition.start for item in image.partitions)
     stream.seek(0)
-    places = [("before the first partition", stream.read(min(first, RAW_MOST))),
+    before = stream.read(min(first, RAW_MOST))
+    for code in find_bootcode(before):
+        yield EfiProgram(path=f"byte {code.offset}", architecture=code.architecture, problem=code.problem,
+                         loader=Loader(name=code.name, version=""))
+    places = [("before the first partition", before),
               *((path, raw) for path, raw in sorted(files.items()) if path != SCRIPT_NAME)]
     for path, raw in places:
         if (match := _VERSION.search(raw)) is not None:

@@ -61,7 +61,7 @@ def show_image(found: Inspection) -> None:
               f" {model.grade.value}, {format_time(model.timestamp)}: {found.seed.model_state}")
     for item in found.esp.loaders:
         if item.loader is not None:
-            write(f"boot loader:   {item.loader.name} {item.loader.version}")
+            write(f"boot loader:   {item.loader.name} {item.loader.version}".rstrip())
     for slot in Slot:
         write(f"slot {slot.value}:        {_slot_text(found, slot)}")
     boots = found.next_boot

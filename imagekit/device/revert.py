@@ -1,8 +1,8 @@
 """Go back to the other slot by hand, where it has once been healthy.
 
-The same two writes as the initrd's hand-over, in the same order: the other entry's `version` rises above all, one
-sector in place; then the record names the other slot. Under U-Boot the record is all. What ran is remembered like a
-failure, so that no stick brings it back by itself.
+The same two writes as the initrd's hand-over, in the same order: the other entry's `version` rises above all, or
+autoboot.txt names the other slot, one sector in place; then the record does. Under U-Boot the record is all. What ran
+is remembered like a failure, so that no stick brings it back by itself.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 
 from imagekit.boot.entries import ENTRY_FOLDER, SECTOR, VERSION_MAX, entry_name, kernel_path, sector_with_version
 from imagekit.boot.slotstate import Slot, hand_over, seen_from
+from imagekit.device.autoboot import prefer
 from imagekit.device.history import FAILED_MOST, Change, Failed, Packages, alone, load_history, save_history
 from imagekit.device.machine import Machine
 from imagekit.device.medium import DiskMedium
-from imagekit.device.report import U_BOOT, load_report
+from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, load_report
 from imagekit.device.state import StatePartition
 from imagekit.errors import DocumentError, TargetError
 from imagekit.plan.update import check_loader
@@ -39,8 +40,10 @@ def revert(machine: Machine, packages: Packages, say: Callable[[str], None], *, 
         if state is None or not seen_from(state, report.slot).other_good:
             raise TargetError(f"cannot go back to slot {other.value}: what it holds has never been healthy",
                               hint="see imagekit-device status")
-        if report.loader != U_BOOT:
+        if report.loader == SYSTEMD_BOOT:
             _rank_first(machine, other)
+        elif report.loader == PIBOOT:
+            prefer(other, boot=machine.esp, disk=report.disk, sys=machine.sys, programs=machine.programs)
         partition.store(hand_over(seen_from(state, report.slot)))
         memory = load_history(machine)
         failed = Failed(packages=packages, reason="reverted by hand", time=now)

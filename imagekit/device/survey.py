@@ -79,7 +79,7 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
     """The state of the device, but for what the idle slot holds (`with_spare`).
 
     Raises:
-        TargetError: how the running slot was booted cannot be read.
+        TargetError: how the running slot was booted cannot be read, or no update is made for its loader.
     """
     check_loader(report.loader)
     spare = report.slot.other.value

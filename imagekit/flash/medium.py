@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import threading
 
 from imagekit.errors import TargetError
 from imagekit.flash.buffers import Buffer, equal
@@ -24,7 +25,8 @@ class Medium:
 
     def __init__(self, path: str, target: BlockTarget) -> None:
         self.path, self.target = path, target
-        self.written = 0  # bytes that were sent to it
+        self.written = 0  # bytes that were sent to it, by any thread
+        self._counting = threading.Lock()
 
     def write(self, offset: int, content: memoryview) -> None:
         """All of `content`. Raises: TargetError: it cannot be written."""
@@ -35,7 +37,8 @@ class Medium:
                 raise self._failed("write", offset, error) from error
             if count <= 0:
                 raise TargetError(f"cannot write {self.path} at byte {offset} ({iec(offset)}): it takes nothing more")
-            self.written += count
+            with self._counting:
+                self.written += count
             content, offset = content[count:], offset + count
 
     def read(self, offset: int, view: memoryview) -> None:

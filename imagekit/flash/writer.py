@@ -16,6 +16,7 @@ from imagekit.errors import ImagekitError, TargetError
 from imagekit.flash.buffers import Buffer, equal
 from imagekit.flash.damage import find_damage
 from imagekit.flash.job import Shared
+from imagekit.flash.lanes import Item, Lanes
 from imagekit.flash.medium import Medium
 from imagekit.flash.together import each
 from imagekit.host.ports import BlockTarget
@@ -26,6 +27,7 @@ from imagekit.plan.flash_events import Ended, Moved, Phase, Result, Started, Sta
 from imagekit.units import BLOCK, MIB, align_up
 
 FLUSH_S = 2.0  # how much of a power cut's loss is bearable, and how often progress is told
+LANES = 2  # writes on their way at once
 GRAIN = 64 * 1024  # what differs is written anew in runs of these
 
 
@@ -40,13 +42,14 @@ class Writer(threading.Thread):
         super().__init__(name=f"write {plan.device.name}", daemon=True)
         self.plan, self.shared = plan, shared
         self.medium = Medium(plan.device.path, target)
-        self.queue: queue.SimpleQueue[tuple[Piece, Buffer] | ImagekitError | None] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.prepared, self.stop = threading.Event(), threading.Event()
         self.ended: Ended | None = None
         self.error: ImagekitError | None = None
         self.bug: Exception | None = None
         self.moved_s = shared.clock.monotonic_s()
-        self.phase, self.busy = Phase.WIPE, True  # busy: it waits for the medium, and for nobody else
+        self.phase = Phase.WIPE
+        self._waiting, self._lanes = False, Lanes(self._next, self._take)
         self.state = State.UNTOUCHED
         self.unequal: set[int] | None = None  # ranges to write; None: all
         self._began_s = self.moved_s
@@ -64,6 +67,11 @@ class Writer(threading.Thread):
     @property
     def ranges(self) -> Sequence[MappedRange]:
         return self.shared.plan.image.ranges
+
+    @property
+    def busy(self) -> bool:
+        """Whether it waits for the medium: waiting for the image or for a buffer is no fault of it."""
+        return not self._waiting or self._lanes.running
 
     def wants(self, piece: Piece) -> bool:
         """Whether this medium needs a piece."""
@@ -207,57 +215,58 @@ class Writer(threading.Thread):
         total = sum(piece.end - piece.start for piece in self.shared.plan.pieces if self.wants(piece))
         if not self.shared.how.only_verify:
             self._phase(Phase.WRITE, total)
-        done, complete, last_flush = 0, self.shared.how.resume.get(self.path, 0), self.shared.clock.monotonic_s()
-        while (item := self._next()) is not None:
-            if isinstance(item, ImagekitError):
-                raise item
-            piece, buffer = item
-            try:
-                self._stopped()
-                self._take(piece, buffer)
-            finally:
-                self.shared.pool.let_go(buffer)
-            done += piece.end - piece.start
-            self.moved_s = now_s = self.shared.clock.monotonic_s()
-            if piece.end == self.ranges[piece.range].end:
-                complete = max(complete, piece.range + 1)
-            if now_s - last_flush >= FLUSH_S:
-                self.medium.flush()
-                self.shared.reached(self.path, complete)
-                self._moved(done)
-                last_flush = self.shared.clock.monotonic_s()
-        if done != total:  # the image's reader was told to stop
+        lanes = self._lanes
+        self._flushed_s, flushing = self.shared.clock.monotonic_s(), threading.Lock()
+
+        def pulse() -> None:
+            self.moved_s = self.shared.clock.monotonic_s()
+            if self.moved_s - self._flushed_s >= FLUSH_S and flushing.acquire(blocking=False):
+                try:
+                    done, complete = lanes.snapshot()  # what is written while the medium flushes, may be lost
+                    self.medium.flush()
+                    self.shared.reached(self.path, complete)
+                    self._moved(done)
+                    self._flushed_s = self.shared.clock.monotonic_s()
+                finally:
+                    flushing.release()
+
+        lanes.run(LANES if self._own is None else 1, pulse)
+        if lanes.done != total:  # the image's reader was told to stop
             raise Interrupted
         if self.shared.how.only_verify:
             self.state = State.COMPLETE
             return
         self.medium.flush()
-        self._moved(done)
+        self._moved(lanes.done)
 
     def _buffer(self) -> Buffer:
-        """One of the shared buffers. Waiting for it is no fault of this medium."""
-        self.busy = False
+        """One of the shared buffers."""
+        self._waiting = True
         try:
             return self.shared.pool.get()
         finally:
-            self.moved_s, self.busy = self.shared.clock.monotonic_s(), True
+            self.moved_s, self._waiting = self.shared.clock.monotonic_s(), False
 
-    def _next(self) -> tuple[Piece, Buffer] | ImagekitError | None:
-        """The next piece. Waiting for the image is no fault of this medium."""
-        self.busy = False
+    def _next(self) -> Item:
+        """The next piece."""
+        self._waiting = True
         try:
             return self.queue.get()
         finally:
-            self.moved_s, self.busy = self.shared.clock.monotonic_s(), True
+            self.moved_s, self._waiting = self.shared.clock.monotonic_s(), False
 
     def _take(self, piece: Piece, buffer: Buffer) -> None:
-        if piece.held:
-            self._held[piece] = bytes(buffer.view)
-        elif self._own is None:
-            self._make_unbootable()
-            self.medium.write(piece.start, buffer.view)
-        else:
-            self._write_differences(piece, buffer, self._own)
+        """Write a piece, or keep it, and let go of its buffer."""
+        try:
+            self._stopped()
+            if piece.held:
+                self._held[piece] = bytes(buffer.view)
+            elif self._own is None:
+                self.medium.write(piece.start, buffer.view)
+            else:
+                self._write_differences(piece, buffer, self._own)
+        finally:
+            self.shared.pool.let_go(buffer)
 
     def _write_differences(self, piece: Piece, buffer: Buffer, own: Buffer) -> None:
         """Read what is there, and write only the runs that differ."""

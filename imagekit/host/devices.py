@@ -54,7 +54,7 @@ class SystemInventory:
 
     def devices(self) -> tuple[Device, ...]:
         found = []
-        for entry in sorted((self._sys / "block").iterdir()):
+        for entry in sorted((self._sys / "block").glob("*")):
             if _text(entry / "size") == "0" and entry.name.startswith(("loop", "ram", "zram", "nbd")):
                 continue  # nodes that nobody has set up
             found.append(self._device(entry.name))
@@ -142,7 +142,7 @@ class SystemInventory:
             path=str(path), kind=kind, identity=self._identity(name, folder),
             sector=int(_text(disk / "queue/logical_block_size") or SECTOR), model=_model(disk, properties),
             bus=_bus(disk), port=_port(disk), removable=_text(disk / "removable") == "1",
-            read_only=_text(folder / "ro") == "1" and kind is not Kind.EMMC_BOOT, permitted=_may_write(path),
+            read_only=_is_read_only(folder, kind), permitted=_may_write(path),
             whole=str(self._dev / disk.name.replace("!", "/")) if kind is Kind.PARTITION else "",
             uses=tuple(self._uses(folder)), system=tuple(self._system(folder)),
             content=_content(path) or properties.get("ID_FS_TYPE", ""))
@@ -225,6 +225,11 @@ def _unescaped(text: str) -> str:
 
 def _is_partition(folder: Path) -> bool:
     return (folder / "partition").is_file()
+
+
+def _is_read_only(folder: Path, kind: Kind) -> bool:
+    """An eMMC boot partition is protected by a switch of ours to turn; an optical drive writes no disk images."""
+    return folder.name.startswith("sr") or (_text(folder / "ro") == "1" and kind is not Kind.EMMC_BOOT)
 
 
 def _kind(name: str, folder: Path) -> Kind:

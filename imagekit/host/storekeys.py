@@ -25,7 +25,6 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
 from imagekit.errors import DocumentError, TrustError, UsageError
@@ -149,14 +148,10 @@ class StoreKeyring:
             raise UsageError(f"cannot sign with store key {name!r}: its private part is not on this machine")
         raw = read_private(stored.path)
         private = _decode(raw, what=f"store key {name!r}", passphrase=passphrase() if stored.encrypted else None)
-        assert isinstance(stored.public, SSlibKey)
-        signer = CryptoSigner(private, stored.public)
-        try:
-            stored.public.verify_signature(signer.sign(b"imagekit store key check"), b"imagekit store key check")
-        except (UnverifiedSignatureError, VerificationError) as error:
-            raise TrustError(f"cannot use store key {name!r}: {stored.path} holds another key than its {PUBLIC}"
-                             " says") from error
-        return signer
+        if not isinstance(stored.public, SSlibKey) or SSlibKey.from_crypto(
+                private.public_key()).keyval != stored.public.keyval:
+            raise TrustError(f"cannot use store key {name!r}: {stored.path} holds another key than its {PUBLIC} says")
+        return CryptoSigner(private, stored.public)
 
     def remove(self, name: str) -> None:
         """Take a key back that was just made and could not be used."""

@@ -253,4 +253,15 @@ def added(one: bytes, other: bytes) -> bytes:
     return total.to_bytes(len(one), "little")
 
 
+def taken_away(one: bytes, other: bytes) -> bytes:
+    """Byte by byte the difference modulo 256 of two strings of one length, at most CHUNK: what `added` takes back."""
+    low, high = _LOW, _HIGH
+    if len(one) != CHUNK:
+        shift = 8 * (CHUNK - len(one))
+        low, high = low >> shift, high >> shift
+    first, second = int.from_bytes(one, "little"), int.from_bytes(other, "little")
+    total = ((first | high) - (second & low)) ^ ((first ^ second ^ high) & high)
+    return total.to_bytes(len(one), "little")
+
+
 MEMORY = 96 * MIB  # what applying may take, measured by a test

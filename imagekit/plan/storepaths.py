@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from imagekit.errors import UsageError
 from imagekit.plan.channelmap import Compression
 
+METADATA, TARGETS = "metadata", "targets"  # the folders of a store
 ROLE_PREFIX = "publisher-"  # so that no account is called `root` or `snapshot` to TUF
 _PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,39}\*?\Z")
 _PACKAGE = re.compile(r"packages/[^/]+/(?P<name>[a-z0-9-]+)_(?P<revision>[1-9][0-9]*)\.snap(?:\.zst)?\Z")

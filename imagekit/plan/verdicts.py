@@ -87,7 +87,7 @@ def judge_boot(esp: EspFound, model: Model | None, state_partuuid: str | None) -
         if item.problem or item.loader is None:
             yield _verdict("loader", item.path, Level.WRONG, item.problem or "it is no boot loader that is known here")
             continue
-        yield _verdict("loader", item.path, Level.GOOD, f"{item.loader.name} {item.loader.version}")
+        yield _verdict("loader", item.path, Level.GOOD, f"{item.loader.name} {item.loader.version}".rstrip())
         if item.architecture is not None or not (esp.uboot or esp.piboot):  # what those two have does not say it
             yield from _architecture(item.path, item.architecture, model)
     if esp.uboot and not any(item.loader is not None and item.loader.name == "U-Boot" for item in esp.loaders):

@@ -20,20 +20,10 @@ from imagekit.assertions import Assertion, Database, decode_stream, parse_snap_r
 from imagekit.digests import chunks
 from imagekit.errors import DocumentError, HostError, ImagekitError, TrustError
 from imagekit.host.ports import Progress
+from imagekit.host.storeclient import Client, connected
 from imagekit.plan.channelmap import ChannelMap, parse_channel_map
-from imagekit.plan.storepaths import assertions_path, channels_path, package_path, stored_name
-from imagekit.store.client import Client, connected
-from imagekit.store.metadata import (
-    METADATA,
-    ONLINE,
-    PUBLIC,
-    TARGETS,
-    Config,
-    Published,
-    load,
-    read_config,
-    target_bytes,
-)
+from imagekit.plan.storepaths import METADATA, TARGETS, assertions_path, channels_path, package_path, stored_name
+from imagekit.store.metadata import ONLINE, PUBLIC, Config, Published, load, read_config, target_bytes
 from imagekit.units import MIB
 
 SOON = 4  # a role expires soon when less than a quarter of its time is left

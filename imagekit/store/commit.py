@@ -23,8 +23,9 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 from tuf.api.serialization.json import JSONSerializer
 
 from imagekit.errors import TrustError
+from imagekit.plan.storepaths import METADATA
 from imagekit.store.disk import Disk
-from imagekit.store.metadata import METADATA, ONLINE, PENDING, PUBLIC, Config, Published
+from imagekit.store.metadata import ONLINE, PENDING, PUBLIC, Config, Published
 
 SERIALIZER = JSONSerializer(compact=False)
 

@@ -20,9 +20,8 @@ from imagekit.packages.delta import apply_delta
 from imagekit.packages.delta_make import make_delta
 from imagekit.plan.channelmap import ChannelMap, Compression, Revision
 from imagekit.plan.releases import delta_sources
-from imagekit.plan.storepaths import delta_path, package_path, stored_name
+from imagekit.plan.storepaths import TARGETS, delta_path, package_path, stored_name
 from imagekit.store.commit import Outcome
-from imagekit.store.metadata import TARGETS
 from imagekit.store.repository import Store
 
 MAX_WINDOW = 1 << 27

@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
@@ -24,10 +24,9 @@ from tuf.api.serialization import DeserializationError
 
 from imagekit.errors import DocumentError, HostError, TrustError
 from imagekit.host.files import read_file
-from imagekit.plan.storepaths import ROLE_PREFIX, stored_name
+from imagekit.plan.storepaths import METADATA, ROLE_PREFIX, TARGETS, stored_name
 from imagekit.units import MIB
 
-METADATA, TARGETS = "metadata", "targets"
 PUBLIC, PENDING, CONFIG = "public", "pending", "store.json"
 LIMIT = 64 * MIB  # of one metadata file, on our own disk
 ONLINE = ("snapshot", "timestamp")
@@ -112,6 +111,14 @@ def parse(raw: bytes, kind: type[T], *, name: str) -> Metadata[T]:
     if not isinstance(found.signed, kind):
         raise DocumentError(f"cannot read {name}: it is of type {found.signed.type}")
     return found
+
+
+def read_metadata(path: Path) -> Metadata[Any]:
+    """Metadata of whatever kind, unproved. Raises: HostError: it cannot be read; DocumentError: it is damaged."""
+    try:
+        return Metadata.from_bytes(read_file(path, limit=LIMIT))
+    except (DeserializationError, RepositoryError) as error:
+        raise DocumentError(f"cannot read {path}: it is no TUF metadata: {error}") from error
 
 
 def load(public: Path) -> Published:

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from securesystemslib.signer import Signer
-from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Targets
-from tuf.api.serialization import DeserializationError
 
 from imagekit.errors import DocumentError, PlanError
-from imagekit.host.files import read_file, write_atomic
+from imagekit.host.files import write_atomic
 from imagekit.plan.storepaths import patterns_of
 from imagekit.store.commit import Draft, Outcome, encode
-from imagekit.store.metadata import LIMIT
+from imagekit.store.metadata import read_metadata
 from imagekit.store.repository import Store
 
 
@@ -45,10 +43,7 @@ def read_statement(path: Path) -> Statement:
 
 
 def _read(path: Path) -> Metadata[Any]:
-    try:
-        metadata = Metadata.from_bytes(read_file(path, limit=LIMIT))
-    except (DeserializationError, RepositoryError) as error:
-        raise DocumentError(f"cannot read {path}: it is no TUF metadata: {error}") from error
+    metadata = read_metadata(path)
     if not isinstance(metadata.signed, Root | Targets):
         raise DocumentError(f"cannot sign {path}: a {metadata.signed.type} is signed by the store itself")
     return metadata

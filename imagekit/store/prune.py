@@ -20,9 +20,9 @@ from tuf.api.metadata import Metadata, Snapshot, Targets
 
 from imagekit.plan.channelmap import ChannelMap, encode_channel_map
 from imagekit.plan.releases import KEPT_REVISIONS, bound_sets, pruned
-from imagekit.plan.storepaths import channels_path, stored_name, subject_of
+from imagekit.plan.storepaths import METADATA, TARGETS, channels_path, stored_name, subject_of
 from imagekit.store.commit import Outcome
-from imagekit.store.metadata import METADATA, TARGETS
+from imagekit.store.metadata import read_metadata
 from imagekit.store.repository import Store
 from imagekit.store.sync import public_files
 
@@ -64,7 +64,7 @@ def needed_files(store: Store) -> set[str]:
             needed |= _targets_of(path)
     current = store.published.snapshot.signed.version
     for path in folder.glob("*.snapshot.json"):
-        snapshot: Metadata[Snapshot] = Metadata.from_file(str(path))
+        snapshot: Metadata[Snapshot] = read_metadata(path)
         version = snapshot.signed.version
         if version != current and (snapshot.signed.is_expired(store.now) or version > current):
             continue
@@ -77,7 +77,7 @@ def needed_files(store: Store) -> set[str]:
 
 
 def _targets_of(path: Path) -> set[str]:
-    metadata: Metadata[Targets] = Metadata.from_file(str(path))
+    metadata: Metadata[Targets] = read_metadata(path)
     return {f"{TARGETS}/{stored_name(target.path, target.hashes['sha256'])}"
             for target in metadata.signed.targets.values()}
 

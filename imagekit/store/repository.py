@@ -15,25 +15,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from tuf.api.metadata import Metadata, TargetFile, Targets
+from tuf.api.metadata import TargetFile, Targets
 
 from imagekit.assertions import ValidationSet, decode_stream, parse_validation_set
 from imagekit.digests import chunks
 from imagekit.errors import PlanError
-from imagekit.host.files import FolderLock, read_file, scratch_folder
+from imagekit.host.files import FolderLock, scratch_folder
 from imagekit.plan.channelmap import ChannelMap, parse_channel_map
-from imagekit.plan.storepaths import channels_path, fits, patterns_of, stored_name
+from imagekit.plan.storepaths import TARGETS, channels_path, fits, patterns_of, stored_name
 from imagekit.store.commit import Draft, Keys, Outcome, commit
 from imagekit.store.disk import Disk, FolderDisk
 from imagekit.store.metadata import (
-    LIMIT,
     PENDING,
     PUBLIC,
-    TARGETS,
     Config,
     Published,
     load,
     read_config,
+    read_metadata,
     target_bytes,
 )
 from imagekit.units import MIB
@@ -176,7 +175,7 @@ def _forget_done(store: Store) -> None:
     """Take away changes that were published, and whose files a power cut left waiting."""
     meta = store.published.snapshot.signed.meta
     for path in store.pending:
-        waiting = Metadata.from_bytes(read_file(path, limit=LIMIT)).signed.version
+        waiting = read_metadata(path).signed.version
         entry = meta.get(f"{path.stem}.json")
         done = store.published.root.signed.version if path.stem == "root" else entry.version if entry else 0
         if waiting <= done:

@@ -16,10 +16,10 @@ from tuf.api.serialization import DeserializationError
 from imagekit.errors import HostError, TargetError
 from imagekit.host.places import Place
 from imagekit.host.ports import Progress
-from imagekit.plan.storepaths import stored_name
+from imagekit.plan.storepaths import METADATA, TARGETS, stored_name
 from imagekit.plan.upload import TIMESTAMP, UploadPlan, plan_upload
 from imagekit.store.check import metadata_files
-from imagekit.store.metadata import METADATA, TARGETS, Published
+from imagekit.store.metadata import Published
 from imagekit.store.repository import Store
 
 

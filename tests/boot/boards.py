@@ -41,6 +41,7 @@ class Board:
     deadline_s: float = FIRST_VERDICT_S  # from power-on to a verdict, on a busy host
     in_ci: bool = True
     drawn_to_boot: bool = True  # whether a plain run may draw it, if it only boots: not where one boot takes minutes
+    cannot: tuple[tuple[str, str], ...] = ()  # faults that the hardware does not come back from, and why
     boots_only: str = ""  # whose faults are this board's as well, because loader and slots are the same
 
     def __str__(self) -> str:
@@ -98,12 +99,16 @@ ARM64_UEFI = Board(model="arm64-uefi", loader="systemd-bootaa64.efi", hang="the 
 ARM64_UBOOT = Board(model="arm64-uboot", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=1,
                     counts=Counts.U_BOOT)
 # QEMU's watchdog of the Pi cannot be used: the kernel's own timer here too.
-PI = Board(model="pi", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=1, counts=Counts.U_BOOT)
+PI = Board(model="pi", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=1, counts=Counts.U_BOOT,
+           deadline_s=600)
 PI_4 = Board(model="pi", machine="pi-4", loader="u-boot.bin", hang="the guest's reset", drawn=0, counts=Counts.U_BOOT,
              deadline_s=900, in_ci=False, drawn_to_boot=False, boots_only="pi")
+_HALTS = ("nothing but a module of Debian's kernel resets these boards: one that panics before its initrd halts, and"
+          " power has to be cut; docs/reference/allwinner.md")
 # Allwinner's boards reset themselves by their watchdog, whatever the reason is.
 CUBIEBOARD = Board(model="cubieboard", loader="u-boot-sunxi-with-spl.bin", hang="the watchdog's reset",
-                   reset="the watchdog's reset", drawn=1, patience=1, counts=Counts.U_BOOT, deadline_s=600)
+                   reset="the watchdog's reset", drawn=0, counts=Counts.U_BOOT, deadline_s=900, in_ci=False,
+                   cannot=(("panicking-kernel", _HALTS), ("confirmed-panicking-kernel", _HALTS)))
 # Their U-Boot is of the same source, kernel and base are the same.
 ALLWINNER = tuple(Board(model=model, loader="u-boot-sunxi-with-spl.bin", hang="the watchdog's reset",
                         reset="the watchdog's reset", drawn=0, counts=Counts.U_BOOT, deadline_s=900, in_ci=False,

@@ -200,7 +200,8 @@ def all_faults(board: Board) -> tuple[Fault, ...]:
         # The first two of the three boots would only repeat the third; the rots above go all the way.
         faults.append(Fault(name=f"rot-{part}-used-{seed}", trial=False, wound=rot(part, Spot.USED, seed),
                             begun=LIMIT - 1))
-    return tuple(replace(fault, board=board, cause=fault.cause or board.reset) for fault in faults)
+    return tuple(replace(fault, board=board, cause=fault.cause or board.reset) for fault in faults
+                 if fault.name not in dict(board.cannot))
 
 
 def drawn_faults() -> tuple[Fault, ...]:

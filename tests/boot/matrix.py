@@ -70,7 +70,7 @@ def rows_of(board: Board) -> tuple[Row, ...]:
     if board.boots_only:
         return (Row(name=BOOT),)
     faults = {fault.name: fault for fault in all_faults(board)}
-    cannot = CANNOT.get(board.counts, {})
+    cannot = {**CANNOT.get(board.counts, {}), **dict(board.cannot)}
     rows = [Row(name=BOOT)]
     for state, prefix in (("trial", ""), ("confirmed", "confirmed-")):
         rows += [Row(name=f"{state}-{case}", fault=faults.get(prefix + case), cannot=cannot.get(prefix + case, ""))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from types import ModuleType
 import pytest
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
 RUNS = int(os.environ.get("IMAGEKIT_FUZZ_RUNS", 10_000 if os.environ.get("CI") else 1_000))
 
 
@@ -80,3 +82,15 @@ def test_page_is_made_from_the_record() -> None:
     assert (page.RECORD.parent / "fuzzing.md").read_text() == page.page(record), "run tests/fuzz/page.py again"
     assert set(record["targets"]) == set(targets.TARGETS)
     assert [name for name, item in record["targets"].items() if item["kind"]] == []
+
+
+def test_recorded_runs_name_commits_of_this_history() -> None:
+    record = json.loads(beside("page").RECORD.read_text())["targets"]
+    named = sorted({item["commit"] for item in record.values() if item["commit"] is not None})
+    shallow = subprocess.run(["git", "rev-parse", "--is-shallow-repository"], cwd=ROOT, capture_output=True, text=True,
+                             check=False)
+    if shallow.stdout.strip() != "false":
+        pytest.skip("no whole history here: a shallow clone, or no git")
+    lost = [commit for commit in named if subprocess.run(
+        ["git", "merge-base", "--is-ancestor", commit, "HEAD"], cwd=ROOT, capture_output=True, check=False).returncode]
+    assert lost == [], "run these targets again, or take the commit out of docs/fuzzing.json"

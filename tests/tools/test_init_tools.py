@@ -250,12 +250,11 @@ def test_slot_that_the_loader_took_instead_of_a_confirmed_one_comes_first_from_n
         (tmp_path / "state").write_bytes(bytes(8192) if state is None else encode_partition(state))
         said = shell('give_slot_to() { echo "first $1"; }; reboot() { exit 9; }; loader=systemd-boot slot=b'
                      ' state_device=$1; count_boot', tmp_path / "state")
-        left = state is not None and state.slot is Slot.A and state.confirmed and state.other_good
-        handed = state is not None and begin_boot(state, Slot.B).hand_over
-        assert said.split() == (["first", "b"] if left else ["first", "a"] if handed else []), state
+        step = begin_boot(state, Slot.B)
+        assert said.split() == (["first", "b"] if step.rank_first else ["first", "a"] if step.hand_over else []), state
         with (tmp_path / "state").open("rb") as stream:
             after = newest((stream.read(RECORD_SIZE), stream.seek(COPY_OFFSETS[1]) and stream.read(RECORD_SIZE)))[0]
-        assert after == begin_boot(state, Slot.B).record
+        assert after == step.record
 
 
 GOOD = {"slot": "a", "base": "0a" * 32, "kernel": "ff" * 32, "state": "01234567-89ab-5cde-8f01-23456789abcd"}
@@ -303,15 +302,15 @@ def test_autoboot_is_written_byte_for_byte_as_the_model_has_it(shell: Shell, tmp
 MOUNTED = 'mount() { :; }; umount() { :; }'  # the folder that a boot partition is mounted on stays as it is
 
 
-def hand_over_to(shell: Shell, folder: Path, slot: str, other: bytes) -> tuple[str, bytes]:
-    """What the initrd of the other slot says when it hands over, and autoboot.txt afterwards."""
+def hand_over_to(shell: Shell, folder: Path, slot: str, other: bytes, *, booted: str = "") -> tuple[str, bytes]:
+    """What the initrd of the other slot, or of `booted`, says when it gives a slot the way, and autoboot.txt then."""
     parts = {"boot": b"", "boot-a": b"", "boot-b": b"", "slot-state": b""}
     parts[f"boot-{slot}"] = other
     sys, dev = disk_of(folder, parts, guid=STATE_GUID)
     path = folder / "esp/autoboot.txt"
     path.parent.mkdir()
     path.write_bytes(encode_autoboot(Autoboot(boot=2, trial=3)))
-    booted = "b" if slot == "a" else "a"
+    booted = booted or ("b" if slot == "a" else "a")
     said = shell(f"{MOUNTED}; RUN={folder}; disk=vda slot={booted} loader=piboot;"
                  f" give_slot_to {slot} && echo given || echo kept", sys=sys, dev=dev)
     return said, path.read_bytes()
@@ -323,6 +322,11 @@ def test_hand_over_writes_the_partition_of_the_other_slot(shell: Shell, tmp_path
     fat = bytes(510) + b"\x55\xaa"
     said, raw = hand_over_to(shell, tmp_path, slot, fat)
     assert (said, raw) == ("given\n", encode_autoboot(Autoboot(boot=boot, trial=trial)))
+
+
+def test_slot_that_came_up_by_the_walk_gives_itself_the_way(shell: Shell, tmp_path: Path) -> None:
+    said, raw = hand_over_to(shell, tmp_path, "b", bytes(510) + b"\x55\xaa", booted="b")
+    assert (said, raw) == ("given\n", encode_autoboot(Autoboot(boot=3, trial=2)))
 
 
 @pytest.mark.parametrize("other", [b"", bytes(512), b"\x55\xaa" + bytes(510)])

@@ -11,9 +11,9 @@ import pytest
 import zstandard
 
 from imagekit.errors import PlanError
+from imagekit.host.storeclient import connected
 from imagekit.packages.delta import apply_delta
 from imagekit.plan.storepaths import delta_path
-from imagekit.store.client import connected
 from imagekit.store.deltas import publish_deltas
 from imagekit.testing.fakes import RecordedProgress
 from imagekit.testing.stores import StoreRig

@@ -227,3 +227,14 @@ def test_loader_that_counts_is_counted_for_only_where_it_could_not_write(state: 
         assert (found.slot, found.unhealthy) == (booted, 1)
         assert is_newer(found.generation, state.generation)
         assert counted_boot(found, booted) is None
+
+
+@pytest.mark.parametrize(("confirmed", "other_good", "first"), [(True, True, True), (True, False, False),
+                                                                (False, True, False), (False, False, False)])
+def test_slot_that_came_up_for_a_confirmed_one_is_ranked_first_if_it_was_healthy_once(confirmed: bool, other_good: bool,
+                                                                                      first: bool) -> None:
+    state = replace(FACTORY, confirmed=confirmed, other_good=other_good, unhealthy=LIMIT)
+    step = begin_boot(state, Slot.B)
+    assert (step.rank_first, step.hand_over) == (first, False)
+    assert not begin_boot(replace(state, unhealthy=0), Slot.A).rank_first
+    assert not begin_boot(None, Slot.B).rank_first

@@ -27,7 +27,7 @@ def test_names_and_files_are_told_apart_and_asked_for_once(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("word", "said"), [
     ("Hello", "neither the name of a package nor a file"), ("", "neither the name"),
-    ("nowhere/hello_1.snap", "no such file"), ("hello_1.snap", "no such file")])
+    ("nowhere/hello_1.snap", "no such file"), ("hello_1.snap", "no such file"), ("./", "it is a folder")])
 def test_word_that_is_no_package_is_refused(word: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         parse_extras([word])

@@ -12,7 +12,10 @@ from imagekit.boot.slotstate import FACTORY, Slot, begin_boot, begin_trial
 from imagekit.device.autoboot import prefer
 from imagekit.device.cli import main
 from imagekit.device.health import judge
+from imagekit.device.report import load_report
+from imagekit.device.revert import revert
 from imagekit.device.state import StatePartition
+from imagekit.device.survey import survey
 from imagekit.errors import TargetError
 from tests.unit.device.conftest import Device
 
@@ -120,3 +123,20 @@ def test_status_tells_the_tries_of_the_record(trial: Device, capsys: pytest.Capt
     assert main(["status", "--json"], machine=trial.machine) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["slot"], found["tries_left"], found["record"]["confirmed"]) == ("b", 2, False)
+
+
+def test_revert_names_the_other_slot_first_and_the_record_after(device: Device) -> None:
+    device.for_piboot()
+    device.record(GOOD_B)
+    assert revert(device.machine, (("debian-13", 1),), lambda line: None, now="2026-01-01T00:00:00Z") is Slot.B
+    assert device.autoboot.read_bytes() == device.name(Slot.B)
+    state = StatePartition(device=device.state_path).load()
+    assert state is not None
+    assert (state.slot, state.confirmed, state.other_good) == (Slot.B, True, True)
+    assert REBOOT in device.programs.ran
+
+
+def test_update_is_refused_before_anything_is_looked_at(device: Device) -> None:
+    device.for_piboot()
+    with pytest.raises(TargetError, match="its loader is piboot, updates are for systemd-boot and u-boot"):
+        survey(device.machine, load_report(device.machine.run), {}, {})

@@ -90,6 +90,8 @@ class Device:
                 self._store(step.record)
                 return False
             step = type(step)(record=stay(state, slot), hand_over=False)
+        if step.rank_first and (own := self.entries / entry_name(slot)).is_file():
+            self._write(lambda: self._prefer(own))
         self._store(step.record)
         return True
 

@@ -183,6 +183,15 @@ def test_boot_partition_of_an_emmc_is_a_target_of_its_own(machine: Machine) -> N
     assert judge(boot, Demand(), List(serials=frozenset({"0xabcd"}))) == ()
 
 
+def test_optical_drive_is_read_only(machine: Machine) -> None:
+    machine.add("devices/pci0000:00/0000:00:17.0/ata2/host1/target1:0:0/1:0:0:0/block/sr0", "11:0", removable="1")
+    assert [item.code for item in judge(machine.find("sr0"), Demand(), List())] == [Code.READ_ONLY]
+
+
+def test_machine_without_sysfs_has_no_media(tmp_path: Path) -> None:
+    assert SystemInventory(sys=tmp_path, proc=tmp_path, dev=tmp_path).devices() == ()
+
+
 def emmc_boot(machine: Machine, **more: str) -> Path:
     machine.add(EMMC, "179:0", device__type="MMC", device__serial="0xabcd")
     return machine.add(f"{EMMC}/mmcblk1boot0", "179:8", ro="1", force_ro="1", **more)

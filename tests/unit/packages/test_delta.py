@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 
 from imagekit.digests import b64url
 from imagekit.errors import DocumentError
-from imagekit.packages.delta import CHUNK, DeltaHead, Kind, Op, added, apply_delta, encode_head, encode_op, read_head
+from imagekit.packages.delta import (
+    CHUNK,
+    DeltaHead,
+    Kind,
+    Op,
+    added,
+    apply_delta,
+    encode_head,
+    encode_op,
+    read_head,
+    taken_away,
+)
 
 OLD = random.Random(1).randbytes(300_000)
 
@@ -56,6 +67,7 @@ def test_added_is_the_sum_of_each_byte(one: bytes, chance: random.Random) -> Non
     one = one[:CHUNK]
     other = chance.randbytes(len(one))
     assert added(one, other) == bytes((a + b) % 256 for a, b in zip(one, other, strict=True))
+    assert added(other, taken_away(one, other)) == one
 
 
 @pytest.mark.parametrize("size", [1, CHUNK - 1, CHUNK])

@@ -6,7 +6,7 @@ import json
 import uuid
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagekit.disk import gpt
@@ -52,6 +52,7 @@ extents = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), max_size=8
     lambda items: joined([(start * 7, (start + length) * 7) for start, length in items]))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are busy
 @given(extents, extents)
 def test_what_is_left_of_extents_is_exactly_what_was_not_taken(ones: list[Extent], taken: list[Extent]) -> None:
     def cells(found: list[Extent]) -> set[int]:
@@ -60,6 +61,7 @@ def test_what_is_left_of_extents_is_exactly_what_was_not_taken(ones: list[Extent
     assert cells(without(ones, taken)) == cells(ones) - cells(taken)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(extents)
 def test_pieces_cover_every_range_once(ranges: list[Extent]) -> None:
     blocks = [(start * BLOCK, end * BLOCK) for start, end in ranges]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.host.storeclient import connected
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.store import prune
-from imagekit.store.client import connected
 from imagekit.testing.stores import CutDisk, PowerCut, StoreRig
 
 

@@ -15,11 +15,11 @@ import zstandard
 
 from imagekit.assertions import Header, parse_validation_set
 from imagekit.errors import PlanError, TrustError
+from imagekit.host.storeclient import connected
 from imagekit.plan.channelmap import UpdateClass, parse_channel_map
 from imagekit.plan.channels import parse_channel
 from imagekit.plan.releases import Terms, revoked
 from imagekit.plan.storepaths import assertions_path, channels_path, set_path
-from imagekit.store.client import connected
 from imagekit.store.publishing import change, publish_set
 from imagekit.store.roles import remove_publisher, set_publisher
 from imagekit.testing.documents import Brand

@@ -10,9 +10,9 @@ import pytest
 from tuf.api.metadata import Metadata
 from tuf.ngclient import Updater
 
-from imagekit.errors import PlanError, TrustError, UsageError
+from imagekit.errors import DocumentError, HostError, PlanError, TrustError, UsageError
+from imagekit.host.storeclient import FolderFetcher, connected
 from imagekit.plan.storepaths import channels_path
-from imagekit.store.client import FolderFetcher, connected
 from imagekit.store.commit import Outcome
 from imagekit.store.metadata import load
 from imagekit.store.offline import apply, discard, read_statement, sign_statement
@@ -286,4 +286,26 @@ def test_changed_metadata_is_refused_by_the_store_itself(rig: StoreRig) -> None:
     path = next(item for item in (rig.public / "metadata").glob("*.targets.json") if item.name != path.name)
     path.write_bytes(path.read_bytes().replace(b'"small"', b'"smell"').replace(b"channels/small", b"channels/smell"))
     with pytest.raises(TrustError, match="too few of the keys"), rig.open():
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"{", b"\xff", b'{"signed": {"_type": "targets"}}'])
+def test_a_damaged_change_that_waits_is_told_and_no_traceback(rig: StoreRig, content: bytes) -> None:
+    (rig.folder / "pending").mkdir()
+    (rig.folder / "pending/targets.json").write_bytes(content)
+    with pytest.raises(DocumentError, match="no TUF metadata"), rig.open():
+        pass
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "1.root.json", "2.snapshot.json", "2.targets.json",
+                                  "1.publisher-acme.json"])
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[" * 9999])
+def test_damaged_metadata_is_told_and_no_traceback(rig: StoreRig, name: str, content: bytes | None) -> None:
+    path = rig.public / "metadata" / name
+    assert path.exists()
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises((DocumentError, HostError, TrustError)), rig.open():
         pass

@@ -1,7 +1,8 @@
 """Read a store as a device does: python-tuf's client, over HTTP or straight from the folder.
 
-Decides nothing: what the client refuses is told as it is. A store is trusted by a root that is handed in, its first one
-for those who check their own store.
+Decides nothing: what the client refuses is told as it is. A store is trusted by a root that is handed in. Devices use
+this, and whoever checks a store. What is found here is current and the publisher's; that it may be installed is for
+assertions to say.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from imagekit.digests import CHUNK, chunks
 from imagekit.errors import HostError, TrustError
-from imagekit.store.metadata import METADATA, TARGETS
+from imagekit.host.files import write_atomic
+from imagekit.plan.storepaths import METADATA, TARGETS
 
 
 class FolderFetcher(FetcherInterface):
@@ -64,23 +66,35 @@ def _told(verb: str, what: str) -> Iterator[None]:
         raise TrustError(f"cannot {verb} {what} as a device: {error}") from error
 
 
-@contextmanager
-def connected(source: str | Path, root: bytes) -> Iterator[Client]:
-    """A client that has just refreshed; `source` is a folder or the URL that its files are below.
+def open_client(source: str | Path, *, state: Path, downloads: Path, root: bytes | None = None,
+                config: UpdaterConfig | None = None) -> Client:
+    """A client that has just refreshed.
+
+    `source` is a folder (a stick, a mounted store) or the URL that the store's files are below. `state` is a folder
+    that keeps what was believed from one time to the next: versions never go back below it. `root` is the first root,
+    needed where `state` has none yet. python-tuf replaces files in `state` by rename.
 
     Raises:
         HostError: the store cannot be reached. TrustError: it is not believed, or has expired.
     """
-    with tempfile.TemporaryDirectory(prefix="imagekit-store-") as folder:
-        state, downloads = Path(folder, "metadata"), Path(folder, "targets")
-        state.mkdir()
-        downloads.mkdir()
-        (state / "root.json").write_bytes(root)
-        base = "store:///" if isinstance(source, Path) else source.rstrip("/") + "/"
+    for folder in (state, downloads):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (state / "root.json").exists():
+        if root is None:
+            raise TrustError(f"cannot use store {source}: there is no root to begin with in {state}")
+        write_atomic(state / "root.json", root)
+    base = "store:///" if isinstance(source, Path) else source.rstrip("/") + "/"
+    with _told("refresh", str(source)):
         updater = Updater(
             metadata_dir=str(state), metadata_base_url=f"{base}{METADATA}/", target_dir=str(downloads),
-            target_base_url=f"{base}{TARGETS}/", config=UpdaterConfig(app_user_agent="imagekit"),
+            target_base_url=f"{base}{TARGETS}/", config=config or UpdaterConfig(app_user_agent="imagekit"),
             fetcher=FolderFetcher(source) if isinstance(source, Path) else None)
-        with _told("refresh", str(source)):
-            updater.refresh()
-        yield Client(updater)
+        updater.refresh()
+    return Client(updater)
+
+
+@contextmanager
+def connected(source: str | Path, root: bytes) -> Iterator[Client]:
+    """A client that remembers nothing and begins with `root`. Raises: as `open_client`."""
+    with tempfile.TemporaryDirectory(prefix="imagekit-store-") as folder:
+        yield open_client(source, state=Path(folder, "metadata"), downloads=Path(folder, "targets"), root=root)
