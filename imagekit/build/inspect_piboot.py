@@ -6,7 +6,6 @@ entry, `slot.sum` says which slots are whole. Nothing is raised for what lies th
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
@@ -15,14 +14,13 @@ from imagekit.boot.autoboot import AUTOBOOT_NAME, decode_autoboot
 from imagekit.boot.piboot import CMDLINE_NAME, Family
 from imagekit.boot.pislot import KERNEL, SUMS_NAME, TREE_SUFFIX, is_of_kernel, is_whole, parse_cmdline
 from imagekit.boot.slotstate import Slot
-from imagekit.build.inspect_uboot import fat_files, slot_files
-from imagekit.digests import sha256
+from imagekit.build.inspect_uboot import fat_files, same_as_package, slot_files
 from imagekit.disk.probe import DiskImage
 from imagekit.errors import DocumentError
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.kernel_image import kernel_architecture
 from imagekit.packages.uki import Loader
-from imagekit.plan.inspection import EfiProgram, EntryFound, EspFound, KernelFound, PartFound, Tree
+from imagekit.plan.inspection import EfiProgram, EntryFound, EspFound, KernelFound, PartFound
 
 BOOT = "boot"
 TREES = "dtbs/"
@@ -108,22 +106,11 @@ def _kernel(stream: BinaryIO, image: DiskImage, esp: EspFound, part: PartFound) 
     problem = "" if part.slot in esp.sound else f"a file beside it is not as {SUMS_NAME} measures it, or is missing"
     return KernelFound(slot=part.slot, path=f"boot-{part.slot.value}/{KERNEL}", architecture=kernel_architecture(raw),
                        version=version[1].decode() if version else None, problem=problem,
-                       equal=_same(stream, image, part,
-                                   {name: content for name, content in files.items() if is_of_kernel(name)}))
+                       equal=same_as_package(stream, image, part, {name: content for name, content in files.items()
+                                                                   if is_of_kernel(name)}, places=_trees))
 
 
-def _same(stream: BinaryIO, image: DiskImage, part: PartFound, files: Mapping[str, bytes]) -> bool | None:
-    """Whether the slot's kernel package has these very files; None: it cannot be read."""
-    found = image.find(part.partition)
-    if found is None or not part.size or part.tree is Tree.BROKEN:
-        return None
-    try:
-        package = Erofs(stream, name=found.name, offset=found.partition.start)
-        trees = {entry.path.rpartition("/")[2]: entry.path for entry in package.walk()
-                 if entry.path.startswith(TREES) and entry.path.endswith(TREE_SUFFIX)}
-        paths = {name: trees.get(name, name) for name in files}
-        return all(package.find(paths[name]) is not None
-                   and sha256(package.open(paths[name])) == hashlib.sha256(content).hexdigest()
-                   for name, content in files.items())
-    except DocumentError:
-        return None
+def _trees(package: Erofs) -> dict[str, str]:
+    """Device trees by their last name, as they lie in a slot, and where the package has them."""
+    return {entry.path.rpartition("/")[2]: entry.path for entry in package.walk()
+            if entry.path.startswith(TREES) and entry.path.endswith(TREE_SUFFIX)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import BinaryIO
 
 from imagekit.boot.entries import LoaderEntry
@@ -161,17 +161,24 @@ def _kernel(stream: BinaryIO, image: DiskImage, esp: EspFound, part: PartFound) 
     return KernelFound(slot=part.slot, path=f"boot-{part.slot.value}/{name}",
                        architecture=kernel_architecture(raw[:HEAD]),
                        version=version[1].decode() if version else None, problem=problem,
-                       equal=_same(stream, image, part, {key: files[key] for key in (name, INITRD) if key in files}))
+                       equal=same_as_package(stream, image, part,
+                                             {key: files[key] for key in (name, INITRD) if key in files}))
 
 
-def _same(stream: BinaryIO, image: DiskImage, part: PartFound, files: Mapping[str, bytes]) -> bool | None:
-    """Whether the slot's kernel package has these very files; None: it cannot be read."""
+def same_as_package(stream: BinaryIO, image: DiskImage, part: PartFound, files: Mapping[str, bytes], *,
+                    places: Callable[[Erofs], Mapping[str, str]] | None = None) -> bool | None:
+    """Whether the slot's kernel package has these very files, at its root unless `places` has another path for a name.
+
+    None: it cannot be read.
+    """
     found = image.find(part.partition)
     if found is None or not part.size or part.tree is Tree.BROKEN:
         return None
     try:
         package = Erofs(stream, name=found.name, offset=found.partition.start)
-        return all(package.find(name) is not None and sha256(package.open(name)) == hashlib.sha256(raw).hexdigest()
-                   for name, raw in files.items())
+        paths = {**{name: name for name in files}, **(places(package) if places else {})}
+        return all(package.find(paths[name]) is not None
+                   and sha256(package.open(paths[name])) == hashlib.sha256(content).hexdigest()
+                   for name, content in files.items())
     except DocumentError:
         return None
