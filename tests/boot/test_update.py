@@ -44,7 +44,7 @@ def test_new_base_arrives_from_a_stick(board: Board, stock_of: StockOf, make_dev
     device.boot(slot="a")
     device.expect_packages(base=package)
     device.expect(r"imagekit: update: writing the base of slot b", timeout_s=DEADLINE_S)
-    device.wait_healthy(slot="b")
+    device.wait_healthy(slot="b", since=len(device.boots))
     assert device.boots[-1].verdict is not None
     assert device.boots[-1].verdict.confirmed
     assert len(device.boots) == 2
