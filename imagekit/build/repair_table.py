@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from imagekit.disk import gpt
 from imagekit.errors import DocumentError, HostError
@@ -32,17 +33,22 @@ def repair_table(path: Path) -> str | None:
                 raise DocumentError(f"cannot repair the partition table of {path}: it is for a disk of"
                                     f" {table.disk_size} bytes, this one has {size}",
                                     hint="the image was cut short: make or fetch it again")
-            _, primary, backup = gpt.encode(table)
-            whole, (offset, content) = (backup, primary) if damaged == "primary" else (primary, backup)
-            stream.seek(whole[0])
-            if stream.read(len(whole[1])) != whole[1]:
+            _, *primary, backup = gpt.encode(table)
+            whole, anew = ((backup,), primary) if damaged == "primary" else (primary, (backup,))
+            if not all(_lies_there(stream, offset, content) for offset, content in whole):
                 raise DocumentError(f"cannot repair the partition table of {path}: another program made it",
                                     hint="use that program, or sgdisk from Debian's gdisk")
         with path.open("r+b") as stream:
-            stream.seek(offset)
-            stream.write(content)
+            for offset, content in anew:
+                stream.seek(offset)
+                stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
         raise HostError(f"cannot repair the partition table of {path}: {reason(error)}") from error
     return damaged
+
+
+def _lies_there(stream: BinaryIO, offset: int, content: bytes) -> bool:
+    stream.seek(offset)
+    return stream.read(len(content)) == content
