@@ -105,5 +105,6 @@ def open_port(*, sys: Path = Path("/sys"), dev: Path = Path("/dev")) -> HealthPo
     with suppress(OSError):
         for name in sorted((sys / "class/virtio-ports").glob("*/name")):
             if name.read_text().strip() == PORT_NAME:
-                return HealthPort(os.open(dev / name.parent.name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+                flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                return HealthPort(os.open(dev / name.parent.name, flags))
     return None
