@@ -99,7 +99,7 @@ ARM64_UEFI = Board(model="arm64-uefi", loader="systemd-bootaa64.efi", hang="the 
 ARM64_UBOOT = Board(model="arm64-uboot", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=1,
                     counts=Counts.U_BOOT)
 # QEMU's watchdog of the Pi cannot be used: the kernel's own timer here too.
-PI = Board(model="pi", loader="u-boot.bin", hang="the guest's reset", drawn=1, patience=1, counts=Counts.U_BOOT,
+PI = Board(model="pi", loader="u-boot.bin", hang="the guest's reset", drawn=0, counts=Counts.U_BOOT,
            deadline_s=600)
 PI_4 = Board(model="pi", machine="pi-4", loader="u-boot.bin", hang="the guest's reset", drawn=0, counts=Counts.U_BOOT,
              deadline_s=900, in_ci=False, drawn_to_boot=False, boots_only="pi")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from tests.boot.stock import Stock, StockOf, done
 pytestmark = pytest.mark.boot
 
 DEADLINE_S = 900.0
-BOARDS = pytest.mark.parametrize("board", [PC, ARM64_UBOOT], ids=str)
+# The slow one only where it is asked for.
+CHOSEN = [PC, *([ARM64_UBOOT] if os.environ.get("IMAGEKIT_BOARDS") in ("all", str(ARM64_UBOOT)) else [])]
+BOARDS = pytest.mark.parametrize("board", CHOSEN, ids=str)
 
 
 def signed(stock: Stock, package: Path, revision: int) -> tuple[Path, Package]:
