@@ -22,7 +22,6 @@ from imagekit.device.medium import DiskMedium
 from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, load_report
 from imagekit.device.state import StatePartition
 from imagekit.errors import DocumentError, TargetError
-from imagekit.plan.update import check_loader
 
 
 def revert(machine: Machine, packages: Packages, say: Callable[[str], None], *, now: str, reboot: bool = True) -> Slot:
@@ -33,7 +32,6 @@ def revert(machine: Machine, packages: Packages, say: Callable[[str], None], *, 
     """
     with alone(machine):
         report = load_report(machine.run)
-        check_loader(report.loader)
         partition = StatePartition(device=report.state_device)
         state = partition.load()
         other = report.slot.other

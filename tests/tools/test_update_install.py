@@ -208,14 +208,11 @@ def test_interruption_in_the_middle_leaves_what_runs(rig: Rig, stick: Stick, mon
     assert history.load_history(rig.machine).changes[-1].outcome == "interrupted"
 
 
-def test_loader_that_cannot_be_updated_yet_is_refused_clearly(rig: Rig, stick: Stick,
-                                                              capsys: pytest.CaptureFixture[str]) -> None:
+def test_loader_that_cannot_be_updated_yet_is_refused_clearly(rig: Rig, stick: Stick) -> None:
     path = rig.folder / "run/boot.json"
     path.write_text(path.read_text().replace(f'"loader": "{rig.loader}"', '"loader": "piboot"'))
     with pytest.raises(TargetError, match="its loader is piboot, updates are for systemd-boot and u-boot"):
         rig.install(stick("debian-13_2"))
-    assert main(["revert"], machine=rig.machine) == 7
-    assert "its loader is piboot" in capsys.readouterr().err
 
 
 def test_errors_are_json_for_programs(rig: Rig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
