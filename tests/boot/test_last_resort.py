@@ -6,6 +6,7 @@ import pytest
 
 from imagekit.boot.ledger import IN_VAIN, LEDGER_OFFSET, LEDGER_SIZE, decode_ledger, encode_ledger
 from imagekit.boot.slotstate import Slot
+from imagekit.qemu.judge import Package
 from imagekit.qemu.pytest_plugin import MakeDevice
 from tests.boot.faults import install, set_base_root
 from tests.boot.stock import Stock
@@ -28,6 +29,7 @@ def test_data_that_breaks_both_slots_is_left_out_and_the_device_is_healthy(stock
         assert state is not None
         assert state.slot is Slot.B
         disk.write("slot-state", LEDGER_OFFSET, encode_ledger(IN_VAIN - 1))  # the boots before would only repeat
+    device.expect_packages(base=Package(name=stock.board.base, revision=1, root=root))
     healthy = device.boot(slot="b")
     assert healthy.number == 2
     assert healthy.verdict is not None
