@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from imagekit.rules import YamlRules
 from imagekit.schema import DocumentProblems, load_yaml
 from imagekit.yamltree import read_tree, resolve
+from tests.patience import patience
 
 MIB = 1 << 20
 
@@ -110,22 +110,19 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_document_is_refused_fast_and_in_little_memory(name: str) -> None:
+def test_hostile_document_is_refused_in_little_memory(name: str) -> None:
     text, rule = HOSTILE[name]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.process_time()
-    with pytest.raises(DocumentProblems) as caught:
+    with pytest.raises(DocumentProblems) as caught, patience():
         value(text)
-    assert time.process_time() - start < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 * 1024  # KiB
     assert {problem.rule for problem in caught.value.problems} == {rule}
     assert max(len(problem.text) for problem in caught.value.problems) < 300
 
 
-def test_largest_document_that_is_taken_is_read_in_time() -> None:
-    start = time.process_time()
-    assert len(value("- a\n" * 90_000)) == 90_000
-    assert time.process_time() - start < 1
+def test_largest_document_that_is_taken_is_read() -> None:
+    with patience():
+        assert len(value("- a\n" * 90_000)) == 90_000
 
 
 @settings(max_examples=300, deadline=None)

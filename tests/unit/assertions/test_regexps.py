@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagekit.assertions.regexps import MAX_PATTERN, MAX_STATES, PatternError, compile_pattern, literal
+from tests.patience import patience
 
 
 @pytest.mark.parametrize(("pattern", "yes", "no"), [
@@ -50,10 +50,9 @@ def test_other_patterns_are_refused_with_the_reason(pattern: str, reason: str | 
 
 
 @pytest.mark.parametrize("pattern", ["(a*)*b", "(a|a)*b", "(a|aa)+b", "(.*)*" * 50 + "b", "(a?){600}a{600}"])
-def test_pattern_that_stops_a_backtracking_matcher_is_answered_in_time(pattern: str) -> None:
-    start = time.process_time()
-    assert not compile_pattern(pattern).matches("a" * 2000 + "c")
-    assert time.process_time() - start < 3
+def test_pattern_that_stops_a_backtracking_matcher_is_answered(pattern: str) -> None:
+    with patience():
+        assert not compile_pattern(pattern).matches("a" * 2000 + "c")
 
 
 def test_match_that_takes_too_long_is_none() -> None:

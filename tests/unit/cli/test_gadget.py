@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -133,17 +132,6 @@ def test_document_cannot_speak_to_the_terminal(monkeypatch: pytest.MonkeyPatch, 
 ])
 def test_mark_stands_below_the_key(row: str, path: tuple[str | int, ...], where: tuple[int, int]) -> None:
     assert mark(row, Problem(name="x", line=1, path=path, text="")) == where
-
-
-def test_two_hundred_gadgets_are_checked_in_two_seconds() -> None:
-    from imagekit.build.gadget_check import check_gadget_tree
-    from imagekit.build.package_tree import find_gadget
-
-    paths = sorted(REAL.glob("*.yaml"))
-    start = time.process_time()
-    for number in range(200):
-        assert not check_gadget_tree(find_gadget(paths[number % len(paths)]), era=None).problems
-    assert time.process_time() - start < 2
 
 
 def test_answer_goes_into_a_file_beside_what_is_told(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from imagekit.boot.health import Challenge, Hello, Message, Receipt, Verdict, de
 from imagekit.device.console import HELLOS, open_console
 from imagekit.device.health import judge
 from imagekit.device.machine import LocalPrograms
+from tests.patience import patience
 from tests.unit.device.conftest import Device, FakePrograms
 
 NONCE = "5e" * 32
@@ -77,17 +78,16 @@ def uart(device: Device) -> Iterator[int]:
     os.close(guest)
 
 
-def run(device: Device) -> tuple[Verdict, float]:
-    began = time.monotonic()
-    return judge(device.machine, lambda line: None), time.monotonic() - began
+def run(device: Device) -> Verdict:
+    with patience(waits=True):
+        return judge(device.machine, lambda line: None)
 
 
 def test_verdict_over_the_console_echoes_the_nonce(device: Device, uart: int) -> None:
     host = Listener(handle=uart)
-    verdict, took = run(device)
+    verdict = run(device)
     assert verdict.nonce == NONCE
     assert host.heard == [Hello(boot_id="b00t"), verdict]
-    assert took < 2
 
 
 def test_line_is_left_as_it_was_found(device: Device, uart: int) -> None:
@@ -103,7 +103,7 @@ def test_line_is_left_as_it_was_found(device: Device, uart: int) -> None:
 def test_lost_challenge_is_asked_for_again(device: Device, uart: int) -> None:
     good = encode_frames(encode_message(Challenge(nonce=NONCE)))
     host = Listener(handle=uart, challenges=[good[:30] + b"?" + good[31:], good])
-    verdict, _ = run(device)
+    verdict = run(device)
     assert verdict.nonce == NONCE
     assert [type(message) for message in host.heard] == [Hello, Hello, Verdict]
 
@@ -111,16 +111,15 @@ def test_lost_challenge_is_asked_for_again(device: Device, uart: int) -> None:
 def test_verdict_is_said_again_until_its_own_receipt_comes(device: Device, uart: int) -> None:
     receipts = [encode_frames(encode_message(Receipt(nonce=nonce))) for nonce in ("ac" * 32, NONCE)]
     host = Listener(handle=uart, receipts=receipts)
-    verdict, _ = run(device)
+    verdict = run(device)
     assert host.heard[1:] == [verdict, verdict]
 
 
-def test_device_without_a_host_loses_no_time_and_says_no_verdict(device: Device, uart: int) -> None:
+def test_device_without_a_host_says_no_verdict(device: Device, uart: int) -> None:
     host = Listener(handle=uart, challenges=[])
-    verdict, took = run(device)
+    verdict = run(device)
     assert verdict.healthy
     assert verdict.nonce == ""
-    assert took < 4
     assert {type(message) for message in host.heard} == {Hello}
     assert len(host.heard) <= HELLOS
 
@@ -130,7 +129,7 @@ def test_nothing_but_a_framed_challenge_has_an_effect(device: Device, uart: int)
     noise = (b"\x03\x1a\x04\nreboot\n" + encode_message(Challenge(nonce="ac" * 32))
              + encode_frames(encode_message(Receipt(nonce=NONCE))) + encode_frames(b"{}") + b"x" * 200_000 + b"\n")
     host = Listener(handle=uart, challenges=[noise + encode_frames(encode_message(Challenge(nonce=NONCE)))])
-    verdict, _ = run(device)
+    verdict = run(device)
     assert verdict.nonce == NONCE
     assert verdict.healthy
     assert host.heard[-1] == verdict

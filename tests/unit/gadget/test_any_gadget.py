@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +19,7 @@ from imagekit.gadget.parse import examine_gadget
 from imagekit.gadget.values import Era
 from imagekit.schema import DocumentProblems, Source, load_yaml
 from imagekit.units import parse_size
+from tests.patience import patience
 
 FILE = Path(__file__).parent.parent.parent / "strategies" / "gadget.py"
 
@@ -81,13 +81,12 @@ def test_spoilt_gadget_in_a_folder_is_judged(tree: dict[str, Any], anything: Any
 
 @QUICK
 @given(strategies.texts())
-def test_any_text_is_judged_in_time(text: str) -> None:
-    start = time.process_time()
+def test_any_text_is_judged(text: str) -> None:
     try:
-        examine_gadget(load_yaml(text, name="any", repeated_keys=True))
+        with patience():
+            examine_gadget(load_yaml(text, name="any", repeated_keys=True))
     except DocumentProblems as error:
         assert all(problem.rule for problem in error.problems)
-    assert time.process_time() - start < 1
 
 
 @QUICK

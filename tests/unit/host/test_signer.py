@@ -20,6 +20,7 @@ from imagekit.errors import DocumentError, HostError, TrustError, UsageError
 from imagekit.host.signer import ExternalKey, Program, parse_program, program_from
 from imagekit.keys import PublicKey, Signer, sign_content, verify_signature
 from imagekit.testing.documents import SIGNED, TESTS, signing_key
+from tests.patience import patience
 
 KEY = signing_key("brand")
 CONTENT = b"type: model\nmodel: pc"
@@ -136,11 +137,9 @@ def coded(size: int) -> str:
 ])
 def test_program_that_gives_no_signature_is_told_as_what_it_did(
         made: Make, script: str, kind: type[Exception], reason: str) -> None:
-    started = time.monotonic()
-    with pytest.raises(kind, match=reason) as caught:
+    with pytest.raises(kind, match=reason) as caught, patience(waits=True):
         sign(made(script))
     assert caught.type is kind and "cannot sign model 16/acme/pc revision 3" in str(caught.value)
-    assert time.monotonic() - started < 10
 
 
 def alive(path: Path) -> bool:
@@ -156,10 +155,9 @@ def alive(path: Path) -> bool:
 ], ids=["silent", "without output", "deaf to SIGTERM", "in the middle of its answer"])
 def test_program_that_hangs_is_ended_with_all_that_it_started(made: Make, tmp_path: Path, script: str) -> None:
     pid, inner = tmp_path / "pid", tmp_path / "inner"
-    started = time.monotonic()
-    with pytest.raises(HostError, match=r"did not end within 0\.3 s") as caught:
+    with pytest.raises(HostError, match=r"did not end within 0\.3 s") as caught, patience(waits=True):
         sign(made(f"sleep 1000 & echo $! > {inner}; echo $$ > {pid}\n{script}", timeout_s=0.3))
-    assert "--timeout" in (caught.value.hint or "") and time.monotonic() - started < 8
+    assert "--timeout" in (caught.value.hint or "")
     assert not alive(pid) and not alive(inner)
 
 

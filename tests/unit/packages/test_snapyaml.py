@@ -35,6 +35,7 @@ from imagekit.packages.snapyaml import (
 )
 from imagekit.rules import rules_of
 from imagekit.schema import DocumentProblems, load_yaml
+from tests.patience import patience
 
 DOCUMENTS = Path(__file__).parent.parent.parent / "documents"
 BOOK = {rule.id: rule for rule in rules_of(SnapRules)}
@@ -162,14 +163,11 @@ def test_number_as_version_is_taken_as_it_was_written() -> None:
     assert (info.version, info.type, info.architectures) == ("2.10", "app", ("all",))
 
 
-def test_thousand_layouts_are_checked_in_no_time() -> None:
-    import time
-
+def test_two_thousand_layouts_are_checked() -> None:
     paths = "".join(f"  /opt/{'/'.join(str(number))}x: {{bind: $SNAP/{number}}}\n" for number in range(2000))
-    began = time.process_time()
-    info = read_snap_yaml(f"name: hello\nversion: '1'\nlayout:\n{paths}".encode(), name="snap.yaml")
+    with patience():
+        info = read_snap_yaml(f"name: hello\nversion: '1'\nlayout:\n{paths}".encode(), name="snap.yaml")
     assert len(info.layouts) == 2000
-    assert time.process_time() - began < 5
 
 
 def test_file_name_goes_both_ways() -> None:
