@@ -188,8 +188,8 @@ def reproduce(c: Context) -> None:
 
 @task
 def test(c: Context) -> None:
-    """Run all tests; words after `--` go to pytest: ./bootstrap test -- -k gpt"""
-    call(BIN / "python", "-m", "pytest", *words_after_dashes())
+    """Run all tests, boots beside the rest; words after `--` go to pytest instead: ./bootstrap test -- -k gpt"""
+    call(BIN / "python", "-m", "pytest", *(words_after_dashes() or ["-n2", "--dist=loadgroup", "--durations=20"]))
 
 
 @task

@@ -13,6 +13,13 @@ import pytest
 XDG = {"XDG_DATA_HOME": "data", "XDG_STATE_HOME": "state", "XDG_CONFIG_HOME": "config"}
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where two processes test: one boots, with its images made once; the other takes the rest, file by file."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("boot" if item.get_closest_marker("boot") else item.path.stem))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     home = tmp_path_factory.mktemp("home")
