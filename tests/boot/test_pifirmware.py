@@ -16,7 +16,7 @@ from imagekit.qemu.machine import MACHINES, Accelerator, load_machine
 from imagekit.qemu.surgery import Disk
 from imagekit.qemu.surgery_piboot import install_piboot, name_slot, set_slot_files, slot_files
 from tests.boot.stock import missing_tool
-from tests.tools.test_piboot_image import KERNEL, TREES, build
+from tests.tools.small_boards import PI_TREES, PIBOOT
 
 pytestmark = pytest.mark.boot
 
@@ -64,7 +64,8 @@ def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except HostError as error:
         missing_tool(error.message)
     folder = tmp_path_factory.mktemp("piboot")
-    done = build(folder, {**KERNEL, **{f"dtbs/broadcom/{name}": least_tree() for name in TREES}})
+    trees = {f"dtbs/broadcom/{name}": least_tree() for name in PI_TREES}
+    done = PIBOOT.build(folder, kernel={**PIBOOT.kernel, **trees})
     assert done.returncode == 0, done.stderr
     packages, image = folder / "packages", folder / "out/pc.img"
     with Disk(image) as disk:

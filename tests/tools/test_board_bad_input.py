@@ -13,8 +13,8 @@ import pytest
 
 from imagekit.errors import ExitCode
 from imagekit.testing.images import BOOT_ASSETS, EFI_ARM64, Workshop, kernel_image, noise
-from tests.tools import test_uboot_image as uboot
 from tests.tools.conftest import Built, RunTool, require
+from tests.tools.small_boards import UBOOT
 
 pytestmark = pytest.mark.tools
 
@@ -42,8 +42,8 @@ SPL = ("      - {name: spl, type: bare, offset: 8192, size: 32768, content: [{im
 
 def test_bootloader_blob_over_the_partition_table_is_refused_with_the_way_out(tmp_path: Path) -> None:
     require("mkfs.erofs", "mke2fs")
-    gadget = uboot.GADGET.replace("      - {name: boot, role", SPL, 1)
-    done = uboot.build(tmp_path, uboot.KERNEL, gadget=gadget)
+    gadget = UBOOT.gadget.replace("      - {name: boot, role", SPL, 1)
+    done = UBOOT.build(tmp_path, gadget=gadget)
     refused(done, ExitCode.PLAN, "structure 'spl'", "at 8192: the partition table needs bytes 512 to 17408",
             "gpt-entries: 56")
     assert not (tmp_path / "out").exists()
@@ -51,9 +51,9 @@ def test_bootloader_blob_over_the_partition_table_is_refused_with_the_way_out(tm
 
 def test_smaller_table_makes_room_for_the_blob(tmp_path: Path, run_tool: RunTool) -> None:
     require("mkfs.erofs", "mke2fs")
-    gadget = uboot.GADGET.replace("      - {name: boot, role", SPL, 1).replace(
+    gadget = UBOOT.gadget.replace("      - {name: boot, role", SPL, 1).replace(
         "x-imagekit:\n", "x-imagekit:\n  gpt-entries: 56\n")
-    done = uboot.build(tmp_path, uboot.KERNEL, gadget=gadget)
+    done = UBOOT.build(tmp_path, gadget=gadget)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "out/pc.img").open("rb") as stream:
         stream.seek(8192)
@@ -63,10 +63,10 @@ def test_smaller_table_makes_room_for_the_blob(tmp_path: Path, run_tool: RunTool
 
 def test_boot_partition_too_small_for_its_kernel_is_refused(tmp_path: Path) -> None:
     require("mkfs.erofs", "mke2fs")
-    gadget = uboot.GADGET.replace("2CAB23537C90, size: 8M", "2CAB23537C90, size: 4M")
-    kernel = {**uboot.KERNEL, "Image": noise("large", 4 << 20)}
-    refused(uboot.build(tmp_path, kernel, gadget=gadget), ExitCode.PLAN, "cannot fill structure 'boot-a'", "'Image'",
-            "of the volume's 4 MiB are free")
+    gadget = UBOOT.gadget.replace("2CAB23537C90, size: 8M", "2CAB23537C90, size: 4M")
+    kernel = {**UBOOT.kernel, "Image": noise("large", 4 << 20)}
+    refused(UBOOT.build(tmp_path, kernel=kernel, gadget=gadget), ExitCode.PLAN, "cannot fill structure 'boot-a'",
+            "'Image'", "of the volume's 4 MiB are free")
     assert not (tmp_path / "out").exists()
 
 
@@ -84,8 +84,8 @@ def test_esp_too_small_for_two_kernels_is_refused_though_one_would_fit(workshop:
 
 def test_device_tree_that_the_kernel_does_not_have_is_refused(tmp_path: Path) -> None:
     require("mkfs.erofs", "mke2fs")
-    gadget = uboot.GADGET.replace("vendor/board.dtb", "vendor/other.dtb")
-    refused(uboot.build(tmp_path, uboot.KERNEL, gadget=gadget), ExitCode.PLAN,
+    gadget = UBOOT.gadget.replace("vendor/board.dtb", "vendor/other.dtb")
+    refused(UBOOT.build(tmp_path, gadget=gadget), ExitCode.PLAN,
             "it has no dtbs/vendor/other.dtb, which the gadget's loader takes", "names the device tree")
 
 

@@ -18,7 +18,7 @@ from imagekit.qemu.surgery import Disk
 from imagekit.qemu.surgery_piboot import BOOT, install_piboot, name_slot, set_slot_files, slot_files
 from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import Silent
-from tests.tools.test_piboot_image import KERNEL, build
+from tests.tools.small_boards import PIBOOT
 
 pytestmark = pytest.mark.tools
 
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.tools
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("piboot")
-    arm64 = KERNEL["Image"][:56] + b"ARM\x64" + b"\0Linux version 6.12.1-test (a)" + KERNEL["Image"][89:]
-    done = build(folder, {**KERNEL, "Image": arm64})
+    arm64 = PIBOOT.kernel["Image"][:56] + b"ARM\x64" + b"\0Linux version 6.12.1-test (a)" + PIBOOT.kernel["Image"][89:]
+    done = PIBOOT.build(folder, kernel={**PIBOOT.kernel, "Image": arm64})
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -23,74 +21,19 @@ from imagekit.qemu.machine import MACHINES, Accelerator, load_machine
 from imagekit.qemu.pifirmware import PiFirmware, load, partition_of
 from imagekit.qemu.surgery import Disk
 from imagekit.qemu.surgery_piboot import install_piboot, name_slot, named_slot, set_slot_files, slot_files
-from imagekit.testing.documents import Brand
-from imagekit.testing.images import Workshop, noise
 from tests.tools.conftest import RunTool
+from tests.tools.small_boards import PI_TREES, PIBOOT
 
 pytestmark = pytest.mark.tools
 
 PI3, PI4 = BOARDS["raspi3b"], BOARDS["raspi4b"]
-TREES = {name: noise(name, 3000) for board in (PI3, PI4) for name in board.device_trees[:1]}
-KERNEL = {"Image": noise("image", 1_000_001), "initrd": noise("initrd", 70_000), "modules/6.12/a.ko": b"module",
-          **{f"dtbs/broadcom/{name}": raw for name, raw in TREES.items()}}
-CONFIG = b"arm_64bit=1\nkernel=Image\ninitramfs initrd followkernel\nupstream_kernel=1\n"
-OWN = {"config.txt": CONFIG, "start.elf": noise("start", 4000), "start4.elf": noise("start4", 4000)}
-GADGET = """\
-volumes:
-  board:
-    bootloader: piboot
-    structure:
-      - {name: boot, role: system-boot, type: "0C,C12A7328-F81F-11D2-BA4B-00A0C93EC93B", filesystem: vfat, size: 8M}
-      - {name: boot-a, type: "0C,EBD0A0A2-B9E5-4433-87C0-68B6B72699C7", size: 8M}
-      - {name: boot-b, type: "0C,EBD0A0A2-B9E5-4433-87C0-68B6B72699C7", size: 8M}
-      - {name: slot-state, type: 33DEB6F2-752F-574C-BB05-38266357DEAF, size: 1M}
-      - {name: base-a, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}
-      - {name: base-b, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}
-      - {name: kernel-a, type: 23358B13-2DBE-5357-962A-B7CADD51CAA6, size: 8M}
-      - {name: kernel-b, type: 23358B13-2DBE-5357-962A-B7CADD51CAA6, size: 8M}
-      - {name: seed, role: system-seed, type: EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, filesystem: vfat, size: 40M,
-         filesystem-label: ubuntu-seed}
-      - {name: data, role: system-data, type: 4D21B016-B534-45C2-A9FB-5C16E091FD2D, filesystem: ext4, size: 16M,
-         filesystem-label: ubuntu-data}
-x-imagekit:
-  bootloader: piboot
-  hybrid-mbr: [boot, boot-a, boot-b]
-  slot-files: [config.txt, start.elf, start4.elf]
-  cmdline: console=ttyS1,115200 panic=10
-  structures:
-    slot-state: {part: state}
-    boot-a: {slot: a, part: boot}
-    boot-b: {slot: b, part: boot}
-    base-a: {slot: a, part: base}
-    base-b: {slot: b, part: base}
-    kernel-a: {slot: a, part: kernel}
-    kernel-b: {slot: b, part: kernel}
-"""
 FIRMWARE = PiFirmware(board=PI4, rules=rules_of(Family.PI4, date(2025, 8, 20)), reset_register=0)
-
-
-def arm64(name: str, kind: str) -> dict[str, bytes]:
-    return {"meta/snap.yaml": f"name: {name}\nversion: '1'\ntype: {kind}\narchitectures: [arm64]\n".encode()}
-
-
-def build(folder: Path, kernel: dict[str, bytes], *, gadget: str = GADGET) -> subprocess.CompletedProcess[str]:
-    """Make the packages and build the image as a user does."""
-    workshop = Workshop(folder=folder, brand=Brand("acme"))
-    workshop.package("pc", "gadget", {**arm64("pc", "gadget"), "meta/gadget.yaml": gadget.encode(), **OWN})
-    workshop.package("pc-kernel", "kernel", {**arm64("pc-kernel", "kernel"), **kernel})
-    workshop.package("debian-13", "base", {**arm64("debian-13", "base"), "usr/bin/init": noise("base", 1 << 20),
-                                           "usr/lib/os-release": b"ID=debian\n"})
-    workshop.write_trust()
-    model = workshop.model(architecture="arm64")
-    return subprocess.run(
-        [sys.executable, "-m", "imagekit.cli", "build", str(model), "--packages", str(workshop.packages), "--trust",
-         str(workshop.trust), "-o", str(folder / "out")], capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("piboot")
-    done = build(folder, KERNEL)
+    done = PIBOOT.build(folder)
     assert done.returncode == 0, done.stderr
     return folder / "out/pc.img"
 
@@ -111,7 +54,8 @@ def test_slot_is_a_sound_fat_that_others_read(image: Path, run_tool: RunTool, tm
         with Disk(image) as disk:
             (tmp_path / name).write_bytes(disk.read(name, 0, disk.partition(name).size))
         run_tool("fsck.fat", "-n", tmp_path / name)
-    for name, wanted in (("Image", KERNEL["Image"]), ("initrd", KERNEL["initrd"]), *TREES.items(), *OWN.items()):
+    copied = {name: PIBOOT.kernel[name] for name in ("Image", "initrd")}
+    for name, wanted in (copied | PI_TREES | dict(PIBOOT.own)).items():
         run_tool("mcopy", "-n", "-i", tmp_path / "boot-a", f"::{name}", tmp_path / f"out-{name}")
         assert (tmp_path / f"out-{name}").read_bytes() == wanted
     run_tool("mcopy", "-n", "-i", tmp_path / "boot", "::autoboot.txt", tmp_path / "autoboot.txt")
@@ -168,9 +112,9 @@ def test_played_firmware_hands_over_what_lies_in_the_slot(both: Path, tmp_path: 
     for reset, slot in ((POWER_ON, "b"), (Reset(tryboot=True), "a"), (Reset(partition=2), "a")):
         found = played(both, tmp_path, reset)
         assert found["-append"].startswith(f"imagekit.slot={slot} ")
-        assert Path(found["-kernel"]).read_bytes() == KERNEL["Image"]
-        assert Path(found["-initrd"]).read_bytes() == KERNEL["initrd"]
-        assert Path(found["-dtb"]).read_bytes() == TREES["bcm2711-rpi-4-b.dtb"]
+        assert Path(found["-kernel"]).read_bytes() == PIBOOT.kernel["Image"]
+        assert Path(found["-initrd"]).read_bytes() == PIBOOT.kernel["initrd"]
+        assert Path(found["-dtb"]).read_bytes() == PI_TREES["bcm2711-rpi-4-b.dtb"]
 
 
 def test_played_firmware_walks_on_from_a_slot_that_is_lost_and_stops_at_a_missing_kernel(both: Path,
@@ -196,13 +140,13 @@ def test_answer_that_is_no_register_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("kernel", "reason"), [
-    ({name: raw for name, raw in KERNEL.items() if name != "initrd"}, "it has no initrd"),
-    ({name: raw for name, raw in KERNEL.items() if not name.endswith(".dtb")}, "no device tree below dtbs/"),
-    ({**KERNEL, "dtbs/other/bcm2711-rpi-4-b.dtb": b"x"}, "looks for bcm2711-rpi-4-b.dtb in one place"),
+    ({name: raw for name, raw in PIBOOT.kernel.items() if name != "initrd"}, "it has no initrd"),
+    ({name: raw for name, raw in PIBOOT.kernel.items() if not name.endswith(".dtb")}, "no device tree below dtbs/"),
+    ({**PIBOOT.kernel, "dtbs/other/bcm2711-rpi-4-b.dtb": b"x"}, "looks for bcm2711-rpi-4-b.dtb in one place"),
 ])
 def test_kernel_that_the_firmware_could_not_boot_is_refused(tmp_path: Path, kernel: dict[str, bytes],
                                                             reason: str) -> None:
-    done = build(tmp_path, kernel)
+    done = PIBOOT.build(tmp_path, kernel=kernel)
     assert done.returncode == ExitCode.PLAN, done.stderr
     assert reason in done.stderr
 

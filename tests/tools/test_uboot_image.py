@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,71 +15,16 @@ from imagekit.disk.probe import probe
 from imagekit.errors import ExitCode
 from imagekit.qemu.surgery import Disk
 from imagekit.qemu.surgery_uboot import install_uboot, set_slot_files, slot_env, slot_files
-from imagekit.testing.documents import Brand
-from imagekit.testing.images import Workshop, noise
 from tests.tools.conftest import RunTool
+from tests.tools.small_boards import UBOOT
 
 pytestmark = pytest.mark.tools
 
 NEEDED = ("Image", INITRD, DEVICE_TREE)
-KERNEL = {"Image": noise("image", 3_000_001), "initrd": noise("initrd", 70_000), "modules/6.12/a.ko": b"module",
-          "dtbs/vendor/board.dtb": noise("tree", 5000)}
-GADGET = """\
-volumes:
-  board:
-    bootloader: u-boot
-    structure:
-      - {name: boot, role: system-boot, type: C12A7328-F81F-11D2-BA4B-00A0C93EC93B, filesystem: vfat, size: 8M,
-         content: [{source: u-boot.bin, target: u-boot.bin}]}
-      - {name: slot-state, type: 33DEB6F2-752F-574C-BB05-38266357DEAF, size: 1M}
-      - {name: boot-a, type: 4C89B746-C37A-57B2-84F2-2CAB23537C90, size: 8M}
-      - {name: boot-b, type: 4C89B746-C37A-57B2-84F2-2CAB23537C90, size: 8M}
-      - {name: base-a, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}
-      - {name: base-b, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}
-      - {name: kernel-a, type: 23358B13-2DBE-5357-962A-B7CADD51CAA6, size: 8M}
-      - {name: kernel-b, type: 23358B13-2DBE-5357-962A-B7CADD51CAA6, size: 8M}
-      - {name: seed, role: system-seed, type: EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, filesystem: vfat, size: 40M,
-         filesystem-label: ubuntu-seed}
-      - {name: data, role: system-data, type: 4D21B016-B534-45C2-A9FB-5C16E091FD2D, filesystem: ext4, size: 16M,
-         filesystem-label: ubuntu-data}
-x-imagekit:
-  bootloader: u-boot
-  device-tree: vendor/board.dtb
-  cmdline: console=ttyAMA0,115200 panic=10
-  structures:
-    slot-state: {part: state}
-    boot-a: {slot: a, part: boot}
-    boot-b: {slot: b, part: boot}
-    base-a: {slot: a, part: base}
-    base-b: {slot: b, part: base}
-    kernel-a: {slot: a, part: kernel}
-    kernel-b: {slot: b, part: kernel}
-"""
-
-
-def arm64(name: str, kind: str) -> dict[str, bytes]:
-    return {"meta/snap.yaml": f"name: {name}\nversion: '1'\ntype: {kind}\narchitectures: [arm64]\n".encode()}
-
-
-def build(folder: Path, kernel: dict[str, bytes], *, gadget: str = GADGET) -> subprocess.CompletedProcess[str]:
-    """Make the packages and build the image as a user does."""
-    workshop = Workshop(folder=folder, brand=Brand("acme"))
-    workshop.package("pc", "gadget", {**arm64("pc", "gadget"), "meta/gadget.yaml": gadget.encode(),
-                                      "u-boot.bin": b"u-boot"})
-    workshop.package("pc-kernel", "kernel", {**arm64("pc-kernel", "kernel"), **kernel})
-    workshop.package("debian-13", "base", {**arm64("debian-13", "base"), "usr/bin/init": noise("base", 1 << 20),
-                                           "usr/lib/os-release": b"ID=debian\n"})
-    workshop.write_trust()
-    model = workshop.model(architecture="arm64")
-    return subprocess.run(
-        [sys.executable, "-m", "imagekit.cli", "build", str(model), "--packages", str(workshop.packages), "--trust",
-         str(workshop.trust), "-o", str(folder / "out")], capture_output=True, text=True, check=False, timeout=120)
-
-
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("uboot")
-    done = build(folder, KERNEL)
+    done = UBOOT.build(folder)
     assert done.returncode == 0, done.stderr
     return folder / "out/pc.img"
 
@@ -94,8 +37,8 @@ def test_slot_is_a_sound_fat_that_others_read(image: Path, run_tool: RunTool, tm
         files = slot_files(disk, Slot.A)
         script = disk.fat_files("boot")[SCRIPT_NAME]
     run_tool("fsck.fat", "-n", volume)
-    for name, wanted in (("Image", KERNEL["Image"]), ("initrd", KERNEL["initrd"]),
-                         ("board.dtb", KERNEL["dtbs/vendor/board.dtb"])):
+    for name, wanted in (("Image", UBOOT.kernel["Image"]), ("initrd", UBOOT.kernel["initrd"]),
+                         ("board.dtb", UBOOT.kernel["dtbs/vendor/board.dtb"])):
         run_tool("mcopy", "-n", "-i", volume, f"::{name}", tmp_path / name)
         assert (tmp_path / name).read_bytes() == wanted
     assert is_sound(files, Slot.A, NEEDED)
@@ -128,7 +71,7 @@ def test_surgery_fills_the_other_slot_for_a_trial(image: Path, tmp_path: Path) -
 
 
 ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
-HYBRID = GADGET.replace(f"type: {ESP}", f'type: "0C,{ESP}"').replace("\nx-imagekit:\n", """
+HYBRID = UBOOT.gadget.replace(f"type: {ESP}", f'type: "0C,{ESP}"').replace("\nx-imagekit:\n", """
 x-imagekit:
   hybrid-mbr: [boot]
   addresses: {kernel: 0x200000}
@@ -136,7 +79,7 @@ x-imagekit:
 
 
 def test_card_for_a_boot_rom_that_knows_no_gpt_is_found_by_both_tables(run_tool: RunTool, tmp_path: Path) -> None:
-    assert build(tmp_path, KERNEL, gadget=HYBRID).returncode == 0
+    assert UBOOT.build(tmp_path, gadget=HYBRID).returncode == 0
     image = tmp_path / "out/pc.img"
     told = json.loads(run_tool("sfdisk", "--json", image))["partitiontable"]
     old = json.loads(run_tool("sfdisk", "--label-nested", "dos", "--json", image))["partitiontable"]
@@ -155,18 +98,18 @@ def test_card_for_a_boot_rom_that_knows_no_gpt_is_found_by_both_tables(run_tool:
     ("Image", "image: apart"), ("initrd", "image: apart"), ("dtbs/vendor/board.dtb", "names the device tree"),
 ])
 def test_kernel_without_what_uboot_takes_is_refused_by_name(tmp_path: Path, gone: str, hint: str) -> None:
-    kernel = {"kernel.efi": b"MZ", **{path: raw for path, raw in KERNEL.items() if path != gone}}
-    done = build(tmp_path, kernel)
+    kernel = {"kernel.efi": b"MZ", **{path: raw for path, raw in UBOOT.kernel.items() if path != gone}}
+    done = UBOOT.build(tmp_path, kernel=kernel)
     assert done.returncode == ExitCode.PLAN, done.stderr
     assert f"it has no {gone}, which the gadget's loader takes" in done.stderr
     assert hint in done.stderr
 
 
 def test_kernel_for_uboot_in_a_gadget_of_systemd_boot_is_refused(tmp_path: Path) -> None:
-    lines = [line for line in GADGET.splitlines(keepends=True)
+    lines = [line for line in UBOOT.gadget.splitlines(keepends=True)
              if "part: boot" not in line and "device-tree" not in line]
     gadget = "".join(lines).replace("\n  bootloader: u-boot", "\n  bootloader: systemd-boot", 1)
-    done = build(tmp_path, KERNEL, gadget=gadget)
+    done = UBOOT.build(tmp_path, gadget=gadget)
     assert done.returncode == ExitCode.PLAN, done.stderr
     assert "it has no kernel.efi" in done.stderr
     assert "image: unified" in done.stderr

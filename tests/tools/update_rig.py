@@ -30,14 +30,14 @@ from imagekit.packages.erofs import Erofs
 from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import GADGET, Silent, Workshop, kernel_image, noise
 from tests.tools.conftest import require
-from tests.tools.test_uboot_image import GADGET as UBOOT_GADGET
+from tests.tools.small_boards import UBOOT
 from tests.tools.update_oracle import DiskState, boot_until_healthy
 
 SYSTEMD_BOOT, U_BOOT = "systemd-boot", "u-boot"
 LOADERS = (SYSTEMD_BOOT, U_BOOT)
 ARCHITECTURES = {SYSTEMD_BOOT: "amd64", U_BOOT: "arm64"}
 SMALL = {SYSTEMD_BOOT: GADGET.replace("size: 8M", "size: 3M").replace("size: 6M", "size: 3M"),
-         U_BOOT: UBOOT_GADGET.replace("size: 8M", "size: 5M")}
+         U_BOOT: UBOOT.gadget.replace("size: 8M", "size: 5M")}
 PARTITIONS = ("slot-state", "boot-a", "boot-b", "base-a", "base-b", "kernel-a", "kernel-b", "seed")
 
 
