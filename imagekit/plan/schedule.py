@@ -99,13 +99,22 @@ def tried(checks: Checks, now_s: int, *, answered: bool) -> Checks:
 
 
 def next_check(phase: Phase, checks: Checks) -> int:
-    """The moment of the next check; it is due if that is not after now."""
+    """The moment of the next check, which may be over. Whoever looks every `TICK_S` waits for it by `pause`."""
     if checks.answered_s is not None and checks.answered_s >= checks.tried_s:
         regular = point_after(phase.regular, PERIOD_S, checks.answered_s)
         if regular >= checks.awake_s:
             return regular
     grid = NARROW_S >> min(checks.lost_boots, MOST_HALVINGS)
     return point_after(phase.narrow, grid, max(checks.tried_s, checks.awake_s))
+
+
+def pause(phase: Phase, checks: Checks, now_s: int) -> int | None:
+    """Seconds to wait for a check that is due before the next look; None: none is.
+
+    Who checks when he looks, instead, brings together what booted together: all who look at one moment come at one.
+    """
+    left = next_check(phase, checks) - now_s
+    return max(0, left) if left < TICK_S else None
 
 
 def point_after(fraction: int, grid_s: int, moment_s: int) -> int:

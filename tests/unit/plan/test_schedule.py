@@ -32,6 +32,7 @@ from imagekit.plan.schedule import (
     looked,
     may_start,
     next_check,
+    pause,
     phase_of,
     point_after,
     policy_of,
@@ -144,6 +145,15 @@ def test_next_check_is_never_before_the_last_one(phase: Phase, events: list[tupl
         now += step
         checks = tried(looked(checks, now), now, answered=answered)
         assert now < next_check(phase, checks) <= now + PERIOD_S
+
+
+@given(PHASE, st.integers(0, 3600))
+def test_check_is_waited_for_to_the_second(phase: Phase, offset: int) -> None:
+    checks = at_boot(lost_boots=0, into_update=False)
+    looks = range(offset % TICK_S, NARROW_S + TICK_S + 1, TICK_S)
+    waits = [(now, wait) for now in looks if (wait := pause(phase, checks, now)) is not None]
+    now, wait = waits[0]
+    assert 0 <= wait < TICK_S and now + wait == max(now, next_check(phase, checks))
 
 
 def test_phase_is_the_documented_hash() -> None:
