@@ -1,8 +1,8 @@
 """When a device asks its store, and when it may change itself. Shared by device and simulation; pure, without a clock.
 
 **Asking.** Moments are whole seconds since the device booted, time asleep included (Linux's CLOCK_BOOTTIME). That clock
-never jumps, so a wrong time of day can neither stop checks nor bring them all at once, and nothing of it has to survive
-a boot. A device asks at the points of a grid of 6 h whose phase is its own. One that is behind (it has just booted, its
+never jumps, so a wrong time of day can neither stop checks nor bring them all at once. Over a reboot into an update the
+count goes on where it was, by one number that is kept; after any other boot it begins at 0. A device asks at the points of a grid of 6 h whose phase is its own. One that is behind (it has just booted, its
 last check came to no answer, or it slept through a point) takes the points of a narrower grid of 105 minutes, whose
 phase is its own too. Both phases come from a stable hash of the device, so they are spread evenly, and not alike:
 
@@ -63,11 +63,12 @@ def phase_of(device: DeviceId) -> Phase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checks:
-    """What is known of a device's checks in this boot. Moments are seconds since the boot began.
+    """What is known of a device's checks. Moments are seconds since the boot began, and what was counted before it.
 
     `answered_s`: the last check that came to an answer, whatever it was. `tried_s`: the last one of any kind.
     `looked_s`: when the schedule was last looked at. `awake_s`: since when it has been awake without a gap.
-    `lost_boots`: boots in a row before this one that ended without an answer. Only that number survives a boot.
+    `lost_boots`: boots in a row before this one that ended without an answer. Only it, and the count at which a
+    device reboots into an update, have to survive a boot.
     """
 
     answered_s: int | None = None
@@ -77,12 +78,13 @@ class Checks:
     lost_boots: int = 0
 
 
-def at_boot(*, lost_boots: int, into_update: bool) -> Checks:
-    """The beginning of a boot. `into_update`: the device had an answer and rebooted to carry it out.
+def at_boot(*, lost_boots: int, counted_s: int = 0) -> Checks:
+    """The beginning of a boot. `counted_s`: where the count was when the device rebooted into an update; it goes on.
 
-    Such a boot counts as answered, so that a release to the whole fleet does not double the checks behind it.
+    Such a boot is not behind, and keeps its grid, so that a release to the whole fleet brings no checks of its own.
     """
-    return Checks(answered_s=0 if into_update else None, lost_boots=lost_boots)
+    answered = counted_s or None
+    return Checks(answered_s=answered, tried_s=counted_s, looked_s=counted_s, awake_s=counted_s, lost_boots=lost_boots)
 
 
 def looked(checks: Checks, now_s: int) -> Checks:

@@ -75,7 +75,7 @@ def test_point_is_the_first_of_its_grid_after_the_moment(fraction: int, grid: in
 
 @given(PHASE)
 def test_awake_device_asks_within_105_minutes_of_its_boot_and_then_every_6_hours(phase: Phase) -> None:
-    found = run(phase, at_boot(lost_boots=0, into_update=False), until_s=2 * 86400)
+    found = run(phase, at_boot(lost_boots=0), until_s=2 * 86400)
     assert 0 < found[0] <= NARROW_S + TICK_S
     assert found[1] - found[0] <= PERIOD_S + TICK_S
     assert all(abs(later - earlier - PERIOD_S) <= TICK_S for earlier, later in pairwise(found[1:]))
@@ -84,7 +84,7 @@ def test_awake_device_asks_within_105_minutes_of_its_boot_and_then_every_6_hours
 @given(PHASE, st.integers(0, 86400), st.integers(1, 12 * 3600))
 def test_outage_costs_105_minutes_at_most(phase: Phase, begin: int, length: int) -> None:
     """Between two answers lie 6 h and 105 minutes of a store that answers, at most."""
-    found = run(phase, at_boot(lost_boots=0, into_update=False), until_s=3 * 86400,
+    found = run(phase, at_boot(lost_boots=0), until_s=3 * 86400,
                 answers=lambda now: not begin <= now < begin + length)
     answered = [now for now in found if not begin <= now < begin + length]
     for earlier, later in pairwise([0, *answered]):
@@ -97,15 +97,15 @@ def test_outage_costs_105_minutes_at_most(phase: Phase, begin: int, length: int)
 def test_device_that_wakes_up_late_asks_soon_but_not_at_once_with_all_others(phase: Phase, begin: int,
                                                                              length: int) -> None:
     wake = begin + length
-    found = run(phase, at_boot(lost_boots=0, into_update=False), until_s=wake + 86400, asleep=(begin, wake))
-    missed = [now for now in run(phase, at_boot(lost_boots=0, into_update=False), until_s=wake) if now >= begin]
+    found = run(phase, at_boot(lost_boots=0), until_s=wake + 86400, asleep=(begin, wake))
+    missed = [now for now in run(phase, at_boot(lost_boots=0), until_s=wake) if now >= begin]
     after = [now for now in found if now >= wake]
     assert after[0] - wake <= (NARROW_S + 2 * TICK_S if missed else PERIOD_S + TICK_S)
 
 
 def test_a_fleet_that_wakes_or_boots_at_once_comes_spread_out() -> None:
     fleet = [device(number) for number in range(4000)]
-    firsts = Counter(next_check(phase, at_boot(lost_boots=0, into_update=False)) * 10 // (NARROW_S + 1)
+    firsts = Counter(next_check(phase, at_boot(lost_boots=0)) * 10 // (NARROW_S + 1)
                      for phase in fleet)
     woken = Counter((next_check(phase, looked(Checks(answered_s=1, tried_s=1), WEEK_S)) - WEEK_S) * 10 // (NARROW_S + 1)
                     for phase in fleet)
@@ -122,25 +122,26 @@ def test_the_two_phases_of_a_device_have_nothing_to_do_with_each_other() -> None
 
 @given(PHASE, st.integers(0, 20))
 def test_device_that_is_on_for_short_times_asks_sooner_with_every_boot(phase: Phase, lost: int) -> None:
-    first = next_check(phase, at_boot(lost_boots=lost, into_update=False))
+    first = next_check(phase, at_boot(lost_boots=lost))
     assert 0 < first <= max(NARROW_S >> lost, NARROW_S >> MOST_HALVINGS)
 
 
 def test_device_that_is_on_for_four_minutes_a_day_asks_in_the_end() -> None:
     on_s = 240
     for phase in map(device, range(200)):
-        boots = [next_check(phase, at_boot(lost_boots=lost, into_update=False)) <= on_s for lost in range(7)]
+        boots = [next_check(phase, at_boot(lost_boots=lost)) <= on_s for lost in range(7)]
         assert boots[MOST_HALVINGS]
 
 
-@given(PHASE)
-def test_reboot_into_an_update_asks_for_nothing_more(phase: Phase) -> None:
-    assert next_check(phase, at_boot(lost_boots=0, into_update=True)) == point_after(phase.regular, PERIOD_S, 0)
+@given(PHASE, st.integers(1, 1 << 30))
+def test_reboot_into_an_update_changes_nothing_about_the_next_check(phase: Phase, counted: int) -> None:
+    before = tried(Checks(awake_s=counted, looked_s=counted), counted, answered=True)
+    assert next_check(phase, at_boot(lost_boots=0, counted_s=counted)) == next_check(phase, before)
 
 
 @given(PHASE, st.lists(st.tuples(st.integers(1, 90_000), st.booleans()), max_size=40))
 def test_next_check_is_never_before_the_last_one(phase: Phase, events: list[tuple[int, bool]]) -> None:
-    checks, now = at_boot(lost_boots=0, into_update=False), 0
+    checks, now = at_boot(lost_boots=0), 0
     for step, answered in events:
         now += step
         checks = tried(looked(checks, now), now, answered=answered)
@@ -149,7 +150,7 @@ def test_next_check_is_never_before_the_last_one(phase: Phase, events: list[tupl
 
 @given(PHASE, st.integers(0, 3600))
 def test_check_is_waited_for_to_the_second(phase: Phase, offset: int) -> None:
-    checks = at_boot(lost_boots=0, into_update=False)
+    checks = at_boot(lost_boots=0)
     looks = range(offset % TICK_S, NARROW_S + TICK_S + 1, TICK_S)
     waits = [(now, wait) for now in looks if (wait := pause(phase, checks, now)) is not None]
     now, wait = waits[0]
