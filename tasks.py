@@ -234,15 +234,28 @@ def oracle(c: Context, cases: int = 2000, seed: int = 1, suite: str = "", relock
 
 
 @task(help={"rounds": "how often each way is measured", "boots": "how often the image is booted",
-            "documents": "measure reading documents, nothing else", "flash": "measure flashing, nothing else"})
-def bench(c: Context, rounds: int = 5, boots: int = 5, documents: bool = False, flash: bool = False) -> None:
+            "documents": "measure reading documents, nothing else", "flash": "measure flashing, nothing else",
+            "store": "measure what a store serves, nothing else; for docs/reliability.md"})
+def bench(c: Context, rounds: int = 5, boots: int = 5, documents: bool = False, flash: bool = False,
+          store: bool = False) -> None:
     """Measure building against doing it by hand and against genimage, boot, flashing; writes docs/benchmarks.md."""
+    if store:
+        call(BIN / "python", "-m", "tests.scale.store_load", f"--rounds={rounds}", "--record")
+        return
     if not flash:
         call(BIN / "python", "tests/bench/documents.py", f"--rounds={rounds}")
     if not documents and (flash or os.geteuid() == 0):  # loop devices need root
         call(BIN / "python", "tests/bench/flash.py", f"--rounds={rounds}")
     if not documents and not flash:
         call(BIN / "python", "tests/bench/run.py", f"--rounds={rounds}", f"--boots={boots}")
+
+
+@task(help={"devices": "how many", "seed": "which fates they have",
+            "record": "keep what came of it in docs/reliability, and write docs/reliability.md anew"})
+def simulate(c: Context, devices: int = 1_000_000, seed: int = 1, record: bool = False) -> None:
+    """A fleet's week with the schedule that devices run: who is updated within 8 hours, what the store has to bear."""
+    call(BIN / "python", "-m", "tests.scale.run", f"--devices={devices}", f"--seed={seed}",
+         *(["--record"] if record else []))
 
 
 @task(iterable=["target"], help={"runs": "how often each target is executed", "target": "a target; all without it",

@@ -1,10 +1,11 @@
 """When a device asks its store, and when it may change itself. Shared by device and simulation; pure, without a clock.
 
-**Asking.** Moments are whole seconds since the device booted, time asleep included (Linux's CLOCK_BOOTTIME). That clock
-never jumps, so a wrong time of day can neither stop checks nor bring them all at once. Over a reboot into an update the
-count goes on where it was, by one number that is kept; after any other boot it begins at 0. A device asks at the points of a grid of 6 h whose phase is its own. One that is behind (it has just booted, its
-last check came to no answer, or it slept through a point) takes the points of a narrower grid of 105 minutes, whose
-phase is its own too. Both phases come from a stable hash of the device, so they are spread evenly, and not alike:
+**Asking.** Moments are whole seconds since the device booted, time asleep included (Linux's CLOCK_BOOTTIME). That
+clock never jumps, so a wrong time of day can neither stop checks nor bring them all at once. Over a reboot into an
+update the count goes on where it was, by one number that is kept; after any other boot it begins at 0. A device asks
+at the points of a grid of 6 h whose phase is its own. One that is behind (it has just booted, its last check came to
+no answer, or it slept through a point) takes the points of a narrower grid of 105 minutes, whose phase is its own
+too. Both phases come from a stable hash of the device, so they are spread evenly, and not alike:
 
     phase = 1 + floor(grid * h / 2^64), where h is bytes 0 to 7 (6 h) or 8 to 15 (narrow), big-endian, of
             SHA-256("imagekit-check-1" LF brand LF model LF serial)

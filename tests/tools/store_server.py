@@ -13,10 +13,10 @@ from pathlib import Path
 
 CONFIG = """\
 daemon off;
-worker_processes 1;
+worker_processes {workers};
 pid {work}/nginx.pid;
 error_log {work}/error.log;
-events {{ worker_connections 64; }}
+events {{ worker_connections {connections}; }}
 http {{
     access_log {work}/access.log;
     client_body_temp_path {work}/body;
@@ -45,13 +45,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def nginx(program: str, root: Path, work: Path, *, dav: bool = False, more: str = "") -> Iterator[str]:
+def nginx(program: str, root: Path, work: Path, *, dav: bool = False, more: str = "", workers: int = 1,
+          connections: int = 64) -> Iterator[str]:
     """The base URL, while it runs."""
     work.mkdir(parents=True, exist_ok=True)
     port, config = free_port(), work / "nginx.conf"
-    config.write_text(CONFIG.format(work=work, root=root, port=port, dav=DAV if dav else "", more=more)
-                      if os.geteuid() else "user root;\n" + CONFIG.format(work=work, root=root, port=port,
-                                                                          dav=DAV if dav else "", more=more))
+    text = CONFIG.format(work=work, root=root, port=port, dav=DAV if dav else "", more=more, workers=workers,
+                         connections=connections)
+    config.write_text(text if os.geteuid() else "user root;\n" + text)
     process = subprocess.Popen([program, "-p", str(work), "-c", str(config), "-e", str(work / "error.log")])
     try:
         deadline = time.monotonic() + START_S
