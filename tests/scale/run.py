@@ -98,9 +98,10 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help=f"keep it in {RECORDS.name}/ and write the page anew")
     told = parser.parse_args()
     world = World(devices=told.devices, seed=told.seed)
+    cost = load("store")["cost"]
     total = simulate(world, processes=os.cpu_count() or 1)
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    record = report(world, total, load("store")["cost"]) | {
+    record = report(world, total, cost) | {
         "cpu_s": sum(item.ru_utime + item.ru_stime for item in used), "commit": output("git", "rev-parse", "HEAD"),
         "command": f"./bootstrap simulate --devices={told.devices} --seed={told.seed}"}
     print(scale(record))
