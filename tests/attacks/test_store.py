@@ -24,7 +24,7 @@ from tuf.ngclient import UpdaterConfig
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 
 from imagekit.errors import HostError, ImagekitError, TrustError
-from imagekit.host.storeclient import open_client
+from imagekit.host.storeclient import Client, open_client
 from imagekit.plan.storepaths import channels_path
 from imagekit.store.roles import add_key, remove_key
 from imagekit.testing.stores import StoreRig
@@ -219,6 +219,25 @@ def takes_changed_package(field: Field) -> bool:
     return fetched(field) == next(field.served.glob("targets/packages/small/*.small_2.snap.zst")).read_bytes()
 
 
+def endless_package(field: Field) -> None:
+    path = next(field.served.glob("targets/packages/small/*.small_2.snap.zst"))
+    path.write_bytes(path.read_bytes().ljust(2 * LARGE, b"\0"))
+
+
+def length(field: Field, patch: pytest.MonkeyPatch) -> None:
+    """The signed length, and the digest."""
+    signed = Client.find
+
+    def find(self: Client, path: str) -> Any:
+        found = signed(self, path)
+        if found is not None and path == PACKAGE:
+            found.length = 2 * LARGE
+        return found
+
+    patch.setattr(Client, "find", find)
+    digests(field, patch)
+
+
 def other_name(field: Field) -> None:
     """A second publisher, truly signed for its own names, signs for one that nobody gave it."""
     field.rig.add_publisher("beta", "beta", patterns=("third",))
@@ -265,6 +284,8 @@ ATTACKS = {
     "key-that-was-taken-from-a-publisher": Attack(do=stolen_publisher_key, won=offers_evil, removed=signatures,
                                                   match="was signed by 0/1"),
     "one-byte-of-a-package": Attack(do=changed_package, won=takes_changed_package, removed=digests, match="fetch"),
+    "endless-package": Attack(do=endless_package, won=lambda field: len(fetched(field)) > LARGE, removed=length,
+                              error=ImagekitError, match="fetch"),
     "publisher-signs-for-the-name-of-another": Attack(do=other_name, won=finds_unowned, removed=delegation,
                                                       match="nobody was given that name"),
 }
@@ -308,10 +329,13 @@ def test_attack_succeeds_without_its_defence(field: Field, name: str, monkeypatc
 
 # ---- attacks that are more than one change of what is served
 
-def fast_forward(field: Field) -> None:
-    """Whoever has the online key gives the highest version there is to what it signs."""
+VERSIONS = (2 ** 31 - 1, 2 ** 63)
+
+
+def fast_forward(field: Field, version: int) -> None:
+    """Whoever has the online key gives a version to what it signs that no honest one will ever reach."""
     def last(signed: Any) -> None:
-        signed.version = 2 ** 31 - 1
+        signed.version = version
 
     field.forge("timestamp", field.key("online"), last)
     assert field.sees() == 2
@@ -330,14 +354,16 @@ def exchange_online_key(field: Field) -> None:
     field.serve(field.rig.public)
 
 
-def test_fast_forward_ends_with_the_key_that_made_it(field: Field) -> None:
-    fast_forward(field)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_fast_forward_ends_with_the_key_that_made_it(field: Field, version: int) -> None:
+    fast_forward(field, version)
     exchange_online_key(field)
     assert field.sees() == 3
 
 
-def test_fast_forward_lasts_where_the_key_is_not_exchanged(field: Field) -> None:
-    fast_forward(field)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_fast_forward_lasts_where_the_key_is_not_exchanged(field: Field, version: int) -> None:
+    fast_forward(field, version)
     with pytest.raises(TrustError, match="timestamp version"):
         field.sees()
 

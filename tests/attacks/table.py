@@ -1,0 +1,208 @@
+"""The thirty attacks, what stands against each, and the tests that show it: `python -m tests.attacks.table`.
+
+Writes the table into docs/security.md, between its marks. `twins` are tests in which the defence is removed and the
+attack succeeds. A name with a bracket is one case of a parametrized test.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+TOP = Path(__file__).parents[2]
+PAGE = TOP / "docs" / "security.md"
+MARKS = re.compile(r"(<!-- attacks: [^\n]*-->\n).*?(<!-- end of attacks -->)", re.DOTALL)
+
+STORE, INSTALL, DELTA = (f"tests/attacks/test_{name}.py" for name in ("store", "install", "delta"))
+OLDER_STORE, OLDER_INSTALL = "tests/tools/test_store_attacks.py", "tests/tools/test_update_attacks.py"
+UPDATES = "tests/tools/test_update_install.py"
+ROLES, SCHEDULE, SCALE = ("tests/unit/store/test_roles.py", "tests/unit/plan/test_schedule.py",
+                          "tests/scale/test_scale.py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One attack. `open`: what of it is not shown, and why."""
+
+    attack: str
+    defence: str
+    tests: tuple[str, ...] = ()
+    twins: tuple[str, ...] = ()
+    open: str = ""
+
+
+def store(*names: str) -> tuple[str, ...]:
+    return tuple(f"{STORE}::test_attack_is_refused[{name}]" for name in names)
+
+
+def store_twins(*names: str) -> tuple[str, ...]:
+    return tuple(f"{STORE}::test_attack_succeeds_without_its_defence[{name}]" for name in names)
+
+
+def install(*names: str) -> tuple[str, ...]:
+    return tuple(f"{INSTALL}::test_attack_is_refused[{name}]" for name in names)
+
+
+def install_twins(*names: str) -> tuple[str, ...]:
+    return tuple(f"{INSTALL}::test_attack_succeeds_without_its_defence[{name}]" for name in names)
+
+
+def of(path: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{path}::{name}" for name in names)
+
+
+STRANGERS = tuple(f"stranger-signs-{role}" for role in ("root", "timestamp", "snapshot", "targets", "publisher-acme"))
+ROLLBACKS = ("rollback-to-an-older-timestamp", "rollback-of-the-snapshot-behind-a-new-timestamp",
+             "rollback-of-a-publisher-behind-a-new-snapshot", "rollback-to-an-older-root")
+ENDLESS = ("endless-metadata", "endless-metadata-that-was-packed")
+
+ROWS = (
+    Row(attack="Arbitrary software", defence="TUF's digest, the signed SHA3-384 and verity root; then dm-verity",
+        tests=install("payload-with-one-byte-changed") + store("one-byte-of-a-package") + of(
+            OLDER_INSTALL, "test_package_that_nobody_signed", "test_signature_of_a_strangers_key"),
+        twins=install_twins("payload-with-one-byte-changed") + store_twins("one-byte-of-a-package") + of(
+            INSTALL, "test_whoever_has_the_brands_key_needs_no_trick")),
+    Row(attack="Rollback of metadata", defence="the device keeps the versions that it believed",
+        tests=store(*ROLLBACKS), twins=store_twins(*ROLLBACKS)),
+    Row(attack="Rollback of software", defence="nothing below what runs, or has run here",
+        tests=install("older-revision-in-the-name-of-a-validation-set") + of(
+            OLDER_INSTALL, "test_older_revision_than_the_one_that_runs",
+            "test_older_revision_after_the_memory_was_wiped"),
+        twins=install_twins("older-revision-in-the-name-of-a-validation-set"),
+        open="by way of the seed: there is no factory reset yet"),
+    Row(attack="Freeze", defence="every role expires; the timestamp in seven days",
+        tests=store("freeze") + of(OLDER_STORE, "test_expired_metadata_of_each_role_is_refused"),
+        twins=store_twins("freeze"), open="an alarm on the device after some days"),
+    Row(attack="Wrong clock", defence="what is signed proves its own time; checks go by the time since the boot",
+        tests=of(INSTALL, "test_true_update_arrives_with_a_clock_that_stands_in_the_past") + of(
+            OLDER_INSTALL, "test_clock_far_ahead_locks_nobody_out") + of(
+            SCHEDULE, "test_dead_clock_waits_a_week_of_checks_and_no_longer"),
+        twins=of(INSTALL, "test_true_update_is_refused_by_a_clock_in_the_past_without_its_floor"),
+        open="a clock that runs ahead makes a store look expired until it is set"),
+    Row(attack="Fast-forward of versions", defence="the root exchanges the key, and its versions with it",
+        tests=of(STORE, "test_fast_forward_ends_with_the_key_that_made_it"),
+        twins=of(STORE, "test_fast_forward_lasts_where_the_key_is_not_exchanged")),
+    Row(attack="Mix and match", defence="the snapshot names one version of each role; a validation set names the pair",
+        tests=store("mix-and-match-of-metadata") + install("kernel-that-was-not-tested-with-the-base"),
+        twins=store_twins("mix-and-match-of-metadata") + install_twins("kernel-that-was-not-tested-with-the-base")),
+    Row(attack="Endless metadata", defence="each role has a most of bytes, before and after unpacking",
+        tests=store(*ENDLESS) + of(
+            STORE, "test_whatever_a_mirror_says_the_device_is_as_it_was_and_the_next_answer_counts") + of(
+            OLDER_INSTALL, "test_a_million_files_and_endless_assertions"),
+        twins=store_twins(*ENDLESS), open="the memory that 5 MB of delegations take was not measured"),
+    Row(attack="Endless payload", defence="not a byte more than the signed length",
+        tests=store("endless-package") + of(
+            OLDER_INSTALL, "test_payload_longer_than_signed", "test_compressed_payload_that_never_ends"),
+        twins=store_twins("endless-package")),
+    Row(attack="Slow retrieval", defence="a server that says nothing for 30 s is left",
+        open="a server that sends a byte now and then is waited for; a least rate is not enforced"),
+    Row(attack="Extraneous dependency", defence="what the model does not name is left out",
+        tests=of(OLDER_INSTALL, "test_extra_package_that_the_model_does_not_name"),
+        open="no twin: a device has no place for another package"),
+    Row(attack="Wrong software", defence="name, type and architecture inside the package; brand, model and publisher above it",
+        tests=install("package-for-another-architecture") + store("publisher-signs-for-the-name-of-another") + of(
+            OLDER_INSTALL, "test_bytes_of_one_package_under_the_name_of_another", "test_package_of_another_type",
+            "test_package_of_another_brand"),
+        twins=install_twins("package-for-another-architecture") + store_twins(
+            "publisher-signs-for-the-name-of-another")),
+    Row(attack="Malicious mirror", defence="a bad answer changes nothing, the next good one counts",
+        tests=of(STORE, "test_whatever_a_mirror_says_the_device_is_as_it_was_and_the_next_answer_counts",
+                 "test_store_that_is_not_there_is_told_and_changes_nothing"),
+        twins=store_twins("one-byte-of-a-package"), open="a device knows one address: it does not change to another"),
+    Row(attack="Too few keys", defence="thresholds; a key counts once",
+        tests=of(STORE, "test_one_key_of_two_does_not_sign_for_both"),
+        twins=of(STORE, "test_one_key_of_two_does_not_sign_for_both")),
+    Row(attack="Broken key rotation", defence="each root is signed by the one before and by itself, without a gap",
+        tests=of(STORE, "test_chain_of_roots_that_does_not_hold_is_refused") + of(
+            ROLES, "test_device_follows_twenty_roots_in_one_poll"),
+        twins=of(STORE, "test_chain_of_roots_that_does_not_hold_is_taken_without_the_defence")),
+    Row(attack="Revoked key", defence="roles name their keys; the end of an account-key is kept",
+        tests=store("key-that-was-taken-from-a-publisher") + install("key-that-was-ended") + of(
+            ROLES, "test_devices_stop_believing_a_publisher_that_was_removed",
+            "test_stolen_online_key_is_replaced_by_the_root_first"),
+        twins=store_twins("key-that-was-taken-from-a-publisher") + install_twins("key-that-was-ended")),
+    Row(attack="Stolen online key", defence="publishers sign for packages with keys of their own",
+        tests=store("online-key-alone"), twins=store_twins("online-key-alone")),
+    Row(attack="Partial bundle", defence="every package is read to its end before the first byte is written",
+        tests=install("half-of-a-bundle"), twins=install_twins("half-of-a-bundle")),
+    Row(attack="Replay to another device", defence="nothing in a store is for one device; brand and model are signed",
+        tests=of(OLDER_INSTALL, "test_package_of_another_brand"), open="no twin: there is nothing to replay"),
+    Row(attack="Dropped requests", defence="a check each 105 minutes until one is answered; sticks work meanwhile",
+        tests=of(SCHEDULE, "test_outage_costs_105_minutes_at_most") + of(
+            STORE, "test_store_that_is_not_there_is_told_and_changes_nothing"),
+        twins=of(SCALE, "test_devices_that_ask_again_every_minute_break_the_peak"),
+        open="an alarm on the device after some days"),
+    Row(attack="Delta that makes something else", defence="the digest of the result is the signed one",
+        tests=of(DELTA, "test_delta_that_makes_something_else_is_refused",
+                 "test_delta_writes_no_more_than_its_head_says") + of(
+            "tests/unit/packages/test_delta.py", "test_every_flipped_byte_is_noticed"),
+        twins=of(DELTA, "test_delta_that_makes_something_else_is_taken_without_the_digest",
+                 "test_delta_whose_head_lies_writes_all_of_it_without_the_digest")),
+    Row(attack="Other bytes on a second read", defence="the tree of what was written, and reading it back",
+        tests=install("other-bytes-on-a-second-read"), twins=install_twins("other-bytes-on-a-second-read")),
+    Row(attack="Tampering at rest", defence="dm-verity over kernel and base",
+        tests=of(INSTALL, "test_any_flipped_bit_of_a_slot_is_found"),
+        twins=of(INSTALL, "test_flipped_bit_of_a_slot_is_read_as_if_nothing_were_without_its_tree"),
+        open="who can write the boot files can write another root hash: Secure Boot is not there yet"),
+    Row(attack="Tampered boot state", defence="two records with checksums; a slot boots only whole",
+        tests=of(INSTALL, "test_record_of_random_bytes_boots_a_whole_slot_all_the_same") + of(
+            "tests/tools/test_init_tools.py", "test_record_with_a_value_out_of_range_is_lost_though_its_checksum_fits"),
+        open="no twin: whatever the record says, the loaders' own checks stand behind it"),
+    Row(attack="Paths and archives", defence="only regular files of well-formed names; links are left alone",
+        tests=install("link-in-the-place-of-a-package") + of(
+            OLDER_INSTALL, "test_names_that_are_tricks_are_no_packages", "test_pipe_in_the_place_of_a_package"),
+        twins=install_twins("link-in-the-place-of-a-package"), open="packages of apps: there are none yet"),
+    Row(attack="Tricks with signatures", defence="one form of each document; every signature over its exact bytes",
+        tests=store("empty-list-of-signatures", *STRANGERS) + of(
+            "tests/unit/assertions/test_database.py", "test_one_flipped_bit_anywhere",
+            "test_signature_moved_to_another_assertion_of_the_same_key"),
+        twins=store_twins("empty-list-of-signatures", *STRANGERS)),
+    Row(attack="Confused deputy", defence="the updater has no service to ask; it wants root",
+        tests=of(INSTALL, "test_user_without_rights_installs_nothing"),
+        twins=of(INSTALL, "test_user_without_rights_installs_nothing"), open="interfaces of apps: there are none yet"),
+    Row(attack="Exhausted device", defence="room is looked for before anything is written",
+        tests=install("full-esp") + of(
+            UPDATES, "test_full_data_partition_does_not_stop_a_person_but_stops_a_service"),
+        twins=install_twins("full-esp"), open="no memory, no inodes, and media that turn read-only in each phase"),
+    Row(attack="Downgrade through recovery", defence="none yet",
+        open="there is no factory reset and no recovery system yet"),
+    Row(attack="Thundering herd, and the eight hours", defence="two grids of moments by a hash of the device",
+        tests=of(SCALE, "test_every_device_runs_a_release_within_eight_hours_in_which_it_could_be_had",
+                 "test_store_is_never_asked_by_all_at_once"),
+        twins=of(SCALE, "test_random_moments_in_six_hours_break_the_promise",
+                 "test_devices_that_ask_again_every_minute_break_the_peak")),
+)
+
+
+def markdown() -> str:
+    lines = ["| # | attack | what stands against it | shown by | not shown |", "|--:|---|---|---|---|"]
+    for number, row in enumerate(ROWS, 1):
+        lines.append(f"| {number} | {row.attack} | {row.defence} | {_counted(row)} | {row.open} |")
+    shown = "\n".join(f"{number}. {row.attack}: {_told(row)}" for number, row in enumerate(ROWS, 1) if row.tests)
+    return "\n".join(lines) + "\n\nThe tests of each:\n\n" + shown
+
+
+def _told(row: Row) -> str:
+    return _names(row.tests) + (f"; twins: {_names(row.twins)}" if row.twins else "")
+
+
+def _counted(row: Row) -> str:
+    if not row.tests:
+        return "nothing"
+    return ", ".join(f"{count} {word}{'s' if count > 1 else ''}" for count, word in (
+        (len(row.tests), "test"), (len(row.twins), "twin")) if count)
+
+
+def _names(tests: tuple[str, ...]) -> str:
+    return ", ".join(f"`{test.rpartition('/')[2]}`" for test in tests)
+
+
+def with_table(page: str) -> str:
+    text, count = MARKS.subn(lambda found: f"{found[1]}\n{markdown()}\n\n{found[2]}", page)
+    assert count == 1, "docs/security.md has no place for the attacks"
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text()))
