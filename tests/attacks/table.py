@@ -100,7 +100,7 @@ ROWS = (
     Row(attack="Extraneous dependency", defence="what the model does not name is left out",
         tests=of(OLDER_INSTALL, "test_extra_package_that_the_model_does_not_name"),
         open="no twin: a device has no place for another package"),
-    Row(attack="Wrong software", defence="name, type and architecture inside the package; brand, model and publisher above it",
+    Row(attack="Wrong software", defence="name, type and architecture inside; publisher, brand and model above",
         tests=install("package-for-another-architecture") + store("publisher-signs-for-the-name-of-another") + of(
             OLDER_INSTALL, "test_bytes_of_one_package_under_the_name_of_another", "test_package_of_another_type",
             "test_package_of_another_brand"),

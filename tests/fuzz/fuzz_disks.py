@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import struct
 import zlib
 
@@ -26,9 +27,11 @@ from imagekit.disk.probe import probe
 from imagekit.disk.verity import Superblock as VeritySuperblock
 from imagekit.disk.zstd_frames import index_frames
 from imagekit.errors import DocumentError, ImagekitError
+from imagekit.packages.delta import apply_delta
 from imagekit.packages.erofs import MAGIC as EROFS_MAGIC
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.squashfs import decode_superblock, parse_listing
+from imagekit.units import MIB
 
 READ_LIMIT = 16 << 10  # of a file in a file system
 FILES = 50  # read of one file system
@@ -161,3 +164,31 @@ def zstd_frames(raw: bytes) -> None:
         assert at <= frame.at < frame.stop <= len(raw)
         assert start == frame.start <= frame.end
         at, start = frame.stop, frame.end
+
+
+OLD = bytes(range(256)) * 64
+DELTA_HEAD = struct.Struct("<8sQQ48s48sQQQ")
+
+
+def delta(raw: bytes) -> None:
+    """A delta against a package of 16 KiB, whose caller takes no more than a mebibyte, as devices take the signed size.
+
+    Where the last bit is set, the lengths in the head are made right.
+    """
+    if len(raw) > DELTA_HEAD.size and repaired(raw):
+        magic, _, size, old, new, ops, diff, _ = DELTA_HEAD.unpack_from(raw)
+        body = len(raw) - DELTA_HEAD.size
+        ops = ops % (body + 1)
+        diff = diff % (body - ops + 1)
+        raw = DELTA_HEAD.pack(magic, len(OLD), size % MIB + 1, old, new, ops, diff, body - ops - diff
+                              ) + raw[DELTA_HEAD.size:]
+    written = 0
+
+    def write(piece: bytes) -> None:
+        nonlocal written
+        written += len(piece)
+        if written > MIB:
+            raise DocumentError("more than the signed size")
+
+    head = apply_delta(io.BytesIO(raw), io.BytesIO(OLD), write, name="fuzz")
+    assert written == head.new_size

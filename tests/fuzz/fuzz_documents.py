@@ -9,7 +9,12 @@ from imagekit.errors import ImagekitError
 from imagekit.gadget import Era, parse_gadget
 from imagekit.packages.kernelyaml import parse_kernel_yaml
 from imagekit.packages.snapyaml import encode_snap_yaml, read_snap_yaml
+from imagekit.plan.channelmap import encode_channel_map, parse_channel_map
+from imagekit.plan.channels import parse_channel
+from imagekit.plan.rollout import Asking, DeviceId, choose
 from imagekit.schema import load_yaml
+
+DEVICE = DeviceId(brand="acme", model="pc", serial="0001")
 
 
 def gadget_yaml(raw: bytes) -> None:
@@ -35,3 +40,14 @@ def kernel_yaml(raw: bytes) -> None:
 
 def model_draft(raw: bytes) -> None:
     parse_draft(raw[1:], name="model.json" if raw[:1] == b"j" else "model.yaml")
+
+
+def channel_map(raw: bytes) -> None:
+    """A map that is read is written and read again as the same; whatever a device asks of it has an answer."""
+    found = parse_channel_map(raw, name="debian-13")
+    assert parse_channel_map(encode_channel_map(found), name="debian-13") == found
+    for current in (None, *(item.revision for item in found.revisions[:5])):
+        for channel in ("stable", "edge"):
+            choice = choose(found, Asking(device=DEVICE, architecture="amd64", channel=parse_channel(channel),
+                                          current=current))
+            assert choice.revision is None or choice.revision in found.revisions

@@ -6,12 +6,15 @@ The others were written by hand and lie beside them. Needs mke2fs, mkfs.fat and 
 from __future__ import annotations
 
 import base64
+import hashlib
+import io
 import json
 import subprocess
 import tempfile
 import uuid
 from pathlib import Path
 
+import zstandard
 from sparse import shrink, shrink_file
 
 from imagekit.boot.autoboot import Autoboot, encode_autoboot
@@ -22,6 +25,7 @@ from imagekit.disk import gpt
 from imagekit.disk.bmap import MappedRange, encode_bmap
 from imagekit.disk.verity import Superblock
 from imagekit.disk.zstd_frames import compress_frames
+from imagekit.packages.delta import DeltaHead, Kind, Op, apply_delta, encode_head, encode_op
 from imagekit.testing.documents import TESTS, Brand, signing_key
 
 HERE = Path(__file__).parent
@@ -51,6 +55,32 @@ def documents() -> None:
     put("model-draft", "json", b"j" + (TESTS / "data" / "assertions" / "valid-for-testing-pc-20.json").read_bytes())
     put("model-draft", "json-deep", b"j" + b"[" * 500)
     put("model-draft", "json-numbers", b'j{"type": "model", "a": 1e400, "b": NaN, "c": -0, "d": true, "e": null}')
+
+
+def store() -> None:
+    page = (TESTS.parent / "docs/reference/store.md").read_text()
+    sample = page.partition("```json\n")[2].partition("```")[0].encode()
+    put("channel-map", "documented", sample)
+    put("channel-map", "small", json.dumps(json.loads(sample)).encode())
+    put("channel-map", "revoked", sample.replace(b'"revoked": null', b'"revoked": {"time": "2026-11-02T08:00:00Z",'
+                                                 b' "reason": "bad"}', 1))
+    put("channel-map", "deep", b"[" * 500)
+    put("channel-map", "numbers", sample.replace(b'"share": 2500', b'"share": 1e400'))
+    old, new = bytes(range(256)) * 64, bytes(range(256)) * 60 + b"new" * 200
+    ops = (Op(kind=Kind.COPY, length=8192, old=0), Op(kind=Kind.ADD, length=7168, old=8192),
+           Op(kind=Kind.DATA, length=600))
+    at, coded = 0, b""
+    for op in ops:
+        coded += encode_op(op, at)
+        at = op.old + op.length
+    streams = [zstandard.ZstdCompressor().compress(raw) for raw in (coded, bytes(7168), b"new" * 200)]
+    head = DeltaHead(old_size=len(old), new_size=len(new), old_sha3_384="", new_sha3_384="",
+                     ops=len(streams[0]), diff=len(streams[1]), extra=len(streams[2]))
+    digests = [hashlib.sha3_384(raw).digest() for raw in (old, new)]
+    whole = encode_head(head, old=digests[0], new=digests[1]) + b"".join(streams)
+    apply_delta(io.BytesIO(whole), io.BytesIO(old), lambda piece: None, name="seed")
+    put("delta", "whole", whole)
+    put("delta", "repaired", whole + b"\1")
 
 
 def signed() -> None:
@@ -139,6 +169,7 @@ def small() -> None:
 
 if __name__ == "__main__":
     documents()
+    store()
     signed()
     with tempfile.TemporaryDirectory() as folder:
         disks(Path(folder))

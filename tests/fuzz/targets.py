@@ -47,6 +47,10 @@ listen-stream:~ $SNAP_DATA/a timer:~ mon1-fri,10:00-12:00/2 epoch:~ 1* read:~ li
 stop-timeout:~1h2m.5s bind:~ activates-on:~ interface:~dbus system-usernames: environment: architectures:~""",
     "kernel-yaml": YAML + "assets: update:~true content: dynamic-modules:~",
     "model-draft": YAML + r"""type:~model snaps: name:~ id:~ "type":~"model" \ud800 body:~ 1E400 NaN true""",
+    "channel-map": r"""{" "format":"imagekit-channels" "version":1 "name":"debian-13" "snap-id": "floors":{ "amd64"
+"revisions":[ "channels":[ "releases":[ "revision": "share": "held":false "least": "revoked":null "class":"urgent" ":
+latest/stable all true 10000 1e400 NaN \\ud800 2026-11-01T08:00:00Z""",
+    "delta": r"IKDELTA1 \x28\xb5\x2f\xfd \x80\x80\x80\x80\x80\x80\x80\x80\x80\x01",
     "partition-tables": r"EFI~PART \x55\xaa \xee",
     "block-map": "<Range> </Range> <BmapFileChecksum> 0-1 ~-~",
     "fat": r"FAT12~~~ FAT16~~~ FAT32~~~ \x55\xaa .~~~~~~~~~~",
@@ -63,6 +67,8 @@ TARGETS: dict[str, Target] = {
     "assertions": Target("fuzz_signed", "assertions", max_len=16384),
     "autoboot": Target("fuzz_disks", "autoboot", max_len=600),
     "block-map": Target("fuzz_disks", "block_map"),
+    "channel-map": Target("fuzz_documents", "channel_map"),
+    "delta": Target("fuzz_disks", "delta"),
     "erofs": Target("fuzz_disks", "erofs", max_len=16384),
     "ext4": Target("fuzz_disks", "ext4", max_len=16384),
     "fat": Target("fuzz_disks", "fat", max_len=8192),
