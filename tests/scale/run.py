@@ -38,8 +38,9 @@ def simulate(world: World, *, processes: int) -> Sum:
     with ProcessPoolExecutor(processes) as pool:
         for done, part in enumerate(pool.map(_part, [world] * len(pieces), pieces, chunksize=4), 1):
             total.add(part)
-            print(f"\r{min(done * PIECE, world.devices):,} of {world.devices:,} devices", end="", file=sys.stderr)
-    print(file=sys.stderr)
+            if sys.stderr.isatty() or done % 50 == 0:
+                print(f"{min(done * PIECE, world.devices):,} of {world.devices:,} devices",
+                      end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr)
     return total
 
 
