@@ -11,8 +11,8 @@ from imagekit.assertions import decode_stream
 from imagekit.boot.slotstate import TRIES, Slot
 from imagekit.qemu.judge import Package
 from imagekit.qemu.pytest_plugin import MakeDevice
+from imagekit.qemu.stick import make_stick
 from tests.boot.boards import ARM64_UBOOT, PC, Board
-from tests.boot.sticks import make_stick
 from tests.boot.stock import Stock, StockOf, done
 
 pytestmark = pytest.mark.boot

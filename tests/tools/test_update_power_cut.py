@@ -16,13 +16,14 @@ from typing import BinaryIO
 import pytest
 
 from imagekit.boot.entries import ENTRY_FOLDER
+from imagekit.boot.oracle import Lost, Unverified
 from imagekit.device.install import look, plan_with_spare
 from imagekit.device.install_steps import Job, execute
 from imagekit.device.offers import open_offers
 from imagekit.plan.update import PartPlan, Source, Step, UpdatePlan
 from imagekit.testing.documents import NOW
 from tests.tools.update_disk import CutDisk, Draw, Op, after_cut, all_of_it, drawn, none_of_it
-from tests.tools.update_oracle import DiskState, Lost, Unverified, boot_until_healthy, check_offered
+from tests.tools.update_oracle import DiskState, boot_until_healthy, check_offered
 from tests.tools.update_rig import LOADERS, SYSTEMD_BOOT, U_BOOT, Maker, Rig, make
 
 pytestmark = pytest.mark.tools
