@@ -17,6 +17,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
+from mmap import mmap
 
 from imagekit.errors import DocumentError
 from imagekit.units import SECTOR
@@ -48,7 +49,7 @@ class LogEntry:
     at: int = 0
 
 
-def decode_log(raw: bytes | memoryview, *, disk_size: int, name: str = "the log of writes") -> tuple[LogEntry, ...]:
+def decode_log(raw: bytes | mmap, *, disk_size: int, name: str = "the log of writes") -> tuple[LogEntry, ...]:
     """All requests in their order, marks left out. A FUA flag is not believed: the write counts as unflushed.
 
     Raises:

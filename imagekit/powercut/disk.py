@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from mmap import mmap
 from typing import BinaryIO, TypeVar, cast
 
 from imagekit.disk.writelog import Kind, LogEntry
@@ -28,7 +29,7 @@ Span = tuple[int, int]  # of sectors, half-open
 class CutDisk:
     """The disk at some moment. `image` may be shorter than the disk; what is missing reads as zeros."""
 
-    def __init__(self, image: bytes | memoryview, log: bytes | memoryview, *, size: int) -> None:
+    def __init__(self, image: bytes | mmap, log: bytes | mmap, *, size: int) -> None:
         self.size = size
         self.sectors = size // SECTOR
         self._image, self._log = memoryview(image), memoryview(log)
@@ -38,6 +39,14 @@ class CutDisk:
         self.seen = bytearray(self.sectors)  # 1: was read since `forget_seen`
         self._spans: list[Span] = []
         self._known: dict[tuple[object, ...], object] = {}
+
+    def __enter__(self) -> CutDisk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of image and log, which may be mapped."""
+        self._image.release()
+        self._log.release()
 
     # states
 
@@ -56,6 +65,23 @@ class CutDisk:
             self._torn_known[new, old] = _TORN + len(self._torn)
             self._torn.append((new, old))
         return self._torn_known[new, old]
+
+    @contextmanager
+    def as_written(self, log: Sequence[LogEntry], entries: int, sectors: int,
+                   chosen: Iterable[tuple[int, int]]) -> Iterator[None]:
+        """The image after so many requests, and sectors of the next one, and these sectors on top; for a while."""
+        before = self.versions
+        self.versions = array("I", bytes(4 * self.sectors))
+        for entry in log[:entries]:
+            self.apply(entry)
+        if sectors:
+            self.apply(log[entries], stop=sectors)
+        for sector, version in chosen:
+            self.versions[sector] = version
+        try:
+            yield
+        finally:
+            self.versions = before
 
     @staticmethod
     def is_torn(version: int) -> bool:

@@ -174,14 +174,27 @@ class Sweep:
                 done += free
                 self._count(verdict, self._told(number, done), free)
                 continue
-            if self._limits.torn and entry.kind is Kind.WRITE:
-                self._tear(number, entry, done)
-            self._disk.apply(entry, start=done, stop=done + 1)
+            verdict = self._one(number, entry, done, verdict)
             done += 1
-            verdict = self._judge()
             self._tally.prefixes += 1
             self._tally.add(verdict, self._told(number, done))
         return verdict
+
+    def _one(self, number: int, entry: LogEntry, done: int, before: Verdict) -> Verdict:
+        """One sector that the verdict was read from, torn and whole; the same bytes once more change nothing."""
+        sector, torn = entry.first + done, self._limits.torn and entry.kind is Kind.WRITE
+        old = self._disk.versions[sector]
+        version = DISCARDED if entry.kind is Kind.DISCARD else entry.at + done
+        contents = [self._disk.content(sector, item) for item in (old, version, self._disk.torn(version, old))]
+        is_mixed = torn and contents[2] not in contents[:2]
+        if is_mixed:
+            self._tear(number, entry, done)
+        self._disk.apply(entry, start=done, stop=done + 1)
+        after = self._judge() if is_mixed or contents[1] != contents[0] else before
+        if torn and not is_mixed:
+            self._tally.torn += 1
+            self._tally.add(before if contents[2] == contents[0] else after, self._told(number, done + 1))
+        return after
 
     def _count(self, verdict: Verdict, state: State, sectors: int) -> None:
         """Sectors that change nothing: whole, and torn."""
@@ -250,9 +263,17 @@ class Sweep:
 
     def _others(self, sector: int, versions: list[int], fixed: dict[int, int]) -> Iterator[int]:
         """What else the sector may hold: any version, or one torn over the version before, if nothing else is torn."""
+        there = self._disk.versions[sector]
+        known = {self._disk.content(sector, there)}
+        for version in self._versions(there, versions, fixed):
+            content = self._disk.content(sector, version)
+            if content not in known:
+                known.add(content)
+                yield version
+
+    def _versions(self, before: int, versions: list[int], fixed: dict[int, int]) -> Iterator[int]:
         yield from versions
         if self._limits.torn and not any(self._disk.is_torn(version) for version in fixed.values()):
-            before = self._disk.versions[sector]
             for version in versions:
                 if version != DISCARDED:
                     yield self._disk.torn(version, before)

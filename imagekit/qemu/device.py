@@ -131,6 +131,20 @@ class Device:
         self._watch.expectation = replace(was, base=base or was.base, kernel=kernel or was.kernel)
 
     @property
+    def expectation(self) -> Expectation:
+        """What counts as healthy now, in either slot."""
+        return self._watch.expectation
+
+    @property
+    def seconds(self) -> float:
+        """Since the first power-on."""
+        return self._do(self._now())
+
+    def idle(self, seconds: float) -> None:
+        """Let it run, unwatched but heard."""
+        self._do(self._runner.until(lambda: False, deadline_s=seconds))
+
+    @property
     def boots(self) -> list[Boot]:
         """All boots so far."""
         return self._watch.boots
@@ -217,6 +231,9 @@ class Device:
         return TargetError(f"cannot call {self.image.name} on machine {self.machine.name} healthy: {told};"
                            f" {failure.phase.value}: {failure.reasons[0]}", hint=failure.hint,
                            details=(*history, *(f"  | {line}" for line in failure.lines)))
+
+    async def _now(self) -> float:
+        return self._runner.now_s
 
     async def _check_alive(self) -> None:
         self._runner.check_alive()
