@@ -30,7 +30,7 @@ from imagekit.powercut.disk import CutDisk
 from imagekit.powercut.examine import Examiner, Verdict
 from imagekit.powercut.rebuild import check_log, write_state
 from imagekit.powercut.report import Booted, document, is_sound
-from imagekit.powercut.sweep import DRAWN, TREE_MOST, Found, Limits, Medium, State, Sweep
+from imagekit.powercut.sweep import DRAWN, LOST_MOST, TREE_MOST, Found, Limits, Medium, State, Sweep
 from imagekit.qemu.device import Device
 from imagekit.qemu.machine import SD_CARD, machine_folders, machine_of
 from imagekit.qemu.record import image_digest, manifest_of
@@ -86,6 +86,8 @@ def parse_share(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
 @click.option("--seed", type=int, default=0, show_default=True, help="For whatever is drawn.")
 @click.option("--share", metavar="I/N", default="1/1", callback=parse_share,
               help="Judge only this share of the epochs: 2/4.")
+@click.option("--lost", metavar="N", type=click.IntRange(min=1), default=LOST_MOST, show_default=True,
+              help="Stop after so many unbootable states.")
 @click.option("--boot", "boots", metavar="N", type=click.IntRange(min=0), default=0, show_default=True,
               help="Boot one state of each of the N rarest classes in QEMU.")
 @click.option("--random", "drawn", metavar="N", type=click.IntRange(min=0), default=0, show_default=True,
@@ -99,8 +101,8 @@ def parse_share(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
 @trust_option
 @json_option
 def powercut(image: Path, update: tuple[Path, ...], output: Path | None, medium: str | None, no_torn: bool, tree: int,
-             seed: int, share: tuple[int, int], boots: int, drawn: int, machine_name: str | None, deadline: float,
-             accel: str, trust: tuple[Path, ...], as_json: bool) -> None:
+             seed: int, share: tuple[int, int], lost: int, boots: int, drawn: int, machine_name: str | None,
+             deadline: float, accel: str, trust: tuple[Path, ...], as_json: bool) -> None:
     """Cut the power at every write of an update of IMAGE.
 
     The image boots in QEMU and takes the update; every write to its disk is recorded, from the first power-on to the
@@ -121,7 +123,7 @@ def powercut(image: Path, update: tuple[Path, ...], output: Path | None, medium:
                   accelerator=acceleration.accelerator, deadline_s=deadline)
         recording = recorded(job, update, told)
         limits = Limits(medium=Medium(medium or (Medium.IN_ORDER if machine.disk == SD_CARD else Medium.EPOCHS)),
-                        torn=not no_torn, tree=tree, drawn=DRAWN, seed=seed, share=share)
+                        torn=not no_torn, tree=tree, drawn=DRAWN, seed=seed, share=share, lost=lost)
         with opened(job) as (disk, log):
             found = sweep(disk, log, limits, told)
         with opened(job) as (disk, log):
@@ -279,6 +281,8 @@ def tell(recording: dict[str, Any], found: Found, limits: Limits, booted: tuple[
     for item in booted:
         wanted = f"slot {item.verdict.slot}" if item.verdict.slot else "nothing"
         write(f"booted {item.state.told}: {item.came}, {'as' if item.agrees else 'NOT as'} the oracle says: {wanted}")
+    if found.stopped:
+        say(f"stopped after {limits.lost:,} unbootable states: --lost N for more")
     if limits.share != (0, 1):
         say(f"this is share {limits.share[0] + 1} of {limits.share[1]}")
 

@@ -35,7 +35,7 @@ def document(found: Found, limits: Limits, booted: tuple[Booted, ...]) -> dict[s
         "medium": limits.medium.value, "share": f"{number + 1}/{shares}", "seed": limits.seed,
         "requests": found.entries, "sectors": found.written, "flushes": found.flushes, "epochs": found.epochs,
         "sampled": found.sampled, "prefixes": found.prefixes, "torn": found.torn, "reorderings": found.reorderings,
-        "judged": found.judged, "unbootable": found.unbootable,
+        "judged": found.judged, "unbootable": found.unbootable, "stopped": found.stopped,
         "classes": [{"states": item.count, "first": item.first.told, **_verdict(item.verdict)}
                     for item in found.classes],
         "problems": [{"state": state.told, "problem": problem} for state, problem in found.problems],

@@ -28,6 +28,7 @@ from imagekit.powercut.examine import Verdict
 
 TREE_MOST = 4096  # verdicts that one epoch's subsets may cost
 DRAWN = 256  # subsets of an epoch that is sampled
+LOST_MOST = 1000  # unbootable states after which a sweep stops
 PROBLEMS_MOST = 20  # of which a report shows the state
 
 
@@ -60,8 +61,11 @@ class StateClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a sweep found. `reorderings` were judged one by one and stand for every subset of the epochs that are not
-    `sampled`; `judged` verdicts were worked out, the others followed from those."""
+    """What a sweep found.
+
+    `reorderings` were judged one by one and stand for every subset of the epochs that are not
+    `sampled`; `judged` verdicts were worked out, the others followed from those. `stopped`: it did not go to the end.
+    """
 
     entries: int
     written: int  # sectors
@@ -73,6 +77,7 @@ class Found:
     reorderings: int
     judged: int
     unbootable: int
+    stopped: bool
     classes: tuple[StateClass, ...]
     problems: tuple[tuple[State, str], ...]
 
@@ -108,7 +113,10 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much is done. `share` is (number from 0, of how many): only these epochs are judged, the others applied."""
+    """How much is done. `share` is (number from 0, of how many): only these epochs are judged, the others applied.
+
+    After `lost` unbootable states a sweep stops: there is no need to count how bad it is.
+    """
 
     medium: Medium = Medium.EPOCHS
     torn: bool = True
@@ -116,6 +124,7 @@ class Limits:
     drawn: int = DRAWN
     seed: int = 0
     share: tuple[int, int] = (0, 1)
+    lost: int = LOST_MOST
 
 
 class Sweep:
@@ -141,14 +150,20 @@ class Sweep:
                 for entry in self._log[start:end]:
                     self._disk.apply(entry)
             told(end - start)
+            if self._lost:
+                break
         tally = self._tally
         writes = [entry for entry in self._log if entry.kind is not Kind.FLUSH]
         return Found(
             entries=len(self._log), written=sum(entry.count for entry in writes), epochs=len(epochs),
             flushes=len(self._log) - len(writes), sampled=tally.sampled, prefixes=tally.prefixes, torn=tally.torn,
-            reorderings=tally.reorderings, judged=tally.judged, unbootable=tally.unbootable,
+            reorderings=tally.reorderings, judged=tally.judged, unbootable=tally.unbootable, stopped=self._lost,
             classes=tuple(sorted(tally.classes.values(), key=lambda item: -item.count)),
             problems=tuple(tally.problems))
+
+    @property
+    def _lost(self) -> bool:
+        return self._tally.unbootable >= self._limits.lost
 
     def _judge(self) -> Verdict:
         self._tally.judged += 1
@@ -160,13 +175,13 @@ class Sweep:
         verdict = self._judge()
         for number in range(start, end):
             entry = self._log[number]
-            if entry.kind is not Kind.FLUSH:
+            if entry.kind is not Kind.FLUSH and not self._lost:
                 verdict = self._sectors(number, entry, verdict)
 
     def _sectors(self, number: int, entry: LogEntry, verdict: Verdict) -> Verdict:
         """One request, sector by sector: those that the verdict was not read from in one go."""
         done = 0
-        while done < entry.count:
+        while done < entry.count and not self._lost:
             at = self._disk.seen.find(1, entry.first + done, entry.first + entry.count)
             free = (at - entry.first if at >= 0 else entry.count) - done
             if free:
@@ -228,11 +243,13 @@ class Sweep:
         asked = 0
         found: list[tuple[Verdict, dict[int, int]]] = []
         whole = True
-        while tree and whole:
+        lost = self._tally.unbootable
+        while tree and whole and lost < self._limits.lost:
             fixed = tree.pop()
             with self._disk.with_versions(fixed.items()):
                 found.append((self._judge(), fixed))
             asked += 1
+            lost += bool(found[-1][0].problem)
             open_ = [sector for sector in self._seen_of(pending) if sector not in fixed]
             whole = asked + len(tree) + len(open_) <= self._limits.tree
             for sector in open_ if whole else ():
@@ -242,7 +259,7 @@ class Sweep:
         for verdict, fixed in found:
             self._tally.reorderings += 1
             self._tally.add(verdict, self._subset(start, end, fixed))
-        if not whole:
+        if not whole and not self._lost:
             self._sample(start, end)
 
     def _pending(self, start: int, end: int) -> dict[int, list[int]]:
@@ -296,6 +313,8 @@ class Sweep:
                 entry = self._log[number]
                 for offset in range(entry.count):
                     chosen[entry.first + offset] = DISCARDED if entry.kind is Kind.DISCARD else entry.at + offset
+            if self._lost:
+                return
             with self._disk.with_versions(chosen.items()):
                 verdict = self._judge()
             self._tally.reorderings += 1

@@ -26,8 +26,7 @@ def makers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Maker]:
     return makers_in(tmp_path_factory.mktemp("makers"))
 
 
-def swept(maker: Maker, folder: Path, bug: Planted, *, lived: bool, medium: Medium = Medium.EPOCHS,
-          torn: bool = True) -> Found:
+def swept(maker: Maker, folder: Path, bug: Planted, *, lived: bool, medium: Medium = Medium.EPOCHS) -> Found:
     """An update with a bug, recorded and judged."""
     rig, stick = prepared(maker, folder, lived=lived)
     image = disk_of(rig, maker.image, folder / "before.img")
@@ -35,7 +34,7 @@ def swept(maker: Maker, folder: Path, bug: Planted, *, lived: bool, medium: Medi
     carry_out(rig, stick, logged, bug)
     logged.finish()
     disk = CutDisk(image.read_bytes(), logged.log, size=image.stat().st_size)
-    return Sweep(disk, logged.requests(), Examiner(disk), Limits(medium=medium, torn=torn, tree=512, drawn=60)).run()
+    return Sweep(disk, logged.requests(), Examiner(disk), Limits(medium=medium, lost=1)).run()
 
 
 @pytest.mark.parametrize("lived", [False, True], ids=["fresh", "two good slots"])
