@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import random
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +20,13 @@ from imagekit.cli.options import json_option, trust_option
 from imagekit.cli.output import detail, emit_json, say, table, write
 from imagekit.cli.progress import progress
 from imagekit.digests import sha256
-from imagekit.disk.writelog import Kind, LogEntry, decode_log
-from imagekit.errors import HostError, TargetError, UsageError
+from imagekit.disk.writelog import Kind, LogEntry
+from imagekit.errors import TargetError, UsageError
 from imagekit.host.cache import default_cache_folder
-from imagekit.host.files import reason, write_atomic
+from imagekit.host.files import write_atomic
 from imagekit.powercut.disk import CutDisk
 from imagekit.powercut.examine import Examiner, Verdict
-from imagekit.powercut.rebuild import check_log, write_state
+from imagekit.powercut.rebuild import check_log, open_recording, write_state
 from imagekit.powercut.report import Booted, document, is_sound
 from imagekit.powercut.sweep import DRAWN, LOST_MOST, TREE_MOST, Found, Limits, Medium, State, Sweep
 from imagekit.qemu.device import Device
@@ -192,20 +190,9 @@ def digest_of(path: Path) -> str:
         return sha256(stream)
 
 
-@contextmanager
-def opened(job: Job) -> Iterator[tuple[CutDisk, tuple[LogEntry, ...]]]:
+def opened(job: Job) -> AbstractContextManager[tuple[CutDisk, tuple[LogEntry, ...]]]:
     """The disk before the first write, and the log."""
-    size = disk_size(job.machine, job.image.stat().st_size)
-    try:
-        with job.image.open("rb") as image, (job.folder / LOG).open("rb") as stream, \
-                mmap.mmap(image.fileno(), 0, access=mmap.ACCESS_READ) as base, \
-                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-            log = decode_log(raw, disk_size=size, name=str(job.folder / LOG))
-            with CutDisk(base, raw, size=size) as disk:
-                yield disk, log
-    except (OSError, ValueError) as error:
-        why = reason(error) if isinstance(error, OSError) else str(error)
-        raise HostError(f"cannot read the recording in {job.folder}: {why}") from error
+    return open_recording(job.image, job.folder / LOG, size=disk_size(job.machine, job.image.stat().st_size))
 
 
 def sweep(disk: CutDisk, log: tuple[LogEntry, ...], limits: Limits, told: Progress) -> Found:

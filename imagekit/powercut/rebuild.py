@@ -5,14 +5,41 @@ Decides nothing: a state says what is there. A log from which the disk does not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
-from imagekit.disk.writelog import Kind, LogEntry
-from imagekit.errors import DocumentError
+from imagekit.disk.writelog import Kind, LogEntry, decode_log
+from imagekit.errors import DocumentError, HostError
+from imagekit.host.files import reason
 from imagekit.powercut.disk import DISCARDED, CutDisk
 from imagekit.powercut.sweep import State
 from imagekit.units import SECTOR
+
+
+@contextmanager
+def open_recording(image: Path, log: Path, *, size: int) -> Iterator[tuple[CutDisk, tuple[LogEntry, ...]]]:
+    """The disk of `size` bytes before the first write, and what was written.
+
+    Raises:
+        HostError: a file cannot be read, or is empty.
+        DocumentError: the log is none.
+    """
+    with ExitStack() as stack:
+        base, raw = (stack.enter_context(_mapped(path)) for path in (image, log))
+        requests = decode_log(raw, disk_size=size, name=str(log))
+        yield stack.enter_context(CutDisk(base, raw, size=size)), requests
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    try:
+        with path.open("rb") as stream:
+            return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # ValueError: an empty file
+        why = reason(error) if isinstance(error, OSError) else "it is empty"
+        raise HostError(f"cannot read {path}: {why}") from error
 
 
 def check_log(disk: CutDisk, log: Sequence[LogEntry], written: BinaryIO) -> None:

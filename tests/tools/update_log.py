@@ -67,6 +67,7 @@ class LoggedDisk:
         """Whatever waits, at last."""
         if self._files is not None:
             self._files.sync_all()
+            os.pwrite(self._handle, self._files.cache, self._esp)
         for name in list(self._waiting):
             self._write_back(name)
         self._flush()
