@@ -17,7 +17,7 @@ from imagekit.qemu.judge import Package
 from imagekit.qemu.pytest_plugin import MakeDevice
 from imagekit.qemu.stick import make_stick
 from tests.boot.boards import ARM64_UBOOT, PC, Board
-from tests.boot.stock import Stock, StockOf, done
+from tests.boot.stock import Stock, StockOf, sign_revision
 
 pytestmark = pytest.mark.boot
 
@@ -29,12 +29,7 @@ BOARDS = pytest.mark.parametrize("board", CHOSEN, ids=str)
 
 def signed(stock: Stock, package: Path, revision: int) -> tuple[Path, Package]:
     """A package as a further revision of the board's base, signed; and what a healthy boot of it shows."""
-    folder = stock.folder / f"revision-{revision}"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{stock.board.base}_{revision}.snap"
-    if not path.exists():
-        path.symlink_to(package)
-        done("sign", path, "-k", "acme", "--trust", stock.trust, data=stock.data)
+    path = sign_revision(stock, package, revision)
     for item in decode_stream(path.with_suffix(".assert").read_bytes(), name="test"):
         if item.type == "snap-revision":
             return path, Package(name=stock.board.base, revision=revision, root=item.text("verity-root"))
