@@ -255,11 +255,11 @@ def tell(recording: dict[str, Any], found: Found, limits: Limits, booted: tuple[
     write(f"recorded on machine {recording['machine']}: {came['boots']} boots, healthy in slot"
           f" {' then '.join(came['slots'])}; {found.entries:,} requests, {found.written:,} sectors,"
           f" {found.flushes:,} flushes")
-    complete = found.epochs - found.sampled
+    subsets = f"for every subset of {found.epochs - found.sampled:,} epochs"
     rows = [("prefixes", f"{found.prefixes:,}", "every sector that was written, one after the other"),
             ("torn", f"{found.torn:,}", "the same, the last sector half written"),
             ("reorderings", f"{found.reorderings:,}",
-             f"for every subset of {complete:,} epochs, and drawn ones of {found.sampled:,}"),
+             subsets + (f", and drawn ones of {found.sampled:,}" if found.sampled else "")),
             ("unbootable", f"{found.unbootable:,}", f"{found.judged:,} verdicts worked out, the rest follows")]
     table(("states", "number", ""), rows, right=("number",))
     table(("states", "boots", "record"),

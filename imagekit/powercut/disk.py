@@ -142,6 +142,12 @@ class CutDisk:
                 yield self.content(first, version)
             first = end
 
+    def is_untouched(self, span: Span) -> bool:
+        """Whether these sectors are those of the image."""
+        self.note(span)
+        first, last = span
+        return memoryview(self.versions)[first:last].cast("B") == bytes(4 * (last - first))
+
     def note(self, span: Span) -> None:
         """These sectors count as read."""
         first, last = span

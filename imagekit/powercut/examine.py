@@ -103,9 +103,11 @@ class Examiner:
         return read_fat(self._disk.stream(), found.start, name=found.name)
 
     def _bootable(self, table: gpt.Table) -> Bootable:
-        found = self._loader_partition(table)
+        found, seed = self._loader_partition(table), table.find("seed")
         if found is None:
             raise DocumentError("the partition of the loader is gone")
+        if seed is not None and not self._disk.is_untouched(span_of(seed.start, seed.end)):
+            raise DocumentError("the seed was written to, which nobody may")
         volume = self._volume(found)
         for path, digest in self._loader_files(volume):
             if self._fixed.get(path, digest) != digest:
@@ -266,7 +268,7 @@ def _told(bootable: Bootable) -> str:
     if record is None:
         return "none"
     return (f"slot {record.slot.value}, {'confirmed' if record.confirmed else f'{record.tries} tries'},"
-            f" begun {record.unhealthy} times, the other {'is' if record.other_good else 'is no'} way back")
+            f" begun {record.unhealthy} times, the other is {'a' if record.other_good else 'no'} way back")
 
 
 def _way(found: Recovery) -> tuple[str, ...]:

@@ -11,10 +11,13 @@ from click.testing import CliRunner, Result
 
 from imagekit.cli.main import main
 from imagekit.cli.powercut import LOG, RECORDING, digest_of
+from imagekit.disk import gpt
+from imagekit.disk.fat_read import read_fat
 from imagekit.disk.writelog import Kind, decode_log
 from imagekit.errors import ExitCode
 from imagekit.host.tools import LocalTools
 from imagekit.powercut.disk import CutDisk
+from imagekit.powercut.examine import Examiner
 from imagekit.powercut.rebuild import check_log, open_recording, write_state
 from imagekit.powercut.sweep import State
 from imagekit.qemu.workbench import copy_sparse
@@ -118,6 +121,25 @@ def test_last_state_as_a_file_is_the_disk(maker: Maker, tmp_path: Path) -> None:
             write_state(out, disk, log, State(entries=len(log)))
         with target.open("rb") as mine:
             check_log(disk, log, mine)
+
+
+@pytest.mark.parametrize(("name", "path", "why"), [
+    ("esp", "EFI/BOOT/BOOTX64.EFI", "is not what it was"), ("seed", "", "the seed was written to"),
+])
+def test_what_no_update_may_write_is_held_to_the_image(maker: Maker, tmp_path: Path, name: str, path: str,
+                                                       why: str) -> None:
+    kept = Kept(maker, tmp_path)
+    with kept.image.open("rb") as stream:
+        found = gpt.decode(stream).find(name)
+        assert found is not None
+        volume = read_fat(stream, found.start)
+        start = volume.locate(path or next(item.path for item in volume.walk() if not item.is_dir))[0].start
+        assert start is not None
+    with open_recording(kept.image, kept.folder / LOG, size=kept.image.stat().st_size) as (disk, _):
+        examine = Examiner(disk)
+        assert not examine().problem
+        with disk.with_versions([(start // 512, 3)]):
+            assert why in examine().problem
 
 
 def test_log_of_qemu_is_read_as_what_was_asked(tmp_path: Path) -> None:

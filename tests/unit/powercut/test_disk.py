@@ -31,6 +31,8 @@ def test_written_discarded_and_torn_sectors_read_as_such() -> None:
         assert disk.is_torn(torn)
     assert disk.read(2 * 512, 512) == b"\xf2" * 512
     assert not disk.is_torn(DISCARDED)
+    assert disk.is_untouched((3, 8))
+    assert not disk.is_untouched((2, 4))
 
 
 def test_what_was_read_is_known_until_it_is_forgotten() -> None:
