@@ -25,7 +25,7 @@ from imagekit.errors import TargetError, UsageError
 from imagekit.host.cache import default_cache_folder
 from imagekit.host.files import write_atomic
 from imagekit.powercut.disk import CutDisk
-from imagekit.powercut.examine import Examiner, Verdict
+from imagekit.powercut.examine import Examiner, Verdict, check_seed
 from imagekit.powercut.rebuild import check_log, open_recording, write_state
 from imagekit.powercut.report import Booted, document, is_sound
 from imagekit.powercut.sweep import DRAWN, LOST_MOST, TREE_MOST, Found, Limits, Medium, State, Sweep
@@ -197,6 +197,7 @@ def opened(job: Job) -> AbstractContextManager[tuple[CutDisk, tuple[LogEntry, ..
 
 def sweep(disk: CutDisk, log: tuple[LogEntry, ...], limits: Limits, told: Progress) -> Found:
     """Judge every state."""
+    check_seed(disk, log)
     told.step("judge every state", total=len(log), unit="requests")
     return Sweep(disk, log, Examiner(disk), limits).run(told.advance)
 

@@ -21,6 +21,7 @@ from imagekit.units import SECTOR
 DISCARDED = 0xFFFFFFFF  # reads as zeros
 _TORN = 0x80000000  # and above: two versions, the first half of one and the second of the other
 HALF = SECTOR // 2
+_WAYS_MOST = 4
 
 T = TypeVar("T")
 Span = tuple[int, int]  # of sectors, half-open
@@ -39,6 +40,7 @@ class CutDisk:
         self.seen = bytearray(self.sectors)  # 1: was read since `forget_seen`
         self._spans: list[Span] = []
         self._known: dict[tuple[object, ...], object] = {}
+        self._ways: dict[object, list[tuple[Span, ...]]] = {}  # what was read for an answer, the latest first
 
     def __enter__(self) -> CutDisk:
         return self
@@ -142,12 +144,6 @@ class CutDisk:
                 yield self.content(first, version)
             first = end
 
-    def is_untouched(self, span: Span) -> bool:
-        """Whether these sectors are those of the image."""
-        self.note(span)
-        first, last = span
-        return memoryview(self.versions)[first:last].cast("B") == bytes(4 * (last - first))
-
     def note(self, span: Span) -> None:
         """These sectors count as read."""
         first, last = span
@@ -167,14 +163,40 @@ class CutDisk:
 
     def once(self, what: object, spans: tuple[Span, ...], compute: Callable[[], T]) -> T:
         """What `compute` finds by reading these sectors and no others; asked again only when one of them changed."""
-        digest = hashlib.blake2b(digest_size=16)
-        for first, last in spans:
-            self.note((first, last))
-            digest.update(memoryview(self.versions)[first:last])
-        key = (what, spans, digest.digest())
+        for span in spans:
+            self.note(span)
+        key = (what, spans, self._digest(spans))
         if key not in self._known:
             self._known[key] = compute()
         return cast(T, self._known[key])
+
+
+    def recalled(self, what: object, compute: Callable[[], T]) -> T:
+        """What `compute` finds, whatever it reads: not computed again while all that it read was the same once before.
+
+        `what` has to name everything else that the answer follows from.
+        """
+        for spans in self._ways.setdefault(what, []):
+            key = (what, spans, self._digest(spans))
+            if key in self._known:
+                for span in spans:
+                    self.note(span)
+                return cast(T, self._known[key])
+        start = len(self._spans)
+        found = compute()
+        spans = tuple(dict.fromkeys(self._spans[start:]))
+        if spans not in self._ways[what]:
+            self._ways[what] = [spans, *self._ways[what]][:_WAYS_MOST]
+        self._known[what, spans, self._digest(spans)] = found
+        return found
+
+    def _digest(self, spans: tuple[Span, ...]) -> bytes:
+        """Tells versions of these sectors from others."""
+        digest = hashlib.blake2b(digest_size=16)
+        versions = memoryview(self.versions)
+        for first, last in spans:
+            digest.update(versions[first:last])
+        return digest.digest()
 
 
 class _Stream(io.RawIOBase):

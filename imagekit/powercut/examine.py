@@ -8,7 +8,7 @@ at boot is `imagekit.boot.oracle`'s. The data partition is not looked at: a devi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +33,7 @@ from imagekit.disk import gpt
 from imagekit.disk.extents import Extent, ExtentReader
 from imagekit.disk.fat_read import FatVolume, read_fat
 from imagekit.disk.verity import tree_size, verify
+from imagekit.disk.writelog import LogEntry
 from imagekit.errors import DocumentError, ImagekitError, TargetError
 from imagekit.packages.erofs import Erofs
 from imagekit.powercut.disk import CutDisk, Span, span_of
@@ -65,10 +66,12 @@ class Examiner:
         self._disk = disk
         table = gpt.decode(disk.stream())
         self._uboot = table.find("boot-a") is not None
-        self._fixed = {}
+        self._fixed: dict[str, str] = {}  # files of the boot partition that no update writes, with their digests
         found = self._loader_partition(table)
         if found is not None:
-            self._fixed = dict(self._loader_files(self._volume(found)))
+            volume = self._volume(found)
+            self._fixed = {item.path: self._digest(volume, item.path) for item in volume.walk()
+                           if not item.is_dir and not item.path.lower().startswith(_CHANGING)}
         if not self._fixed:
             raise DocumentError("cannot judge power cuts: the image has no boot partition with a loader")
 
@@ -103,34 +106,30 @@ class Examiner:
         return read_fat(self._disk.stream(), found.start, name=found.name)
 
     def _bootable(self, table: gpt.Table) -> Bootable:
-        found, seed = self._loader_partition(table), table.find("seed")
+        found = self._loader_partition(table)
         if found is None:
             raise DocumentError("the partition of the loader is gone")
-        if seed is not None and not self._disk.is_untouched(span_of(seed.start, seed.end)):
-            raise DocumentError("the seed was written to, which nobody may")
         volume = self._volume(found)
-        for path, digest in self._loader_files(volume):
-            if self._fixed.get(path, digest) != digest:
-                raise DocumentError(f"{path} on the boot partition is not what it was")
-        if missing := [path for path in self._fixed if volume.find(path) is None]:
+        files = [item for item in volume.walk() if not item.is_dir]
+        if missing := sorted(set(self._fixed) - {item.path for item in files}):
             raise DocumentError(f"{missing[0]} on the boot partition is gone")
+        for path, wanted in self._fixed.items():
+            if self._digest(volume, path) != wanted:
+                raise DocumentError(f"{path} on the boot partition is not what it was")
         copies = self._copies(table)
         if self._uboot:
             return Bootable(loader=U_BOOT, copies=copies, sound=dict(self._sound(table)))
-        files = [item for item in volume.walk() if not item.is_dir]
         entries = {item.name: volume.read(item.path, limit=TEXT_MOST) for item in files
                    if item.path.lower().startswith(f"{ENTRY_FOLDER}/") and item.size <= TEXT_MOST}
         return Bootable(loader=SYSTEMD_BOOT, copies=copies, entries=entries,
                         programs=frozenset(item.path for item in files if item.size))
 
-    def _loader_files(self, volume: FatVolume) -> list[tuple[str, str]]:
-        """Files of the boot partition that no update writes, with their digests."""
-        return [(item.path, self._digest(volume, item.path)) for item in volume.walk()
-                if not item.is_dir and not item.path.lower().startswith(_CHANGING)]
-
     def _digest(self, volume: FatVolume, path: str) -> str:
-        extents = volume.locate(path)
-        return self._disk.once("digest", _spans(extents), lambda: _digest_of(self._disk.stream(), extents))
+        def digest() -> str:
+            extents = volume.locate(path)
+            return self._disk.once("digest", _spans(extents), lambda: _digest_of(self._disk.stream(), extents))
+
+        return self._disk.recalled(("digest", path), digest)
 
     def _copies(self, table: gpt.Table) -> tuple[bytes, bytes]:
         found = table.find("slot-state")
@@ -220,6 +219,17 @@ class Examiner:
 
         return self._disk.once(("volume", slot), (span_of(volume.start, volume.end), *self._package_spans(kernel)[1]),
                                problem)
+
+
+def check_seed(disk: CutDisk, log: Iterable[LogEntry]) -> None:
+    """Raises: TargetError: a request writes to the seed, which nobody may."""
+    seed = gpt.decode(disk.stream()).find("seed")
+    if seed is None:
+        return
+    first, last = span_of(seed.start, seed.end)
+    for number, entry in enumerate(log, 1):
+        if entry.count and entry.first < last and entry.first + entry.count > first:
+            raise TargetError(f"cannot call the update safe: request {number} writes to the seed, which nobody may")
 
 
 def _spans(extents: tuple[Extent, ...]) -> tuple[Span, ...]:

@@ -46,7 +46,7 @@ class State:
 
     entries: int
     sectors: int = 0
-    chosen: tuple[tuple[int, int], ...] = ()
+    chosen: tuple[tuple[int, int], ...] = field(default=(), repr=False)
     told: str = ""
 
 

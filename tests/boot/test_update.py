@@ -9,7 +9,8 @@ import pytest
 
 from imagekit.assertions import decode_stream
 from imagekit.boot.slotstate import TRIES, Slot
-from imagekit.powercut.examine import Examiner
+from imagekit.disk.writelog import Kind
+from imagekit.powercut.examine import Examiner, check_seed
 from imagekit.powercut.rebuild import check_log, open_recording
 from imagekit.powercut.sweep import Limits, Sweep
 from imagekit.qemu.device import Device
@@ -42,11 +43,16 @@ def check_every_cut(image: Path, log: Path, device: Device) -> None:
     with open_recording(image, log, size=size) as (disk, requests), device.disk_path.open("rb") as written:
         check_log(disk, requests, written)
     with open_recording(image, log, size=size) as (disk, requests):
+        check_seed(disk, requests)
         found = Sweep(disk, requests, Examiner(disk), Limits(lost=1)).run()
     assert not found.unbootable, found.problems
     assert {item.verdict.slot for item in found.classes} == {"a", "b"}
     assert found.flushes > 10
     assert found.prefixes > 100_000
+    unflushed = [entry for entry in requests if entry.kind is not Kind.FLUSH]
+    with open_recording(image, log, size=size) as (disk, _):
+        lost = Sweep(disk, unflushed, Examiner(disk), Limits(lost=1, tree=20)).run()
+    assert lost.unbootable, "a device that never flushed would be lost somewhere, or the sweep sees nothing"
 
 
 @BOARDS

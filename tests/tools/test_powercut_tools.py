@@ -13,11 +13,11 @@ from imagekit.cli.main import main
 from imagekit.cli.powercut import LOG, RECORDING, digest_of
 from imagekit.disk import gpt
 from imagekit.disk.fat_read import read_fat
-from imagekit.disk.writelog import Kind, decode_log
-from imagekit.errors import ExitCode
+from imagekit.disk.writelog import Kind, LogEntry, decode_log
+from imagekit.errors import ExitCode, TargetError
 from imagekit.host.tools import LocalTools
 from imagekit.powercut.disk import CutDisk
-from imagekit.powercut.examine import Examiner
+from imagekit.powercut.examine import Examiner, check_seed
 from imagekit.powercut.rebuild import check_log, open_recording, write_state
 from imagekit.powercut.sweep import State
 from imagekit.qemu.workbench import copy_sparse
@@ -123,23 +123,31 @@ def test_last_state_as_a_file_is_the_disk(maker: Maker, tmp_path: Path) -> None:
             check_log(disk, log, mine)
 
 
-@pytest.mark.parametrize(("name", "path", "why"), [
-    ("esp", "EFI/BOOT/BOOTX64.EFI", "is not what it was"), ("seed", "", "the seed was written to"),
-])
-def test_what_no_update_may_write_is_held_to_the_image(maker: Maker, tmp_path: Path, name: str, path: str,
-                                                       why: str) -> None:
+def test_changed_loader_is_a_state_that_does_not_count_as_bootable(maker: Maker, tmp_path: Path) -> None:
     kept = Kept(maker, tmp_path)
     with kept.image.open("rb") as stream:
-        found = gpt.decode(stream).find(name)
+        found = gpt.decode(stream).find("esp")
         assert found is not None
-        volume = read_fat(stream, found.start)
-        start = volume.locate(path or next(item.path for item in volume.walk() if not item.is_dir))[0].start
+        start = read_fat(stream, found.start).locate("EFI/BOOT/BOOTX64.EFI")[0].start
         assert start is not None
     with open_recording(kept.image, kept.folder / LOG, size=kept.image.stat().st_size) as (disk, _):
         examine = Examiner(disk)
         assert not examine().problem
         with disk.with_versions([(start // 512, 3)]):
-            assert why in examine().problem
+            assert "is not what it was" in examine().problem
+        assert not examine().problem
+
+
+def test_write_to_the_seed_is_refused(maker: Maker, tmp_path: Path) -> None:
+    kept = Kept(maker, tmp_path)
+    with kept.image.open("rb") as stream:
+        seed = gpt.decode(stream).find("seed")
+        assert seed is not None
+    last = LogEntry(kind=Kind.WRITE, first=seed.end // 512 - 1, count=1, at=1)
+    with open_recording(kept.image, kept.folder / LOG, size=kept.image.stat().st_size) as (disk, log):
+        check_seed(disk, log)
+        with pytest.raises(TargetError, match="writes to the seed"):
+            check_seed(disk, (*log, last))
 
 
 def test_log_of_qemu_is_read_as_what_was_asked(tmp_path: Path) -> None:

@@ -31,8 +31,6 @@ def test_written_discarded_and_torn_sectors_read_as_such() -> None:
         assert disk.is_torn(torn)
     assert disk.read(2 * 512, 512) == b"\xf2" * 512
     assert not disk.is_torn(DISCARDED)
-    assert disk.is_untouched((3, 8))
-    assert not disk.is_untouched((2, 4))
 
 
 def test_what_was_read_is_known_until_it_is_forgotten() -> None:
@@ -69,3 +67,23 @@ def test_state_is_made_from_the_log_and_taken_back() -> None:
     with disk.as_written(log, 1, 1, [(5, 4)]):
         assert [disk.read(sector * 512, 1)[0] for sector in (0, 1, 2, 5)] == [0xF1, 0xF2, 3, 0xF4]
     assert disk.read(0, 1) == b"\1"
+
+
+def test_answer_is_recalled_while_all_that_it_read_is_the_same() -> None:
+    disk = made()
+    asked = []
+
+    def ask() -> int:
+        asked.append(1)
+        return disk.read(3 * 512, 1)[0] if disk.read(0, 1) == b"\1" else 0
+
+    assert [disk.recalled("x", ask), disk.recalled("x", ask), len(asked)] == [4, 4, 1]
+    with disk.with_versions([(0, 1)]):
+        assert [disk.recalled("x", ask), disk.recalled("x", ask), len(asked)] == [0, 0, 2]
+        with disk.with_versions([(3, 2)]):
+            assert [disk.recalled("x", ask), len(asked)] == [0, 2], "it read nothing of sector 3"
+    with disk.with_versions([(3, 2)]):
+        assert [disk.recalled("x", ask), len(asked)] == [0xF2, 3]
+    disk.forget_seen()
+    assert disk.recalled("x", ask) == 4
+    assert bytes(disk.seen[:4]) == b"\1\0\0\1"
