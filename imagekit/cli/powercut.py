@@ -60,11 +60,11 @@ class Job:
     deadline_s: float
 
 
-def parse_share(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, int]:
+def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, int]:
     """`2/4` as (1, 4)."""
     match = re.fullmatch(r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})", value)
     if match is None or int(match[1]) > int(match[2]):
-        raise click.BadParameter(f"{value!r} is no share, as 2/4 is")
+        raise click.BadParameter(f"{value!r} is no shard, as 2/4 is")
     return int(match[1]) - 1, int(match[2])
 
 
@@ -82,8 +82,8 @@ def parse_share(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
 @click.option("--tree", metavar="N", type=click.IntRange(min=1), default=TREE_MOST, show_default=True,
               help="Verdicts that all subsets of one epoch may cost; larger epochs are sampled.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For whatever is drawn.")
-@click.option("--share", metavar="I/N", default="1/1", callback=parse_share,
-              help="Judge only this share of the epochs: 2/4.")
+@click.option("--shard", metavar="I/N", default="1/1", callback=parse_shard,
+              help="Judge only this shard of the epochs: 2/4.")
 @click.option("--lost", metavar="N", type=click.IntRange(min=1), default=LOST_MOST, show_default=True,
               help="Stop after so many unbootable states.")
 @click.option("--boot", "boots", metavar="N", type=click.IntRange(min=0), default=0, show_default=True,
@@ -99,7 +99,7 @@ def parse_share(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
 @trust_option
 @json_option
 def powercut(image: Path, update: tuple[Path, ...], output: Path | None, medium: str | None, no_torn: bool, tree: int,
-             seed: int, share: tuple[int, int], lost: int, boots: int, drawn: int, machine_name: str | None,
+             seed: int, shard: tuple[int, int], lost: int, boots: int, drawn: int, machine_name: str | None,
              deadline: float, accel: str, trust: tuple[Path, ...], as_json: bool) -> None:
     """Cut the power at every write of an update of IMAGE.
 
@@ -121,7 +121,7 @@ def powercut(image: Path, update: tuple[Path, ...], output: Path | None, medium:
                   accelerator=acceleration.accelerator, deadline_s=deadline)
         recording = recorded(job, update, told)
         limits = Limits(medium=Medium(medium or (Medium.IN_ORDER if machine.disk == SD_CARD else Medium.EPOCHS)),
-                        torn=not no_torn, tree=tree, drawn=DRAWN, seed=seed, share=share, lost=lost)
+                        torn=not no_torn, tree=tree, drawn=DRAWN, seed=seed, shard=shard, lost=lost)
         with opened(job) as (disk, log):
             found = sweep(disk, log, limits, told)
         with opened(job) as (disk, log):
@@ -271,8 +271,8 @@ def tell(recording: dict[str, Any], found: Found, limits: Limits, booted: tuple[
         write(f"booted {item.state.told}: {item.came}, {'as' if item.agrees else 'NOT as'} the oracle says: {wanted}")
     if found.stopped:
         say(f"stopped after {limits.lost:,} unbootable states: --lost N for more")
-    if limits.share != (0, 1):
-        say(f"this is share {limits.share[0] + 1} of {limits.share[1]}")
+    if limits.shard != (0, 1):
+        say(f"this is shard {limits.shard[0] + 1} of {limits.shard[1]}")
 
 
 def failed(image: Path, found: Found, booted: tuple[Booted, ...]) -> TargetError:

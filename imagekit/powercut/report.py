@@ -30,9 +30,9 @@ def is_sound(found: Found, booted: tuple[Booted, ...]) -> bool:
 
 def document(found: Found, limits: Limits, booted: tuple[Booted, ...]) -> dict[str, Any]:
     """Counts, classes, problems and boots."""
-    number, shares = limits.share
+    number, shards = limits.shard
     return {
-        "medium": limits.medium.value, "share": f"{number + 1}/{shares}", "seed": limits.seed,
+        "medium": limits.medium.value, "shard": f"{number + 1}/{shards}", "seed": limits.seed,
         "requests": found.entries, "sectors": found.written, "flushes": found.flushes, "epochs": found.epochs,
         "sampled": found.sampled, "prefixes": found.prefixes, "torn": found.torn, "reorderings": found.reorderings,
         "judged": found.judged, "unbootable": found.unbootable, "stopped": found.stopped,

@@ -113,7 +113,7 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much is done. `share` is (number from 0, of how many): only these epochs are judged, the others applied.
+    """How much is done. `shard` is (number from 0, of how many): only these epochs are judged, the others applied.
 
     After `lost` unbootable states a sweep stops: there is no need to count how bad it is.
     """
@@ -123,7 +123,7 @@ class Limits:
     tree: int = TREE_MOST
     drawn: int = DRAWN
     seed: int = 0
-    share: tuple[int, int] = (0, 1)
+    shard: tuple[int, int] = (0, 1)
     lost: int = LOST_MOST
 
 
@@ -137,12 +137,12 @@ class Sweep:
     def run(self, told: Callable[[int], None] = lambda _: None) -> Found:
         """Judge every state; `told` hears how many requests are done."""
         epochs = list(epochs_of(self._log))
-        number, shares = self._limits.share
+        number, shards = self._limits.shard
         if number == 0:
             self._tally.prefixes += 1
             self._tally.add(self._judge(), State(entries=0, told="nothing is written yet"))
         for index, (start, end) in enumerate(epochs):
-            if index % shares == number:
+            if index % shards == number:
                 if self._limits.medium is Medium.EPOCHS:
                     self._subsets(start, end)
                 self._prefixes(start, end)

@@ -41,40 +41,40 @@ def part(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _row(record: dict[str, Any]) -> str:
-    shares = list(record["shares"].values())
-    one = shares[0]
-    total = {key: sum(share[key] for share in shares) for key in SUMS}
-    boots = [boot for share in shares for boot in share["booted"]]
+    shards = list(record["shards"].values())
+    one = shards[0]
+    total = {key: sum(shard[key] for shard in shards) for key in SUMS}
+    boots = [boot for shard in shards for boot in shard["booted"]]
     agreed = sum(boot["agrees"] for boot in boots)
     booted = f"{len(boots)}" if agreed == len(boots) else f"{len(boots)}, **{len(boots) - agreed} otherwise**"
     lost = f"{total['unbootable']:,}" if not total["unbootable"] else f"**{total['unbootable']:,}**"
     cells = [record["board"], *(f"{one[key]:,}" for key in ("requests", "sectors", "flushes")),
              *(f"{total[key]:,}" for key in ("prefixes", "torn", "reorderings")), str(len(_classes(record))), booted,
-             lost, f"`{record['image'][:20]}`", ", ".join(dict.fromkeys(share["commit"][:12] for share in shares))]
+             lost, f"`{record['image'][:20]}`", ", ".join(dict.fromkeys(shard["commit"][:12] for shard in shards))]
     return f"| {' | '.join(cells)} |"
 
 
 def _classes(record: dict[str, Any]) -> dict[tuple[str, str], int]:
-    """States by what comes up and what is remembered, over all shares."""
+    """States by what comes up and what is remembered, over all shards."""
     found: dict[tuple[str, str], int] = {}
-    for share in record["shares"].values():
-        for item in share["classes"]:
+    for shard in record["shards"].values():
+        for item in shard["classes"]:
             key = (item["problem"] or "; ".join(item["way"]) + f" ({', '.join(item['menu'])})", item["record"])
             found[key] = found.get(key, 0) + item["states"]
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _told(record: dict[str, Any]) -> list[str]:
-    shares = record["shares"]
-    epochs, sampled = next(iter(shares.values()))["epochs"], sum(share["sampled"] for share in shares.values())
-    judged = sum(share["judged"] for share in shares.values())
-    count = int(next(iter(shares)).partition("/")[2])
-    whole = "" if len(shares) == count else f" **Only {len(shares)} of {count} shares were run.**"
+    shards = record["shards"]
+    epochs, sampled = next(iter(shards.values()))["epochs"], sum(shard["sampled"] for shard in shards.values())
+    judged = sum(shard["judged"] for shard in shards.values())
+    count = int(next(iter(shards)).partition("/")[2])
+    whole = "" if len(shards) == count else f" **Only {len(shards)} of {count} shards were run.**"
     came = record["recorded"]
     return [f"**{record['board']}**: {came['boots']} boots, healthy in slot {' then '.join(came['slots'])}, recorded in"
             f" {came['seconds']:.0f} s with {record['emulator']}. Of {epochs:,} epochs {epochs - sampled:,} were judged"
             f" in every subset, {sampled:,} were sampled; {judged:,} verdicts were worked out.{whole} Repeat:", "",
-            *(f"    {command}" for command in dict.fromkeys(share["command"] for share in shares.values())), "",
+            *(f"    {command}" for command in dict.fromkeys(shard["command"] for shard in shards.values())), "",
             "| states | what boots (what the loader's menu holds) | the record |", "|--:|---|---|",
             *(f"| {number:,} | {way} | {told} |" for (way, told), number in _classes(record).items()), ""]
 

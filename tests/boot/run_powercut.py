@@ -1,7 +1,7 @@
 """`invoke powercut`: cut the power at every write of a board's update, and keep what came of it.
 
 Packages, image and recording go to build/powercut; counts to docs/powercut/BOARD.json, by the digest of the image, and
-from there into docs/reliability.md. A new image begins a new record; `--resume` leaves out a share that has one of the
+from there into docs/reliability.md. A new image begins a new record; `--resume` leaves out a shard that has one of the
 same image. Exit 0: nothing is unbootable and no boot contradicts its oracle, 7: something is.
 """
 
@@ -54,20 +54,20 @@ def stock_of(board: Board) -> Stock:
     folder = FOLDER / board.name
     for made in ("data", "trust", "packages", "out", "revision-2"):
         shutil.rmtree(folder / made, ignore_errors=True)
-    for path in folder.glob("*.snap"):
+    for path in [*folder.glob("*.snap"), *folder.glob("*.model")]:
         path.unlink()
     return make_stock(board, folder)
 
 
-def one(stock: Stock, share: str, *, boots: str, drawn: str, resume: bool) -> bool:
-    """One share of one board; whether it is as it should be."""
+def one(stock: Stock, shard: str, *, boots: str, drawn: str, resume: bool) -> bool:
+    """One shard of one board; whether it is as it should be."""
     name = str(stock.board)
     there = read(name)
-    if resume and there.get("image") == stock.digest and share in there["shares"]:
-        print(f"{name} {share}: has a record of this image", flush=True)
-        return not there["shares"][share]["unbootable"]
+    if resume and there.get("image") == stock.digest and shard in there["shards"]:
+        print(f"{name} {shard}: has a record of this image", flush=True)
+        return not there["shards"][shard]["unbootable"]
     package = sign_revision(stock, stock.other_base, 2)
-    options = ["--share", share, "--boot", boots, "--random", drawn]
+    options = ["--shard", shard, "--boot", boots, "--random", drawn]
     ended = imagekit("powercut", stock.image, "--update", package.parent, "--trust", stock.trust,
                      "-o", stock.folder / "recording", "--json", *options, data=stock.data)
     if ended.returncode not in (ExitCode.DONE, ExitCode.TARGET) or not ended.stdout.startswith("{"):
@@ -75,11 +75,11 @@ def one(stock: Stock, share: str, *, boots: str, drawn: str, resume: bool) -> bo
     told: dict[str, Any] = json.loads(ended.stdout)
     if "error" in told:
         sys.exit(f"{name}: {told['error']['message']}")
-    command = f"invoke powercut --board {name} --shard {share}" + (
+    command = f"invoke powercut --board {name} --shard {shard}" + (
         f" --boot {boots} --random {drawn}" if (boots, drawn) != ("0", "0") else "")
-    put(name, stock.digest, told, share, command)
+    put(name, stock.digest, told, shard, command)
     ok = ended.returncode == ExitCode.DONE
-    print(f"{name} {share}: {'' if ok else 'FAILED: '}{told['prefixes']} prefixes, {told['reorderings']} reorderings,"
+    print(f"{name} {shard}: {'' if ok else 'FAILED: '}{told['prefixes']} prefixes, {told['reorderings']} reorderings,"
           f" {len(told['classes'])} classes, {len(told['booted'])} booted, {told['unbootable']} unbootable", flush=True)
     return ok
 
@@ -91,13 +91,14 @@ def read(board: str, folder: Path = RECORDS) -> dict[str, Any]:
     return found
 
 
-def put(board: str, image: str, told: dict[str, Any], share: str, command: str, folder: Path = RECORDS) -> None:
-    """Keep a share. Shares of another image are forgotten."""
+def put(board: str, image: str, told: dict[str, Any], shard: str, command: str, folder: Path = RECORDS) -> None:
+    """Keep a shard. Those of another image, or of another number of shards, are forgotten."""
     there = read(board, folder)
-    shares = there["shares"] if there.get("image") == image else {}
-    shares[share] = {"commit": commit(), "command": command, "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+    others = there["shards"] if there.get("image") == image else {}
+    shards = {name: kept for name, kept in others.items() if name.partition("/")[2] == shard.partition("/")[2]}
+    shards[shard] = {"commit": commit(), "command": command, "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
                      **{key: told[key] for key in COUNTS}}
-    document = {"version": 1, "board": board, "image": image, **{key: told.get(key) for key in KEPT}, "shares": shares}
+    document = {"version": 1, "board": board, "image": image, **{key: told.get(key) for key in KEPT}, "shards": shards}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{board}.json").write_text(json.dumps(document, indent=1) + "\n")
 

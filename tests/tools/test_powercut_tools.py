@@ -68,7 +68,7 @@ def test_update_that_is_safe_is_told_with_its_counts(maker: Maker, tmp_path: Pat
     result = kept.cut("--json")
     assert result.exit_code == 0, result.output
     told: dict[str, Any] = json.loads(result.stdout)
-    assert (told["unbootable"], told["stopped"], told["share"], told["medium"]) == (0, False, "1/1", "epochs")
+    assert (told["unbootable"], told["stopped"], told["shard"], told["medium"]) == (0, False, "1/1", "epochs")
     assert told["prefixes"] == told["sectors"] + 1
     assert {item["slot"] for item in told["classes"]} == {"a", "b"}
     text = kept.cut().stdout
@@ -84,7 +84,7 @@ def test_update_that_is_not_is_a_failure_with_the_states_that_are_lost(maker: Ma
 
 
 @pytest.mark.parametrize(("options", "why"), [
-    (["--share", "3/2"], "is no share"), (["--share", "x"], "is no share"), (["--tree", "0"], "--tree"),
+    (["--shard", "3/2"], "is no shard"), (["--shard", "x"], "is no shard"), (["--tree", "0"], "--tree"),
     (["--medium", "tape"], "--medium"), (["--update", "/nowhere"], "/nowhere"),
 ])
 def test_call_that_makes_no_sense_is_a_usage_error(tmp_path: Path, options: list[str], why: str) -> None:

@@ -109,10 +109,10 @@ def test_every_verdict_that_counting_out_finds_is_found_and_no_other(log: list[L
 def test_shares_together_judge_what_one_pass_judges() -> None:
     log = [entry(0, 1, 3), FLUSH, entry(1, 2, 5), FLUSH, entry(3, 2, 8), FLUSH, entry(0, 1, 2), entry(3, 1, 4)]
     whole = swept(log, Limits())
-    shares = [swept(log, Limits(share=(number, 3))) for number in range(3)]
+    shards = [swept(log, Limits(shard=(number, 3))) for number in range(3)]
     for count in ("prefixes", "torn", "reorderings"):
-        assert sum(getattr(item, count) for item in shares) == getattr(whole, count)
-    assert {item.verdict for share in shares for item in share.classes} == {item.verdict for item in whole.classes}
+        assert sum(getattr(item, count) for item in shards) == getattr(whole, count)
+    assert {item.verdict for shard in shards for item in shard.classes} == {item.verdict for item in whole.classes}
 
 
 def test_epoch_that_costs_too_much_is_sampled_and_says_so() -> None:
