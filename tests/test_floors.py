@@ -15,11 +15,11 @@ FLOOR = {
     "assertions": 1, "packages": 1, "gadget": 1, "disk": 1, "boot": 1,
     "plan": 2,
     "host": 3,
-    "build": 4, "store": 4, "device": 4, "flash": 4, "qemu": 4,
+    "build": 4, "store": 4, "device": 4, "flash": 4, "qemu": 4, "powercut": 4,
     "cli": 5,
     "testing": 5,
 }
-APART = {"build", "store", "device", "flash", "qemu"}  # executors do not import each other
+APART = {"build", "store", "device", "flash", "qemu", "powercut"}  # executors do not import each other
 NEVER_ON_DEVICE = {"pyudev", "serial", "invoke", "click", "rich"}
 PURE = {0, 1, 2}
 IMPURE_MODULES = {"subprocess", "socket", "random", "secrets", "time", "tempfile", "shutil", "urllib", "http"}

@@ -171,6 +171,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit boot out/pc-demo.img", "exit 0 only if the guest itself says that it is healthy"),
         ("imagekit boot out/pc-demo.img --console", "and watch its console"),
     ),
+    "powercut": (
+        ("imagekit powercut out/pc-demo.img --update stick", "record the update of a folder, judge every state"),
+        ("imagekit powercut out/pc-demo.img --update stick -o recording --boot 5 --random 30",
+         "boot some of the states for real; a second run takes the recording that is there"),
+    ),
     "store": (
         ("imagekit store init store --name acme", "a store in the folder store, and its keys"),
         ("imagekit store publish packages-out/pc-kernel_2.snap --channel edge", "a package, for those who dare"),

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from imagekit.boot.health import Verdict
-from imagekit.errors import TargetError
+from imagekit.errors import HostError, TargetError
 from imagekit.host.ports import Tools
 from imagekit.qemu.judge import Expectation, Package
 from imagekit.qemu.machine import Accelerator, HealthWay, Machine
@@ -107,12 +107,42 @@ class Device:
             raise TargetError("cannot plug a stick in: the device is on", hint="power_cut() first")
         self._runner.stick = stick
 
+    def log_writes(self, log: Path | None) -> None:
+        """Log everything that is written to the disk from the next power-on until power is cut, or no more.
+
+        Raises: TargetError: the device is on. HostError: its firmware is played, so that its QEMU does not live on.
+        """
+        if self._runner.running:
+            raise TargetError("cannot log writes: the device is on", hint="power_cut() first")
+        if log is not None and self.machine.firmware.pi is not None:
+            raise HostError(f"cannot log writes on machine {self.machine.name!r}: each boot is a QEMU of its own")
+        self._runner.write_log = log
+
+    @property
+    def disk_path(self) -> Path:
+        """The file that is the disk, to be read while the device is off."""
+        return self._bench.disk
+
     # watching
 
     def expect_packages(self, *, base: Package | None = None, kernel: Package | None = None) -> None:
         """From the next boot on healthy means these packages, as after an update; None: as before."""
         was = self._watch.expectation
         self._watch.expectation = replace(was, base=base or was.base, kernel=kernel or was.kernel)
+
+    @property
+    def expectation(self) -> Expectation:
+        """What counts as healthy now, in either slot."""
+        return self._watch.expectation
+
+    @property
+    def seconds(self) -> float:
+        """Since the first power-on."""
+        return self._do(self._now())
+
+    def idle(self, seconds: float) -> None:
+        """Let it run, unwatched but heard."""
+        self._do(self._runner.until(lambda: False, deadline_s=seconds))
 
     @property
     def boots(self) -> list[Boot]:
@@ -201,6 +231,9 @@ class Device:
         return TargetError(f"cannot call {self.image.name} on machine {self.machine.name} healthy: {told};"
                            f" {failure.phase.value}: {failure.reasons[0]}", hint=failure.hint,
                            details=(*history, *(f"  | {line}" for line in failure.lines)))
+
+    async def _now(self) -> float:
+        return self._runner.now_s
 
     async def _check_alive(self) -> None:
         self._runner.check_alive()

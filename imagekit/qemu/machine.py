@@ -25,7 +25,7 @@ from imagekit.qemu.devicetree import TreeEdit, parse_edits
 from imagekit.qemu.pifirmware import SCHEMA as PI_SCHEMA
 from imagekit.qemu.pifirmware import PiFirmware, parse_firmware
 from imagekit.schema import Problems, Source, check_shape, load_yaml
-from imagekit.units import MIB, parse_size
+from imagekit.units import MIB, SECTOR, parse_size
 
 MACHINES = Path(__file__).parent.parent.parent / "qemu"  # ours, in the source tree
 HEALTH_PORT = "org.imagekit.health"  # /dev/virtio-ports/… in the guest
@@ -147,6 +147,7 @@ class Wiring:
     card_files: tuple[tuple[str, Path], ...] = ()  # of CARD_FILES -> this run's copy of what the card has
     loaded: tuple[str, ...] = ()  # options for what a played firmware loaded
     stick: Path | None = None  # a second disk, read-only, as somebody plugs one in
+    write_log: Path | None = None  # where everything that is written to the disk is logged; there already, empty
 
 
 def parse_machine(source: Source) -> Machine:
@@ -296,11 +297,28 @@ def _firmware_options(wiring: Wiring) -> list[str]:
 
 
 def _disk_options(machine: Machine, wiring: Wiring) -> list[str]:
+    if wiring.write_log is not None:
+        return _logged_disk(machine, wiring, wiring.write_log)
     if machine.disk == SD_CARD:
         return ["-drive", f"if=sd,format={wiring.disk_format},file={_value(wiring.disk)},cache=unsafe,discard=unmap"]
     return [
         "-blockdev", f"driver=file,node-name=disk-file,filename={_value(wiring.disk)},cache.no-flush=on",
         "-blockdev", f"driver={wiring.disk_format},node-name=disk,file=disk-file,cache.no-flush=on,discard=unmap",
+        "-device", f"{machine.disk},drive=disk",
+    ]
+
+
+def _logged_disk(machine: Machine, wiring: Wiring, log: Path) -> list[str]:
+    """The disk behind QEMU's `blklogwrites`. The node that logs has to see flushes; those below need not keep them."""
+    if machine.disk == SD_CARD:
+        return ["-drive", f"if=sd,format=blklogwrites,discard=unmap,log-sector-size={SECTOR},log.driver=file,"
+                          f"log.filename={_value(log)},file.driver={wiring.disk_format},file.file.driver=file,"
+                          f"file.file.filename={_value(wiring.disk)}"]
+    return [
+        "-blockdev", f"driver=file,node-name=log,filename={_value(log)},cache.no-flush=on",
+        "-blockdev", f"driver=file,node-name=disk-file,filename={_value(wiring.disk)},cache.no-flush=on",
+        "-blockdev", f"driver={wiring.disk_format},node-name=disk-raw,file=disk-file,cache.no-flush=on,discard=unmap",
+        "-blockdev", f"driver=blklogwrites,node-name=disk,file=disk-raw,log=log,log-sector-size={SECTOR},discard=unmap",
         "-device", f"{machine.disk},drive=disk",
     ]
 

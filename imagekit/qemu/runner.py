@@ -46,6 +46,7 @@ class Runner:
         self.watch = watch
         self._console = console
         self.stick: Path | None = None  # plugged in from the next power-on
+        self.write_log: Path | None = None  # begun anew at each power-on
         self._child: Child | None = None
         self._qmp = QMPClient(machine.name)
         self._qmp.logger.setLevel(logging.CRITICAL)  # a connection that ends with QEMU is no news
@@ -99,7 +100,10 @@ class Runner:
         wiring = Wiring(disk=self._bench.disk, disk_format=self._bench.disk_format,
                         firmware_code=self._bench.firmware_code, firmware_variables=self._bench.firmware_variables,
                         card_files=self._bench.card_files, qmp_fd=theirs["qmp"], serial_fd=theirs["serial"],
-                        health_fd=theirs.get("health"), loaded=loaded, stick=self.stick)
+                        health_fd=theirs.get("health"), loaded=loaded, stick=self.stick,
+                        write_log=self.write_log)
+        if self.write_log is not None:
+            self.write_log.write_bytes(b"")
         args = command_line(self._machine, wiring, self._accelerator)
         self._child = await start(self._tools, self._machine.emulator, args, pass_fds=tuple(theirs.values()))
         for pair in pairs.values():

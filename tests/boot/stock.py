@@ -179,6 +179,16 @@ class Stock:
         return made
 
 
+def sign_revision(stock: Stock, package: Path, revision: int) -> Path:
+    """A package as a further revision of the board's base, signed, in a folder of its own with its assertions."""
+    path = stock.folder / f"revision-{revision}" / f"{stock.board.base}_{revision}.snap"
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+        path.symlink_to(package)
+        done("sign", path, "-k", "acme", "--trust", stock.trust, data=stock.data)
+    return path
+
+
 StockOf = Callable[[Board], Stock]
 
 

@@ -9,11 +9,16 @@ import pytest
 
 from imagekit.assertions import decode_stream
 from imagekit.boot.slotstate import TRIES, Slot
+from imagekit.disk.writelog import Kind
+from imagekit.powercut.examine import Examiner, check_seed
+from imagekit.powercut.rebuild import check_log, open_recording
+from imagekit.powercut.sweep import Limits, Sweep
+from imagekit.qemu.device import Device
 from imagekit.qemu.judge import Package
 from imagekit.qemu.pytest_plugin import MakeDevice
+from imagekit.qemu.stick import make_stick
 from tests.boot.boards import ARM64_UBOOT, PC, Board
-from tests.boot.sticks import make_stick
-from tests.boot.stock import Stock, StockOf, done
+from tests.boot.stock import Stock, StockOf, sign_revision
 
 pytestmark = pytest.mark.boot
 
@@ -25,16 +30,29 @@ BOARDS = pytest.mark.parametrize("board", CHOSEN, ids=str)
 
 def signed(stock: Stock, package: Path, revision: int) -> tuple[Path, Package]:
     """A package as a further revision of the board's base, signed; and what a healthy boot of it shows."""
-    folder = stock.folder / f"revision-{revision}"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{stock.board.base}_{revision}.snap"
-    if not path.exists():
-        path.symlink_to(package)
-        done("sign", path, "-k", "acme", "--trust", stock.trust, data=stock.data)
+    path = sign_revision(stock, package, revision)
     for item in decode_stream(path.with_suffix(".assert").read_bytes(), name="test"):
         if item.type == "snap-revision":
             return path, Package(name=stock.board.base, revision=revision, root=item.text("verity-root"))
     raise AssertionError("no snap-revision was signed")
+
+
+def check_every_cut(image: Path, log: Path, device: Device) -> None:
+    """Every state that a power cut may have left while the log was written boots a whole slot."""
+    size = device.disk_path.stat().st_size
+    with open_recording(image, log, size=size) as (disk, requests), device.disk_path.open("rb") as written:
+        check_log(disk, requests, written)
+    with open_recording(image, log, size=size) as (disk, requests):
+        check_seed(disk, requests)
+        found = Sweep(disk, requests, Examiner(disk), Limits(lost=1)).run()
+    assert not found.unbootable, found.problems
+    assert {item.verdict.slot for item in found.classes} == {"a", "b"}
+    assert found.flushes > 10
+    assert found.prefixes > 100_000
+    unflushed = [entry for entry in requests if entry.kind is not Kind.FLUSH]
+    with open_recording(image, log, size=size) as (disk, _):
+        lost = Sweep(disk, unflushed, Examiner(disk), Limits(lost=1, tree=20)).run()
+    assert lost.unbootable, "a device that never flushed would be lost somewhere, or the sweep sees nothing"
 
 
 @BOARDS
@@ -44,6 +62,8 @@ def test_new_base_arrives_from_a_stick(board: Board, stock_of: StockOf, make_dev
     path, package = signed(stock, stock.other_base, 2)
     device = make_device(stock.image, deadline_s=DEADLINE_S)
     device.plug(make_stick(tmp_path / "stick.img", [path, path.with_suffix(".assert")]))
+    log = tmp_path / "writes.log"
+    device.log_writes(log)
     device.boot(slot="a")
     device.expect_packages(base=package)
     device.expect(r"imagekit: update: writing the base of slot b", timeout_s=DEADLINE_S)
@@ -52,10 +72,12 @@ def test_new_base_arrives_from_a_stick(board: Board, stock_of: StockOf, make_dev
     assert device.boots[-1].verdict.confirmed
     assert len(device.boots) == 2
     device.power_cut()
+    device.log_writes(None)
     with device.disk() as disk:
         state = disk.state
         assert state is not None
         assert (state.slot, state.confirmed, state.other_good) == (Slot.B, True, True)
+    check_every_cut(stock.image, log, device)
     assert device.boot(slot="b").healthy  # with the stick still there: nothing newer
 
 

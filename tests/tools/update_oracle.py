@@ -1,8 +1,8 @@
-"""What a device with a given disk does when it gets power: the loader's model, the initrd's, and a look at every byte.
+"""What a device with a given disk does when it gets power, and a look at every byte: the oracle of the power-cut proof.
 
-The oracle of the power-cut proof. A slot may only be started when all of it verifies: base and kernel against the roots
-that the loader hands over, its boot files against the kernel package. So a slot that was opened too early is found at
-the first state in which it could be started, whether or not the device would get away with it.
+The disk is partitions as bytes and an ESP as files; what happens at boot is `imagekit.boot.oracle`'s. A slot may only
+be started when all of it verifies: base and kernel against the roots that the loader hands over, its boot files against
+the kernel package.
 """
 
 from __future__ import annotations
@@ -11,26 +11,18 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, kernel_path, parse_entry, sector_with_version
-from imagekit.boot.slotstate import COPY_OFFSETS, Slot, SlotState, begin_boot, encode_record, mark_healthy, newest, stay
-from imagekit.boot.systemd_boot import candidates, choose, parse_name, slot_of
-from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, decide, decode_env, is_sound
+from imagekit.boot import oracle
+from imagekit.boot.entries import ENTRY_FOLDER, kernel_path
+from imagekit.boot.oracle import SYSTEMD_BOOT, Bootable, Roots, Unverified, env_roots, recover
+from imagekit.boot.slotstate import COPY_OFFSETS, Slot, SlotState, encode_record, newest
+from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, is_sound
 from imagekit.disk.fat_read import read_fat
 from imagekit.disk.verity import verify
 from imagekit.errors import ImagekitError
 from imagekit.packages.erofs import Erofs
 
-BOOTS = 14
 NEEDED = ("Image", "initrd", DEVICE_TREE)
-VerdictTold = Callable[[Slot, tuple[str, str], bool], None]
-
-
-class Unverified(AssertionError):
-    """A slot was offered to the loader that is not whole."""
-
-
-class Lost(AssertionError):
-    """Nothing comes up any more."""
+VerdictTold = Callable[[Slot, Roots, bool], None]
 
 
 @dataclass(kw_only=True)
@@ -52,12 +44,11 @@ class DiskState:
         return first, second
 
     def put_record(self, state: SlotState) -> None:
-        at = COPY_OFFSETS[newest(self.copies)[1]]
-        raw = self.partitions["slot-state"]
-        self.partitions["slot-state"] = raw[:at] + encode_record(state) + raw[at + 512:]
+        self._put_copy(newest(self.copies)[1], encode_record(state))
 
-    def entries(self) -> dict[str, bytes]:
-        return {path.rpartition("/")[2]: raw for path, raw in self.esp.items() if path.startswith(ENTRY_FOLDER)}
+    def _put_copy(self, copy: int, record: bytes) -> None:
+        at, raw = COPY_OFFSETS[copy], self.partitions["slot-state"]
+        self.partitions["slot-state"] = raw[:at] + record + raw[at + len(record):]
 
     def volume(self, slot: Slot) -> dict[str, bytes]:
         try:
@@ -66,102 +57,46 @@ class DiskState:
         except ImagekitError:
             return {}
 
+    @property
+    def bootable(self) -> Bootable:
+        """What the loader sees."""
+        if self.loader == SYSTEMD_BOOT:
+            entries = {path.rpartition("/")[2]: raw for path, raw in self.esp.items() if path.startswith(ENTRY_FOLDER)}
+            return Bootable(loader=self.loader, copies=self.copies, entries=entries,
+                            programs=frozenset(path for path, raw in self.esp.items() if raw))
+        files = {slot: self.volume(slot) for slot in Slot}
+        return Bootable(loader=self.loader, copies=self.copies, sound={
+            slot: env_roots(found) for slot, found in files.items() if is_sound(found, slot, NEEDED)})
 
-def boot_until_healthy(state: DiskState, told: VerdictTold = lambda slot, roots, healthy: None
-                       ) -> tuple[Slot, tuple[str, str]]:
+    def take(self, left: Bootable) -> None:
+        """Be what a boot left."""
+        for copy, record in enumerate(left.copies):
+            self._put_copy(copy, record)
+        if self.loader == SYSTEMD_BOOT:
+            others = {path: raw for path, raw in self.esp.items() if not path.startswith(ENTRY_FOLDER)}
+            self.esp = others | {f"{ENTRY_FOLDER}/{name}": raw for name, raw in left.entries.items()}
+
+
+def boot_until_healthy(state: DiskState, told: VerdictTold = lambda slot, roots, healthy: None) -> tuple[Slot, Roots]:
     """Start over and over; changes `state` as the device does. The slot that got healthy, and its roots.
 
     Raises:
         Unverified: a slot was started that is not whole.
         Lost: none got healthy.
     """
-    boot = _boot_systemd if state.loader == "systemd-boot" else _boot_uboot
-    for _ in range(BOOTS):
-        started = boot(state)
-        if started is None:
-            continue
-        slot, roots = started
-        check_whole(state, slot, roots)
-        healthy = not state.sick & set(roots)
-        if healthy:
-            _confirm(state, slot)
-        told(slot, roots, healthy)
-        if healthy:
-            return slot, roots
-    raise Lost("no slot got healthy")
+    found = recover(state.bootable, lambda slot, roots: check_whole(state, slot, roots),
+                    sick=lambda roots: bool(state.sick & set(roots)),
+                    told=lambda boot, healthy: told(boot.slot, boot.roots, healthy))
+    state.take(found.after)
+    return found.slot, found.roots
 
 
 def check_offered(state: DiskState) -> None:
-    """Every slot that the loader could start is whole, also those that it takes only when another fails.
-
-    Raises:
-        Unverified: one is not.
-    """
-    if state.loader == "systemd-boot":
-        menu = candidates(state.entries(), _programs(state))
-        for item in menu:
-            entry = _entry(state.entries()[item.file_name], item.file_name)
-            check_whole(state, entry.slot, (entry.base_root, entry.kernel_root))
-        return
-    for slot in Slot:
-        files = state.volume(slot)
-        if is_sound(files, slot, NEEDED):
-            check_whole(state, slot, _roots(files))
+    """Every slot that the loader could start is whole. Raises: Unverified: one is not."""
+    oracle.check_offered(state.bootable, lambda slot, roots: check_whole(state, slot, roots))
 
 
-def _programs(state: DiskState) -> frozenset[str]:
-    return frozenset(path for path, raw in state.esp.items() if raw)
-
-
-def _entry(raw: bytes, name: str) -> LoaderEntry:
-    try:
-        return parse_entry(raw, name=name)
-    except ImagekitError as error:
-        raise Unverified(f"the loader starts {name}, which is not whole: {error}") from error
-
-
-def _roots(files: dict[str, bytes]) -> tuple[str, str]:
-    words = decode_env(files[ENV_NAME], name=ENV_NAME)["bootargs"].split()
-    own = dict(word.split("=", 1) for word in words if word.startswith("imagekit."))
-    return own["imagekit.base"], own["imagekit.kernel"]
-
-
-def _boot_systemd(state: DiskState) -> tuple[Slot, tuple[str, str]] | None:
-    choice = choose(state.entries(), _programs(state))
-    if choice is None:
-        raise Lost("the loader's menu is empty")
-    name = choice.entry.file_name
-    raw = state.esp.pop(f"{ENTRY_FOLDER}/{name}")
-    state.esp[f"{ENTRY_FOLDER}/{choice.renamed_to}"] = raw
-    slot = slot_of(name)
-    assert slot is not None
-    entry = _entry(raw, name)
-    record = newest(state.copies)[0]
-    step = begin_boot(record, slot)
-    if step.hand_over:
-        other = f"{ENTRY_FOLDER}/imagekit-{slot.other.value}.conf"
-        if other in state.esp and state.esp.get(kernel_path(slot.other)):
-            top = max(parse_entry(item, name=key).version for key, item in state.entries().items() if item)
-            there = state.esp[other]
-            state.esp[other] = sector_with_version(there, top + 1) + there[512:]
-            state.put_record(step.record)
-            return None
-        state.put_record(stay(record, slot))
-    else:
-        state.put_record(step.record)
-    return slot, (entry.base_root, entry.kernel_root)
-
-
-def _boot_uboot(state: DiskState) -> tuple[Slot, tuple[str, str]] | None:
-    files = {slot: state.volume(slot) for slot in Slot}
-    found = decide(state.copies, {slot for slot in Slot if is_sound(files[slot], slot, NEEDED)})
-    if found.slot is None or found.record is None:
-        raise Lost("neither slot can be loaded")
-    state.put_record(found.record)
-    return found.slot, _roots(files[found.slot])
-
-
-def check_whole(state: DiskState, slot: Slot, roots: tuple[str, str]) -> None:
+def check_whole(state: DiskState, slot: Slot, roots: Roots) -> None:
     """Raises: Unverified: a byte of the slot is not what its roots stand for."""
     for part, root in zip(("base", "kernel"), roots, strict=True):
         stream = io.BytesIO(state.partitions[f"{part}-{slot.value}"])
@@ -170,7 +105,7 @@ def check_whole(state: DiskState, slot: Slot, roots: tuple[str, str]) -> None:
         except ImagekitError as error:
             raise Unverified(f"slot {slot.value} is started and its {part} does not verify: {error}") from error
     package = Erofs(io.BytesIO(state.partitions[f"kernel-{slot.value}"]))
-    if state.loader == "systemd-boot":
+    if state.loader == SYSTEMD_BOOT:
         if state.esp.get(kernel_path(slot)) != package.read("kernel.efi"):
             raise Unverified(f"slot {slot.value} is started by another kernel image than its package's")
         return
@@ -178,15 +113,3 @@ def check_whole(state: DiskState, slot: Slot, roots: tuple[str, str]) -> None:
         path = "dtbs/vendor/board.dtb" if name == DEVICE_TREE else name
         if name != ENV_NAME and raw != package.read(path):
             raise Unverified(f"slot {slot.value} is started by another {name} than its package's")
-
-
-def _confirm(state: DiskState, slot: Slot) -> None:
-    """The health check: the entry loses its counter, the record is cleared."""
-    for path in [path for path in state.esp if path.startswith(ENTRY_FOLDER)]:
-        name = path.rpartition("/")[2]
-        if slot_of(name) is slot and parse_name(name).left is not None:
-            state.esp[f"{ENTRY_FOLDER}/{parse_name(name).blessed.text}"] = state.esp.pop(path)
-    record = newest(state.copies)[0]
-    assert record is not None
-    assert record.slot is slot
-    state.put_record(mark_healthy(record))

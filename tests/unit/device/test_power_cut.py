@@ -6,7 +6,6 @@ blessing on a folder, the record on a file. A write is cut in each way its mediu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,56 +14,48 @@ from hypothesis import strategies as st
 
 from imagekit.boot.entries import LoaderEntry, encode_entry, entry_name, kernel_path, parse_entry, sector_with_version
 from imagekit.boot.slotstate import (
-    COPY_OFFSETS,
     FACTORY,
     Slot,
     SlotState,
     begin_boot,
     begin_trial,
-    encode_partition,
-    encode_record,
     forget_other,
     mark_healthy,
-    newest,
     stay,
 )
 from imagekit.boot.systemd_boot import choose, slot_of
 from imagekit.device.esp import bless, trial_entry
-from imagekit.device.state import StatePartition
+from tests.unit.device.cut_device import (
+    BOTH,
+    ONLY_A,
+    ONLY_B,
+    WAYS,
+    CutDevice,
+    booted,
+    confirm_both,
+    cut_everywhere,
+    cut_in_series,
+    updated,
+)
 
-WAYS = ("before", "torn", "after")
-BOOTS_TO_RECOVER = 12
 PROGRAMS = frozenset(kernel_path(slot) for slot in Slot)
 
 
-class PowerCut(Exception):
-    """The lights go out."""
-
-
-class Device:
-    """A device with two slots, of which `good` work; the power fails at write number `cut`, in one of the WAYS."""
+class Device(CutDevice):
+    """A device with two slots, booted by systemd-boot's model."""
 
     def __init__(self, folder: Path, *, good: frozenset[Slot], state: SlotState = FACTORY) -> None:
-        self.good = good
         self.esp = folder
         self.entries = folder / "loader/entries"
         self.entries.mkdir(parents=True)
-        self.partition = StatePartition(device=folder / "state")
-        self.partition.device.write_bytes(encode_partition(state))
-        self.cut: int | None = None
-        self.way = "before"
-        self.written = 0
+        super().__init__(folder, good=good, state=state)
         self._put(Slot.A, version=1)
 
     def update(self, *, tries: int | None = 3) -> None:
         """What an updater does around filling slot b: no way back to it, content, record, entry last."""
-        state = self.partition.load()
-        assert state
-        self._store(forget_other(state))
-        state = self.partition.load()
-        assert state
-        self._store(begin_trial(state))
-        self._write(lambda: self._put(Slot.B, version=2, tries=tries), torn=self._torn_entry)
+        self.store(forget_other(self.state))
+        self.store(begin_trial(self.state))
+        self.write(lambda: self._put(Slot.B, version=2, tries=tries), torn=self._torn_entry)
 
     def boot(self) -> Slot | None:
         """One start, until a healthy verdict or the next reset. Returns the slot that got healthy."""
@@ -73,7 +64,7 @@ class Device:
         assert choice, "the loader's menu is empty"
         chosen = choice.entry.file_name
         if choice.renamed_to != chosen:
-            self._write(lambda: (self.entries / chosen).rename(self.entries / choice.renamed_to))
+            self.write(lambda: (self.entries / chosen).rename(self.entries / choice.renamed_to))
         slot = slot_of(chosen)
         assert slot
         if not self._initrd(slot) or slot not in self.good:
@@ -86,13 +77,13 @@ class Device:
         if step.hand_over:
             other = self.entries / entry_name(slot.other)
             if other.is_file():
-                self._write(lambda: self._prefer(other))
-                self._store(step.record)
+                self.write(lambda: self._prefer(other))
+                self.store(step.record)
                 return False
             step = type(step)(record=stay(state, slot), hand_over=False)
         if step.rank_first and (own := self.entries / entry_name(slot)).is_file():
-            self._write(lambda: self._prefer(own))
-        self._store(step.record)
+            self.write(lambda: self._prefer(own))
+        self.store(step.record)
         return True
 
     def _prefer(self, path: Path) -> None:
@@ -103,11 +94,9 @@ class Device:
 
     def _health(self, slot: Slot) -> Slot:
         if trial_entry(self.entries, slot):
-            self._write(lambda: bless(slot, esp=self.esp, programs=None), torn=lambda: self._lose_trial(slot))
-        state = self.partition.load()
-        assert state
-        assert state.slot is slot
-        self._store(mark_healthy(state))
+            self.write(lambda: bless(slot, esp=self.esp, programs=None), torn=lambda: self._lose_trial(slot))
+        assert self.state.slot is slot
+        self.store(mark_healthy(self.state))
         return slot
 
     def _lose_trial(self, slot: Slot) -> None:
@@ -118,29 +107,6 @@ class Device:
     def _torn_entry(self) -> None:
         (self.entries / entry_name(Slot.B, tries=3)).write_bytes(b"")
 
-    def _store(self, state: SlotState) -> None:
-        raw = self.partition.device.read_bytes()
-        first, second = (raw[offset:offset + 512] for offset in COPY_OFFSETS)
-        _, copy = newest((first, second))
-
-        def torn() -> None:
-            half = bytearray(raw)
-            half[COPY_OFFSETS[copy]:COPY_OFFSETS[copy] + 100] = encode_record(state)[:100]
-            self.partition.device.write_bytes(half)
-
-        self._write(lambda: self.partition.store(state), torn=torn)
-
-    def _write(self, done: Callable[[], object], *, torn: Callable[[], None] | None = None) -> None:
-        self.written += 1
-        if self.written != self.cut:
-            done()
-            return
-        if self.way == "after":
-            done()
-        elif self.way == "torn" and torn:
-            torn()
-        raise PowerCut
-
     def _put(self, slot: Slot, *, version: int, tries: int | None = None) -> None:
         raw = encode_entry(LoaderEntry(
             slot=slot, version=version, base_root="0" * 64, kernel_root="1" * 64, cmdline="quiet",
@@ -148,36 +114,12 @@ class Device:
         ))
         (self.entries / entry_name(slot, tries=tries)).write_bytes(raw)
 
-    def until_healthy(self) -> Slot:
-        """Start over and over, with the power on; the slot that came up."""
-        self.cut = None
-        for _ in range(BOOTS_TO_RECOVER):
-            if (slot := self.boot()) is not None:
-                assert self.boot() is slot, "a healthy slot boots again"
-                state = self.partition.load()
-                assert state
-                assert (state.slot, state.confirmed, state.unhealthy) == (slot, True, 0)
-                assert trial_entry(self.entries, slot) is None
-                return slot
-        raise AssertionError("no slot came up")
-
-
-def updated(device: Device) -> None:
-    device.update()
-    for _ in range(6):
-        device.boot()
+    def check_settled(self, slot: Slot) -> None:
+        assert trial_entry(self.entries, slot) is None
 
 
 def both_confirmed(folder: Path, good: frozenset[Slot]) -> Device:
-    device = Device(folder, good=frozenset(Slot))
-    device.update()
-    assert device.until_healthy() is Slot.B
-    device.good = good
-    device.written = 0
-    return device
-
-
-BOTH, ONLY_A, ONLY_B = frozenset(Slot), frozenset({Slot.A}), frozenset({Slot.B})
+    return confirm_both(Device(folder, good=BOTH), good)
 
 
 def test_update_to_a_good_slot_arrives_without_a_power_cut(tmp_path: Path) -> None:
@@ -209,36 +151,12 @@ def test_two_rotten_slots_are_both_tried_again_and_the_one_that_recovers_is_foun
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("good", [BOTH, ONLY_A], ids=["good", "bad"])
 def test_cut_at_every_write_of_an_update(tmp_path: Path, good: frozenset[Slot], way: str) -> None:
-    at = 0
-    while True:
-        at += 1
-        folder = tmp_path / str(at)
-        device = Device(folder, good=good)
-        device.cut, device.way = at, way
-        try:
-            updated(device)
-        except PowerCut:
-            assert device.until_healthy() in good
-        else:
-            break
-    assert at > 6, "the whole of an update was cut"
+    assert cut_everywhere(lambda at: Device(tmp_path / str(at), good=good), way, updated, good) > 6
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_cut_at_every_write_of_a_hand_over(tmp_path: Path, way: str) -> None:
-    at = 0
-    while True:
-        at += 1
-        device = both_confirmed(tmp_path / str(at), ONLY_A)
-        device.cut, device.way = at, way
-        try:
-            for _ in range(6):
-                device.boot()
-        except PowerCut:
-            assert device.until_healthy() is Slot.A
-        else:
-            break
-    assert at > 5
+    assert cut_everywhere(lambda at: both_confirmed(tmp_path / str(at), ONLY_A), way, booted, ONLY_A) > 5
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -247,17 +165,7 @@ def test_cut_at_every_write_of_a_hand_over(tmp_path: Path, way: str) -> None:
 def test_any_series_of_cuts_ends_in_a_healthy_slot(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[tuple[int, str]], good: frozenset[Slot]
 ) -> None:
-    device = Device(tmp_path_factory.mktemp("device"), good=good)
-    for number, (cut, way) in enumerate(cuts):
-        device.cut, device.way, device.written = cut, way, 0
-        try:
-            if number == 0:
-                device.update()
-            for _ in range(5):
-                device.boot()
-        except PowerCut:
-            continue
-    assert device.until_healthy() in good
+    cut_in_series(Device(tmp_path_factory.mktemp("device"), good=good), cuts)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 8192, b"IKS1" * 2048])

@@ -7,7 +7,6 @@ the firmware walks on from; what the firmware stops at is in docs/decisions and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,39 +16,38 @@ from hypothesis import strategies as st
 from imagekit.boot.autoboot import AUTOBOOT_NAME, Autoboot, encode_autoboot
 from imagekit.boot.piboot import BOARDS, Choice, Partition, Rules, choose
 from imagekit.boot.slotstate import (
-    COPY_OFFSETS,
-    FACTORY,
     Slot,
-    SlotState,
     begin_boot,
     begin_trial,
-    encode_partition,
-    encode_record,
     forget_other,
     mark_healthy,
-    newest,
 )
 from imagekit.device.autoboot import overwrite, prefer
-from imagekit.device.state import StatePartition
+from tests.unit.device.cut_device import (
+    BOOTS_TO_RECOVER,
+    BOTH,
+    ONLY_A,
+    ONLY_B,
+    WAYS,
+    CutDevice,
+    booted,
+    confirm_both,
+    cut_everywhere,
+    cut_in_series,
+    updated,
+)
 
-WAYS = ("before", "torn", "after")
 RULES = Rules(tryboot_a_b=True, partition_walk=True)
 NUMBERS = {Slot.A: 2, Slot.B: 3}
 TREE = "bcm2711-rpi-4-b.dtb"
 WHOLE = frozenset({"start4.elf", "config.txt", "image", "initrd", "cmdline.txt", TREE})
-BOOTS_TO_RECOVER = 12
-BOTH, ONLY_A, ONLY_B = frozenset(Slot), frozenset({Slot.A}), frozenset({Slot.B})
 
 
-class PowerCut(Exception):
-    """The lights go out."""
-
-
-class Device:
+class Device(CutDevice):
     """A card with two slots, of which `good` get healthy and `absent` hold nothing the firmware would boot."""
 
     def __init__(self, folder: Path, *, good: frozenset[Slot], absent: frozenset[Slot] = frozenset()) -> None:
-        self.good, self.absent = good, absent
+        self.absent = absent
         self.boot_folder, self.sys = folder / "boot", folder / "sys"
         self.boot_folder.mkdir(parents=True)
         self.path = self.boot_folder / AUTOBOOT_NAME
@@ -58,17 +56,7 @@ class Device:
             part = self.sys / f"block/mmcblk0/mmcblk0p{number}"
             part.mkdir(parents=True)
             (part / "uevent").write_text(f"PARTN={number}\nPARTNAME={name}\n")
-        self.partition = StatePartition(device=folder / "state")
-        self.partition.device.write_bytes(encode_partition(FACTORY))
-        self.cut: int | None = None
-        self.way = "before"
-        self.written = 0
-
-    @property
-    def state(self) -> SlotState:
-        found = self.partition.load()
-        assert found is not None
-        return found
+        super().__init__(folder, good=good)
 
     def card(self) -> dict[int, Partition]:
         config = b"kernel=Image\ninitramfs initrd followkernel\n"
@@ -79,8 +67,8 @@ class Device:
 
     def update(self) -> None:
         """What an updater does around filling slot b: no way back to it, content, record, autoboot.txt last."""
-        self._store(forget_other(self.state))
-        self._store(begin_trial(self.state))
+        self.store(forget_other(self.state))
+        self.store(begin_trial(self.state))
         self._name(Slot.B)
 
     def start(self) -> Choice:
@@ -94,14 +82,14 @@ class Device:
         step = begin_boot(self.partition.load(), slot)
         if step.hand_over:
             self._name(slot.other)
-            self._store(step.record)
+            self.store(step.record)
             return None
-        self._store(step.record)
+        self.store(step.record)
         if slot not in self.good:
             return None
         self._name(slot, bless=True)
         assert self.state.slot is slot
-        self._store(mark_healthy(self.state))
+        self.store(mark_healthy(self.state))
         return slot
 
     def _name(self, slot: Slot, *, bless: bool = False) -> None:
@@ -117,51 +105,14 @@ class Device:
                 overwrite(self.path, new)
 
         at = new.index(b"[tryboot]")  # the worst place: a sector is not torn, but if it were
-        self._write(done, torn=lambda: self.path.write_bytes(new[:at] + old[at:]))
+        self.write(done, torn=lambda: self.path.write_bytes(new[:at] + old[at:]))
 
-    def _store(self, state: SlotState) -> None:
-        raw = self.partition.device.read_bytes()
-        first, second = (raw[offset:offset + 512] for offset in COPY_OFFSETS)
-        _, copy = newest((first, second))
-
-        def torn() -> None:
-            half = bytearray(raw)
-            half[COPY_OFFSETS[copy]:COPY_OFFSETS[copy] + 100] = encode_record(state)[:100]
-            self.partition.device.write_bytes(half)
-
-        self._write(lambda: self.partition.store(state), torn=torn)
-
-    def _write(self, done: Callable[[], object], *, torn: Callable[[], object]) -> None:
-        self.written += 1
-        if self.written != self.cut:
-            done()
-            return
-        if self.way == "after":
-            done()
-        elif self.way == "torn":
-            torn()
-        raise PowerCut
-
-    def until_healthy(self) -> Slot:
-        """Start over and over, with the power on; the slot that came up."""
-        self.cut = None
-        for _ in range(BOOTS_TO_RECOVER):
-            if (slot := self.boot()) is not None:
-                assert self.boot() is slot, "a healthy slot boots again"
-                assert (self.state.slot, self.state.confirmed, self.state.unhealthy) == (slot, True, 0)
-                assert self.path.read_bytes() == encode_autoboot(
-                    Autoboot(boot=NUMBERS[slot], trial=NUMBERS[slot.other]))
-                return slot
-        raise AssertionError("no slot came up")
+    def check_settled(self, slot: Slot) -> None:
+        assert self.path.read_bytes() == encode_autoboot(Autoboot(boot=NUMBERS[slot], trial=NUMBERS[slot.other]))
 
 
 def both_confirmed(folder: Path, good: frozenset[Slot]) -> Device:
-    device = Device(folder, good=BOTH)
-    device.update()
-    assert device.until_healthy() is Slot.B
-    device.good = good
-    device.written = 0
-    return device
+    return confirm_both(Device(folder, good=BOTH), good)
 
 
 def test_update_to_a_good_slot_arrives_without_a_power_cut(tmp_path: Path) -> None:
@@ -213,37 +164,13 @@ def test_slot_whose_kernel_is_gone_stops_the_firmware_and_is_not_covered(tmp_pat
                          ids=["good", "bad", "absent"])
 def test_cut_at_every_write_of_an_update(tmp_path: Path, good: frozenset[Slot], absent: frozenset[Slot],
                                          way: str) -> None:
-    at = 0
-    while True:
-        at += 1
-        device = Device(tmp_path / str(at), good=good, absent=absent)
-        device.cut, device.way = at, way
-        try:
-            device.update()
-            for _ in range(6):
-                device.boot()
-        except PowerCut:
-            assert device.until_healthy() in good - absent
-        else:
-            break
-    assert at > 6, "the whole of an update was cut"
+    found = cut_everywhere(lambda at: Device(tmp_path / str(at), good=good, absent=absent), way, updated, good - absent)
+    assert found > 6
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_cut_at_every_write_of_a_hand_over(tmp_path: Path, way: str) -> None:
-    at = 0
-    while True:
-        at += 1
-        device = both_confirmed(tmp_path / str(at), ONLY_A)
-        device.cut, device.way = at, way
-        try:
-            for _ in range(6):
-                device.boot()
-        except PowerCut:
-            assert device.until_healthy() is Slot.A
-        else:
-            break
-    assert at > 5
+    assert cut_everywhere(lambda at: both_confirmed(tmp_path / str(at), ONLY_A), way, booted, ONLY_A) > 5
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -252,17 +179,7 @@ def test_cut_at_every_write_of_a_hand_over(tmp_path: Path, way: str) -> None:
 def test_any_series_of_cuts_ends_in_a_healthy_slot(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[tuple[int, str]], good: frozenset[Slot]
 ) -> None:
-    device = Device(tmp_path_factory.mktemp("device"), good=good)
-    for number, (cut, way) in enumerate(cuts):
-        device.cut, device.way, device.written = cut, way, 0
-        try:
-            if number == 0:
-                device.update()
-            for _ in range(5):
-                device.boot()
-        except PowerCut:
-            continue
-    assert device.until_healthy() in good
+    cut_in_series(Device(tmp_path_factory.mktemp("device"), good=good), cuts)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 8192, b"IKS1" * 2048])

@@ -112,6 +112,23 @@ def test_board_without_virtio_has_its_verdict_on_the_second_serial_line_and_its_
     assert "-device" not in argv
 
 
+def test_writes_are_logged_by_a_node_that_sees_flushes() -> None:
+    wiring = replace(WIRING, write_log=Path("/tmp/writes,.log"))
+    argv = command_line(load_machine("pc", [FOLDER]), wiring, Accelerator.TCG)
+    nodes = [word for word in argv if word.startswith("driver=")]
+    assert "driver=file,node-name=log,filename=/tmp/writes,,.log,cache.no-flush=on" in nodes
+    assert nodes[-1] == ("driver=blklogwrites,node-name=disk,file=disk-raw,log=log,log-sector-size=512,discard=unmap")
+    assert any(word.endswith(",drive=disk") for word in argv)
+
+
+def test_writes_to_a_card_are_logged_too() -> None:
+    wiring = replace(WIRING, firmware_code=None, firmware_variables=None, health_fd=None,
+                     write_log=Path("/tmp/writes.log"))
+    text = " ".join(command_line(parse_machine(load_yaml(BOARD, name="board.yaml")), wiring, Accelerator.TCG))
+    assert "-drive if=sd,format=blklogwrites," in text
+    assert "log.filename=/tmp/writes.log,file.driver=qcow2,file.file.driver=file,file.file.filename=/tmp/a,,b" in text
+
+
 def test_unknown_machine_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(UsageError) as caught:
         load_machine("px", [FOLDER])

@@ -1,4 +1,4 @@
-"""Sticks for devices in QEMU: one FAT volume over the whole disk, with packages and their assertions."""
+"""A stick for a device in QEMU: one FAT volume over the whole disk, with packages and their assertions."""
 
 from __future__ import annotations
 

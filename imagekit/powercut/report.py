@@ -1,0 +1,49 @@
+"""A sweep's outcome as the document that is printed and kept.
+
+Decides only the keys; they are described in docs/reference/powercut.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from imagekit.powercut.examine import Verdict
+from imagekit.powercut.sweep import Found, Limits, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booted:
+    """One state that was booted for real: what the oracle said of it, what came up, and whether that is the same."""
+
+    state: State
+    verdict: Verdict
+    drawn: bool
+    came: str
+    agrees: bool
+
+
+def is_sound(found: Found, booted: tuple[Booted, ...]) -> bool:
+    """Nothing is unbootable, and no boot contradicts its oracle."""
+    return not found.unbootable and all(item.agrees for item in booted)
+
+
+def document(found: Found, limits: Limits, booted: tuple[Booted, ...]) -> dict[str, Any]:
+    """Counts, classes, problems and boots."""
+    number, shards = limits.shard
+    return {
+        "medium": limits.medium.value, "shard": f"{number + 1}/{shards}", "seed": limits.seed,
+        "requests": found.entries, "sectors": found.written, "flushes": found.flushes, "epochs": found.epochs,
+        "sampled": found.sampled, "prefixes": found.prefixes, "torn": found.torn, "reorderings": found.reorderings,
+        "judged": found.judged, "unbootable": found.unbootable, "stopped": found.stopped,
+        "classes": [{"states": item.count, "first": item.first.told, **_verdict(item.verdict)}
+                    for item in found.classes],
+        "problems": [{"state": state.told, "problem": problem} for state, problem in found.problems],
+        "booted": [{"state": item.state.told, "drawn": item.drawn, "expected": item.verdict.slot or None,
+                    "came": item.came, "agrees": item.agrees} for item in booted],
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {"slot": verdict.slot or None, "roots": list(verdict.roots), "menu": list(verdict.menu),
+            "way": list(verdict.way), "record": verdict.record, "problem": verdict.problem or None}

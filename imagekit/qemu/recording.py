@@ -1,0 +1,86 @@
+"""Record every write of a real update: an image boots in QEMU with a stick, and all that its disk is given is logged.
+
+The recording goes from the first power-on over the update and the new slot's trial to its healthy verdict, so that the
+first boot's own writes are in it. What cuts in it would leave behind is `imagekit.powercut`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagekit.assertions import decode_stream, parse_snap_revision
+from imagekit.disk.fat_read import read_fat
+from imagekit.errors import DocumentError, TargetError
+from imagekit.qemu.device import Device
+from imagekit.qemu.judge import Package
+
+ASSERTIONS, PACKAGES = ".assert", (".snap", ".snap.zst")
+TAIL_S = 20.0  # what a device still writes once it is healthy
+_TOLD = r"imagekit: update: (rebooting|cannot .*)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What a recorded update did: the slots that were healthy, in their order; how many boots, and its seconds."""
+
+    slots: tuple[str, ...]
+    boots: int
+    seconds: float
+
+
+def packages_on(stick: Path) -> tuple[Package, ...]:
+    """The packages of a stick with the roots that its assertions give, whoever signed those.
+
+    Raises:
+        DocumentError: no FAT, or no package with a snap-revision lies on it.
+    """
+    with stick.open("rb") as stream:
+        volume = read_fat(stream, name=str(stick))
+        names = volume.listdir()
+        roots = {}
+        for name in names:
+            if name.endswith(ASSERTIONS):
+                for item in decode_stream(volume.read(name), name=name):
+                    if item.type == "snap-revision" and (revision := parse_snap_revision(item)).verity_root:
+                        roots[name.removesuffix(ASSERTIONS)] = (revision.snap_revision, revision.verity_root)
+    found = []
+    for name in names:
+        stem = next((name.removesuffix(end) for end in PACKAGES if name.endswith(end)), None)
+        if stem in roots:
+            number, root = roots[stem]
+            found.append(Package(name=stem.rpartition("_")[0], revision=number, root=root))
+    if not found:
+        raise DocumentError(f"cannot use {stick}: no package with its assertions lies on it",
+                            hint="NAME_REVISION.snap and NAME_REVISION.assert, as `imagekit sign` writes them")
+    return tuple(found)
+
+
+def record_update(device: Device, stick: Path, log: Path) -> Recorded:
+    """Let a device that is off take the update of a stick, and log every write to its disk. It is off again afterwards.
+
+    Raises:
+        TargetError: it does not take the update, or does not get healthy with it.
+        DocumentError: as `packages_on`.
+    """
+    expected = device.expectation
+    offered = {item.name: item for item in packages_on(stick)}
+    device.plug(stick)
+    device.log_writes(log)
+    try:
+        first = device.boot(slot=None)
+        device.expect_packages(base=offered.get(expected.base.name), kernel=offered.get(expected.kernel.name))
+        said = device.expect(_TOLD, timeout_s=device.deadline_s)[1]
+        if said != "rebooting":
+            raise TargetError(f"cannot record the update: the device says: {said}",
+                              hint="an image built from the same model, and packages that are newer than its own")
+        last = device.wait_healthy(slot=None, since=len(device.boots))
+        device.idle(TAIL_S)
+        assert first.verdict is not None
+        assert last.verdict is not None
+        return Recorded(slots=(first.verdict.slot, last.verdict.slot), boots=len(device.boots),
+                        seconds=round(device.seconds, 1))
+    finally:
+        device.power_cut()
+        device.log_writes(None)
+        device.plug(None)

@@ -1,0 +1,83 @@
+"""The part of docs/reliability.md that docs/powercut/*.json give: `python -m tests.boot.powercut_page`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.boot.boards import ROOT
+
+PAGE, RECORDS = ROOT / "docs" / "reliability.md", ROOT / "docs" / "powercut"
+BEGIN, END = "<!-- powercut: written by `./bootstrap powercut` -->\n", "<!-- end of powercut -->\n"
+SUMS = ("prefixes", "torn", "reorderings", "sampled", "judged", "unbootable")
+
+
+def read_records(folder: Path = RECORDS) -> list[dict[str, Any]]:
+    """The records of all boards, by name."""
+    return [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+
+
+def with_part(page: str, records: Sequence[dict[str, Any]]) -> str:
+    """The page with its part made anew."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{PAGE} has no part for power cuts")
+    return before + BEGIN + part(records) + END + after
+
+
+def part(records: Sequence[dict[str, Any]]) -> str:
+    """The part itself."""
+    lines = ["", "| board | requests | sectors | flushes | prefixes | torn | reorderings | classes | booted"
+                 " | unbootable | image | commit |", "|---|" + "--:|" * 9 + "---|---|"]
+    for record in records:
+        lines.append(_row(record))
+    lines.append("")
+    for record in records:
+        lines += _told(record)
+    return "\n".join(lines)
+
+
+def _row(record: dict[str, Any]) -> str:
+    shards = list(record["shards"].values())
+    one = shards[0]
+    total = {key: sum(shard[key] for shard in shards) for key in SUMS}
+    boots = [boot for shard in shards for boot in shard["booted"]]
+    agreed = sum(boot["agrees"] for boot in boots)
+    booted = f"{len(boots)}" if agreed == len(boots) else f"{len(boots)}, **{len(boots) - agreed} otherwise**"
+    lost = f"{total['unbootable']:,}" if not total["unbootable"] else f"**{total['unbootable']:,}**"
+    cells = [record["board"], *(f"{one[key]:,}" for key in ("requests", "sectors", "flushes")),
+             *(f"{total[key]:,}" for key in ("prefixes", "torn", "reorderings")), str(len(_classes(record))), booted,
+             lost, f"`{record['image'][:20]}`", ", ".join(dict.fromkeys(shard["commit"][:12] for shard in shards))]
+    return f"| {' | '.join(cells)} |"
+
+
+def _classes(record: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """States by what comes up and what is remembered, over all shards."""
+    found: dict[tuple[str, str], int] = {}
+    for shard in record["shards"].values():
+        for item in shard["classes"]:
+            key = (item["problem"] or "; ".join(item["way"]) + f" ({', '.join(item['menu'])})", item["record"])
+            found[key] = found.get(key, 0) + item["states"]
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _told(record: dict[str, Any]) -> list[str]:
+    shards = record["shards"]
+    epochs, sampled = next(iter(shards.values()))["epochs"], sum(shard["sampled"] for shard in shards.values())
+    judged = sum(shard["judged"] for shard in shards.values())
+    count = int(next(iter(shards)).partition("/")[2])
+    whole = "" if len(shards) == count else f" **Only {len(shards)} of {count} shards were run.**"
+    came = record["recorded"]
+    return [f"**{record['board']}**: {came['boots']} boots, healthy in slot {' then '.join(came['slots'])}, recorded in"
+            f" {came['seconds']:.0f} s with {record['emulator']}. Of {epochs:,} epochs {epochs - sampled:,} were judged"
+            f" in every subset, {sampled:,} were sampled; {judged:,} verdicts were worked out.{whole} Repeat:", "",
+            *(f"    {command}" for command in dict.fromkeys(shard["command"] for shard in shards.values())), "",
+            "| states | what boots (what the loader's menu holds) | the record |", "|--:|---|---|",
+            *(f"| {number:,} | {way} | {told} |" for (way, told), number in _classes(record).items()), ""]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_part(PAGE.read_text(), read_records()))

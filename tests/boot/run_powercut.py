@@ -1,0 +1,107 @@
+"""`invoke powercut`: cut the power at every write of a board's update, and keep what came of it.
+
+Packages, image and recording go to build/powercut; counts to docs/powercut/BOARD.json, by the digest of the image, and
+from there into docs/reliability.md. A new image begins a new record; `--resume` leaves out a shard that has one of the
+same image. Exit 0: nothing is unbootable and no boot contradicts its oracle, 7: something is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from imagekit.errors import ExitCode, HostError
+from tests.boot.boards import ARM64_UBOOT, PC, ROOT, Board
+from tests.boot.faults import commit
+from tests.boot.powercut_page import PAGE, RECORDS, read_records, with_part
+from tests.boot.stock import Stock, imagekit, make_stock, sign_revision
+
+FOLDER = ROOT / "build" / "powercut"
+BOARDS = (PC, ARM64_UBOOT)  # an update of a Raspberry Pi by its own firmware is refused yet
+KEPT = ("recorded", "machine", "emulator", "accelerator", "update")
+COUNTS = ("medium", "seed", "requests", "sectors", "flushes", "epochs", "sampled", "prefixes", "torn", "reorderings",
+          "judged", "unbootable", "stopped", "classes", "problems", "booted")
+
+
+def main() -> int:
+    """Make the records that are asked for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--board", action="append", default=[], choices=[str(board) for board in BOARDS])
+    parser.add_argument("--shard", default="1/1")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--boot", default="0")
+    parser.add_argument("--random", default="0")
+    asked = parser.parse_args()
+    wrong = False
+    for board in BOARDS:
+        if not asked.board or str(board) in asked.board:
+            try:
+                stock = stock_of(board)
+            except HostError as error:
+                sys.exit(f"{board}: {error.message}")
+            wrong |= not one(stock, asked.shard, boots=asked.boot, drawn=asked.random, resume=asked.resume)
+    PAGE.write_text(with_part(PAGE.read_text(), read_records()))
+    return ExitCode.TARGET if wrong else ExitCode.DONE
+
+
+def stock_of(board: Board) -> Stock:
+    """The board's packages and image, made anew; a recording that is there stays."""
+    folder = FOLDER / board.name
+    for made in ("data", "trust", "packages", "out", "revision-2"):
+        shutil.rmtree(folder / made, ignore_errors=True)
+    for path in [*folder.glob("*.snap"), *folder.glob("*.model")]:
+        path.unlink()
+    return make_stock(board, folder)
+
+
+def one(stock: Stock, shard: str, *, boots: str, drawn: str, resume: bool) -> bool:
+    """One shard of one board; whether it is as it should be."""
+    name = str(stock.board)
+    there = read(name)
+    if resume and there.get("image") == stock.digest and shard in there["shards"]:
+        print(f"{name} {shard}: has a record of this image", flush=True)
+        return not there["shards"][shard]["unbootable"]
+    package = sign_revision(stock, stock.other_base, 2)
+    options = ["--shard", shard, "--boot", boots, "--random", drawn]
+    ended = imagekit("powercut", stock.image, "--update", package.parent, "--trust", stock.trust,
+                     "-o", stock.folder / "recording", "--json", *options, data=stock.data)
+    if ended.returncode not in (ExitCode.DONE, ExitCode.TARGET) or not ended.stdout.startswith("{"):
+        sys.exit(f"{name}: {ended.stderr.strip()}")
+    told: dict[str, Any] = json.loads(ended.stdout)
+    if "error" in told:
+        sys.exit(f"{name}: {told['error']['message']}")
+    command = f"invoke powercut --board {name} --shard {shard}" + (
+        f" --boot {boots} --random {drawn}" if (boots, drawn) != ("0", "0") else "")
+    put(name, stock.digest, told, shard, command)
+    ok = ended.returncode == ExitCode.DONE
+    print(f"{name} {shard}: {'' if ok else 'FAILED: '}{told['prefixes']} prefixes, {told['reorderings']} reorderings,"
+          f" {len(told['classes'])} classes, {len(told['booted'])} booted, {told['unbootable']} unbootable", flush=True)
+    return ok
+
+
+def read(board: str, folder: Path = RECORDS) -> dict[str, Any]:
+    """A board's record; empty where there is none."""
+    path = folder / f"{board}.json"
+    found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return found
+
+
+def put(board: str, image: str, told: dict[str, Any], shard: str, command: str, folder: Path = RECORDS) -> None:
+    """Keep a shard. Those of another image, or of another number of shards, are forgotten."""
+    there = read(board, folder)
+    others = there["shards"] if there.get("image") == image else {}
+    shards = {name: kept for name, kept in others.items() if name.partition("/")[2] == shard.partition("/")[2]}
+    shards[shard] = {"commit": commit(), "command": command, "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+                     **{key: told[key] for key in COUNTS}}
+    document = {"version": 1, "board": board, "image": image, **{key: told.get(key) for key in KEPT}, "shards": shards}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{board}.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""docs/reliability.md says what the records of power cuts say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.boot import run_powercut
+from tests.boot.powercut_page import PAGE, RECORDS, part, read_records, with_part
+
+SHARD: dict[str, Any] = {
+    "commit": "c" * 40, "command": "invoke powercut --board pc --shard 1/2", "medium": "epochs", "seed": 0,
+    "requests": 1200, "sectors": 500_000, "flushes": 40, "epochs": 30, "sampled": 1, "prefixes": 250_000,
+    "torn": 250_000, "reorderings": 300, "judged": 900, "unbootable": 0, "stopped": False,
+    "classes": [{"states": 9, "first": "x", "slot": "a", "roots": [], "menu": ["imagekit-a.conf"], "record": "slot a",
+                 "way": ["imagekit-a.conf: slot a"], "problem": None}],
+    "problems": [], "booted": [{"state": "x", "drawn": True, "expected": "a", "came": "a", "agrees": True}],
+}
+TOLD = {**SHARD, "machine": "pc", "emulator": "QEMU 7.2", "accelerator": "tcg", "update": {},
+        "recorded": {"slots": ["a", "b"], "boots": 2, "seconds": 200.0}}
+
+
+def test_page_is_what_its_records_give() -> None:
+    page = PAGE.read_text()
+    assert page == with_part(page, read_records()), "run: .venv/bin/python -m tests.boot.powercut_page"
+
+
+def test_records_are_of_boards_that_there_are_and_whole() -> None:
+    for path in RECORDS.glob("*.json"):
+        assert path.stem in {str(board) for board in run_powercut.BOARDS}
+        for shard in json.loads(path.read_bytes())["shards"].values():
+            assert not shard["stopped"]
+            assert shard["prefixes"]
+
+
+def test_shares_are_added_and_a_missing_one_is_told(tmp_path: Path) -> None:
+    run_powercut.put("pc", "v1", TOLD, "1/2", "first", tmp_path)
+    assert "Only 1 of 2 shards" in part(read_records(tmp_path))
+    run_powercut.put("pc", "v1", TOLD, "2/2", "second", tmp_path)
+    told = part(read_records(tmp_path))
+    assert "| pc | 1,200 | 500,000 | 40 | 500,000 | 500,000 | 600 | 1 | 2 | 0 |" in told
+    assert "Only" not in told
+    assert "| 18 | imagekit-a.conf: slot a (imagekit-a.conf) | slot a |" in told
+
+
+def test_another_image_begins_a_new_record(tmp_path: Path) -> None:
+    run_powercut.put("pc", "v1", TOLD, "1/1", "first", tmp_path)
+    run_powercut.put("pc", "v2", TOLD, "2/2", "second", tmp_path)
+    assert list(run_powercut.read("pc", tmp_path)["shards"]) == ["2/2"]
+
+
+def test_another_number_of_shards_begins_anew(tmp_path: Path) -> None:
+    run_powercut.put("pc", "v1", TOLD, "1/2", "first", tmp_path)
+    run_powercut.put("pc", "v1", TOLD, "1/1", "second", tmp_path)
+    assert list(run_powercut.read("pc", tmp_path)["shards"]) == ["1/1"]
+
+
+def test_what_is_wrong_stands_out(tmp_path: Path) -> None:
+    booted = [{**SHARD["booted"][0], "came": "nothing", "agrees": False}]
+    run_powercut.put("pc", "v1", {**TOLD, "unbootable": 7, "booted": booted}, "1/1", "first", tmp_path)
+    assert "| 1, **1 otherwise** | **7** |" in part(read_records(tmp_path))
+
+
+def test_page_without_its_part_is_refused() -> None:
+    with pytest.raises(ValueError, match="no part"):
+        with_part("# Reliability\n", [])
