@@ -52,12 +52,12 @@ def percent(share: float) -> str:
 
 
 def hours(seconds: int) -> str:
-    return f"{seconds // 86400 + 1}. day {seconds % 86400 // 3600:02}:{seconds % 3600 // 60:02}"
+    return f"day {seconds // 86400 + 1}, {seconds % 86400 // 3600:02}:{seconds % 3600 // 60:02}"
 
 
 def scale(record: dict[str, Any]) -> str:
     world, checks, store = record["world"], record["checks"], record["store"]
-    outages = ", ".join(f"{hours(start)} for {(end - start) / 3600:g} h" for start, end in world["outages"])
+    outages = "; ".join(f"{hours(start)} for {(end - start) / 3600:g} h" for start, end in world["outages"])
     releases = table(
         ("release", "devices", "in time", "share", "of those that nothing but the store kept away, by the clock"),
         *((hours(item["published"]), f"{item['counted']:,}", f"{item['in_time']:,}",
@@ -75,7 +75,7 @@ def scale(record: dict[str, Any]) -> str:
         ("Mbit/s with deltas, in the 8 h behind a release", *_bits(store["deltas"])),
         ("Mbit/s with whole packages, in the 8 h behind a release", *_bits(store["whole"])))
     return f"""{world['devices']:,} devices, seed {world['seed']}, commit `{record['commit'][:12]}`. Repeat:
-`{record['command']}`; it took {record['cpu_s']:.0f} s of CPU. The store was out on the {outages}.
+`{record['command']}`; it took {record['cpu_s']:.0f} s of CPU. The store was out: {outages}.
 
 {releases}
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from imagekit.plan.schedule import PERIOD_S, TICK_S, Checks, at_boot, looked, pause, phase_of, point_after, tried
 from tests.scale.fleet import PROMISE_S, RealSchedule, Sum, identity, live, run
-from tests.scale.page import PAGE, with_parts
-from tests.scale.run import MOST_PEAK, PROMISED, WEEK_S, behind_a_release, report
+from tests.scale.page import PAGE, load, with_parts
+from tests.scale.run import MOST_PEAK, PROMISED, WEEK_S, behind_a_release, kept, report
 from tests.scale.world import World, covered, fate_of, merged
 
 DEVICES = 3000
@@ -141,6 +142,12 @@ def test_mean_of_a_release_leaves_the_outage_out() -> None:
 
 
 # ---- what is on record
+
+def test_record_kept_the_promise_and_is_of_a_million() -> None:
+    record = load("scale")
+    assert kept(record)
+    assert record["world"] == json.loads(json.dumps(asdict(World(devices=1_000_000))))
+
 
 def test_page_says_what_the_records_say() -> None:
     assert with_parts(PAGE.read_text()) == PAGE.read_text()
