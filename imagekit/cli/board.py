@@ -1,9 +1,10 @@
-"""`imagekit board`: the boards there are, what each is, and a new one made after another."""
+"""`imagekit board`: the boards there are, what each is, a new one made after another, and one at the end of a cable."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -16,6 +17,23 @@ from imagekit.host.files import write_atomic
 from imagekit.plan.gadget_show import as_json as volume_json
 from imagekit.qemu.machine import Machine, load_machine, machine_folders, machine_names
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Number(click.ParamType[int]):
+    """A number that is not negative, decimal or with 0x."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            found = value if isinstance(value, int) else int(value, 0)
+        except ValueError:
+            found = -1
+        if found < 0:
+            self.fail(f"{value!r} is no number: 0x82000000, or decimal", param, ctx)
+        return found
+
 
 def complete_board(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """The boards there are, for the shell."""
@@ -24,7 +42,7 @@ def complete_board(_ctx: click.Context, _param: click.Parameter, incomplete: str
 
 @click.group(no_args_is_help=True)
 def board() -> None:
-    """List, show and make boards."""
+    """List, show and make boards; talk to one over its serial line, and put an image onto its disk."""
 
 
 @board.command("list")
@@ -125,3 +143,64 @@ def new(name: str, like: str, output: Path | None, as_json: bool) -> None:
     folder = written[0].parent
     say(f"change what differs, then: imagekit gadget check {folder}, imagekit lock --update {folder},"
         f" imagekit pack {folder} -o packages-out")
+
+
+SERIAL_HELP = "The line: /dev/ttyUSB0, socket://HOST:PORT, rfc2217://HOST:PORT."
+
+
+def serial_options(function: F) -> F:
+    """`--board`, `--serial`, `--baud` and `--wait`: which board, and where it is."""
+    function = click.option("--wait", "wait_s", metavar="SECONDS", type=click.FloatRange(min=0), default=120.0,
+                            show_default=True, help="How long the board may take to come up.")(function)
+    function = click.option("--baud", type=click.IntRange(300, 12_000_000), help="The rate.  [default: the board's]"
+                            )(function)
+    function = click.option("--serial", metavar="LINE", required=True, help=SERIAL_HELP)(function)
+    return click.option("--board", "name", metavar="NAME", required=True, shell_complete=complete_board,
+                        help="Which board it is: imagekit board list.")(function)
+
+
+@board.command()
+@click.option("--serial", metavar="LINE", required=True, help=SERIAL_HELP)
+@click.option("--board", "name", metavar="NAME", shell_complete=complete_board,
+              help="Which board it is; needed for --run.")
+@click.option("--baud", type=click.IntRange(300, 12_000_000), help="The rate.  [default: the board's, or 115200]")
+@click.option("--run", "commands", metavar="COMMAND", multiple=True,
+              help="Stop at U-Boot's prompt, run this, print the answer, and end.")
+@click.option("--wait", "wait_s", metavar="SECONDS", type=click.FloatRange(min=0), default=120.0, show_default=True,
+              help="With --run: how long the board may take to come up.")
+@json_option
+def console(serial: str, name: str | None, baud: int | None, commands: tuple[str, ...], wait_s: float,
+            as_json: bool) -> None:
+    """Open a board's serial line as a terminal; Ctrl-] leaves it.
+
+    With --run no terminal is needed: the board is stopped at U-Boot's prompt, and the answers come out. A command that
+    is not understood because of noise is run again.
+    """
+    from imagekit.cli.board_serial import Wiring, profile_of, run, talk
+
+    if not commands:
+        if as_json:
+            raise click.UsageError("--json goes with --run")
+        talk(serial, baud or (profile_of(name).baud if name else 115200))
+        return
+    if name is None:
+        raise click.UsageError("--run needs --board: its prompt is the board's")
+    run(commands, Wiring(serial=serial, board=name, baud=baud, wait_s=wait_s), as_json=as_json)
+
+
+@board.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@serial_options
+@click.option("--address", metavar="NUMBER", type=Number(), help="Where to: 0x82000000.  [default: the board's]")
+@json_option
+def load(file: Path, name: str, serial: str, baud: int | None, wait_s: float, address: int | None,
+         as_json: bool) -> None:
+    """Put FILE into a board's memory, by YMODEM over its serial line, and check it there.
+
+    U-Boot is stopped at its prompt, takes the file, and tells its CRC-32. Afterwards `fileaddr` and `filesize` are set,
+    and the board waits at its prompt: see `board console`.
+    """
+    from imagekit.cli.board_serial import Wiring
+    from imagekit.cli.board_serial import load as load_file
+
+    load_file(file, Wiring(serial=serial, board=name, baud=baud, wait_s=wait_s), address=address, as_json=as_json)
