@@ -11,7 +11,7 @@ import click
 from imagekit.build.boards import Board, board_names, called_after, load_board, new_board
 from imagekit.build.recipes import PROJECT
 from imagekit.cli.gadget_layout import picture_of, show_volume
-from imagekit.cli.options import json_option, output_option
+from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import emit_json, say, table, write
 from imagekit.host.files import write_atomic
 from imagekit.plan.gadget_show import as_json as volume_json
@@ -204,3 +204,34 @@ def load(file: Path, name: str, serial: str, baud: int | None, wait_s: float, ad
     from imagekit.cli.board_serial import load as load_file
 
     load_file(file, Wiring(serial=serial, board=name, baud=baud, wait_s=wait_s), address=address, as_json=as_json)
+
+
+@board.command()
+@click.argument("image", metavar="IMAGE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@serial_options
+@click.option("--disk", metavar="DISK", type=click.STRING,
+              help="The board's disk, as its U-Boot calls it: 'mmc 1'.  [default: the board's]")
+@click.option("--raise-to", metavar="BAUD", type=click.IntRange(300, 12_000_000),
+              help="Go over to this rate, where board and line can.")
+@click.option("--dry-run", is_flag=True, help="Look at the disk, tell what would be sent and how long; no more.")
+@click.option("--confirm", metavar="WORD", help="The word of a plan that --dry-run has shown.")
+@click.option("--foreign", is_flag=True, help="It is no image of imagekit: nothing in it can be checked.")
+@trust_option
+@json_option
+def flash(image: Path, name: str, serial: str, baud: int | None, wait_s: float, disk: str | None, raise_to: int | None,
+          dry_run: bool, confirm: str | None, foreign: bool, trust: tuple[Path, ...], as_json: bool) -> None:
+    """Write IMAGE to a board's own disk, through its U-Boot, over its serial line.
+
+    The board reads its disk and tells checksums; only what differs is sent, packed, and read back by the board. Before
+    anything is sent you see how long it will take, and are asked. What was interrupted goes on by the same line.
+    """
+    from imagekit.cli.board_flash import BoardRequest
+    from imagekit.cli.board_flash import flash as flash_board
+    from imagekit.cli.board_serial import Wiring
+    from imagekit.cli.flash_run import Request
+    from imagekit.plan.flash_device import Allowed
+
+    flash_board(Request(image=image, targets=(), allowed=Allowed(), trust=trust, foreign=foreign, confirm=confirm,
+                        as_json=as_json),
+                Wiring(serial=serial, board=name, baud=baud, wait_s=wait_s),
+                BoardRequest(disk=disk, raise_to=raise_to, dry_run=dry_run))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import select
 import sys
 import termios
@@ -24,6 +25,7 @@ from imagekit.host.clock import SystemClock
 from imagekit.host.files import read_file
 from imagekit.host.ports import SerialLine
 from imagekit.host.serialline import open_line
+from imagekit.packages.board import DISK
 from imagekit.packages.board import UBoot as Profile
 
 LOG = logging.getLogger("imagekit.serial")
@@ -55,6 +57,8 @@ def profile_of(board: str) -> Profile:
 def prompted(wiring: Wiring, *, disk: str | None = None) -> Iterator[UBoot]:
     """A board's U-Boot at its prompt. Raises: HostError, TargetError, UsageError: there is no line, board or prompt."""
     profile = profile_of(wiring.board)
+    if disk is not None and not re.fullmatch(DISK, disk):
+        raise UsageError(f"cannot use disk {disk!r}: it is named as U-Boot does: 'mmc 1', 'virtio 0', 'usb 0'")
     profile = replace(profile, baud=wiring.baud or profile.baud, disk=disk or profile.disk)
     clock = SystemClock()
     with contextlib.closing(open_line(wiring.serial, baud=profile.baud)) as line:

@@ -139,6 +139,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit board load hello.bin --board pi --serial rfc2217://lab.example.com:4000 --address 0x80000 --json",
          "through a terminal server, to a place of your own"),
     ),
+    "board flash": (
+        ("imagekit board flash out/pi.img --board pi --serial /dev/ttyUSB0 --dry-run", "what differs, and how long"),
+        ("imagekit board flash out/pi.img --board pi --serial /dev/ttyUSB0", "you are asked before anything is sent"),
+    ),
     "inspect": (
         ("imagekit inspect out/pc-demo.img", "everything about an image, before it is flashed"),
         ("imagekit inspect out/pc-demo.img --quick --json", "without reading all of it, for programs"),

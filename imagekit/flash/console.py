@@ -24,6 +24,7 @@ ENTER = b"\r"
 RUN = 16  # characters that are typed before their echo is waited for: less than any receiver's buffer
 LONGEST = 240  # a line; U-Boot takes 256 characters where it is built with the least
 NOISY = "is the line noisy? try a shorter or better cable, or a lower rate"
+CLEAR = "UUUU0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,:_+-=UUUU"  # U: every bit changes
 KEPT = 4000  # characters of the conversation that are shown when it fails
 
 _CONTROLS = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[78])|[\x00\x07]")
@@ -190,6 +191,66 @@ class Console:
         except BaseException:
             self._take_back()
             raise
+
+    def change_baud(self, baud: int) -> bool:
+        """Go on at another rate; False: the board cannot, and all is as before.
+
+        Raises:
+            TargetError: the board has gone over to it and cannot be heard there, nor at the old one: it must be reset.
+        """
+        before = self.line.baud
+        end = self._enter(f"setenv baudrate {baud}")
+        if "Switch" not in self._until(rf"Switch baudrate to {baud} |{end}", self.patience.answer_s)[0]:
+            self.drain()
+            return False
+        self.drain()
+        self.line.set_baud(baud)
+        if self._arrives(end) and self._is_clear():
+            return True
+        if self._back(before):
+            return False
+        raise TargetError(f"cannot go on at {baud} baud: the board has gone over to it, and cannot be heard",
+                          details=self.last_words(), hint="switch the board off and on; leave the rate as it was")
+
+    def _arrives(self, end: str) -> bool:
+        """Press ENTER at the new rate until the board says that it has heard it."""
+        for _ in range(self.patience.tries):
+            self.line.write(ENTER)
+            try:
+                self._until(end, self.patience.echo_s / 2)
+            except GarbledError:
+                continue
+            self.drain()
+            return True
+        return False
+
+    def _is_clear(self) -> bool:
+        """Whether the line carries all that a terminal shows, without a mistake."""
+        try:
+            return all(self._say(f"echo {CLEAR}", self.patience.answer_s).text == CLEAR for _ in range(4))
+        except GarbledError:
+            self._take_back()
+            return False
+
+    def _back(self, baud: int) -> bool:
+        """Bring both ends back to the old rate, however badly the new one carries."""
+        for _ in range(self.patience.tries):
+            try:
+                self._take_back()
+                self._enter(f"setenv baudrate {baud}")
+                self._until(rf"Switch baudrate to {baud} ", self.patience.echo_s)
+            except GarbledError:
+                continue
+            break
+        self.line.set_baud(baud)
+        self.drain()
+        for _ in range(self.patience.tries):
+            self.line.write(ENTER)  # to a board that waits for it
+            self.drain()
+            self._take_back()
+            if self._is_clear():
+                return True
+        return False
 
     def _say(self, command: str, timeout_s: float) -> Answer:
         end = self._enter(command)

@@ -81,15 +81,15 @@ class UBoot:
         raise TargetError("cannot read a checksum on the board: its answers cannot be understood",
                           details=self.console.last_words())
 
-    def holds(self, content: bytes, address: int | None = None) -> bool:
-        """Whether these bytes lie in the board's memory. A no is asked for twice: noise may have made it."""
+    def holds(self, content: bytes, address: int | None = None, *, asks: int = 2) -> bool:
+        """Whether these bytes lie in the board's memory. A no is asked for again: noise may have made it."""
         where = self.board.address if address is None else address
         expected = zlib.crc32(content)
-        return any(self.crc(where, len(content)) == expected for _ in range(2))
+        return any(self.crc(where, len(content)) == expected for _ in range(asks))
 
     def has(self, command: str) -> bool:
-        """Whether it knows a command."""
-        return self.console.run(f"help {command}").status == 0
+        """Whether it knows a command. The status of `help` tells nothing."""
+        return "Usage:" in self.console.run(f"help {command}").text
 
     # ---- the disk
 

@@ -15,12 +15,14 @@ _ADDRESS = {"type": "integer", "minimum": 0, "maximum": (1 << 48) - 1}
 _BAUD = {"type": "integer", "minimum": 300, "maximum": 12_000_000}
 _LINE = {"type": "string", "minLength": 1, "maxLength": 80, "pattern": "^[ -~]+$"}
 
+DISK = "(mmc|virtio|nvme|usb|scsi) [0-9]"  # as U-Boot names it
+
 _UBOOT = {
     "type": "object", "additionalProperties": False,
     "required": ["prompt", "interrupt", "memory", "disk"],
     "properties": {
         "prompt": _LINE, "interrupt": _LINE, "key": {**_LINE, "maxLength": 16}, "baud": _BAUD,
-        "disk": {"type": "string", "pattern": "^(mmc|virtio|nvme|usb|scsi) [0-9]$"},
+        "disk": {"type": "string", "pattern": f"^{DISK}$"},
         "memory": {"type": "object", "additionalProperties": False, "required": ["address", "size"],
                    "properties": {"address": _ADDRESS, "size": {"type": "integer", "minimum": 1 << 20,
                                                                  "maximum": 1 << 32}}},

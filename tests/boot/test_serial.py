@@ -7,16 +7,19 @@ import random
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from imagekit.boot.slotstate import RECORD_SIZE, Slot
+from imagekit.disk.bmap import block_ranges, digest_ranges, encode_bmap
 from imagekit.errors import TargetError
 from imagekit.flash.uboot import UBoot
 from imagekit.host.clock import SystemClock
 from tests.boot import uboot_rig
 from tests.boot.serial_rig import Powered, powered, spoken_with
 from tests.boot.stock import imagekit
-from tests.boot.uboot_rig import Rig
+from tests.boot.uboot_rig import Rig, make_disk, run_uboot, slot_files
 from tests.patience import patience
 
 pytestmark = pytest.mark.boot
@@ -72,3 +75,50 @@ def test_load_and_console_of_the_program(board: Powered, tmp_path: Path) -> None
     assert asked.returncode == 7, asked.stderr
     assert [(item["text"], item["status"]) for item in json.loads(asked.stdout)["answers"]] == [
         ("", 0), ("forty-two", 0), ("", 1)]
+
+
+@pytest.fixture(scope="module")
+def card(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk image that U-Boot boots from, with its block map."""
+    path = tmp_path_factory.mktemp("card") / "card.img"
+    make_disk(path, copies=(bytes(RECORD_SIZE), bytes(RECORD_SIZE)), rig=rig, before_names="a-",
+              slots={slot: slot_files(slot) for slot in Slot})
+    raw = path.read_bytes()
+    used = block_ranges([(at, at + 4096) for at in range(0, len(raw), 4096) if any(raw[at:at + 4096])], len(raw))
+    with path.open("rb") as image:
+        path.with_name("card.img.bmap").write_bytes(encode_bmap(len(raw), digest_ranges(image, used)))
+    return path
+
+
+def flash(board: Powered, image: Path, *more: str, data: Path) -> tuple[int, list[dict[str, Any]]]:
+    ended = imagekit("board", "flash", image, "--foreign", "--board", "arm64-uboot", "--serial", board.url, "--json",
+                     *more, data=data)
+    print(ended.stderr)
+    return ended.returncode, [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def damaged(card: Path, disk: Path) -> bytes:
+    """A disk with the card's content and a few wounds: a place in a file, a lost table entry, a changed record."""
+    raw = bytearray(card.read_bytes())
+    raw[1024:1200] = bytes(176)
+    raw[(10 << 20) + 70_000:(10 << 20) + 70_900] = random.Random(7).randbytes(900)
+    raw[8 << 20 | 1 << 19] ^= 1
+    disk.write_bytes(raw)
+    return card.read_bytes()
+
+
+def test_damaged_disk_is_repaired_over_the_serial_line_and_boots(rig: Rig, card: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    whole = damaged(card, disk)
+    with patience(waits=True), powered(rig, disk) as board:
+        status, said = flash(board, card, "--dry-run", data=tmp_path)
+        plan = said[-1]
+        assert (status, plan["event"], plan["bootable_meanwhile"]) == (0, "plan", False)
+        assert 0 < plan["different"] <= 64 << 10
+        assert disk.read_bytes() != whole
+        status, said = flash(board, card, "--confirm", plan["token"], data=tmp_path)
+        assert (status, said[-1].get("ok")) == (0, True), said
+        status, said = flash(board, card, data=tmp_path)
+        assert (status, said[1]["different"]) == (0, 0), said
+    assert disk.read_bytes() == whole
+    assert run_uboot(disk, rig=rig).slot is Slot.A
