@@ -149,7 +149,15 @@ def _difference(uboot: UBoot, wanted: Wanted, extents: tuple[Extent, ...], journ
     pieces = pieces_of(runs, uboot.board.room, packed)
     shown.advance(sum(end - start for start, end in different))
     return Difference(extents=different, good=tuple(good), pieces=pieces, marked=needs_mark(different),
-                      seconds=duration(pieces, baud=uboot.console.line.baud))
+                      seconds=duration(pieces, baud=uboot.console.line.baud, command_s=_turn(uboot)))
+
+
+def _turn(uboot: UBoot) -> float:
+    """How long a command takes that does nothing, in seconds."""
+    clock = SystemClock()
+    began = clock.monotonic_s()
+    uboot.console.run("true")
+    return clock.monotonic_s() - began
 
 
 def _show(request: Request, plan: FlashPlan, found: Difference, about: str, journal: BoardJournal | None,

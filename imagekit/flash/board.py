@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import secrets
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -86,9 +87,7 @@ def find_journal(folder: Path, image: str, uboot: UBoot) -> BoardJournal | None:
                                           good=[(int(start), int(end)) for start, end in found["good"]]))
         except (OSError, ValueError, KeyError, TypeError):  # a note of convenience: what cannot be read tells nothing
             continue
-    if known:
-        uboot.fetch(0, BLOCK)
-    return next((item for item in known if uboot.holds(item.mark)), None)
+    return next((item for item in known if uboot.disk_holds(0, item.mark)), None)
 
 
 class Watcher(Protocol):
@@ -110,18 +109,19 @@ def compare(uboot: UBoot, wanted: Wanted, extents: Sequence[Extent], watcher: Wa
     found: list[Extent] = []
     for start, end in chunks(extents, uboot.board.room):
         content = wanted.read(start, end)
-        uboot.fetch(start, end)
-        if uboot.holds(content):
+        if uboot.disk_holds(start, content):
             good((start, end))
         else:
-            found += differing(start, end, partial(_differs, uboot, content, start))
+            found += differing(start, end, partial(_wrong_of, uboot, content, start))
         watcher.compared(end - start)
     return tuple(joined(found))
 
 
-def _differs(uboot: UBoot, content: bytes, at: int, start: int, end: int) -> bool:
-    """Whether a part of what lies in memory is not as in `content`; both are the disk from `at` on."""
-    return not uboot.holds(content[start - at:end - at], uboot.board.address + start - at, asks=1)
+def _wrong_of(uboot: UBoot, content: bytes, at: int, parts: Sequence[Extent]) -> list[Extent]:
+    """The parts of what lies in memory that are not as in `content`; both are the disk from `at` on."""
+    found = uboot.crcs([(uboot.board.address + start - at, end - start) for start, end in parts])
+    return [(start, end) for (start, end), crc in zip(parts, found, strict=True)
+            if crc != zlib.crc32(content[start - at:end - at])]
 
 
 def write_bytes(uboot: UBoot, start: int, content: bytes, sent: Callable[[int], None]) -> None:
@@ -134,8 +134,7 @@ def write_bytes(uboot: UBoot, start: int, content: bytes, sent: Callable[[int], 
     for _ in range(WRITES):
         uboot.load(packed, name="piece", sent=sent)
         uboot.write_packed(start, len(content), len(packed))
-        uboot.fetch(start, start + len(content))
-        if uboot.holds(content):
+        if uboot.disk_holds(start, content):
             return
         sent(-len(packed))
     raise TargetError(f"cannot write disk {uboot.board.disk}: bytes {start} to {start + len(content)} are something"

@@ -62,6 +62,7 @@ class Console:
         self._clock, self._heard = clock, heard
         self._said = bytearray()
         self._number = 0
+        self._rest = ""  # what came with an awaited text, behind it
 
     # ---- hearing
 
@@ -88,7 +89,9 @@ class Console:
             left = end - self._clock.monotonic_s()
             got = self.hear(max(min(left, 1.0), 0.0))
             text += got.decode("latin-1")
-            if found := re.search(pattern, _CONTROLS.sub("", text)):
+            plain = _CONTROLS.sub("", text)
+            if found := re.search(pattern, plain):
+                self._rest = plain[found.end():]
                 return found
             if left <= 0:
                 raise GarbledError(f"cannot hear the board: it did not answer within {timeout_s:g} s",
@@ -187,7 +190,7 @@ class Console:
             self._until(ready, limit)
             yield
             self._until(end, limit)
-            self.drain()
+            self.drain_prompt()
         except BaseException:
             self._take_back()
             raise
@@ -260,7 +263,7 @@ class Console:
 
     def drain_prompt(self) -> None:
         """Hear the prompt that follows an answer; a lost one is missed by nobody."""
-        end, text = self._clock.monotonic_s() + self.patience.quiet_s, ""
+        end, text = self._clock.monotonic_s() + self.patience.quiet_s, self._rest
         while not text.endswith(self.board.prompt) and self._clock.monotonic_s() < end:
             text += self.hear(self.patience.quiet_s).decode("latin-1")
 

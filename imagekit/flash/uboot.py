@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from imagekit.errors import TargetError
-from imagekit.flash.console import NOISY, Console, GarbledError
+from imagekit.flash.console import LONGEST, NOISY, Console, GarbledError
 from imagekit.flash.ymodem import TransferError, send
 from imagekit.host.ports import Clock
 from imagekit.units import KIB, SECTOR
@@ -70,22 +70,37 @@ class UBoot:
         raise TargetError(f"cannot load {name} into the board's memory: after {TRANSFERS} transfers something else is"
                           " there", hint="is that memory in use? see `memory` in the board's recipe.yaml")
 
-    def crc(self, address: int, size: int) -> int:
-        """CRC-32 of the board's memory."""
-        if not size:
-            return 0
+    def crc(self, address: int, size: int, *, first: str = "") -> int:
+        """CRC-32 of the board's memory; `first` is a command that must succeed before, on the same line."""
+        return self._checksums(f"{first}crc32 {address:x} {size:x}", 1, size)[0]
+
+    def crcs(self, runs: Sequence[tuple[int, int]]) -> list[int]:
+        """CRC-32 of several runs of memory, `address, size` each, in as few lines as they fit in."""
+        commands = [f"crc32 {address:x} {size:x}" for address, size in runs]
+        result: list[int] = []
+        while len(result) < len(runs):
+            count = 1
+            rest = commands[len(result):]
+            while count < len(rest) and len("; ".join(rest[:count + 1])) <= LONGEST - 40:
+                count += 1
+            size = sum(size for _, size in runs[len(result):len(result) + count])
+            result += self._checksums("; ".join(rest[:count]), count, size)
+        return result
+
+    def _checksums(self, command: str, count: int, size: int) -> list[int]:
+        """What a line with `count` times `crc32` told. Raises: TargetError: it cannot be understood."""
         for _ in range(self.console.patience.tries):
-            said = self.console.must(f"crc32 {address:x} {size:x}", timeout_s=limit(size))
-            if found := re.search(r"==> ([0-9a-f]{8})$", said):
-                return int(found[1], 16)
+            found = re.findall(r"==> ([0-9a-f]{8})$", self.console.must(command, timeout_s=limit(size)), re.MULTILINE)
+            if len(found) == count:
+                return [int(item, 16) for item in found]
         raise TargetError("cannot read a checksum on the board: its answers cannot be understood",
                           details=self.console.last_words())
 
-    def holds(self, content: bytes, address: int | None = None, *, asks: int = 2) -> bool:
+    def holds(self, content: bytes, address: int | None = None) -> bool:
         """Whether these bytes lie in the board's memory. A no is asked for again: noise may have made it."""
         where = self.board.address if address is None else address
         expected = zlib.crc32(content)
-        return any(self.crc(where, len(content)) == expected for _ in range(asks))
+        return any(self.crc(where, len(content)) == expected for _ in range(2))
 
     def has(self, command: str) -> bool:
         """Whether it knows a command. The status of `help` tells nothing."""
@@ -131,10 +146,15 @@ class UBoot:
         answer = self.console.run(f"{self._interface} read {self.board.address:x} {sector:x} 1", timeout_s=60)
         return answer.status == 0
 
-    def fetch(self, start: int, end: int) -> None:
-        """Read bytes of the disk into the board's memory. Raises: TargetError: the disk cannot be read there."""
-        self.console.must(f"{self._interface} read {self.board.address:x} {start // SECTOR:x}"
-                          f" {(end - start) // SECTOR:x}", timeout_s=limit(end - start))
+    def disk_holds(self, start: int, content: bytes) -> bool:
+        """Whether these bytes are on the disk; afterwards what is there lies in memory.
+
+        Raises:
+            TargetError: the disk cannot be read there.
+        """
+        read = f"{self._interface} read {self.board.address:x} {start // SECTOR:x} {len(content) // SECTOR:x} && "
+        expected = zlib.crc32(content)
+        return any(self.crc(self.board.address, len(content), first=first) == expected for first in (read, ""))
 
     def write_packed(self, start: int, size: int, packed: int) -> None:
         """Unpack what lies in memory, `packed` bytes of gzip, onto the disk: `size` bytes at `start`.

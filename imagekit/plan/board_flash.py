@@ -26,7 +26,7 @@ PACKED = 512 * KIB  # a piece is halved while it packs to more: what is lost whe
 SMALLEST = 64 * KIB  # and while it is larger than this
 TURN_S = 0.016  # from a block to its answer: the wait of a common USB adapter
 DISK = 2 * MIB  # bytes a second that a board's disk is thought to write and read
-TYPED = 500  # characters that are typed and echoed for each piece
+COMMANDS = 6  # for each piece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,18 +57,18 @@ def parts_of(start: int, end: int) -> tuple[Extent, ...]:
     return tuple(cut(start, end, align_up(-(-(end - start) // FAN), GRAIN)))
 
 
-def differing(start: int, end: int, differs: Callable[[int, int], bool]) -> list[Extent]:
-    """Where a run that differs does so, found by asking of ever smaller parts.
+def differing(start: int, end: int, wrong_of: Callable[[Sequence[Extent]], Sequence[Extent]]) -> list[Extent]:
+    """Where a run that differs does so, found by asking which of ever smaller parts are wrong.
 
     A run of which every part differs is taken whole: asking on would cost more than it saves.
     """
     parts = parts_of(start, end)
     if len(parts) == 1:
         return [(start, end)]
-    wrong = [part for part in parts if differs(*part)]
+    wrong = wrong_of(parts)
     if len(wrong) == len(parts):
         return [(start, end)]
-    return joined(extent for part in wrong for extent in differing(*part, differs))
+    return joined(extent for part in wrong for extent in differing(*part, wrong_of))
 
 
 def needs_mark(different: Sequence[Extent]) -> bool:
@@ -104,9 +104,12 @@ def pieces_of(extents: Iterable[Extent], room: int, packed: Callable[[int, int],
     return tuple(made)
 
 
-def duration(pieces: Iterable[SentPiece], *, baud: int) -> float:
-    """How long it takes to send and write them, in seconds: what the line needs, and a guess of the rest."""
-    return sum(seconds(item.packed, baud=baud, turn_s=TURN_S) + 2 * TYPED * 10 / baud
+def duration(pieces: Iterable[SentPiece], *, baud: int, command_s: float) -> float:
+    """How long it takes to send and write them, in seconds: what the line needs, and a guess of the rest.
+
+    `command_s` is what a command that does nothing takes.
+    """
+    return sum(seconds(item.packed, baud=baud, turn_s=TURN_S) + COMMANDS * command_s
                + 2 * (item.end - item.start) / DISK for item in pieces)
 
 
