@@ -153,9 +153,9 @@ def send_all(uboot: UBoot, wanted: Wanted, pieces: Sequence[SentPiece], watcher:
     """Write every piece, in order. Raises: as `write_bytes`; HostError: the journal cannot be written."""
     for piece in pieces:
         write_bytes(uboot, piece.start, wanted.read(piece.start, piece.end), watcher.sent)
-        watcher.wrote(piece)
         if journal is not None and piece.start >= BLOCK:
             journal.note((piece.start, piece.end))
+        watcher.wrote(piece)
     if journal is not None:
         journal.forget()
 

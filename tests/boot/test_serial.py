@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
+import sys
+import uuid
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +17,11 @@ import pytest
 
 from imagekit.boot.slotstate import RECORD_SIZE, Slot
 from imagekit.disk.bmap import block_ranges, digest_ranges, encode_bmap
+from imagekit.disk.gpt import LINUX_DATA, Partition, Table, decode, encode
 from imagekit.errors import TargetError
 from imagekit.flash.uboot import UBoot
 from imagekit.host.clock import SystemClock
+from imagekit.units import MIB
 from tests.boot import uboot_rig
 from tests.boot.serial_rig import Powered, powered, spoken_with
 from tests.boot.stock import imagekit
@@ -83,11 +89,28 @@ def card(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("card") / "card.img"
     make_disk(path, copies=(bytes(RECORD_SIZE), bytes(RECORD_SIZE)), rig=rig, before_names="a-",
               slots={slot: slot_files(slot) for slot in Slot})
+    return mapped(path)
+
+
+def mapped(path: Path) -> Path:
+    """An image with a block map of what is not zero."""
     raw = path.read_bytes()
     used = block_ranges([(at, at + 4096) for at in range(0, len(raw), 4096) if any(raw[at:at + 4096])], len(raw))
     with path.open("rb") as image:
-        path.with_name("card.img.bmap").write_bytes(encode_bmap(len(raw), digest_ranges(image, used)))
+        path.with_name(f"{path.name}.bmap").write_bytes(encode_bmap(len(raw), digest_ranges(image, used)))
     return path
+
+
+def small_image(path: Path) -> Path:
+    """A table, one partition, and little in it."""
+    only = Partition(index=1, name="only", type_guid=LINUX_DATA, unique_guid=uuid.UUID(int=9), start=MIB, end=3 * MIB)
+    table = Table(disk_guid=uuid.UUID(int=8), disk_size=4 * MIB, partitions=(only,))
+    with path.open("wb") as out:
+        out.truncate(table.disk_size)
+        for offset, raw in (*encode(table), (MIB, random.Random(2).randbytes(5000)), (2 * MIB, b"words" * 2000)):
+            out.seek(offset)
+            out.write(raw)
+    return mapped(path)
 
 
 def flash(board: Powered, image: Path, *more: str, data: Path) -> tuple[int, list[dict[str, Any]]]:
@@ -122,3 +145,39 @@ def test_damaged_disk_is_repaired_over_the_serial_line_and_boots(rig: Rig, card:
         assert (status, said[1]["different"]) == (0, 0), said
     assert disk.read_bytes() == whole
     assert run_uboot(disk, rig=rig).slot is Slot.A
+
+
+def test_interrupted_flash_goes_on_where_it_was(rig: Rig, tmp_path: Path) -> None:
+    image, disk = small_image(tmp_path / "small.img"), tmp_path / "disk.img"
+    with disk.open("wb") as out:
+        out.truncate(5 * MIB)  # larger than the image: the backup table belongs at its end
+    words = [sys.executable, "-m", "imagekit.cli", "board", "flash", str(image), "--foreign", "--board", "arm64-uboot",
+             "--json", "--serial"]
+    with patience(waits=True), powered(rig, disk) as board:
+        plan = flash(board, image, "--dry-run", data=tmp_path)[1][-1]
+        running = subprocess.Popen([*words, board.url, "--confirm", plan["token"]], stdout=subprocess.PIPE, text=True,
+                                   stderr=subprocess.DEVNULL)
+        assert running.stdout is not None
+        for line in running.stdout:
+            if json.loads(line)["event"] == "wrote":
+                running.send_signal(signal.SIGINT)
+                break
+        running.stdout.read()
+        assert running.wait() == 130
+        assert disk.read_bytes().startswith(b"imagekit: this disk is being written and not complete\n")
+        status, said = flash(board, image, "--confirm", plan["token"], data=tmp_path)
+        assert (status, said[1]["resumed"], said[-1].get("ok")) == (0, True, True), said
+        assert said[1]["pieces"] < plan["pieces"]
+    raw = disk.read_bytes()
+    assert raw[MIB:4 * MIB - 33 * 512] == image.read_bytes()[MIB:4 * MIB - 33 * 512]
+    with disk.open("rb") as stream:
+        table = decode(stream)
+    assert (table.disk_size, table.problems) == (len(raw), ())
+
+
+def test_rate_is_changed_where_the_board_can_and_kept_where_not(board: Powered) -> None:
+    with spoken_with(board) as console:
+        assert console.change_baud(57600)
+        assert (console.line.baud, console.must("echo ${baudrate}")) == (57600, "57600")
+        assert not console.change_baud(921600)
+        assert (console.line.baud, console.must("echo ${baudrate}")) == (57600, "57600")
