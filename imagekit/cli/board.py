@@ -14,6 +14,7 @@ from imagekit.cli.gadget_layout import picture_of, show_volume
 from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import emit_json, say, table, write
 from imagekit.host.files import write_atomic
+from imagekit.packages.board import UBoot
 from imagekit.plan.gadget_show import as_json as volume_json
 from imagekit.qemu.machine import Machine, load_machine, machine_folders, machine_names
 
@@ -93,6 +94,8 @@ def _show(found: Board) -> None:
             write(f"              -> {stage}")
         for way in info.flash:
             write(f"flash:        {way}")
+        if info.uboot:
+            write(f"serial:       {info.uboot.baud} baud, prompt {info.uboot.prompt!r}, disk {info.uboot.disk}")
         for text in info.unverified or ("nothing",):
             write(f"not verified: {text}")
     else:
@@ -118,8 +121,14 @@ def _json(found: Board) -> dict[str, Any]:
         "bootloader": found.bootloader, "folder": str(found.folder), "models": list(found.models),
         "machines": [{"name": machine.name, "summary": machine.summary} for machine in machines_of(found)],
         "covers": list(info.covers) if info else [], "boot_path": list(info.boot_path) if info else [],
+        "uboot": _uboot_json(info.uboot) if info and info.uboot else None,
         "flash": list(info.flash) if info else [], "unverified": list(info.unverified) if info else None,
     }
+
+
+def _uboot_json(found: UBoot) -> dict[str, Any]:
+    return {"prompt": found.prompt, "interrupt": found.interrupt, "key": found.key, "baud": found.baud,
+            "memory": {"address": found.address, "size": found.room}, "disk": found.disk}
 
 
 @board.command()
