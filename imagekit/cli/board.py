@@ -215,6 +215,16 @@ def load(file: Path, name: str, serial: str, baud: int | None, wait_s: float, ad
     load_file(file, Wiring(serial=serial, board=name, baud=baud, wait_s=wait_s), address=address, as_json=as_json)
 
 
+def an_address(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """An IPv4 address: U-Boot's TFTP knows no other, and no names."""
+    import ipaddress
+
+    try:
+        return None if value is None else str(ipaddress.IPv4Address(value))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no IPv4 address") from error
+
+
 @board.command()
 @click.argument("image", metavar="IMAGE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @serial_options
@@ -222,14 +232,19 @@ def load(file: Path, name: str, serial: str, baud: int | None, wait_s: float, ad
               help="The board's disk, as its U-Boot calls it: 'mmc 1'.  [default: the board's]")
 @click.option("--raise-to", metavar="BAUD", type=click.IntRange(300, 12_000_000),
               help="Go over to this rate, where board and line can.")
+@click.option("--tftp", metavar="ADDRESS", callback=an_address,
+              help="Send over the network: the address of this machine that the board reaches. Needs UDP port 69.")
+@click.option("--board-address", metavar="ADDRESS", callback=an_address,
+              help="With --tftp: the board's own address, where no DHCP server gives it one.")
 @click.option("--dry-run", is_flag=True, help="Look at the disk, tell what would be sent and how long; no more.")
 @click.option("--confirm", metavar="WORD", help="The word of a plan that --dry-run has shown.")
 @click.option("--foreign", is_flag=True, help="It is no image of imagekit: nothing in it can be checked.")
 @trust_option
 @json_option
 def flash(image: Path, name: str, serial: str, baud: int | None, wait_s: float, disk: str | None, raise_to: int | None,
-          dry_run: bool, confirm: str | None, foreign: bool, trust: tuple[Path, ...], as_json: bool) -> None:
-    """Write IMAGE to a board's own disk, through its U-Boot, over its serial line.
+          tftp: str | None, board_address: str | None, dry_run: bool, confirm: str | None, foreign: bool,
+          trust: tuple[Path, ...], as_json: bool) -> None:
+    """Write IMAGE to a board's own disk, through its U-Boot, over its serial line or its network.
 
     The board reads its disk and tells checksums; only what differs is sent, packed, and read back by the board. Before
     anything is sent you see how long it will take, and are asked. What was interrupted goes on by the same line.
@@ -243,4 +258,5 @@ def flash(image: Path, name: str, serial: str, baud: int | None, wait_s: float, 
     flash_board(Request(image=image, targets=(), allowed=Allowed(), trust=trust, foreign=foreign, confirm=confirm,
                         as_json=as_json),
                 Wiring(serial=serial, board=name, baud=baud, wait_s=wait_s),
-                BoardRequest(disk=disk, raise_to=raise_to, dry_run=dry_run))
+                BoardRequest(disk=disk, raise_to=raise_to, dry_run=dry_run,
+                             tftp=tftp, board_address=board_address))

@@ -5,8 +5,10 @@ Decides the order in which a person is asked and told; what is sent is the plan'
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ from imagekit.flash.board import (
 )
 from imagekit.flash.journal import write_record
 from imagekit.flash.look import make_plan
+from imagekit.flash.roads import NetworkRoad, Road, SerialRoad
+from imagekit.flash.tftp import TftpServer
 from imagekit.flash.uboot import UBoot
 from imagekit.flash.wanted import Wanted
 from imagekit.host.clock import SystemClock
@@ -48,6 +52,8 @@ class BoardRequest:
 
     disk: str | None = None
     raise_to: int | None = None
+    tftp: str | None = None  # the address of this machine that the board can reach
+    board_address: str | None = None
     dry_run: bool = False
 
 
@@ -90,8 +96,12 @@ class Teller:
 def flash(request: Request, wiring: Wiring, wish: BoardRequest) -> None:
     """`imagekit board flash`."""
     lines = JsonLines(talk_of())
-    with told(request, lines), looked_into(request) as image, prompted(wiring, disk=wish.disk) as uboot:
-        check_commands(uboot)
+    with (told(request, lines), looked_into(request) as image, prompted(wiring, disk=wish.disk) as uboot,
+          contextlib.ExitStack() as stack):
+        road = stack.enter_context(_road(uboot, wish))
+        check_commands(uboot, road)
+        if isinstance(road, NetworkRoad):
+            road.join(wish.board_address)
         if wish.raise_to is not None:
             _raise(uboot, wish.raise_to)
         plan = _planned(image, uboot, wiring)
@@ -103,7 +113,7 @@ def flash(request: Request, wiring: Wiring, wish: BoardRequest) -> None:
             size = plan.targets[0].device.identity.size
             journal = find_journal(folder, image.facts.digest, uboot)
             extents = wanted_extents(image.facts, plan.targets[0])
-            found = _difference(uboot, wanted, extents, journal, size, shown)
+            found = _difference(uboot, road, wanted, extents, journal, size, shown)
         _show(request, plan, found, image.about, journal, lines)
         if wish.dry_run:
             return
@@ -112,7 +122,17 @@ def flash(request: Request, wiring: Wiring, wish: BoardRequest) -> None:
             if found.marked and journal is None:
                 journal = new_journal(folder, image.facts.digest)
                 journal.good = list(found.good)
-        _write(request, uboot, wanted, plan, found, journal, lines)
+        _write(request, uboot, road, wanted, plan, found, journal, lines)
+
+
+@contextlib.contextmanager
+def _road(uboot: UBoot, wish: BoardRequest) -> Iterator[Road]:
+    """The serial line, or this machine's TFTP server. Raises: HostError: it cannot serve."""
+    if wish.tftp is None:
+        yield SerialRoad(uboot)
+        return
+    with TftpServer(wish.tftp) as server:
+        yield NetworkRoad(uboot, server)
 
 
 def _raise(uboot: UBoot, baud: int) -> None:
@@ -133,8 +153,8 @@ def _planned(image: Looked, uboot: UBoot, wiring: Wiring) -> FlashPlan:
     return make_plan(image.facts, image.source, [device], Allowed())
 
 
-def _difference(uboot: UBoot, wanted: Wanted, extents: tuple[Extent, ...], journal: BoardJournal | None, size: int,
-                shown: Progress) -> Difference:
+def _difference(uboot: UBoot, road: Road, wanted: Wanted, extents: tuple[Extent, ...],
+                journal: BoardJournal | None, size: int, shown: Progress) -> Difference:
     """Look at the disk, on the board."""
     good: list[Extent] = []
     todo = left_of(extents, journal, size)
@@ -149,7 +169,7 @@ def _difference(uboot: UBoot, wanted: Wanted, extents: tuple[Extent, ...], journ
     pieces = pieces_of(runs, uboot.board.room, packed)
     shown.advance(sum(end - start for start, end in different))
     return Difference(extents=different, good=tuple(good), pieces=pieces, marked=needs_mark(different),
-                      seconds=duration(pieces, baud=uboot.console.line.baud, command_s=_turn(uboot)))
+                      seconds=duration(pieces, takes_s=road.takes_s, command_s=_turn(uboot)))
 
 
 def _turn(uboot: UBoot) -> float:
@@ -194,7 +214,7 @@ def _confirm(plan: FlashPlan, request: Request) -> None:
             " disk is not what it was", allow="look at the plan again: --dry-run"),))
 
 
-def _write(request: Request, uboot: UBoot, wanted: Wanted, plan: FlashPlan, found: Difference,
+def _write(request: Request, uboot: UBoot, road: Road, wanted: Wanted, plan: FlashPlan, found: Difference,
            journal: BoardJournal | None, lines: JsonLines) -> None:
     """Send, and keep a record."""
     clock, device = SystemClock(), plan.targets[0].device
@@ -210,10 +230,11 @@ def _write(request: Request, uboot: UBoot, wanted: Wanted, plan: FlashPlan, foun
         with progress() as shown:
             if found.marked and journal is not None and not journal.path.exists():
                 shown.step("mark the disk as not complete")
-                begin(uboot, journal, device.identity.size)
+                begin(uboot, road, journal, device.identity.size)
             if found.pieces:
                 shown.step("send and write", total=found.packed)
-            send_all(uboot, wanted, found.pieces, Teller(shown, lines if request.as_json else None), journal=journal)
+            send_all(uboot, road, wanted, found.pieces, Teller(shown, lines if request.as_json else None),
+                     journal=journal)
         record["result"] = "done"
     except BaseException as error:
         record["result"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"

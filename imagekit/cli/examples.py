@@ -142,6 +142,8 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "board flash": (
         ("imagekit board flash out/pi.img --board pi --serial /dev/ttyUSB0 --dry-run", "what differs, and how long"),
         ("imagekit board flash out/pi.img --board pi --serial /dev/ttyUSB0", "you are asked before anything is sent"),
+        ("imagekit board flash out/pi.img --board pi --serial /dev/ttyUSB0 --tftp 192.168.1.10",
+         "the board has a cable, and this machine is 192.168.1.10 to it"),
     ),
     "inspect": (
         ("imagekit inspect out/pc-demo.img", "everything about an image, before it is flashed"),

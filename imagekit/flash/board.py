@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imagekit.errors import HostError, TargetError
+from imagekit.flash.roads import Road
 from imagekit.flash.uboot import UBoot
 from imagekit.flash.wanted import Wanted
 from imagekit.host.files import write_atomic
@@ -124,7 +125,7 @@ def _wrong_of(uboot: UBoot, content: bytes, at: int, parts: Sequence[Extent]) ->
             if crc != zlib.crc32(content[start - at:end - at])]
 
 
-def write_bytes(uboot: UBoot, start: int, content: bytes, sent: Callable[[int], None]) -> None:
+def write_bytes(uboot: UBoot, road: Road, start: int, content: bytes, sent: Callable[[int], None]) -> None:
     """Bring bytes to a place of the board's disk, and see there that they are.
 
     Raises:
@@ -132,7 +133,7 @@ def write_bytes(uboot: UBoot, start: int, content: bytes, sent: Callable[[int], 
     """
     packed = pack(content)
     for _ in range(WRITES):
-        uboot.load(packed, name="piece", sent=sent)
+        road.bring(packed, sent)
         uboot.write_packed(start, len(content), len(packed))
         if uboot.disk_holds(start, content):
             return
@@ -141,18 +142,18 @@ def write_bytes(uboot: UBoot, start: int, content: bytes, sent: Callable[[int], 
                       f" else when they are read back, after {WRITES} writes", hint="do not use this disk any more")
 
 
-def begin(uboot: UBoot, journal: BoardJournal, size: int) -> None:
+def begin(uboot: UBoot, road: Road, journal: BoardJournal, size: int) -> None:
     """Mark a disk as one that is being written; its last sector goes, since an older table could come back from it."""
-    write_bytes(uboot, 0, journal.mark, lambda _: None)
-    write_bytes(uboot, size - SECTOR, ZEROS, lambda _: None)
+    write_bytes(uboot, road, 0, journal.mark, lambda _: None)
+    write_bytes(uboot, road, size - SECTOR, ZEROS, lambda _: None)
     journal.note()
 
 
-def send_all(uboot: UBoot, wanted: Wanted, pieces: Sequence[SentPiece], watcher: Watcher, *,
+def send_all(uboot: UBoot, road: Road, wanted: Wanted, pieces: Sequence[SentPiece], watcher: Watcher, *,
              journal: BoardJournal | None) -> None:
     """Write every piece, in order. Raises: as `write_bytes`; HostError: the journal cannot be written."""
     for piece in pieces:
-        write_bytes(uboot, piece.start, wanted.read(piece.start, piece.end), watcher.sent)
+        write_bytes(uboot, road, piece.start, wanted.read(piece.start, piece.end), watcher.sent)
         if journal is not None and piece.start >= BLOCK:
             journal.note((piece.start, piece.end))
         watcher.wrote(piece)
@@ -168,9 +169,9 @@ def left_of(extents: Sequence[Extent], journal: BoardJournal | None, size: int) 
     return tuple(without(extents, known))
 
 
-def check_commands(uboot: UBoot) -> None:
+def check_commands(uboot: UBoot, road: Road) -> None:
     """Raises: HostError: its U-Boot lacks what is needed."""
-    lacking = [name for name in ("loady", "gzwrite", "crc32") if not uboot.has(name)]
+    lacking = [name for name in (*road.commands, "gzwrite", "crc32") if not uboot.has(name)]
     if lacking:
-        raise HostError(f"cannot flash this board over its serial line: its U-Boot has no {', '.join(lacking)}",
+        raise HostError(f"cannot flash this board through its U-Boot: it has no {', '.join(lacking)}",
                         hint="write the image to the card in a reader: imagekit flash write")

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from imagekit.boot.ymodem import seconds
 from imagekit.plan.flash import Extent, ImageFacts, TargetPlan, cut, joined, without
 from imagekit.units import BLOCK, KIB, MIB, SECTOR, align_up
 
@@ -24,7 +23,6 @@ GRAIN = 8 * KIB  # the smallest run that is looked at by itself
 FAN = 8  # parts that a run which differs is looked at in
 PACKED = 512 * KIB  # a piece is halved while it packs to more: what is lost when the line breaks
 SMALLEST = 64 * KIB  # and while it is larger than this
-TURN_S = 0.016  # from a block to its answer: the wait of a common USB adapter
 DISK = 2 * MIB  # bytes a second that a board's disk is thought to write and read
 COMMANDS = 6  # for each piece
 
@@ -104,12 +102,12 @@ def pieces_of(extents: Iterable[Extent], room: int, packed: Callable[[int, int],
     return tuple(made)
 
 
-def duration(pieces: Iterable[SentPiece], *, baud: int, command_s: float) -> float:
-    """How long it takes to send and write them, in seconds: what the line needs, and a guess of the rest.
+def duration(pieces: Iterable[SentPiece], *, takes_s: Callable[[int], float], command_s: float) -> float:
+    """How long it takes to send and write them, in seconds: what the road needs, and a guess of the rest.
 
-    `command_s` is what a command that does nothing takes.
+    `takes_s` says how long so many bytes are on their way, `command_s` is what a command that does nothing takes.
     """
-    return sum(seconds(item.packed, baud=baud, turn_s=TURN_S) + COMMANDS * command_s
+    return sum(takes_s(item.packed) + COMMANDS * command_s
                + 2 * (item.end - item.start) / DISK for item in pieces)
 
 

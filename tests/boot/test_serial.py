@@ -18,13 +18,14 @@ import pytest
 from imagekit.boot.slotstate import RECORD_SIZE, Slot
 from imagekit.disk.bmap import block_ranges, digest_ranges, encode_bmap
 from imagekit.disk.gpt import LINUX_DATA, Partition, Table, decode, encode
-from imagekit.errors import TargetError
+from imagekit.errors import HostError, TargetError
+from imagekit.flash.tftp import TftpServer
 from imagekit.flash.uboot import UBoot
 from imagekit.host.clock import SystemClock
-from imagekit.units import MIB
+from imagekit.units import KIB, MIB
 from tests.boot import uboot_rig
 from tests.boot.serial_rig import Powered, powered, spoken_with
-from tests.boot.stock import imagekit
+from tests.boot.stock import imagekit, missing_tool
 from tests.boot.uboot_rig import Rig, make_disk, run_uboot, slot_files
 from tests.patience import patience
 
@@ -181,3 +182,22 @@ def test_rate_is_changed_where_the_board_can_and_kept_where_not(board: Powered) 
         assert (console.line.baud, console.must("echo ${baudrate}")) == (57600, "57600")
         assert not console.change_baud(921600)
         assert (console.line.baud, console.must("echo ${baudrate}")) == (57600, "57600")
+
+
+def test_whole_disk_comes_by_tftp(rig: Rig, tmp_path: Path) -> None:
+    """QEMU's network takes 127.0.0.1 for this machine."""
+    try:
+        with TftpServer("127.0.0.1"):
+            pass
+    except HostError as error:
+        missing_tool(error.message)
+    image, disk = small_image(tmp_path / "small.img"), tmp_path / "disk.img"
+    disk.write_bytes(b"\x5a" * (4 * MIB))
+    with patience(waits=True), powered(rig, disk, "-netdev", "user,id=net", "-device",
+                                       "virtio-net-pci,netdev=net") as board:
+        plan = flash(board, image, "--tftp", "127.0.0.1", "--dry-run", data=tmp_path)[1][-1]
+        status, said = flash(board, image, "--tftp", "127.0.0.1", "--confirm", plan["token"], data=tmp_path)
+        assert (status, said[-1].get("ok")) == (0, True), said
+    written = disk.read_bytes()
+    assert written.count(b"\x5a") < 16 * KIB  # all else is zeros now, at the edges of disk and partition
+    assert written.replace(b"\x5a", b"\0") == image.read_bytes().replace(b"\x5a", b"\0")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagekit.boot.ymodem import seconds
 from imagekit.plan.board_flash import (
     CHUNK,
     FAN,
@@ -97,5 +98,6 @@ def test_chunk_fits_the_memory_that_is_free() -> None:
 
 def test_time_is_that_of_the_line() -> None:
     """A mebibyte is 1024 blocks of 1029 bytes, ten bits each: 91 s at 115200 baud, and 16 s of waiting for answers."""
-    assert 107 < duration([SentPiece(start=0, end=MIB, packed=MIB)], baud=115200, command_s=0) < 110
+    assert 107 < duration([SentPiece(start=0, end=MIB, packed=MIB)], command_s=0,
+                          takes_s=lambda size: seconds(size, baud=115200, turn_s=0.016)) < 110
     assert [in_words(value) for value in (7.4, 300, 12_000)] == ["7 s", "5 min", "3 h 20 min"]
