@@ -202,6 +202,7 @@ class Console:
             TargetError: the board has gone over to it and cannot be heard there, nor at the old one: it must be reset.
         """
         before = self.line.baud
+        self.run("true")  # nothing is left to be heard
         end = self._enter(f"setenv baudrate {baud}")
         if "Switch" not in self._until(rf"Switch baudrate to {baud} |{end}", self.patience.answer_s)[0]:
             self.drain()

@@ -34,15 +34,17 @@ class SystemSerial:
                 if time.monotonic() >= end:
                     return b""
                 if first := self._port.read(1):
-                    return bytes(first + self._waiting())
-            return self._waiting()
+                    return self._more(bytes(first))
+            return self._more(self._port.read(1))
         except (serial.SerialException, OSError) as error:
             raise self._gone(error) from error
 
-    def _waiting(self) -> bytes:
-        got = bytearray()
-        while len(got) < MOST and (count := self._port.in_waiting):  # over a network it only says that there is some
-            got += self._port.read(min(count, MOST))
+    def _more(self, first: bytes) -> bytes:
+        """What has arrived besides; where the line ends, that is told at the next call."""
+        got = bytearray(first)
+        with contextlib.suppress(serial.SerialException, OSError):
+            while len(got) < MOST and (count := self._port.in_waiting):  # over a network it only says: some
+                got += self._port.read(min(count, MOST))
         return bytes(got)
 
     def write(self, content: bytes) -> None:

@@ -159,3 +159,92 @@ def test_nothing_but_what_was_meant_is_entered_on_a_bad_line(steps: list[tuple[i
         assert commands <= {"crc32 1000 10"}
         assert answer.status == 0
         assert back or answer.text == ANSWERS["crc32 1000 10"]
+
+
+class Rates:
+    """The rates of both ends of a line; a byte that leaves while they differ, or at a bad one, arrives as another."""
+
+    def __init__(self, *, bad: tuple[int, ...]) -> None:
+        self.ours = self.boards = 115200
+        self._bad = bad
+
+    def carried(self, content: bytes) -> bytes:
+        clear = self.ours == self.boards and self.ours not in self._bad
+        return content if clear else bytes(0x5F for _ in content)
+
+
+class Ours(FaultyLine):
+    rates: Rates
+
+    def write(self, content: bytes) -> None:
+        self.under.write(self.rates.carried(content))
+
+    def set_baud(self, baud: int) -> None:
+        self.under.set_baud(baud)
+        self.rates.ours = baud
+
+
+class Boards(FaultyLine):
+    rates: Rates
+
+    def write(self, content: bytes) -> None:
+        self.under.write(self.rates.carried(content))
+
+
+class Switching(Scripted):
+    """A board that goes over to another rate, and waits there for ENTER."""
+
+    def __init__(self, line: SerialLine, rates: Rates, *, known: tuple[int, ...]) -> None:
+        super().__init__(line, ANSWERS)
+        self._known, self._rates = known, rates
+
+    def _answer(self, typed: str) -> str:
+        found = re.search(r"setenv baudrate (\d+)", typed)
+        if found is None:
+            return super()._answer(typed)
+        baud = int(found[1])
+        if baud not in self._known:
+            return super()._answer(typed)
+        self._line.write(f"## Switch baudrate to {baud} bps and press ENTER ...\r\n".encode())
+        self._rates.boards = baud
+        while not self._over.is_set() and b"\r" not in self._line.read(0.02):
+            pass
+        return super()._answer(typed.rpartition("; ")[2])
+
+
+@contextmanager
+def switching(*, known: tuple[int, ...], bad: tuple[int, ...] = ()) -> Iterator[tuple[Console, Rates]]:
+    quick = Patience(echo_s=0.3, answer_s=0.6, quiet_s=0.02, key_s=0.02, tries=5)
+    with patience(waits=True), line_of_its_own() as (near, far):
+        rates = Rates(bad=bad)
+        ours, boards = Ours(under=near), Boards(under=far)
+        ours.rates = boards.rates = rates
+        board = Switching(boards, rates, known=known)
+        thread = threading.Thread(target=board.run)
+        thread.start()
+        try:
+            yield Console(ours, BOARD, SystemClock(), patience=quick), rates
+        finally:
+            board.end()
+            thread.join()
+
+
+def test_rate_is_raised() -> None:
+    with switching(known=(115200, 921600)) as (console, rates):
+        assert console.change_baud(921600)
+        assert (rates.ours, rates.boards) == (921600, 921600)
+        assert console.must("version") == "U-Boot 2025.01"
+
+
+def test_rate_that_the_board_does_not_know_is_left_alone() -> None:
+    with switching(known=(115200,)) as (console, rates):
+        assert not console.change_baud(921600)
+        assert (rates.ours, rates.boards) == (115200, 115200)
+        assert console.must("version") == "U-Boot 2025.01"
+
+
+def test_rate_at_which_nothing_is_understood_ends_with_what_to_do() -> None:
+    with (switching(known=(115200, 921600), bad=(921600,)) as (console, _),
+          pytest.raises(TargetError, match="the board has gone over to it") as caught):
+        console.change_baud(921600)
+    assert caught.value.hint == "switch the board off and on; leave the rate as it was"
