@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imagekit import __version__
-from imagekit.cli.board_serial import Wiring, prompted
+from imagekit.cli.board_serial import Wiring, catch, connected
 from imagekit.cli.flash_run import RECORD_VERSION, Looked, Request, looked_into, refuse, told, type_to_go_on
 from imagekit.cli.flash_show import JsonLines
 from imagekit.cli.output import say, talk_of, warn, write
@@ -96,9 +95,10 @@ class Teller:
 def flash(request: Request, wiring: Wiring, wish: BoardRequest) -> None:
     """`imagekit board flash`."""
     lines = JsonLines(talk_of())
-    with (told(request, lines), looked_into(request) as image, prompted(wiring, disk=wish.disk) as uboot,
-          contextlib.ExitStack() as stack):
-        road = stack.enter_context(_road(uboot, wish))
+    with (told(request, lines), _server(wish.tftp) as server, connected(wiring, disk=wish.disk) as uboot,
+          looked_into(request) as image):
+        catch(uboot, wiring)
+        road: Road = NetworkRoad(uboot, server) if server else SerialRoad(uboot)
         check_commands(uboot, road)
         if isinstance(road, NetworkRoad):
             road.join(wish.board_address)
@@ -125,14 +125,9 @@ def flash(request: Request, wiring: Wiring, wish: BoardRequest) -> None:
         _write(request, uboot, road, wanted, plan, found, journal, lines)
 
 
-@contextlib.contextmanager
-def _road(uboot: UBoot, wish: BoardRequest) -> Iterator[Road]:
-    """The serial line, or this machine's TFTP server. Raises: HostError: it cannot serve."""
-    if wish.tftp is None:
-        yield SerialRoad(uboot)
-        return
-    with TftpServer(wish.tftp) as server:
-        yield NetworkRoad(uboot, server)
+def _server(address: str | None) -> contextlib.AbstractContextManager[TftpServer | None]:
+    """What the board fetches from, if it shall. Raises: HostError: it cannot serve there."""
+    return contextlib.nullcontext() if address is None else TftpServer(address)
 
 
 def _raise(uboot: UBoot, baud: int) -> None:

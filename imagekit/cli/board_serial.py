@@ -54,8 +54,8 @@ def profile_of(board: str) -> Profile:
 
 
 @contextlib.contextmanager
-def prompted(wiring: Wiring, *, disk: str | None = None) -> Iterator[UBoot]:
-    """A board's U-Boot at its prompt. Raises: HostError, TargetError, UsageError: there is no line, board or prompt."""
+def connected(wiring: Wiring, *, disk: str | None = None) -> Iterator[UBoot]:
+    """A board's U-Boot, wherever it is now. Raises: HostError, UsageError: there is no such line, board or disk."""
     profile = profile_of(wiring.board)
     if disk is not None and not re.fullmatch(DISK, disk):
         raise UsageError(f"cannot use disk {disk!r}: it is named as U-Boot does: 'mmc 1', 'virtio 0', 'usb 0'")
@@ -63,9 +63,21 @@ def prompted(wiring: Wiring, *, disk: str | None = None) -> Iterator[UBoot]:
     clock = SystemClock()
     with contextlib.closing(open_line(wiring.serial, baud=profile.baud)) as line:
         console = Console(line, profile, clock, heard=lambda got: LOG.debug("%s: %r", wiring.serial, got))
-        say(f"{wiring.serial}, {profile.baud} baud: waiting for U-Boot; switch the board on, or reset it")
-        console.catch(wiring.wait_s)
         yield UBoot(console, clock)
+
+
+def catch(uboot: UBoot, wiring: Wiring) -> None:
+    """Come to its prompt. Raises: TargetError: it does not appear in time."""
+    say(f"{wiring.serial}, {uboot.console.line.baud} baud: waiting for U-Boot; switch the board on, or reset it")
+    uboot.console.catch(wiring.wait_s)
+
+
+@contextlib.contextmanager
+def prompted(wiring: Wiring) -> Iterator[UBoot]:
+    """A board's U-Boot at its prompt. Raises: as `connected` and `catch`."""
+    with connected(wiring) as uboot:
+        catch(uboot, wiring)
+        yield uboot
 
 
 def load(path: Path, wiring: Wiring, *, address: int | None, as_json: bool) -> None:

@@ -25,6 +25,7 @@ COMES_UP_S = 300.0
 class Powered:
     """A board that is switched on as soon as somebody opens its line."""
 
+    name: str
     url: str
     uboot: UBoot
 
@@ -46,7 +47,7 @@ def powered(rig: Rig, disk: Path, *more: str) -> Iterator[Powered]:
         board = load_board(rig.name).recipe.board
         assert board is not None
         assert board.uboot is not None
-        yield Powered(url=f"socket://127.0.0.1:{port}", uboot=board.uboot)
+        yield Powered(name=rig.name, url=f"socket://127.0.0.1:{port}", uboot=board.uboot)
     finally:
         running.kill()
         running.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -84,10 +85,8 @@ def test_load_and_console_of_the_program(board: Powered, tmp_path: Path) -> None
         ("", 0), ("forty-two", 0), ("", 1)]
 
 
-@pytest.fixture(scope="module")
-def card(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bootable(path: Path, rig: Rig) -> Path:
     """A disk image that U-Boot boots from, with its block map."""
-    path = tmp_path_factory.mktemp("card") / "card.img"
     make_disk(path, copies=(bytes(RECORD_SIZE), bytes(RECORD_SIZE)), rig=rig, before_names="a-",
               slots={slot: slot_files(slot) for slot in Slot})
     return mapped(path)
@@ -115,7 +114,7 @@ def small_image(path: Path) -> Path:
 
 
 def flash(board: Powered, image: Path, *more: str, data: Path) -> tuple[int, list[dict[str, Any]]]:
-    ended = imagekit("board", "flash", image, "--foreign", "--board", "arm64-uboot", "--serial", board.url, "--json",
+    ended = imagekit("board", "flash", image, "--foreign", "--board", board.name, "--serial", board.url, "--json",
                      *more, data=data)
     print(ended.stderr)
     return ended.returncode, [json.loads(line) for line in ended.stdout.splitlines()]
@@ -131,8 +130,12 @@ def damaged(card: Path, disk: Path) -> bytes:
     return card.read_bytes()
 
 
-def test_damaged_disk_is_repaired_over_the_serial_line_and_boots(rig: Rig, card: Path, tmp_path: Path) -> None:
-    disk = tmp_path / "disk.img"
+@pytest.mark.parametrize("name", [
+    "arm64-uboot", pytest.param("pi", marks=pytest.mark.skipif(
+        os.environ.get("IMAGEKIT_BOARDS") not in ("all", "pi"), reason="runs where IMAGEKIT_BOARDS names the board"))])
+def test_damaged_disk_is_repaired_over_the_serial_line_and_boots(name: str, tmp_path: Path) -> None:
+    rig = uboot_rig.make_rig(name, tmp_path)
+    card, disk = bootable(tmp_path / "card.img", rig), tmp_path / "disk.img"
     whole = damaged(card, disk)
     with patience(waits=True), powered(rig, disk) as board:
         status, said = flash(board, card, "--dry-run", data=tmp_path)

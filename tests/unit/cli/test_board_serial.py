@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from imagekit.cli.board import board
-from imagekit.cli.board_serial import Wiring, converse, profile_of, prompted
+from imagekit.cli.board_serial import Wiring, connected, converse, profile_of, prompted
 from imagekit.errors import HostError, UsageError
 from tests.patience import patience
-from tests.unit.flash.ptys import line_of_its_own
+from tests.unit.flash.ptys import exactly, line_of_its_own
 
 
 def test_board_without_a_word_on_its_uboot_is_told_with_those_that_have_one() -> None:
@@ -30,7 +30,7 @@ def test_profile_is_the_recipes() -> None:
 @pytest.mark.parametrize("disk", ["mmc", "mmc 10", "sata 0", "mmc 0; reset"])
 def test_disk_is_named_as_uboot_does(disk: str) -> None:
     with (pytest.raises(UsageError, match="it is named as U-Boot does"),
-          prompted(Wiring(serial="/dev/null/none", board="pi"), disk=disk)):
+          connected(Wiring(serial="/dev/null/none", board="pi"), disk=disk)):
         pass
 
 
@@ -59,7 +59,7 @@ def test_terminal_carries_both_ways_until_it_is_left() -> None:
         thread = threading.Thread(target=converse, args=(near, keys, screen))
         thread.start()
         far.write(b"Hit any key\r\n")
-        assert _exactly(shown, 13) == b"Hit any key\r\n"
+        assert exactly(shown, 13) == b"Hit any key\r\n"
         os.write(typed, b"version\r\x03")
         got = b""
         while len(got) < 9:
@@ -70,10 +70,3 @@ def test_terminal_carries_both_ways_until_it_is_left() -> None:
         assert far.read(60) == b"x"
         for descriptor in (keys, typed, shown, screen):
             os.close(descriptor)
-
-
-def _exactly(descriptor: int, count: int) -> bytes:
-    got = b""
-    while len(got) < count:
-        got += os.read(descriptor, count - len(got))
-    return got

@@ -12,6 +12,14 @@ from contextlib import closing, contextmanager
 from imagekit.host.serialline import SystemSerial, open_line
 
 
+def exactly(descriptor: int, count: int) -> bytes:
+    """So many bytes from a descriptor."""
+    got = b""
+    while len(got) < count:
+        got += os.read(descriptor, count - len(got))
+    return got
+
+
 class Far:
     """`SerialLine` at the far end of a pty."""
 

@@ -13,6 +13,7 @@ import pytest
 
 from imagekit.errors import HostError, TargetError
 from imagekit.host.serialline import open_line
+from tests.unit.flash.ptys import exactly
 
 
 def test_line_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ def test_every_byte_passes_a_device_as_it_is() -> None:
         with closing(open_line(os.ttyname(near), baud=115200)) as line:
             everything = bytes(range(256))
             line.write(everything)
-            assert _exactly(far, 256) == everything
+            assert exactly(far, 256) == everything
             os.write(far, everything)
             got = b""
             while len(got) < 256:
@@ -55,13 +56,6 @@ def test_every_byte_passes_a_device_as_it_is() -> None:
     finally:
         os.close(far)
         os.close(near)
-
-
-def _exactly(descriptor: int, count: int) -> bytes:
-    got = b""
-    while len(got) < count:
-        got += os.read(descriptor, count - len(got))
-    return got
 
 
 def test_socket_that_is_closed_is_a_line_that_is_gone() -> None:
