@@ -110,10 +110,11 @@ def compare(uboot: UBoot, wanted: Wanted, extents: Sequence[Extent], watcher: Wa
     found: list[Extent] = []
     for start, end in chunks(extents, uboot.board.room):
         content = wanted.read(start, end)
-        if uboot.disk_holds(start, content):
-            good((start, end))
-        else:
-            found += differing(start, end, partial(_wrong_of, uboot, content, start))
+        wrong = [] if uboot.disk_holds(start, content) else differing(start, end, partial(_wrong_of, uboot, content,
+                                                                                        start))
+        for run in without([(start, end)], wrong):
+            good(run)
+        found += wrong
         watcher.compared(end - start)
     return tuple(joined(found))
 
