@@ -192,8 +192,8 @@ def test_whole_disk_comes_by_tftp(rig: Rig, tmp_path: Path) -> None:
     try:
         with TftpServer("127.0.0.1"):
             pass
-    except HostError as error:
-        missing_tool(error.message)
+    except HostError as error:  # others than root may not have port 69, in CI neither
+        (missing_tool if os.geteuid() == 0 else pytest.skip)(error.message)
     image, disk = small_image(tmp_path / "small.img"), tmp_path / "disk.img"
     disk.write_bytes(b"\x5a" * (4 * MIB))
     with patience(waits=True), powered(rig, disk, "-netdev", "user,id=net", "-device",
