@@ -1,20 +1,39 @@
-"""`imagekit board`: the boards there are, what each is, and a new one made after another."""
+"""`imagekit board`: the boards there are, what each is, a new one made after another, and one at the end of a cable."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from imagekit.build.boards import Board, board_names, called_after, load_board, new_board
 from imagekit.build.recipes import PROJECT
 from imagekit.cli.gadget_layout import picture_of, show_volume
-from imagekit.cli.options import json_option, output_option
+from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import emit_json, say, table, write
 from imagekit.host.files import write_atomic
+from imagekit.packages.board import UBoot
 from imagekit.plan.gadget_show import as_json as volume_json
 from imagekit.qemu.machine import Machine, load_machine, machine_folders, machine_names
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Number(click.ParamType[int]):
+    """A number that is not negative, decimal or with 0x."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            found = value if isinstance(value, int) else int(value, 0)
+        except ValueError:
+            found = -1
+        if found < 0:
+            self.fail(f"{value!r} is no number: 0x82000000, or decimal", param, ctx)
+        return found
 
 
 def complete_board(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -24,7 +43,7 @@ def complete_board(_ctx: click.Context, _param: click.Parameter, incomplete: str
 
 @click.group(no_args_is_help=True)
 def board() -> None:
-    """List, show and make boards."""
+    """List, show and make boards; talk to one over its serial line, and put an image onto its disk."""
 
 
 @board.command("list")
@@ -75,6 +94,8 @@ def _show(found: Board) -> None:
             write(f"              -> {stage}")
         for way in info.flash:
             write(f"flash:        {way}")
+        if info.uboot:
+            write(f"serial:       {info.uboot.baud} baud, prompt {info.uboot.prompt!r}, disk {info.uboot.disk}")
         for text in info.unverified or ("nothing",):
             write(f"not verified: {text}")
     else:
@@ -100,8 +121,14 @@ def _json(found: Board) -> dict[str, Any]:
         "bootloader": found.bootloader, "folder": str(found.folder), "models": list(found.models),
         "machines": [{"name": machine.name, "summary": machine.summary} for machine in machines_of(found)],
         "covers": list(info.covers) if info else [], "boot_path": list(info.boot_path) if info else [],
+        "uboot": _uboot_json(info.uboot) if info and info.uboot else None,
         "flash": list(info.flash) if info else [], "unverified": list(info.unverified) if info else None,
     }
+
+
+def _uboot_json(found: UBoot) -> dict[str, Any]:
+    return {"prompt": found.prompt, "interrupt": found.interrupt, "key": found.key, "baud": found.baud,
+            "memory": {"address": found.address, "size": found.room}, "disk": found.disk}
 
 
 @board.command()
@@ -125,3 +152,111 @@ def new(name: str, like: str, output: Path | None, as_json: bool) -> None:
     folder = written[0].parent
     say(f"change what differs, then: imagekit gadget check {folder}, imagekit lock --update {folder},"
         f" imagekit pack {folder} -o packages-out")
+
+
+SERIAL_HELP = "The line: /dev/ttyUSB0, socket://HOST:PORT, rfc2217://HOST:PORT."
+
+
+def serial_options(function: F) -> F:
+    """`--board`, `--serial`, `--baud` and `--wait`: which board, and where it is."""
+    function = click.option("--wait", "wait_s", metavar="SECONDS", type=click.FloatRange(min=0), default=120.0,
+                            show_default=True, help="How long the board may take to come up.")(function)
+    function = click.option("--baud", type=click.IntRange(300, 12_000_000), help="The rate.  [default: the board's]"
+                            )(function)
+    function = click.option("--serial", metavar="LINE", required=True, help=SERIAL_HELP)(function)
+    return click.option("--board", "name", metavar="NAME", required=True, shell_complete=complete_board,
+                        help="Which board it is: imagekit board list.")(function)
+
+
+@board.command()
+@click.option("--serial", metavar="LINE", required=True, help=SERIAL_HELP)
+@click.option("--board", "name", metavar="NAME", shell_complete=complete_board,
+              help="Which board it is; needed for --run.")
+@click.option("--baud", type=click.IntRange(300, 12_000_000), help="The rate.  [default: the board's, or 115200]")
+@click.option("--run", "commands", metavar="COMMAND", multiple=True,
+              help="Stop at U-Boot's prompt, run this, print the answer, and end.")
+@click.option("--wait", "wait_s", metavar="SECONDS", type=click.FloatRange(min=0), default=120.0, show_default=True,
+              help="With --run: how long the board may take to come up.")
+@json_option
+def console(serial: str, name: str | None, baud: int | None, commands: tuple[str, ...], wait_s: float,
+            as_json: bool) -> None:
+    """Open a board's serial line as a terminal; Ctrl-] leaves it.
+
+    With --run no terminal is needed: the board is stopped at U-Boot's prompt, and the answers come out. A command that
+    is not understood because of noise is run again.
+    """
+    from imagekit.cli.board_serial import Wiring, profile_of, run, talk
+
+    if not commands:
+        if as_json:
+            raise click.UsageError("--json goes with --run")
+        talk(serial, baud or (profile_of(name).baud if name else 115200))
+        return
+    if name is None:
+        raise click.UsageError("--run needs --board: its prompt is the board's")
+    run(commands, Wiring(serial=serial, board=name, baud=baud, wait_s=wait_s), as_json=as_json)
+
+
+@board.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@serial_options
+@click.option("--address", metavar="NUMBER", type=Number(), help="Where to: 0x82000000.  [default: the board's]")
+@json_option
+def load(file: Path, name: str, serial: str, baud: int | None, wait_s: float, address: int | None,
+         as_json: bool) -> None:
+    """Put FILE into a board's memory, by YMODEM over its serial line, and check it there.
+
+    U-Boot is stopped at its prompt, takes the file, and tells its CRC-32. Afterwards `fileaddr` and `filesize` are set,
+    and the board waits at its prompt: see `board console`.
+    """
+    from imagekit.cli.board_serial import Wiring
+    from imagekit.cli.board_serial import load as load_file
+
+    load_file(file, Wiring(serial=serial, board=name, baud=baud, wait_s=wait_s), address=address, as_json=as_json)
+
+
+def an_address(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """An IPv4 address: U-Boot's TFTP knows no other, and no names."""
+    import ipaddress
+
+    try:
+        return None if value is None else str(ipaddress.IPv4Address(value))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no IPv4 address") from error
+
+
+@board.command()
+@click.argument("image", metavar="IMAGE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@serial_options
+@click.option("--disk", metavar="DISK", type=click.STRING,
+              help="The board's disk, as its U-Boot calls it: 'mmc 1'.  [default: the board's]")
+@click.option("--raise-to", metavar="BAUD", type=click.IntRange(300, 12_000_000),
+              help="Go over to this rate, where board and line can.")
+@click.option("--tftp", metavar="ADDRESS", callback=an_address,
+              help="Send over the network: the address of this machine that the board reaches. Needs UDP port 69.")
+@click.option("--board-address", metavar="ADDRESS", callback=an_address,
+              help="With --tftp: the board's own address, where no DHCP server gives it one.")
+@click.option("--dry-run", is_flag=True, help="Look at the disk, tell what would be sent and how long; no more.")
+@click.option("--confirm", metavar="WORD", help="The word of a plan that --dry-run has shown.")
+@click.option("--foreign", is_flag=True, help="It is no image of imagekit: nothing in it can be checked.")
+@trust_option
+@json_option
+def flash(image: Path, name: str, serial: str, baud: int | None, wait_s: float, disk: str | None, raise_to: int | None,
+          tftp: str | None, board_address: str | None, dry_run: bool, confirm: str | None, foreign: bool,
+          trust: tuple[Path, ...], as_json: bool) -> None:
+    """Write IMAGE to a board's own disk, through its U-Boot, over its serial line or its network.
+
+    The board reads its disk and tells checksums; only what differs is sent, packed, and read back by the board. Before
+    anything is sent you see how long it will take, and are asked. What was interrupted goes on by the same line.
+    """
+    from imagekit.cli.board_flash import BoardRequest
+    from imagekit.cli.board_flash import flash as flash_board
+    from imagekit.cli.board_serial import Wiring
+    from imagekit.cli.flash_run import Request
+    from imagekit.plan.flash_device import Allowed
+
+    flash_board(Request(image=image, targets=(), allowed=Allowed(), trust=trust, foreign=foreign, confirm=confirm,
+                        as_json=as_json),
+                Wiring(serial=serial, board=name, baud=baud, wait_s=wait_s),
+                BoardRequest(disk=disk, raise_to=raise_to, dry_run=dry_run,
+                             tftp=tftp, board_address=board_address))

@@ -129,6 +129,22 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit board new kiosk --like pc", "gadgets/kiosk, models/kiosk.yaml, qemu/kiosk.yaml"),
         ("imagekit board new kiosk --like pc -o mine", "the same below another folder"),
     ),
+    "board console": (
+        ("imagekit board console --serial /dev/ttyUSB0", "a terminal"),
+        ("imagekit board console --serial /dev/ttyUSB0 --board pi --run 'mmc info' --run version",
+         "answers of its U-Boot, and no terminal"),
+    ),
+    "board load": (
+        ("imagekit board load hello.bin --board pi --serial /dev/ttyUSB0", "into memory that is free"),
+        ("imagekit board load hello.bin --board pi --serial rfc2217://lab.example.com:4000 --address 0x80000 --json",
+         "through a terminal server, to a place of your own"),
+    ),
+    "board flash": (
+        ("imagekit board flash out/pi.img --board pi --serial /dev/ttyUSB0 --dry-run", "what differs, and how long"),
+        ("imagekit board flash out/pi.img --board pi --serial /dev/ttyUSB0", "you are asked before anything is sent"),
+        ("imagekit board flash out/pi.img --board pi --serial /dev/ttyUSB0 --tftp 192.168.1.10",
+         "the board has a cable, and this machine is 192.168.1.10 to it"),
+    ),
     "inspect": (
         ("imagekit inspect out/pc-demo.img", "everything about an image, before it is flashed"),
         ("imagekit inspect out/pc-demo.img --quick --json", "without reading all of it, for programs"),

@@ -156,7 +156,11 @@ def confirm(plan: FlashPlan, request: Request) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"cannot erase {', '.join(names)}: there is no terminal to ask on",
                          hint=f"--confirm {plan.token}, or a list: --serial, --port")
-    word = f"erase {asked[0].name}" if len(asked) == 1 else f"erase {len(asked)}"
+    type_to_go_on(f"erase {asked[0].name}" if len(asked) == 1 else f"erase {len(asked)}")
+
+
+def type_to_go_on(word: str) -> None:
+    """Raises: UsageError: something else was typed."""
     typed = click.prompt(f"type '{word}' to go on", default="", show_default=False, err=True)
     if typed.strip() != word:
         raise UsageError("cannot go on: it was not confirmed; nothing was written")
@@ -172,12 +176,12 @@ def show_and_plan(request: Request) -> tuple[FlashPlan, str]:
 def write(request: Request) -> None:
     """`imagekit flash write`."""
     lines = JsonLines(talk_of())
-    with _told(request, lines), looked_into(request) as image, contextlib.ExitStack() as stack:
+    with told(request, lines), looked_into(request) as image, contextlib.ExitStack() as stack:
         _write(request, image, stack, lines)
 
 
 @contextlib.contextmanager
-def _told(request: Request, lines: JsonLines) -> Iterator[None]:
+def told(request: Request, lines: JsonLines) -> Iterator[None]:
     """An error is the last JSON line too."""
     if request.as_json:
         lines.line({"event": "begin", "version": RECORD_VERSION, "tool": __version__, "image": str(request.image)})
@@ -308,7 +312,7 @@ class Records:
 def verify(request: Request) -> None:
     """`imagekit flash verify`."""
     lines = JsonLines(talk_of())
-    with _told(request, lines), looked_into(request) as image, contextlib.ExitStack() as stack:
+    with told(request, lines), looked_into(request) as image, contextlib.ExitStack() as stack:
         _verify(request, image, stack, lines)
 
 

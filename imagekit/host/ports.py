@@ -58,6 +58,29 @@ class Progress(Protocol):
         """One line of talk that belongs to the running step."""
 
 
+class SerialLine(Protocol):
+    """A serial line that is held open. Eight bits, no parity, no flow control; every byte as it is."""
+
+    name: str
+    baud: int
+
+    def read(self, timeout_s: float) -> bytes:
+        """What has arrived, at least one byte; nothing when none comes within `timeout_s`.
+
+        Raises:
+            TargetError: the line is gone.
+        """
+
+    def write(self, content: bytes) -> None:
+        """Send. Raises: TargetError: the line is gone, or takes nothing."""
+
+    def set_baud(self, baud: int) -> None:
+        """Go on at another rate, after everything written has left. Raises: TargetError: the line cannot."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class BlockTarget(Protocol):
     """A medium that is held open for this process alone, from before it is confirmed until after it is verified.
 

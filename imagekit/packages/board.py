@@ -11,13 +11,47 @@ from typing import Any
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 300}
 _TEXTS = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 16, "uniqueItems": True}
+_ADDRESS = {"type": "integer", "minimum": 0, "maximum": (1 << 48) - 1}
+_BAUD = {"type": "integer", "minimum": 300, "maximum": 12_000_000}
+_LINE = {"type": "string", "minLength": 1, "maxLength": 80, "pattern": "^[ -~]+$"}
+
+DISK = "(mmc|virtio|nvme|usb|scsi) [0-9]"  # as U-Boot names it
+
+_UBOOT = {
+    "type": "object", "additionalProperties": False,
+    "required": ["prompt", "interrupt", "memory", "disk"],
+    "properties": {
+        "prompt": _LINE, "interrupt": _LINE, "key": {**_LINE, "maxLength": 16}, "baud": _BAUD,
+        "disk": {"type": "string", "pattern": f"^{DISK}$"},
+        "memory": {"type": "object", "additionalProperties": False, "required": ["address", "size"],
+                   "properties": {"address": _ADDRESS, "size": {"type": "integer", "minimum": 1 << 20,
+                                                                 "maximum": 1 << 32}}},
+    },
+}
 
 SCHEMA: dict[str, Any] = {
     "type": "object", "additionalProperties": False,
     "required": ["title", "covers", "boot-path", "flash", "unverified"],
     "properties": {"title": {**_TEXT, "maxLength": 60}, "covers": _TEXTS, "boot-path": _TEXTS, "flash": _TEXTS,
-                   "unverified": {**_TEXTS, "minItems": 0}},
+                   "unverified": {**_TEXTS, "minItems": 0}, "u-boot": _UBOOT},
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UBoot:
+    """How its U-Boot is talked to over a serial line.
+
+    `interrupt` is what it says while a key stops it, `key` is that key. Memory from `address` on, `room` bytes, is
+    free: nothing of U-Boot lies there. `disk` is what it calls the disk that images are for: interface and number.
+    """
+
+    prompt: str
+    interrupt: str
+    key: str
+    baud: int
+    address: int
+    room: int
+    disk: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +64,17 @@ class BoardInfo:
     boot_path: tuple[str, ...]
     flash: tuple[str, ...]
     unverified: tuple[str, ...]
+    uboot: UBoot | None = None
 
 
 def board_info(value: Mapping[str, Any]) -> BoardInfo:
     """A block whose shape was checked."""
     return BoardInfo(title=value["title"], covers=tuple(value["covers"]), boot_path=tuple(value["boot-path"]),
-                     flash=tuple(value["flash"]), unverified=tuple(value["unverified"]))
+                     flash=tuple(value["flash"]), unverified=tuple(value["unverified"]),
+                     uboot=_uboot(value["u-boot"]) if "u-boot" in value else None)
+
+
+def _uboot(value: Mapping[str, Any]) -> UBoot:
+    return UBoot(prompt=value["prompt"], interrupt=value["interrupt"], key=value.get("key", " "),
+                 baud=value.get("baud", 115200), address=value["memory"]["address"], room=value["memory"]["size"],
+                 disk=value["disk"])

@@ -140,13 +140,13 @@ def env_of(slot: Slot, files: Mapping[str, bytes]) -> SlotEnv:
 
 
 def make_disk(path: Path, *, copies: tuple[bytes, bytes], slots: Mapping[Slot, Mapping[str, bytes]],
-              rig: Rig) -> None:
-    """Write the whole disk."""
+              rig: Rig, before_names: str = "") -> None:
+    """Write the whole disk; with something `before_names` of its partitions, one that is not imagekit's to judge."""
     script = BootScript(text=render_script(rig.values), name="imagekit", architecture=rig.architecture, time=0)
     volumes: dict[str, Mapping[str, bytes]] = {"boot": {SCRIPT_NAME: encode_script(script)}}
     volumes |= {f"boot-{slot.value}": files for slot, files in slots.items()}
     table = Table(disk_guid=uuid.UUID(int=2), disk_size=SIZE, entries=rig.entries, partitions=tuple(
-        Partition(index=index, name=name, type_guid=rig.boot_type if name == "boot" else LINUX_DATA,
+        Partition(index=index, name=before_names + name, type_guid=rig.boot_type if name == "boot" else LINUX_DATA,
                   unique_guid=uuid.UUID(int=16 + index), start=start * MIB, end=end * MIB)
         for name, (index, start, end) in STARTS.items()))
     with path.open("wb") as out:
