@@ -6,6 +6,7 @@ boot on every plain test run, and a few of their faults are drawn; all others ru
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -119,3 +120,8 @@ PI_TRYBOOT = Board(model="pi-tryboot", loader="start.elf", hang="the guest's res
                    in_ci=False)
 BOARDS = (PC, *PC_DISKS, ARM64_UEFI, ARM64_UBOOT, PI, PI_4, PI_TRYBOOT, CUBIEBOARD, *ALLWINNER)
 BY_NAME = {board.name: board for board in BOARDS}
+
+
+def is_asked_for(name: str) -> bool:
+    """Whether IMAGEKIT_BOARDS, names with commas between them, has this one, or is `all`."""
+    return not {"all", name}.isdisjoint(os.environ.get("IMAGEKIT_BOARDS", "").split(","))
