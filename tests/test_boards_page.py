@@ -96,5 +96,7 @@ def test_board_and_row_can_be_named() -> None:
     assert [row.name for _, row in wished([PC_DISKS[0].name], [], "1/1")] == [BOOT]
     with pytest.raises(SystemExit, match="there is no board 'toaster'"):
         wished(["toaster"], [], "1/1")
+    with pytest.raises(SystemExit, match="there is no row 'healthy' that can be made; there are boot, "):
+        wished(["pc"], ["healthy"], "1/1")
     with pytest.raises(SystemExit, match="no such share"):
         wished([], [], "5/4")

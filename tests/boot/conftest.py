@@ -17,7 +17,7 @@ from imagekit.cli.emulators import tools_for
 from imagekit.errors import HostError
 from imagekit.qemu.pytest_plugin import ToolsFor
 from imagekit.testing.documents import Brand
-from tests.boot.boards import BOARDS, BY_NAME, PC, Board
+from tests.boot.boards import BOARDS, BY_NAME, PC, SABRELITE, Board, is_asked_for
 from tests.boot.faults import commit
 from tests.boot.stock import Silence, Stock, StockOf, make_stock, missing_tool
 
@@ -52,9 +52,10 @@ def booted_boards() -> tuple[Board, ...]:
 
     IMAGEKIT_BOARDS names others, or `all`.
     """
-    wish = os.environ.get("IMAGEKIT_BOARDS")
-    if wish:
-        return BOARDS if wish == "all" else tuple(BY_NAME[name] for name in wish.split(","))
+    if wish := os.environ.get("IMAGEKIT_BOARDS"):
+        if unknown := {*wish.split(",")} - {"all", SABRELITE.name, *BY_NAME}:
+            raise pytest.UsageError(f"IMAGEKIT_BOARDS: there is no board {min(unknown)!r}")
+        return tuple(board for board in BOARDS if is_asked_for(board.name))
     others = [board for board in BOARDS if board.boots_only and board.drawn_to_boot]
     draw = random.Random(os.environ.get("IMAGEKIT_BOARD_SEED") or commit())
     return (*(board for board in BOARDS if board.in_ci), draw.choice(others))

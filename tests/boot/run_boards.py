@@ -28,6 +28,9 @@ def wished(boards: list[str], rows: list[str], shard: str) -> list[tuple[Board, 
     chosen = [BY_NAME[name] for name in boards] or list(BOARDS)
     pairs = [(board, row) for board in chosen for row in rows_of(board) if not row.cannot]
     if rows:
+        there = {row.name: None for _, row in pairs}
+        if unknown := [name for name in rows if name not in there]:
+            sys.exit(f"there is no row {unknown[0]!r} that can be made; there are {', '.join(there)}")
         pairs = [(board, row) for board, row in pairs if row.name in rows]
     number, _, count = shard.partition("/")
     first, step = int(number) - 1, int(count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from imagekit.boot.slotstate import FACTORY, LIMIT, RECORD_SIZE, Slot, begin_tri
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, decide, is_sound
 from imagekit.boot.uboot_script import needed_files
 from tests.boot import uboot_rig
+from tests.boot.boards import is_asked_for
 from tests.boot.faults import commit
 from tests.boot.uboot_rig import VALUES, Rig, look_at, make_disk, run_uboot, slot_files
 
@@ -87,10 +87,9 @@ CASES = [
 
 def driven() -> list[tuple[str, Case]]:
     """Every state on the quick board; on the slow ones, whose `crc32` differ, a few, and all by IMAGEKIT_BOARDS."""
-    wish = os.environ.get("IMAGEKIT_BOARDS")
     few = random.Random(commit()).sample(CASES, 3)
     return [(name, told) for name in ("arm64-uboot", "pi", "cubieboard")
-            for told in (CASES if name == "arm64-uboot" or wish in ("all", name) else few)]
+            for told in (CASES if name == "arm64-uboot" or is_asked_for(name) else few)]
 
 
 @pytest.fixture(scope="module")
