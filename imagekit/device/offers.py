@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -79,6 +79,30 @@ class FatShelf:
 
     def open(self, name: str) -> BinaryIO:
         return self.volume.open(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaShelf:
+    """One package, `file`, made out of the old one by a delta each time it is read. It takes no room of its own."""
+
+    file: str
+    delta: Path
+    made: int  # bytes
+    open_old: Callable[[], AbstractContextManager[BinaryIO]]
+
+    def names(self) -> tuple[str, ...]:
+        return (self.file,)
+
+    def size(self, name: str) -> int:  # noqa: ARG002  as of every shelf
+        return self.made
+
+    def open(self, name: str) -> BinaryIO:  # noqa: ARG002
+        from imagekit.packages.delta import made_pieces
+
+        with ExitStack() as stack:
+            delta, old = stack.enter_context(self.delta.open("rb")), stack.enter_context(self.open_old())
+            return rewound(lambda: made_pieces(delta, old, name=self.delta.name), most=self.made,
+                           release=stack.pop_all().close)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

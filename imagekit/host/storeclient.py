@@ -8,7 +8,7 @@ assertions to say.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from http import HTTPStatus
@@ -131,12 +131,14 @@ class Client:
             HostError: it cannot be had, or there is no room for it.
             TrustError: it is not what was signed.
         """
-        path = self._downloads / target.path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path, part = self._places(target)
         if path.is_file() and _is_target(path, target):
             return path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise no_space(path, error) from error
         name = stored_name(target.path, target.hashes["sha256"])
-        part = path.with_name(f"{name.rpartition('/')[2]}.part")  # by its content: never a part of another
         with _told("fetch", target.path):
             went_on = self._receive(name, target.length, part)
             if went_on and not _is_target(part, target):
@@ -148,9 +150,28 @@ class Client:
             part.rename(path)
         return path
 
+    def prune(self, folders: Iterable[str], *, but: Iterable[TargetFile] = ()) -> None:
+        """Forget what was downloaded below these folders, parts too, but for these targets."""
+        kept = {path for target in but for path in self._places(target)}
+        for folder in folders:
+            for path in sorted((self._downloads / folder).rglob("*")):
+                if path.is_file() and path not in kept:
+                    path.unlink()
+
+    def missing(self, target: TargetFile) -> int:
+        """How many bytes of a target are not here yet."""
+        return target.length - max((path.stat().st_size for path in self._places(target) if path.is_file()), default=0)
+
+    def _places(self, target: TargetFile) -> tuple[Path, Path]:
+        """Where it comes to lie, and until then a part of it: by its content, so that it is never a part of another."""
+        path = self._downloads / target.path
+        name = stored_name(target.path, target.hashes["sha256"]).rpartition("/")[2]
+        return path, path.with_name(f"{name}.part")
+
     def _receive(self, name: str, length: int, part: Path) -> bool:
         """Bring `part` to `length` bytes, never beyond; whether some of it was there before."""
-        have = part.stat().st_size if part.is_file() else 0
+        part.touch()
+        have = part.stat().st_size
         if have >= length:
             return have > 0
         start, pieces = self._targets.read(name, have)

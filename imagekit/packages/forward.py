@@ -13,14 +13,24 @@ from imagekit.units import MIB
 
 
 class Rewound(io.RawIOBase):
-    """The bytes that `begin` gives each time it is called, `most` of them, so that they cannot go on for ever."""
+    """The bytes that `begin` gives each time it is called, `most` of them, so that they cannot go on for ever.
 
-    def __init__(self, begin: Callable[[], Iterator[bytes]], *, most: int) -> None:
+    `release` is called once, when the stream is closed.
+    """
+
+    def __init__(self, begin: Callable[[], Iterator[bytes]], *, most: int,
+                 release: Callable[[], object] | None = None) -> None:
         super().__init__()
-        self._begin, self._most = begin, most
+        self._begin, self._most, self._release = begin, most, release
         self._pieces = begin()
         self._held = b""
         self._at = self._wanted = 0  # where the next byte comes from, and where the reader wants it from
+
+    def close(self) -> None:
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+        super().close()
 
     def readable(self) -> bool:
         return True
@@ -60,6 +70,7 @@ class Rewound(io.RawIOBase):
         return piece
 
 
-def rewound(begin: Callable[[], Iterator[bytes]], *, most: int) -> BinaryIO:
+def rewound(begin: Callable[[], Iterator[bytes]], *, most: int,
+            release: Callable[[], object] | None = None) -> BinaryIO:
     """The same, buffered."""
-    return cast(BinaryIO, io.BufferedReader(Rewound(begin, most=most), MIB))
+    return cast(BinaryIO, io.BufferedReader(Rewound(begin, most=most, release=release), MIB))
