@@ -77,6 +77,8 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
             answers = ask(machine, known, say)
             answered()
             came = _weigh(machine, known, answers, options, clock())
+            for note in came.notes:
+                say(f"update: {note}")
             if came.came is not Came.INSTALLED or options.check:
                 return _remembered(machine, known, came)
             known = _checked(machine, known, "an update is being installed")

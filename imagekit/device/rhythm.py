@@ -29,11 +29,15 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rhythm:
-    """`counted_s` is what was counted before this boot began; moments of `checks` are that and this boot's seconds."""
+    """`counted_s` is what was counted before this boot began; moments of `checks` are that and this boot's seconds.
+
+    `asks`: the model names a store.
+    """
 
     phase: Phase
     checks: Checks
     counted_s: int
+    asks: bool
 
 
 def boot_seconds() -> int:
@@ -52,6 +56,8 @@ def when_due(machine: Machine, options: Options, say: Callable[[str], None], *,
     now_s = rhythm.counted_s + seconds()
     rhythm = replace(rhythm, checks=looked(rhythm.checks, now_s))
     _keep(machine, rhythm)
+    if not rhythm.asks:
+        return None
     wait = pause(rhythm.phase, rhythm.checks, now_s)
     if wait is None:
         return None
@@ -89,7 +95,7 @@ def load_rhythm(machine: Machine) -> Rhythm:
         found = json.loads((machine.run / IN_BOOT).read_text())
         if found["imagekit"] == FORMAT:
             return Rhythm(phase=Phase(**found["phase"]), checks=Checks(**found["checks"]),
-                          counted_s=int(found["counted_s"]))
+                          counted_s=int(found["counted_s"]), asks=bool(found["asks"]))
     from imagekit.device.anchors import load_anchors
     from imagekit.device.identity import identify
     from imagekit.device.partitions import find_partitions, partition
@@ -98,7 +104,7 @@ def load_rhythm(machine: Machine) -> Rhythm:
     anchors = load_anchors(partition(find_partitions(machine, load_report(machine.run).disk), "seed"))
     lost, counted_s = _load_beyond(machine)
     rhythm = Rhythm(phase=phase_of(identify(machine, anchors.model)), counted_s=counted_s,
-                    checks=at_boot(lost_boots=lost, counted_s=counted_s))
+                    asks=bool(anchors.model.store), checks=at_boot(lost_boots=lost, counted_s=counted_s))
     _save_beyond(machine, lost_boots=lost + 1, counted_s=0)
     return rhythm
 

@@ -163,11 +163,13 @@ def scene(world: World, tmp_path: Path) -> Iterator[Scene]:
 
 # ---- what arrives
 
-def test_what_runs_is_what_the_store_means(scene: Scene) -> None:
+def test_what_runs_is_what_the_store_means(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     came = scene.rig.refresh()
     assert (came.came, came.plan) == (Came.CURRENT, None)
     assert history.load_history(scene.rig.machine).check == "nothing newer"
     assert not scene.rig.programs.ran
+    assert main(["status"], machine=scene.rig.machine) == 0
+    assert "store:  asked 2026-06-01T00:00:00Z: nothing newer\n" in capsys.readouterr().out
 
 
 def test_new_base_arrives_as_a_delta(scene: Scene) -> None:
