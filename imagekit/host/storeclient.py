@@ -179,9 +179,9 @@ class Client:
             with part.open("r+b" if start else "wb") as out:
                 out.seek(start)
                 for piece in pieces:
-                    out.write(piece[:length - out.tell()])
-                    if out.tell() == length:
-                        break
+                    if out.tell() + len(piece) > length:
+                        raise DownloadError(f"it goes on behind the {length} bytes that were signed")
+                    out.write(piece)
                 at = out.tell()
         except requests.RequestException:
             raise

@@ -98,10 +98,14 @@ def test_a_lying_server_gets_no_file_named(rig: StoreRig, client: Client, tmp_pa
     target = client.find(PACKAGE)
     assert target is not None
     served = next(rig.public.glob("targets/packages/small/*.small_1.snap.zst"))
-    served.write_bytes(bytes(target.length) + b"and more")
+    honest = served.read_bytes()
+    served.write_bytes(bytes(target.length))
     with pytest.raises(TrustError, match="not what was signed"):
         client.fetch(target)
-    assert not [path for path in (tmp_path / "downloads").rglob("*") if path.is_file()]
+    served.write_bytes(honest + b"and more")
+    with pytest.raises(HostError, match=r"goes on behind the \d+ bytes that were signed"):
+        client.fetch(target)
+    assert not [path for path in (tmp_path / "downloads").rglob("*.zst") if path.is_file()]
 
 
 def test_a_state_that_a_power_cut_has_damaged_begins_anew(rig: StoreRig, client: Client, tmp_path: Path) -> None:
