@@ -45,6 +45,7 @@ class Came(StrEnum):
     AVAILABLE = "available"  # `check`
     FAILED_BEFORE = "failed before"
     WAITING = "waiting"  # held, or outside of what its owner allows
+    PENDING = "waits for its reboot"  # it was installed, and the reboot left to others
     INSTALLED = "installed"
 
 
@@ -81,7 +82,7 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
                 say(f"update: {note}")
             if came.came is not Came.INSTALLED or options.check:
                 return _remembered(machine, known, came)
-            known = _checked(machine, known, "an update is being installed")
+            known = _checked(machine, known, "an update was begun")
             return _take(machine, known, came, options, say)
         except ImagekitError as error:
             with suppress(TargetError):
@@ -94,6 +95,9 @@ def _weigh(machine: Machine, known: Known, answers: Answers, options: Options, c
     notes = tuple(item.note for item in answers.parts if item.note)
     if not answers.news:
         return Refreshed(came=Came.CURRENT, answers=answers, notes=notes)
+    pending = known.history.pending
+    if pending is not None and pending.trial and pending.packages == answers.pair and not options.again:
+        return Refreshed(came=Came.PENDING, answers=answers, notes=notes)
     failed = next((item for item in known.history.failed if item.packages == answers.pair), None)
     if failed is not None and not options.again:
         told = " with ".join(f"{name} {number}" for name, number in answers.pair)

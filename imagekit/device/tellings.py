@@ -44,6 +44,7 @@ def refresh_text(found: Refreshed) -> str:
         Came.AVAILABLE: "to take it: imagekit-device refresh",
         Came.FAILED_BEFORE: "not taken: it waits for something newer; to try it once more: --again",
         Came.WAITING: f"not taken now: {found.start.value if found.start else ''}",
+        Came.PENDING: "it is installed, and the next boot tries it",
         Came.INSTALLED: "",
     }[found.came]
     if found.plan is not None:

@@ -450,6 +450,17 @@ def test_sick_update_falls_back_and_is_not_fetched_again(scene: Scene) -> None:
     assert scene.runs == ("b", 3, 1)
 
 
+def test_update_that_waits_for_its_reboot_is_left_alone(scene: Scene) -> None:
+    scene.publish("debian-13_2", delta=True)
+    assert main(["refresh", "--no-reboot"], machine=scene.rig.machine) == 0
+    before = scene.rig.disk_state()
+    assert scene.rig.refresh().came is Came.PENDING
+    assert scene.rig.disk_state() == before
+    assert not scene.rig.rebooted
+    scene.rig.up()
+    assert scene.runs == ("b", 2, 1)
+
+
 def test_held_device_asks_and_takes_nothing_by_itself(scene: Scene) -> None:
     scene.publish("debian-13_2", delta=True)
     history.save_history(scene.rig.machine, history.History(hold_until="2026-07-01T00:00:00Z"))
