@@ -207,6 +207,9 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
          " --advisory-file advisory.txt", "a security fix, for one in twenty at first"),
         ("imagekit store publish tested.validation-set", "which revisions were tested together"),
     ),
+    "store describe": (
+        ("imagekit store describe https://updates.example.com", "a draft, for the brand to sign"),
+    ),
     "store promote": (
         ("imagekit store promote pc-kernel --from edge --to stable --percent 10", "the same bytes, one in ten"),
         ("imagekit store promote pc-kernel --revision 7 --to 2.0/candidate", "this revision, wherever it is"),

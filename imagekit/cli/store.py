@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from imagekit.assertions.accounts import url_problem
 from imagekit.cli.keyring import new_passphrase, passphrase_option, trusted
-from imagekit.cli.options import json_option, trust_option
+from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import emit_json, say, short_path, table, warn, write
 from imagekit.cli.progress import progress
 from imagekit.cli.store_keys import apply, key, publisher, sign
@@ -27,6 +28,7 @@ from imagekit.cli.store_publish import close, promote, publish, release, revoke
 from imagekit.cli.store_upkeep import delta, prune, sync
 from imagekit.errors import ImagekitError, TrustError, UsageError
 from imagekit.host.clock import SystemClock
+from imagekit.host.files import write_atomic
 from imagekit.plan.channelmap import ChannelMap
 from imagekit.store.check import Audit, Level, audit
 from imagekit.store.create import create
@@ -224,6 +226,32 @@ def check(url: str | None, store: Path, trust: tuple[Path, ...], as_json: bool) 
 def _audit_json(found: Audit) -> Mapping[str, object]:
     return {"sound": found.sound, "targets": found.targets, "bytes": found.total_bytes,
             "findings": list(found.findings)}
+
+
+@store.command()
+@click.argument("url")
+@click.option("--id", "store_id", metavar="ID", help="What models call it.  [default: the store's name]")
+@store_option
+@output_option
+@json_option
+def describe(url: str, store_id: str | None, store: Path, output: Path | None, as_json: bool) -> None:
+    """Write what devices need to find this store at URL and to believe it: a draft, to be signed by their brand.
+
+    It has the newest root in it. A model that says `store: ID`, and the signed draft beside the packages when an image
+    is built, make devices ask this store.
+    """
+    if problem := url_problem(url):
+        raise UsageError(f"cannot use {url!r} as the address of a store: it {problem}")
+    with open_store(store) as held:
+        name, root = store_id or held.config.name, held.published.roots[-1]
+    path = output or Path(f"{name}.yaml")
+    body = "".join(f"  {line}\n" for line in root.to_bytes().decode().splitlines())
+    write_atomic(path, f"type: store\nstore: {name}\nurl: {url}\nbody: |\n{body}".encode())
+    if as_json:
+        emit_json({"store": name, "url": url, "root": root.signed.version, "file": str(path)})
+        return
+    say(f"written to {short_path(path)}, with root {root.signed.version}; next: imagekit sign {short_path(path)} -k KEY"
+        f" -o {name}.store, and `store: {name}` in the model")
 
 
 @store.command()

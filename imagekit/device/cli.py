@@ -30,6 +30,10 @@ Usage: imagekit-device COMMAND
     --no-reboot   leave the reboot into the new slot to others
     --again       also what failed here before
     --unattended  as the service does that watches for sticks: a hold counts
+  refresh         take an update from this device's store, if one is meant for it
+    --check       ask and tell, and take nothing
+    --no-reboot, --again, --unattended: as above
+    --scheduled   as the timer does: only when this device's moment has come, and unattended
   model           print what this device is and whom it believes
   changes         print the updates so far and how they ended
   revert          go back to the other slot, if that was healthy once; --no-reboot
@@ -37,7 +41,7 @@ Usage: imagekit-device COMMAND
 
 All but health and grow take --json.
 """
-WORDS = ("install", "model", "changes", "revert", "hold")
+WORDS = ("install", "refresh", "model", "changes", "revert", "hold")
 
 
 def main(words: Sequence[str], *, machine: Machine | None = None) -> int:
@@ -48,7 +52,7 @@ def main(words: Sequence[str], *, machine: Machine | None = None) -> int:
         sys.stderr.write("interrupted: the running slot is untouched\n")
         return ExitCode.INTERRUPTED
     except ImagekitError as error:
-        if "--unattended" in words:  # nobody reads its standard error, somebody may look at the console
+        if {"--unattended", "--scheduled"} & {*words}:  # nobody reads its standard error; somebody may see the console
             _say(f"update: {error.message}")
         _tell(error, as_json="--json" in words)
         return error.exit_code

@@ -70,6 +70,9 @@ class History:
     hold_until: str = ""
     latest: str = ""  # the latest time that something signed proves to be past; a clock proves nothing
     changes: tuple[Change, ...] = ()
+    checked: str = ""  # when the store was last asked
+    check: str = ""  # what came of that
+    waiting: int = 0  # how many checks in a row found an update that had to wait
 
     def with_change(self, change: Change) -> History:
         return replace(self, changes=(*self.changes, change)[-CHANGES_MOST:])
@@ -100,7 +103,9 @@ def _history(found: dict[str, Any]) -> History:
             reasons=tuple(map(str, pending["reasons"]))),
         hold_until=str(found["hold_until"]), latest=str(found["latest"]),
         changes=tuple(Change(time=str(item["time"]), what=str(item["what"]), packages=_packages(item["packages"]),
-                             outcome=str(item["outcome"]), reason=str(item["reason"])) for item in found["changes"]))
+                             outcome=str(item["outcome"]), reason=str(item["reason"])) for item in found["changes"]),
+        checked=str(found.get("checked", "")), check=str(found.get("check", "")),  # what knew of no store has none
+        waiting=int(found.get("waiting", 0)))
 
 
 def _packages(found: Any) -> Packages:

@@ -75,15 +75,25 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """The device and the offer, resolved."""
+class Known:
+    """The device before anything is offered to it. `now` is the time to verify at."""
 
     report: BootReport
     partitions: dict[str, Partition]
+    anchors: Anchors
     running: dict[str, Held]
-    resolution: Resolution
     history: History
     now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The device and an offer, resolved, planned, and read from its first byte to its last. `plan` None: all runs."""
+
+    known: Known
+    offers: Offers
+    resolution: Resolution
+    plan: UpdatePlan | None
     notes: tuple[str, ...]
 
 
@@ -96,21 +106,11 @@ def install(machine: Machine, paths: Sequence[Path], options: Options, say: Call
         TargetError: the device refuses or fails; the running slot is as it was.
     """
     with past.alone(machine), open_offers(paths) as offers:
-        found = look(machine, offers, now=clock())
-        if options.unattended and found.history.hold_until > stamp(found.now):
-            raise TargetError(f"cannot install: updates are held until {found.history.hold_until}",
+        known = know(machine, now=clock())
+        if options.unattended and known.history.hold_until > stamp(known.now):
+            raise TargetError(f"cannot install: updates are held until {known.history.hold_until}",
                               hint="imagekit-device hold --off")
-        plan = plan_with_spare(machine, found, again=options.again)
-        if plan is None:
-            return Outcome(plan=None, installed=False, rebooting=False, notes=found.notes)
-        check_offers(machine, plan, found.resolution, offers)
-        if options.check:
-            return Outcome(plan=plan, installed=False, rebooting=False, notes=found.notes)
-        carry_out(machine, plan, found, offers, options, say)
-    if options.reboot:
-        say("update: rebooting")
-        machine.programs.run("systemctl", "--no-block", "reboot")
-    return Outcome(plan=plan, installed=True, rebooting=options.reboot, notes=found.notes)
+        return bring(machine, prepare(machine, known, offers, again=options.again), options, say)
 
 
 def stamp(time: datetime) -> str:
@@ -118,8 +118,8 @@ def stamp(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def look(machine: Machine, offers: Offers, *, now: datetime) -> Found:
-    """Gather what is known and find the packages of the model in it. Raises: as `install`."""
+def know(machine: Machine, *, now: datetime) -> Known:
+    """Gather what is known of this device. Raises: TargetError."""
     report = load_report(machine.run)
     partitions = find_partitions(machine, report.disk)
     anchors = load_anchors(partition(partitions, "seed"))
@@ -128,12 +128,32 @@ def look(machine: Machine, offers: Offers, *, now: datetime) -> Found:
         anchors.add(slot_proof(partition(partitions, f"{part}-{report.slot.value}")))
     anchors.add(kept_keys(machine))
     running, now = what_runs(anchors, report, memory, now=now)
+    return Known(report=report, partitions=partitions, anchors=anchors, running=running, history=memory, now=now)
+
+
+def prepare(machine: Machine, known: Known, offers: Offers, *, again: bool = False) -> Ready:
+    """Find the packages of the model in what is offered, plan, and read all that will be written. Raises: `install`."""
+    anchors = known.anchors
     anchors.add(offers.assertions)
-    available, notes = _available(anchors, running, offers)
-    resolution = resolve(anchors.model, anchors.database, available, now=now)
-    keep_keys(machine, anchors, now=now)
-    return Found(report=report, partitions=partitions, running=running, resolution=resolution, history=memory, now=now,
-                 notes=notes)
+    available, notes = _available(anchors, known.running, offers)
+    resolution = resolve(anchors.model, anchors.database, available, now=known.now)
+    keep_keys(machine, anchors, now=known.now)
+    plan = plan_with_spare(machine, known, resolution, again=again)
+    if plan is not None:
+        check_offers(machine, plan, resolution, offers)
+    return Ready(known=known, offers=offers, resolution=resolution, plan=plan, notes=notes)
+
+
+def bring(machine: Machine, ready: Ready, options: Options, say: Callable[[str], None]) -> Outcome:
+    """Carry the plan out, if there is one and it shall be, and reboot. Raises: as `install`."""
+    plan = ready.plan
+    if plan is None or options.check:
+        return Outcome(plan=plan, installed=False, rebooting=False, notes=ready.notes)
+    carry_out(machine, plan, ready, options, say)
+    if options.reboot:
+        say("update: rebooting")
+        machine.programs.run("systemctl", "--no-block", "reboot")
+    return Outcome(plan=plan, installed=True, rebooting=options.reboot, notes=ready.notes)
 
 
 def what_runs(anchors: Anchors, report: BootReport, memory: History, *, now: datetime
@@ -180,22 +200,21 @@ def _available(anchors: Anchors, running: dict[str, Held], offers: Offers
     return available, tuple(notes)
 
 
-def plan_with_spare(machine: Machine, found: Found, *, again: bool) -> UpdatePlan | None:
+def plan_with_spare(machine: Machine, known: Known, resolution: Resolution, *, again: bool) -> UpdatePlan | None:
     """The plan, once the idle slot was looked at. Raises: TargetError, PlanError: see `plan_update`."""
-    state = survey(machine, found.report, found.partitions, found.running)
-    model = found.resolution.model
-    spare = found.report.slot.other.value
-    wanted = {BASE: found.resolution.of(model.base_snap).verity_root,
-              KERNEL: found.resolution.of(model.kernel).verity_root}
-    if all(wanted[part] == found.running[part].root for part in PARTS):
+    state = survey(machine, known.report, known.partitions, known.running)
+    model = resolution.model
+    spare = known.report.slot.other.value
+    wanted = {BASE: resolution.of(model.base_snap).verity_root, KERNEL: resolution.of(model.kernel).verity_root}
+    if all(wanted[part] == known.running[part].root for part in PARTS):
         spare_roots = {}  # nothing to write: do not read a slot for nothing
     else:
         spare_roots = {part: root for part, root in wanted.items() if root is not None
-                       and holds(partition(found.partitions, f"{part}-{spare}"), root)}
+                       and holds(partition(known.partitions, f"{part}-{spare}"), root)}
     failed = tuple(Failure(packages=item.packages, reason=item.reason, time=item.time)
-                   for item in found.history.failed)
-    return plan_update(replace(state, spare_roots=spare_roots), found.resolution,
-                       Past(floors=found.history.floors, failed=failed), again=again)
+                   for item in known.history.failed)
+    return plan_update(replace(state, spare_roots=spare_roots), resolution,
+                       Past(floors=known.history.floors, failed=failed), again=again)
 
 
 def check_offers(machine: Machine, plan: UpdatePlan, resolution: Resolution, offers: Offers) -> None:
@@ -272,24 +291,24 @@ def _check_room(machine: Machine, plan: UpdatePlan, image: int) -> None:
                           hint="whatever else lies on the ESP takes the room")
 
 
-def carry_out(machine: Machine, plan: UpdatePlan, found: Found, offers: Offers, options: Options,
-              say: Callable[[str], None]) -> None:
+def carry_out(machine: Machine, plan: UpdatePlan, ready: Ready, options: Options, say: Callable[[str], None]) -> None:
     """Do it, and remember it: as begun before the first byte, as on trial once the loader was told."""
+    known = ready.known
     pending = Pending(slot=plan.slot.value, packages=plan.pair, base_root=plan.part(BASE).root,
-                      kernel_root=plan.part(KERNEL).root, trial=False, time=stamp(found.now))
-    signed = [stamp(item.revision.timestamp) for item in found.resolution.packages if item.revision is not None]
-    memory = replace(found.history, pending=pending, latest=max(found.history.latest, *signed))
+                      kernel_root=plan.part(KERNEL).root, trial=False, time=stamp(known.now))
+    signed = [stamp(item.revision.timestamp) for item in ready.resolution.packages if item.revision is not None]
+    memory = replace(known.history, pending=pending, latest=max(known.history.latest, *signed))
     _remember(machine, memory, options, say)
     def open_part(part: PartPlan) -> AbstractContextManager[BinaryIO]:
         if part.source is Source.PACKAGE:
-            return offers.packages[part.name, part.revision].open(most=part.size)
-        return _running(machine, part)
+            return ready.offers.packages[part.name, part.revision].open(most=part.size)
+        return running(machine, part.part, root=part.root)
 
-    with DiskMedium(partitions={name: item.device for name, item in found.partitions.items()}, esp=machine.esp,
-                    record=StatePartition(device=found.report.state_device), programs=machine.programs) as medium:
+    with DiskMedium(partitions={name: item.device for name, item in known.partitions.items()}, esp=machine.esp,
+                    record=StatePartition(device=known.report.state_device), programs=machine.programs) as medium:
         execute(Job(plan=plan, medium=medium, open_part=open_part, say=say))
     _remember(machine, replace(memory, pending=replace(pending, trial=True)).with_change(
-        Change(time=stamp(found.now), what="install", packages=plan.pair, outcome="on trial")), options, say,
+        Change(time=stamp(known.now), what="install", packages=plan.pair, outcome="on trial")), options, say,
         begun=True)
 
 
@@ -304,11 +323,11 @@ def _remember(machine: Machine, memory: History, options: Options, say: Callable
 
 
 @contextmanager
-def _running(machine: Machine, part: PartPlan) -> Iterator[BinaryIO]:
-    """The same package in the running slot, through its verity device: the kernel checks every block."""
-    device = machine.verity(machine.base if part.part == BASE else machine.kernel)
-    if device.root != part.root:
-        raise TargetError(f"cannot copy {part.name} {part.revision}: what is mounted has another verity root")
+def running(machine: Machine, part: str, *, root: str) -> Iterator[BinaryIO]:
+    """The package in the running slot, through its verity device: the kernel checks every block."""
+    device = machine.verity(machine.base if part == BASE else machine.kernel)
+    if device.root != root:
+        raise TargetError(f"cannot read the {part} that runs: what is mounted has another verity root")
     try:
         with device.path.open("rb") as stream:
             yield stream

@@ -56,6 +56,7 @@ class Machine:
     base: Path = Path("/")
     kernel: Path = Path("/usr/lib/modules")
     package: Path = Path("/run/imagekit/kernel")  # the kernel package, whole
+    machine_id: Path = Path("/etc/machine-id")
     optional_units: Path = Path("/usr/lib/imagekit/optional-units")
     hook_folders: tuple[Path, ...] = (Path("/usr/lib/imagekit/health.d"), Path("/etc/imagekit/health.d"))
     repart: Path = Path("/usr/lib/imagekit/repart.d")

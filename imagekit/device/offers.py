@@ -8,26 +8,27 @@ is unpacked while it is read, in bounded memory, and can be sought in like a pla
 
 from __future__ import annotations
 
-import io
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol
 
 from imagekit.assertions import Assertion, decode_stream
 from imagekit.device.anchors import KINDS, is_block_device
 from imagekit.disk.fat_read import FatVolume, read_fat
 from imagekit.errors import DocumentError, TargetError, UsageError
+from imagekit.packages.forward import rewound
 from imagekit.packages.snapyaml import parse_file_name
-from imagekit.units import MIB
+from imagekit.units import KIB, MIB
 
 PACKED = ".zst"
 ASSERTION_ENDINGS = (".assert", ".assertion", ".assertions", *(f".{kind}" for kind in sorted(KINDS)))
 ASSERTIONS_LIMIT = 2 * MIB
 MOST_FILES = 1000
+PIECE = 256 * KIB
 MAX_WINDOW = 32 * MIB  # of zstd: what reading a package may take of memory
 
 
@@ -81,6 +82,30 @@ class FatShelf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaShelf:
+    """One package, `file`, made out of the old one by a delta each time it is read. It takes no room of its own."""
+
+    file: str
+    delta: Path
+    made: int  # bytes
+    open_old: Callable[[], AbstractContextManager[BinaryIO]]
+
+    def names(self) -> tuple[str, ...]:
+        return (self.file,)
+
+    def size(self, name: str) -> int:  # noqa: ARG002  as of every shelf
+        return self.made
+
+    def open(self, name: str) -> BinaryIO:  # noqa: ARG002
+        from imagekit.packages.delta import made_pieces
+
+        with ExitStack() as stack:
+            delta, old = stack.enter_context(self.delta.open("rb")), stack.enter_context(self.open_old())
+            return rewound(lambda: made_pieces(delta, old, name=self.delta.name), most=self.made,
+                           release=stack.pop_all().close)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """A package file. `size` is the file's, packed or not."""
 
@@ -96,7 +121,7 @@ class Offer:
         """Its bytes, unpacked, `most` of them. Raises: TargetError: it cannot be read, as from a stick pulled out."""
         try:
             with self.shelf.open(self.file) as stream:
-                yield cast(BinaryIO, io.BufferedReader(Unpacked(stream, most), MIB)) if self.packed else stream
+                yield rewound(lambda: unpacked(stream), most=most) if self.packed else stream
         except OSError as error:
             raise _unreadable(self.file, error) from error
 
@@ -192,64 +217,16 @@ def _unreadable(what: str, error: OSError) -> TargetError:
                        hint="the running slot is untouched; put the stick back in and install again")
 
 
-class Unpacked(io.RawIOBase):
-    """What a zstd stream unpacks to, `most` bytes of it, so that it cannot go on for ever.
+def unpacked(source: BinaryIO) -> Iterator[bytes]:
+    """What a zstd stream unpacks to, from its front, in bounded memory. Raises: DocumentError: it is damaged."""
+    import zstandard
 
-    Going backward begins again at the front: a package's head is read so.
-    """
-
-    def __init__(self, source: BinaryIO, most: int) -> None:
-        super().__init__()
-        self._source = source
-        self._most = most
-        self._at = self._wanted = 0
-        self._reader: Any = None
-        self._restart()
-
-    def _restart(self) -> None:
-        import zstandard
-
-        self._source.seek(0)
-        self._reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(
-            self._source, read_across_frames=True, closefd=False)
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._wanted
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        if whence == io.SEEK_END:
-            while self._read(MIB):
-                pass
-            offset, whence = self._at + offset, io.SEEK_SET
-        self._wanted = max(offset + (self._wanted if whence == io.SEEK_CUR else 0), 0)
-        return self._wanted
-
-    def readinto(self, buffer: Any, /) -> int:
-        if self._wanted < self._at:
-            self._restart()
-        while self._at < self._wanted:
-            if not self._read(min(MIB, self._wanted - self._at)):
-                return 0
-        view = memoryview(buffer).cast("B")
-        piece = self._read(len(view))
-        view[:len(piece)] = piece
-        self._wanted = self._at
-        return len(piece)
-
-    def _read(self, size: int) -> bytes:
-        import zstandard
-
-        try:
-            piece = cast(bytes, self._reader.read(min(size, self._most - self._at)))
-        except zstandard.ZstdError as error:
-            raise DocumentError(f"cannot unpack: not valid zstd: {error}",
-                                hint="the file was cut short or changed: copy it again") from error
-        self._at += len(piece)
-        return piece
+    source.seek(0)
+    reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(
+        source, read_across_frames=True, closefd=False)
+    try:
+        while piece := reader.read(PIECE):
+            yield piece
+    except zstandard.ZstdError as error:
+        raise DocumentError(f"cannot unpack: not valid zstd: {error}",
+                            hint="the file was cut short or changed: copy it again") from error

@@ -45,6 +45,7 @@ def remembered(memory: History) -> dict[str, Any]:
         "failed": [{"packages": _packages(item.packages), "reason": item.reason, "time": item.time}
                    for item in memory.failed],
         "hold_until": memory.hold_until or None,
+        "store": {"checked": memory.checked, "came": memory.check} if memory.checked else None,
     }
 
 
@@ -96,6 +97,8 @@ def text_slots(found: dict[str, Any]) -> dict[str, str]:
         lines[f"failed {len(lines)}"] = f"{_pair(item['packages'])}: {item['reason']}"
     if found["hold_until"]:
         lines["held"] = f"until {found['hold_until']}"
+    if found["store"]:
+        lines["store"] = f"asked {found['store']['checked']}: {found['store']['came']}"
     return lines
 
 

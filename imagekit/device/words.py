@@ -1,4 +1,7 @@
-"""The words of `imagekit-device` about updates: install, model, changes, revert, hold. Loaded only when one is said."""
+"""The words of `imagekit-device` about updates: install, refresh, model, changes, revert, hold.
+
+Loaded only when one is said.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from imagekit.device.history import as_json, load_history, save_history
 from imagekit.device.machine import Machine
 from imagekit.errors import TargetError, UsageError
 
-WORDS = ("install", "model", "changes", "revert", "hold")
+WORDS = ("install", "refresh", "model", "changes", "revert", "hold")
 HOLD_MOST = 90  # days
 
 Say = Callable[[str], None]
@@ -33,6 +36,9 @@ def run_word(words: Sequence[str], machine: Machine, say: Say, out: Callable[[st
     if word == "install":
         parser.add_argument("paths", nargs="+", type=Path, metavar="FILE")
         for option in ("--check", "--again", "--no-reboot", "--unattended"):
+            parser.add_argument(option, action="store_true")
+    elif word == "refresh":
+        for option in ("--check", "--again", "--no-reboot", "--unattended", "--scheduled"):
             parser.add_argument(option, action="store_true")
     elif word == "revert":
         parser.add_argument("--no-reboot", action="store_true")
@@ -64,6 +70,26 @@ def _install(told: argparse.Namespace, machine: Machine, say: Say) -> tuple[dict
         if came.installed and not came.rebooting:
             lines.append("the next boot tries it")
     return document, "\n".join(lines) + "\n"
+
+
+def _refresh(told: argparse.Namespace, machine: Machine, say: Say) -> tuple[dict[str, Any], str]:
+    from imagekit.device.install import Options
+
+    options = Options(check=told.check, again=told.again, reboot=not told.no_reboot,
+                      unattended=told.unattended or told.scheduled)
+    if told.scheduled:
+        from imagekit.device.rhythm import when_due
+
+        came = when_due(machine, options, say)
+        if came is None:
+            return {"outcome": "not due"}, ""
+    else:
+        from imagekit.device.refresh import refresh
+
+        came = refresh(machine, options, say)
+    from imagekit.device.tellings import refresh_json, refresh_text
+
+    return refresh_json(came), refresh_text(came)
 
 
 def _model(_: argparse.Namespace, machine: Machine, __: Say) -> tuple[dict[str, Any], str]:
@@ -125,5 +151,5 @@ def _hold(told: argparse.Namespace, machine: Machine, _: Say) -> tuple[dict[str,
 
 
 _DO: dict[str, Callable[[argparse.Namespace, Machine, Say], tuple[dict[str, Any], str]]] = {
-    "install": _install, "model": _model, "changes": _changes, "revert": _revert, "hold": _hold,
+    "install": _install, "refresh": _refresh, "model": _model, "changes": _changes, "revert": _revert, "hold": _hold,
 }

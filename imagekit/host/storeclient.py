@@ -8,19 +8,34 @@ assertions to say.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from typing import Protocol
+from urllib.parse import quote, unquote, urlparse
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
+import requests
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadHTTPError,
+    ExpiredMetadataError,
+    LengthOrHashMismatchError,
+    RepositoryError,
+)
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from imagekit.digests import CHUNK, chunks
 from imagekit.errors import HostError, TrustError
-from imagekit.host.files import write_atomic
-from imagekit.plan.storepaths import METADATA, TARGETS
+from imagekit.host.files import no_space, write_atomic
+from imagekit.plan.storepaths import METADATA, TARGETS, stored_name
+from imagekit.units import KIB
+
+ROOT = "root.json"
+STALL_S = 30.0  # without a byte
+PIECE = 256 * KIB
 
 
 class FolderFetcher(FetcherInterface):
@@ -39,11 +54,67 @@ class FolderFetcher(FetcherInterface):
             yield from chunks(stream, CHUNK)
 
 
+class Targets(Protocol):
+    """Where a store's targets lie."""
+
+    def read(self, name: str, start: int) -> tuple[int, Iterator[bytes]]:
+        """The bytes of a file from `start`, or from 0 where that is refused; first the one of both that it is.
+
+        Raises: DownloadError: it cannot be had. OSError: nor can anything from there.
+        """
+
+
+class FolderTargets:
+    """In a folder: a stick, a mounted store."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, name: str, start: int) -> tuple[int, Iterator[bytes]]:
+        stream = (self._root / TARGETS / name).open("rb")
+
+        def pieces() -> Iterator[bytes]:
+            with stream:
+                stream.seek(start)
+                yield from chunks(stream)
+
+        return start, pieces()
+
+
+class WebTargets:
+    """On a web server; one that knows no ranges (RFC 9110 section 14) sends a file from its beginning."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._session = requests.Session()
+
+    def read(self, name: str, start: int) -> tuple[int, Iterator[bytes]]:
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+        response = self._session.get(f"{self._url}{TARGETS}/{quote(name)}", headers=headers, stream=True,
+                                     timeout=STALL_S)
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+            response.close()
+            return self.read(name, 0)
+        if response.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            response.close()
+            raise DownloadError(f"the server answered {response.status_code}")
+        partial = response.status_code == HTTPStatus.PARTIAL_CONTENT
+        if partial and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            response.close()
+            raise DownloadError("the server sent another range than it was asked for")
+
+        def pieces() -> Iterator[bytes]:
+            with response:
+                yield from response.iter_content(PIECE)
+
+        return (start if partial else 0), pieces()
+
+
 class Client:
     """A device's view of a store, refreshed."""
 
-    def __init__(self, updater: Updater) -> None:
-        self._updater = updater
+    def __init__(self, updater: Updater, targets: Targets, downloads: Path) -> None:
+        self._updater, self._targets, self._downloads = updater, targets, downloads
 
     def find(self, path: str) -> TargetFile | None:
         """The signed facts of a target; None: nobody signs for it. Raises: TrustError: the store is not believed."""
@@ -51,46 +122,148 @@ class Client:
             return self._updater.get_targetinfo(path)
 
     def fetch(self, target: TargetFile) -> Path:
-        """A target, downloaded and verified. Raises: TrustError: it is not what was signed."""
+        """A target, downloaded and verified, at its path below `downloads`.
+
+        What a broken connection left behind is kept, and gone on with by the next call; nothing is called by a
+        target's name before all of it was verified.
+
+        Raises:
+            HostError: it cannot be had, or there is no room for it.
+            TrustError: it is not what was signed.
+        """
+        path, part = self._places(target)
+        if path.is_file() and _is_target(path, target):
+            return path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise no_space(path, error) from error
+        name = stored_name(target.path, target.hashes["sha256"])
         with _told("fetch", target.path):
-            return Path(self._updater.download_target(target))
+            went_on = self._receive(name, target.length, part)
+            if went_on and not _is_target(part, target):
+                part.unlink()
+                self._receive(name, target.length, part)
+            if not _is_target(part, target):
+                part.unlink()
+                raise LengthOrHashMismatchError("what the server sent is not what was signed")
+            part.rename(path)
+        return path
+
+    def prune(self, folders: Iterable[str], *, but: Iterable[TargetFile] = ()) -> None:
+        """Forget what was downloaded below these folders, parts too, but for these targets."""
+        kept = {path for target in but for path in self._places(target)}
+        for folder in folders:
+            for path in sorted((self._downloads / folder).rglob("*")):
+                if path.is_file() and path not in kept:
+                    path.unlink()
+
+    def missing(self, target: TargetFile) -> int:
+        """How many bytes of a target are not here yet."""
+        return target.length - max((path.stat().st_size for path in self._places(target) if path.is_file()), default=0)
+
+    def _places(self, target: TargetFile) -> tuple[Path, Path]:
+        """Where it comes to lie, and until then a part of it: by its content, so that it is never a part of another."""
+        path = self._downloads / target.path
+        name = stored_name(target.path, target.hashes["sha256"]).rpartition("/")[2]
+        return path, path.with_name(f"{name}.part")
+
+    def _receive(self, name: str, length: int, part: Path) -> bool:
+        """Bring `part` to `length` bytes, never beyond; whether some of it was there before."""
+        part.touch()
+        have = part.stat().st_size
+        if have >= length:
+            return have > 0
+        start, pieces = self._targets.read(name, have)
+        try:
+            with part.open("r+b" if start else "wb") as out:
+                out.seek(start)
+                for piece in pieces:
+                    if out.tell() + len(piece) > length:
+                        raise DownloadError(f"it goes on behind the {length} bytes that were signed")
+                    out.write(piece)
+                at = out.tell()
+        except requests.RequestException:
+            raise
+        except OSError as error:
+            raise no_space(part, error) from error
+        if at < length:
+            raise DownloadError(f"it ended after {at} of {length} bytes")
+        return start > 0
+
+
+def _is_target(path: Path, target: TargetFile) -> bool:
+    with path.open("rb") as stream, suppress(LengthOrHashMismatchError):
+        target.verify_length_and_hashes(stream)
+        return True
+    return False
 
 
 @contextmanager
 def _told(verb: str, what: str) -> Iterator[None]:
     try:
         yield
-    except DownloadError as error:
-        raise HostError(f"cannot {verb} {what} as a device: {error}") from error
+    except (DownloadError, requests.RequestException) as error:
+        raise HostError(f"cannot {verb} {what} as a device: {_reason(error)}",
+                        hint="try again: what came is kept") from error
+    except ExpiredMetadataError as error:
+        raise TrustError(f"cannot {verb} {what} as a device: {error}",
+                         hint="nobody renewed the store, an old state of it is served, or this clock is wrong"
+                         ) from error
     except RepositoryError as error:
         raise TrustError(f"cannot {verb} {what} as a device: {error}") from error
 
 
+def _reason(error: Exception) -> str:
+    """Why there was no download; python-tuf leaves that to the error behind its own."""
+    inner = error.__cause__ if error.__cause__ is not None else error
+    return f"{error}: {inner}" if inner is not error and str(inner) not in str(error) else str(error)
+
+
 def open_client(source: str | Path, *, state: Path, downloads: Path, root: bytes | None = None,
-                config: UpdaterConfig | None = None) -> Client:
+                config: UpdaterConfig | None = None, now: datetime | None = None) -> Client:
     """A client that has just refreshed.
 
     `source` is a folder (a stick, a mounted store) or the URL that the store's files are below. `state` is a folder
     that keeps what was believed from one time to the next: versions never go back below it. `root` is the first root,
-    needed where `state` has none yet. python-tuf replaces files in `state` by rename.
+    needed where `state` has none yet, or a damaged one. python-tuf replaces files in `state` by rename. `now` is the
+    time to hold expiry against, where the machine's clock is not to be relied on.
 
     Raises:
         HostError: the store cannot be reached. TrustError: it is not believed, or has expired.
     """
     for folder in (state, downloads):
-        folder.mkdir(parents=True, exist_ok=True)
-    if not (state / "root.json").exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise no_space(folder, error) from error
+    base = "store:///" if isinstance(source, Path) else source.rstrip("/") + "/"
+    fetcher = FolderFetcher(source) if isinstance(source, Path) else None
+
+    def updater() -> Updater:
+        return Updater(metadata_dir=str(state), metadata_base_url=f"{base}{METADATA}/", fetcher=fetcher,
+                       config=config or UpdaterConfig(app_user_agent="imagekit"))
+
+    if not (state / ROOT).exists():
         if root is None:
             raise TrustError(f"cannot use store {source}: there is no root to begin with in {state}")
-        write_atomic(state / "root.json", root)
-    base = "store:///" if isinstance(source, Path) else source.rstrip("/") + "/"
+        write_atomic(state / ROOT, root)
     with _told("refresh", str(source)):
-        updater = Updater(
-            metadata_dir=str(state), metadata_base_url=f"{base}{METADATA}/", target_dir=str(downloads),
-            target_base_url=f"{base}{TARGETS}/", config=config or UpdaterConfig(app_user_agent="imagekit"),
-            fetcher=FolderFetcher(source) if isinstance(source, Path) else None)
-        updater.refresh()
-    return Client(updater)
+        try:
+            made = updater()
+        except RepositoryError:  # python-tuf does not flush what it writes: a power cut may leave less than a root
+            if root is None:
+                raise
+            write_atomic(state / ROOT, root)
+            made = updater()
+        if now is not None:
+            # python-tuf asks the clock alone, and offers no other way to tell it the time.
+            made._trusted_set.reference_time = now
+        try:
+            made.refresh()
+        except OSError as error:
+            raise no_space(state, error) from error
+    return Client(made, FolderTargets(source) if isinstance(source, Path) else WebTargets(base), downloads)
 
 
 @contextmanager

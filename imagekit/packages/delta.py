@@ -128,7 +128,7 @@ def apply_delta(delta: BinaryIO, old: BinaryIO, write: Callable[[bytes], object]
     if sha3_384 is not None and head.new_sha3_384 != sha3_384:
         raise DocumentError(f"cannot use {name}: it makes another package than the one that is wanted")
     digest, written = hashlib.sha3_384(), 0
-    for piece in _pieces(_Applying(delta, old, head, name)):
+    for piece in made_pieces(delta, old, name=name):
         written += len(piece)
         if written > head.new_size:
             break
@@ -138,6 +138,15 @@ def apply_delta(delta: BinaryIO, old: BinaryIO, write: Callable[[bytes], object]
         raise DocumentError(f"cannot use {name}: what it makes is not the package that it says",
                             hint="take the whole package instead")
     return head
+
+
+def made_pieces(delta: BinaryIO, old: BinaryIO, *, name: str) -> Iterator[bytes]:
+    """What a delta makes, at most its new size, with nothing checked of the result.
+
+    Raises:
+        DocumentError: the delta is damaged, or for another package.
+    """
+    yield from _pieces(_Applying(delta, old, read_head(delta, name=name), name))
 
 
 class _Applying:

@@ -27,7 +27,7 @@ from imagekit.boot.health import Verdict
 from imagekit.errors import HostError, TargetError
 from imagekit.host.ports import Tools
 from imagekit.qemu.judge import Expectation, Package
-from imagekit.qemu.machine import Accelerator, HealthWay, Machine
+from imagekit.qemu.machine import Accelerator, HealthWay, Machine, Network
 from imagekit.qemu.runner import Runner
 from imagekit.qemu.session import SETTLE_S
 from imagekit.qemu.surgery import Disk, Spot, Wound
@@ -122,6 +122,12 @@ class Device:
     def disk_path(self) -> Path:
         """The file that is the disk, to be read while the device is off."""
         return self._bench.disk
+
+    def connect(self, network: Network | None) -> None:
+        """Plug a network cable in, or take it out; as long as the device is off. Raises: TargetError."""
+        if self._runner.running:
+            raise TargetError("cannot change the network: the device is on", hint="power_cut() first")
+        self._runner.network = network
 
     # watching
 

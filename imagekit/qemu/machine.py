@@ -1,9 +1,9 @@
 """A virtual machine as a value, and the QEMU command line it becomes.
 
 A machine is a YAML file (`qemu/*.yaml`, keys in docs/reference/qemu-machines.md). It says what the hardware is; how it
-is watched is decided here: no network, no display, one serial line, QMP, and one virtio-serial port named
-`org.imagekit.health` where the hardware can have one, each over a socket that the caller made and QEMU inherits by
-number. No path is bound, nobody else can connect, and the 108 bytes of a socket path are no limit.
+is watched is decided here: no network unless a cable is plugged in, no display, one serial line, QMP, and one
+virtio-serial port named `org.imagekit.health` where the hardware can have one, each over a socket that the caller made
+and QEMU inherits by number. No path is bound, nobody else can connect, and the 108 bytes of a socket path are no limit.
 
 Option syntax: QEMU's "Invocation" manual page; values with commas are doubled there ("Block device options").
 """
@@ -31,6 +31,8 @@ MACHINES = Path(__file__).parent.parent.parent / "qemu"  # ours, in the source t
 HEALTH_PORT = "org.imagekit.health"  # /dev/virtio-ports/… in the guest
 FORBIDDEN = ("-nic", "-netdev", "-net", "-display", "-vnc", "-monitor", "-qmp", "-serial", "-drive", "-blockdev")
 CARD_FILES = ("bios", "kernel", "dtb")  # QEMU's options that a file on the card may be for
+HOST_ADDRESS = "10.0.2.2"  # QEMU's manual, "Network options", user
+ASK_AT_BOOT = "io.systemd.stub.kernel-cmdline-extra=imagekit.refresh=boot"  # systemd-stub(7)
 SD_CARD = "sd-card"  # in place of a `-device` text: the board's own card slot, which takes powers of two only
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"\A[^\x00-\x1f\x7f]+\Z"}
@@ -134,6 +136,16 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A cable: QEMU's own network, in which this host is `HOST_ADDRESS` and gives the device an address.
+
+    `ask`: UEFI firmware tells the device to ask its store at every boot, whatever its schedule.
+    """
+
+    ask: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
     """What one run connects to a machine: files, and inherited socket numbers."""
 
@@ -148,6 +160,7 @@ class Wiring:
     loaded: tuple[str, ...] = ()  # options for what a played firmware loaded
     stick: Path | None = None  # a second disk, read-only, as somebody plugs one in
     write_log: Path | None = None  # where everything that is written to the disk is logged; there already, empty
+    network: Network | None = None
 
 
 def parse_machine(source: Source) -> Machine:
@@ -341,6 +354,13 @@ def _stick_options(wiring: Wiring) -> list[str]:
             "-device", "virtio-blk-pci,drive=stick"]
 
 
+def _network_options(network: Network | None) -> list[str]:
+    if network is None:
+        return ["-nic", "none"]
+    options = ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]
+    return [*options, "-smbios", f"type=11,value={ASK_AT_BOOT}"] if network.ask else options
+
+
 def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> tuple[str, ...]:
     """The arguments after the emulator's name. QEMU starts paused, so that no byte is lost before we listen."""
     kvm = accelerator is Accelerator.KVM
@@ -349,7 +369,7 @@ def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> 
         "-nodefaults", "-no-user-config", "-S", "-name", f"imagekit-{machine.name}",
         "-machine", machine.machine, "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", cpu,
         "-smp", str(machine.cpus), "-m", f"{machine.memory // MIB}M",
-        "-nic", "none", "-display", "none",
+        *_network_options(wiring.network), "-display", "none",
         *(["-no-reboot", "-no-shutdown"] if machine.firmware.pi else []),  # a reset is the played firmware's to see
         *_firmware_options(wiring),
     ]

@@ -24,7 +24,7 @@ from imagekit.boot.piboot import POWER_ON, Reset
 from imagekit.errors import HostError, ImagekitError
 from imagekit.host.children import Child, start
 from imagekit.host.ports import Tools
-from imagekit.qemu.machine import Accelerator, HealthWay, Machine, Wiring, command_line
+from imagekit.qemu.machine import Accelerator, HealthWay, Machine, Network, Wiring, command_line
 from imagekit.qemu.pifirmware import load, partition_of
 from imagekit.qemu.watch import Watch
 from imagekit.qemu.workbench import Workbench
@@ -47,6 +47,7 @@ class Runner:
         self._console = console
         self.stick: Path | None = None  # plugged in from the next power-on
         self.write_log: Path | None = None  # begun anew at each power-on
+        self.network: Network | None = None  # likewise
         self._child: Child | None = None
         self._qmp = QMPClient(machine.name)
         self._qmp.logger.setLevel(logging.CRITICAL)  # a connection that ends with QEMU is no news
@@ -101,7 +102,7 @@ class Runner:
                         firmware_code=self._bench.firmware_code, firmware_variables=self._bench.firmware_variables,
                         card_files=self._bench.card_files, qmp_fd=theirs["qmp"], serial_fd=theirs["serial"],
                         health_fd=theirs.get("health"), loaded=loaded, stick=self.stick,
-                        write_log=self.write_log)
+                        write_log=self.write_log, network=self.network)
         if self.write_log is not None:
             self.write_log.write_bytes(b"")
         args = command_line(self._machine, wiring, self._accelerator)

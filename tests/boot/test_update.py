@@ -1,4 +1,4 @@
-"""Updates on a running device, unattended: a stick is plugged in, and the device does the rest by itself."""
+"""Updates on a running device, unattended: from a stick that is plugged in, and from its store."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from imagekit.powercut.rebuild import check_log, open_recording
 from imagekit.powercut.sweep import Limits, Sweep
 from imagekit.qemu.device import Device
 from imagekit.qemu.judge import Package
+from imagekit.qemu.machine import Network
 from imagekit.qemu.pytest_plugin import MakeDevice
 from imagekit.qemu.stick import make_stick
 from tests.boot.boards import ARM64_UBOOT, PC, Board
+from tests.boot.fleet import fleet_of
 from tests.boot.stock import Stock, StockOf, sign_revision
 
 pytestmark = pytest.mark.boot
@@ -101,3 +103,35 @@ def test_sick_base_from_a_stick_is_rolled_back_and_not_tried_again(
         state = disk.state
         assert state is not None
         assert (state.slot, state.confirmed, state.unhealthy) == (Slot.A, True, 0)
+
+
+def test_new_base_arrives_from_the_store_and_a_sick_one_is_rolled_back(
+    stock_of: StockOf, make_device: MakeDevice, tmp_path: Path
+) -> None:
+    stock = stock_of(PC)
+    good, package = signed(stock, stock.other_base, 2)
+    sick, _ = signed(stock, stock.sick_base, 3)
+    with fleet_of(stock, tmp_path) as fleet:
+        fleet.publish(good)
+        device = make_device(fleet.image, deadline_s=DEADLINE_S)
+        device.connect(Network(ask=True))
+        device.boot(slot="a")
+        device.expect_packages(base=package)
+        base = stock.board.base
+        device.expect(rf"imagekit: update: fetching deltas/{base}/{base}_1_2\.delta", timeout_s=DEADLINE_S)
+        device.expect(r"imagekit: update: writing the base of slot b", timeout_s=DEADLINE_S)
+        device.wait_healthy(slot="b", since=len(device.boots))
+        fleet.publish(sick)
+        first = len(device.boots)
+        device.reboot(slot="b")
+        device.expect(rf"imagekit: update: fetching deltas/{base}/{base}_2_3\.delta", timeout_s=DEADLINE_S)
+        device.expect(r"imagekit: update: rebooting", timeout_s=DEADLINE_S)
+        device.wait_healthy(slot="b", since=first + 1)
+        assert len(device.boots) == first + 1 + TRIES + 1
+        device.expect(rf"imagekit: update: {base} 3 with .* was tried on .* and failed: hooks: .*50-never",
+                      timeout_s=DEADLINE_S)
+        device.power_cut()
+    with device.disk() as disk:
+        state = disk.state
+        assert state is not None
+        assert (state.slot, state.confirmed, state.unhealthy) == (Slot.B, True, 0)

@@ -46,10 +46,10 @@ def free_port() -> int:
 
 @contextmanager
 def nginx(program: str, root: Path, work: Path, *, dav: bool = False, more: str = "", workers: int = 1,
-          connections: int = 64) -> Iterator[str]:
+          connections: int = 64, port: int | None = None) -> Iterator[str]:
     """The base URL, while it runs."""
     work.mkdir(parents=True, exist_ok=True)
-    port, config = free_port(), work / "nginx.conf"
+    port, config = port or free_port(), work / "nginx.conf"
     text = CONFIG.format(work=work, root=root, port=port, dav=DAV if dav else "", more=more, workers=workers,
                          connections=connections)
     config.write_text(text if os.geteuid() else "user root;\n" + text)

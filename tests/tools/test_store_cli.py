@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.assertions import decode_stream, parse_store
+from imagekit.host.storeclient import connected
 from imagekit.testing.documents import TESTS
 
 pytestmark = pytest.mark.tools
@@ -248,3 +250,21 @@ def shell(line: str, folder: Path, env: dict[str, str]) -> str:
                           timeout=120, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, f"{line}: {done.stderr}"
     return done.stdout + ("" if "--json" in line else done.stderr)
+
+
+def test_what_devices_need_is_a_draft_that_the_brand_signs(run: Run, store: Path, tmp_path: Path) -> None:
+    run("store publish small_1.snap --channel stable")
+    said = json.loads(run("store describe https://updates.example.com/fleet --id acme-fleet --json").stdout)
+    assert (said["store"], said["root"], said["file"]) == ("acme-fleet", 1, "acme-fleet.yaml")
+    run("sign acme-fleet.yaml -k acme")
+    [assertion] = [item for item in decode_stream((tmp_path / "acme-fleet.store").read_bytes(), name="test")
+                   if item.type == "store"]
+    found = parse_store(assertion)
+    assert (found.store, found.operator_id, found.url) == ("acme-fleet", "acme", "https://updates.example.com/fleet")
+    with connected(store / "public", assertion.body) as client:  # a device begins with what was signed
+        assert client.find("channels/small.json") is not None
+
+
+@pytest.mark.parametrize("url", ["updates.example.com", "ftp://updates.example.com", "https://", "https://a/?b"])
+def test_address_that_no_device_could_ask_is_refused(run: Run, store: Path, url: str) -> None:
+    assert "as the address of a store" in run("store describe", url, code=2).stderr

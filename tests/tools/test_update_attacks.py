@@ -19,10 +19,11 @@ import zstandard
 from imagekit.assertions import Assertion, encode_stream, snap_id
 from imagekit.assertions.signing import sign, sign_account_key, sign_revision
 from imagekit.device import history
-from imagekit.device.offers import Unpacked
+from imagekit.device.offers import unpacked
 from imagekit.digests import sha3_384
 from imagekit.disk.verity import build_tree, salt_for, uuid_for
 from imagekit.errors import DocumentError, ImagekitError, PlanError, TargetError, TrustError, UsageError
+from imagekit.packages.forward import Rewound
 from imagekit.testing.documents import SIGNED, SINCE, Brand, signing_key
 from tests.tools.update_rig import SYSTEMD_BOOT, Maker, Rig, make, root_of
 
@@ -404,7 +405,7 @@ def test_lost_seed_believes_nobody(rig: Rig, true_stick: Path) -> None:
 def test_unpacking_seeks_backward_and_stays_within_its_limit() -> None:
     raw = bytes(range(256)) * 4096
     packed = io.BytesIO(zstandard.ZstdCompressor().compress(raw))
-    reader = io.BufferedReader(Unpacked(packed, 1000), 64)
+    reader = io.BufferedReader(Rewound(lambda: unpacked(packed), most=1000), 64)
     assert reader.read(10) == raw[:10]
     reader.seek(500)
     assert reader.read(10) == raw[500:510]

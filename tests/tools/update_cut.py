@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
-from imagekit.device.install import look, plan_with_spare
+from imagekit.device.install import know, prepare
 from imagekit.device.install_steps import Job, execute
 from imagekit.device.medium import Medium
 from imagekit.device.offers import open_offers
@@ -19,8 +19,7 @@ from tests.tools.update_rig import LOADERS, Maker, Rig, make
 def carry_out(rig: Rig, stick: Path, medium: Medium, bug: Planted) -> UpdatePlan:
     """Plan the update as the device does, and execute it with a bug; what was planned."""
     with open_offers([stick]) as offers:
-        found = look(rig.machine, offers, now=NOW)
-        plan = plan_with_spare(rig.machine, found, again=False)
+        plan = prepare(rig.machine, know(rig.machine, now=NOW), offers).plan
         assert plan is not None
         plan = bug.change(plan)
 

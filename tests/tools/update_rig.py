@@ -20,6 +20,7 @@ from imagekit.build.run import Request, build
 from imagekit.device import history
 from imagekit.device.install import Options, Outcome, install
 from imagekit.device.machine import Machine
+from imagekit.device.refresh import Refreshed, refresh
 from imagekit.device.state import StatePartition
 from imagekit.device.verity import VerityDevice
 from imagekit.disk import gpt
@@ -134,6 +135,7 @@ class Rig:
                 self._partition(item, stream.fileno())
             if loader == SYSTEMD_BOOT:
                 self._extract_esp(stream)
+        (folder / "machine-id").write_text(f"{1:032x}\n")
         self.slot = Slot.A
         self.up()
 
@@ -180,7 +182,8 @@ class Rig:
         return Machine(
             run=at / "run", esp=at / "efi", sys=at / "sys", dev=at / "dev", proc=at / "proc", var=at / "var",
             base=at / "base", kernel=at / "kernel", package=at / "package", optional_units=at / "optional-units",
-            hook_folders=(), repart=at / "repart.d", programs=self.programs, verity=self._verity)
+            hook_folders=(), repart=at / "repart.d", machine_id=at / "machine-id", programs=self.programs,
+            verity=self._verity)
 
     def _verity(self, mount_point: Path) -> VerityDevice:
         part = mount_point.name
@@ -250,6 +253,10 @@ class Rig:
                     target.write_bytes(package.read(entry.path))
 
     # what a test does
+
+    def refresh(self, *, check: bool = False, again: bool = False, unattended: bool = True) -> Refreshed:
+        return refresh(self.machine, Options(check=check, again=again, unattended=unattended), self.said.append,
+                       clock=lambda: self.clock)
 
     def install(self, *paths: Path, check: bool = False, again: bool = False, reboot: bool = True,
                 unattended: bool = False) -> Outcome:

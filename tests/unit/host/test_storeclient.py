@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from imagekit.errors import HostError, TrustError
-from imagekit.host.storeclient import open_client
+from imagekit.host.storeclient import Client, FolderTargets, open_client
 from imagekit.plan.storepaths import channels_path
 from imagekit.testing.stores import StoreRig
 
@@ -29,7 +31,7 @@ def test_what_was_believed_once_is_not_taken_back(rig: StoreRig, tmp_path: Path)
     state, downloads = tmp_path / "state", tmp_path / "downloads"
     client = open_client(rig.public, state=state, downloads=downloads, root=rig.first_root)
     target = client.find(channels_path("small"))
-    assert target is not None and client.fetch(target).parent == downloads
+    assert target is not None and client.fetch(target) == downloads / channels_path("small")
     with pytest.raises(TrustError, match="as a device"):
         open_client(old, state=state, downloads=downloads)
     assert open_client(rig.public, state=state, downloads=downloads).find(channels_path("small")) is not None
@@ -44,3 +46,77 @@ def test_a_store_that_is_not_there_is_no_matter_of_trust(rig: StoreRig, tmp_path
     with pytest.raises(HostError, match="cannot refresh"):
         open_client(tmp_path / "nowhere", state=tmp_path / "state", downloads=tmp_path / "downloads",
                     root=rig.first_root)
+
+
+PACKAGE = "packages/small/small_1.snap.zst"
+
+
+@pytest.fixture
+def client(rig: StoreRig, tmp_path: Path) -> Client:
+    return open_client(rig.public, state=tmp_path / "state", downloads=tmp_path / "downloads", root=rig.first_root)
+
+
+class Cut(FolderTargets):
+    """A connection that breaks after some bytes, once; `asked` is from where each read wanted to go on."""
+
+    def __init__(self, root: Path, after: int) -> None:
+        super().__init__(root)
+        self.after: int | None = after
+        self.asked: list[int] = []
+
+    def read(self, name: str, start: int) -> tuple[int, Iterator[bytes]]:
+        self.asked.append(start)
+        begin, pieces = super().read(name, start)
+        after, self.after = self.after, None
+        return begin, pieces if after is None else iter([next(pieces)[:after]])
+
+
+def test_a_broken_download_goes_on_where_it_ended(rig: StoreRig, client: Client, tmp_path: Path) -> None:
+    targets = client._targets = Cut(rig.public, 1000)
+    target = client.find(PACKAGE)
+    assert target is not None
+    with pytest.raises(HostError, match=r"it ended after 1000 of \d+ bytes"):
+        client.fetch(target)
+    assert not (tmp_path / "downloads" / PACKAGE).exists()
+    assert client.fetch(target).stat().st_size == target.length
+    assert targets.asked == [0, 1000]
+
+
+def test_a_part_with_other_bytes_in_it_is_thrown_away(rig: StoreRig, client: Client, tmp_path: Path) -> None:
+    targets = client._targets = Cut(rig.public, 1000)
+    target = client.find(PACKAGE)
+    assert target is not None
+    with pytest.raises(HostError):
+        client.fetch(target)
+    part = next((tmp_path / "downloads").rglob("*.part"))
+    part.write_bytes(bytes(1000))
+    assert client.fetch(target).is_file()
+    assert targets.asked == [0, 1000, 0]
+
+
+def test_a_lying_server_gets_no_file_named(rig: StoreRig, client: Client, tmp_path: Path) -> None:
+    target = client.find(PACKAGE)
+    assert target is not None
+    served = next(rig.public.glob("targets/packages/small/*.small_1.snap.zst"))
+    honest = served.read_bytes()
+    served.write_bytes(bytes(target.length))
+    with pytest.raises(TrustError, match="not what was signed"):
+        client.fetch(target)
+    served.write_bytes(honest + b"and more")
+    with pytest.raises(HostError, match=r"goes on behind the \d+ bytes that were signed"):
+        client.fetch(target)
+    assert not [path for path in (tmp_path / "downloads").rglob("*.zst") if path.is_file()]
+
+
+def test_a_state_that_a_power_cut_has_damaged_begins_anew(rig: StoreRig, client: Client, tmp_path: Path) -> None:
+    for path in (tmp_path / "state").glob("*.json"):
+        path.write_bytes(b"")
+    again = open_client(rig.public, state=tmp_path / "state", downloads=tmp_path / "downloads", root=rig.first_root)
+    assert again.find(PACKAGE) is not None
+
+
+def test_expiry_is_held_against_the_time_that_is_given(rig: StoreRig, tmp_path: Path) -> None:
+    later = rig.now + timedelta(days=8)  # a timestamp is valid for 7
+    with pytest.raises(TrustError, match="expired"):
+        open_client(rig.public, state=tmp_path / "state", downloads=tmp_path / "downloads", root=rig.first_root,
+                    now=later)

@@ -13,6 +13,7 @@ from imagekit.qemu.machine import (
     Accelerator,
     CardFirmware,
     HealthWay,
+    Network,
     Wiring,
     check_qemu,
     command_line,
@@ -53,6 +54,15 @@ def test_command_line_has_no_network_no_display_and_starts_paused() -> None:
     assert "-display none" in text
     assert "-S" in argv
     assert "-accel tcg,thread=multi -cpu qemu64,cx16=off -smp 1" in text
+
+
+@pytest.mark.parametrize("ask", [True, False])
+def test_cable_is_plugged_in_and_the_device_told_to_ask_only_if_wanted(ask: bool) -> None:
+    wiring = replace(WIRING, network=Network(ask=ask))
+    text = " ".join(command_line(load_machine("pc", [FOLDER]), wiring, Accelerator.TCG))
+    assert "-netdev user,id=net -device virtio-net-pci,netdev=net,romfile=" in text
+    assert "-nic none" not in text
+    assert ("-smbios type=11,value=io.systemd.stub.kernel-cmdline-extra=imagekit.refresh=boot" in text) is ask
 
 
 def test_command_line_uses_the_host_cpu_only_under_kvm() -> None:

@@ -1,0 +1,156 @@
+"""Ask this device's store what is meant for it: for each part of a slot the revision, and why.
+
+Decides whom to ask and what is believed of the answer. The store's address and its first TUF root are in the model's
+`store` assertion, which the builder puts into the seed: signed by a root of this device, named by the signed model.
+From there TUF says what is current, `imagekit.plan.rollout` what of it is this device's. Nothing is fetched but
+metadata, channel maps and the accounts and sets that bear on the choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from imagekit.assertions import Assertion, ModelSnap, Store, decode_stream, parse_store
+from imagekit.device.history import Packages, folder_of
+from imagekit.device.identity import identify
+from imagekit.device.install import Known
+from imagekit.device.machine import Machine
+from imagekit.errors import TargetError, TrustError
+from imagekit.host.storeclient import Client, open_client
+from imagekit.plan.channelmap import LIMIT, ChannelMap, UpdateClass, parse_channel_map
+from imagekit.plan.channels import parse_channel
+from imagekit.plan.rollout import Asking, Choice, Why, choose
+from imagekit.plan.sets import SetRules, combine, find_sets
+from imagekit.plan.storepaths import account_path, channels_path, set_path
+from imagekit.plan.update import BASE, PARTS, Held
+
+METADATA, DOWNLOADS = "store", "downloads"  # folders beside the memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the store says of one part. `wanted` is None where what runs shall stay; `note` says why, if need be."""
+
+    part: str
+    held: Held
+    choice: Choice
+    wanted: int | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What it says of all, and the assertions that came with it. `url` is where it was asked."""
+
+    url: str
+    client: Client
+    parts: tuple[Answer, ...]
+    assertions: tuple[Assertion, ...]
+
+    @property
+    def news(self) -> tuple[Answer, ...]:
+        return tuple(item for item in self.parts if item.wanted is not None)
+
+    @property
+    def pair(self) -> Packages:
+        """What would run."""
+        return tuple((item.held.name, item.wanted or item.held.revision or 0) for item in self.parts)
+
+    @property
+    def update_class(self) -> UpdateClass:
+        """The most pressing one."""
+        return max((item.choice.update_class for item in self.news), key=lambda item: item.rank,
+                   default=UpdateClass.FEATURE)
+
+
+def find_store(known: Known) -> Store:
+    """The believed store of the model.
+
+    Raises:
+        TargetError: the model names none, or it says too little to be asked.
+        TrustError: nobody that is believed signed it.
+    """
+    anchors = known.anchors
+    name = anchors.model.store
+    if not name:
+        raise TargetError("cannot ask a store: the model of this device names none",
+                          hint="updates come from sticks: imagekit-device install")
+    chain = anchors.database.believed("store", name, now=known.now)
+    if chain is None:
+        raise TargetError(f"cannot ask store {name!r}: its assertion is not in this device's seed",
+                          hint="lay NAME.store beside the packages when the image is built")
+    store = parse_store(chain.links[-1].assertion)
+    if not store.url or not store.assertion.body:
+        raise TargetError(f"cannot ask store {name!r}: its assertion has no {'TUF root' if store.url else 'url'}",
+                          hint="make it with imagekit store describe")
+    return store
+
+
+def ask(machine: Machine, known: Known, say: Callable[[str], None]) -> Answers:
+    """Raises: HostError: the store cannot be reached. TrustError, DocumentError: it is not believed. TargetError."""
+    store = find_store(known)
+    say(f"update: asking the store at {store.url}")
+    folder = folder_of(machine)
+    client = open_client(store.url, state=folder / METADATA / store.store, downloads=folder / DOWNLOADS,
+                         root=store.assertion.body, now=known.now)
+    anchors = known.anchors
+    assertions = tuple(_further(client, known))
+    anchors.add(assertions)
+    rules = combine(find_sets(anchors.model, anchors.database, now=known.now))
+    snaps = {part: anchors.model.base_snap if part == BASE else anchors.model.kernel for part in PARTS}
+    parts = tuple(_answer(machine, known, client, part, snaps[part], rules) for part in PARTS)
+    return Answers(url=store.url, client=client, parts=parts, assertions=assertions)
+
+
+def _further(client: Client, known: Known) -> Iterator[Assertion]:
+    """Accounts with keys that may have been ended, and the model's validation sets; what the store has of them."""
+    model = known.anchors.model
+    accounts = {model.brand_id, *(root.account_id for root in known.anchors.database.roots)}
+    paths = [*map(account_path, sorted(accounts)),
+             *(set_path(item.account_id, item.name, item.sequence) for item in model.validation_sets)]
+    for path in paths:
+        target = client.find(path)
+        if target is not None:
+            yield from decode_stream(client.fetch(target).read_bytes(), name=path)
+
+
+def _answer(machine: Machine, known: Known, client: Client, part: str, snap: ModelSnap, rules: SetRules) -> Answer:
+    held, model = known.running[part], known.anchors.model
+    rule = rules.of(snap)
+    channels = read_channels(client, snap)
+    if channels is None:
+        return Answer(part=part, held=held, choice=Choice(why=Why.CLOSED), wanted=None,
+                      note=f"the store has nothing of {held.name}")
+    floor = max(known.history.floors.get(held.name, 0), held.revision or 0)
+    choice = choose(channels, Asking(
+        device=identify(machine, model), architecture=model.architecture, channel=parse_channel(snap.default_channel),
+        current=held.revision, floor=known.history.floors.get(held.name, 0),
+        pinned=rule.revision if rule is not None else None))
+    found = choice.revision
+    if found is None:
+        return Answer(part=part, held=held, choice=choice, wanted=None, note=_note(held, choice))
+    if found.revision < floor:
+        return Answer(part=part, held=held, choice=choice, wanted=None,
+                      note=f"{held.name} {found.revision} is meant for this device ({choice.why}), which takes nothing"
+                           f" older than {floor}")
+    return Answer(part=part, held=held, choice=choice, wanted=found.revision)
+
+
+def _note(held: Held, choice: Choice) -> str:
+    return f"{held.text} is revoked, and nothing newer is there" if choice.why is Why.STRANDED else ""
+
+
+def read_channels(client: Client, snap: ModelSnap) -> ChannelMap | None:
+    """A package's channel map. Raises: TrustError: it is another package's. DocumentError: it is none."""
+    path = channels_path(snap.name)
+    target = client.find(path)
+    if target is None:
+        return None
+    if target.length > LIMIT:
+        raise TrustError(f"cannot use {path} of the store: it has {target.length} bytes, at most {LIMIT} are taken")
+    found = parse_channel_map(client.fetch(target).read_bytes(), name=path)
+    if (found.name, found.snap_id) != (snap.name, snap.snap_id):
+        raise TrustError(f"cannot use {path} of the store: it is about {found.name} with the id {found.snap_id}, the"
+                         f" model's has {snap.snap_id}")
+    return found

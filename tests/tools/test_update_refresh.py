@@ -1,0 +1,522 @@
+"""A device made of files takes updates from a store that nginx serves: by delta, whole, cut, and lied to."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import zstandard
+from tuf.api.metadata import TargetFile
+
+from imagekit.boot.slotstate import Slot
+from imagekit.device import history
+from imagekit.device.cli import main
+from imagekit.device.install import Options
+from imagekit.device.refresh import Came
+from imagekit.device.rhythm import load_rhythm, when_due
+from imagekit.errors import HostError, ImagekitError, TargetError, TrustError
+from imagekit.plan.channelmap import UpdateClass
+from imagekit.plan.releases import Terms, revoked
+from imagekit.plan.schedule import NARROW_S, PERIOD_S, TICK_S
+from imagekit.plan.storepaths import delta_path
+from imagekit.store.deltas import publish_deltas
+from imagekit.store.publishing import change
+from imagekit.testing.documents import NOW
+from imagekit.testing.images import Silent, noise
+from imagekit.testing.stores import StoreRig
+from tests.tools.conftest import ADMIN_PATH, require
+from tests.tools.store_server import free_port, nginx
+from tests.tools.update_rig import SYSTEMD_BOOT, Maker, Rig, make, root_of
+
+pytestmark = pytest.mark.tools
+
+STORE = "acme-store"
+
+
+@dataclass(kw_only=True)
+class World:
+    """A brand with packages, its store as it was when the image was made, and where that is served."""
+
+    maker: Maker
+    store: StoreRig
+    served: Path
+    work: Path
+    program: str
+    port: int = field(default_factory=free_port)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def base(self, revision: int, *, alike: bool = True) -> Path:
+        """A base; `alike`: all but a few bytes are those of revision 1."""
+        return self.maker.package("debian-13", "base", {
+            "usr/bin/init": noise("base 1" if alike else f"base {revision}", 1_200_000),
+            "usr/lib/os-release": f"ID=debian\nVERSION={revision}\n".encode()}, revision=revision)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    require("nginx")
+    folder = tmp_path_factory.mktemp("world")
+    maker = make(folder / "maker", SYSTEMD_BOOT)
+    store = StoreRig(folder=folder / "store", packages=maker.workshop.packages, brand=maker.workshop.brand)
+    store.create()
+    store.add_publisher("acme", patterns=("debian-13", "pc-kernel", "pc"))
+    made = World(maker=maker, store=store, served=folder / "served", work=folder / "nginx",
+                 program=shutil.which("nginx", path=ADMIN_PATH) or "")
+    brand = maker.workshop.brand
+    assertion = brand.sign({"type": "store", "authority-id": "acme", "store": STORE, "operator-id": "acme",
+                            "url": made.url, "timestamp": "2026-01-01T00:00:00Z"}, body=store.first_root)
+    maker.workshop.write_assertions(maker.workshop.packages / f"{STORE}.store", assertion)
+    maker.build(store=STORE)  # before there is anything newer
+    for revision in (2, 3):
+        made.base(revision)
+        maker.kernel(revision)
+    made.base(4, alike=False)
+    publish(store, maker, "debian-13_1", "pc-kernel_1")
+    return made
+
+
+def publish(store: StoreRig, maker: Maker, *names: str, channel: str | None = "stable", terms: Terms | None = None,
+            update_class: UpdateClass = UpdateClass.FEATURE, advisory: str = "") -> None:
+    offers = []
+    for name in names:
+        path = maker.workshop.packages / f"{name}.snap"
+        signed = next(item for item in store.brand.signed if item.type == "snap-revision"
+                      and item.text("verity-root") == root_of(maker, path))
+        offers.append(store.offer(path, signed))
+    store.publish(*offers, channel=channel, terms=terms, update_class=update_class, advisory=advisory)
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """One test's store, served, and a device."""
+
+    world: World
+    store: StoreRig
+    rig: Rig
+    log: Path
+
+    def publish(self, *names: str, delta: bool = False, channel: str | None = "stable", terms: Terms | None = None,
+                update_class: UpdateClass = UpdateClass.FEATURE, advisory: str = "") -> None:
+        publish(self.store, self.world.maker, *names, channel=channel, terms=terms, update_class=update_class,
+                advisory=advisory)
+        if delta:
+            with self.store.open() as store:
+                made, _ = publish_deltas(store, "debian-13", target=None, sources=(), progress=Silent())
+            assert any(item.published for item in made)
+        self.serve()
+
+    def serve(self) -> None:
+        shutil.rmtree(self.world.served, ignore_errors=True)
+        shutil.copytree(self.store.public, self.world.served)
+
+    def file(self, pattern: str) -> Path:
+        found = sorted(self.world.served.glob(f"targets/{pattern}"))
+        assert len(found) == 1, found
+        return found[0]
+
+    @property
+    def requests(self) -> list[tuple[str, int, int]]:
+        """What was asked for since the last look: target, status, bytes."""
+        found = re.findall(r'"GET /targets/(\S+) [^"]*" (\d+) (\d+)', self.log.read_text())
+        self.log.write_text("")
+        return [(re.sub(r"[0-9a-f]{64}\.", "", path), int(status), int(size)) for path, status, size in found]
+
+    @property
+    def runs(self) -> tuple[str, int, int]:
+        """Slot, revision of the base, revision of the kernel."""
+        by_root = {root: number for (_, number), root in self.rig.revisions.items()}
+        return self.rig.slot.value, by_root[self.rig.roots["base"]], by_root[self.rig.roots["kernel"]]
+
+    def still_updates(self) -> None:
+        """The device is as it was, boots, and takes an update from the honest store."""
+        self.serve()
+        self.rig.up()
+        assert self.rig.refresh().came is Came.INSTALLED
+        self.rig.up()
+        assert self.rig.slot is Slot.B
+
+
+@pytest.fixture
+def scene(world: World, tmp_path: Path) -> Iterator[Scene]:
+    shutil.copytree(world.store.folder, tmp_path / "store")
+    rig = Rig(tmp_path / "device", world.maker.image, SYSTEMD_BOOT)
+    rig.revisions = {(name, number): root_of(world.maker, world.maker.workshop.packages / f"{name}_{number}.snap")
+                     for name, most in (("debian-13", 4), ("pc-kernel", 3)) for number in range(1, most + 1)}
+    shutil.rmtree(world.served, ignore_errors=True)
+    world.served.mkdir()
+    made = Scene(world=world, store=replace(world.store, folder=tmp_path / "store"), rig=rig,
+                 log=world.work / "access.log")
+    made.serve()
+    with nginx(world.program, world.served, world.work, port=world.port):
+        made.log.write_text("")
+        yield made
+
+
+# ---- what arrives
+
+def test_what_runs_is_what_the_store_means(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    came = scene.rig.refresh()
+    assert (came.came, came.plan) == (Came.CURRENT, None)
+    assert history.load_history(scene.rig.machine).check == "nothing newer"
+    assert not scene.rig.programs.ran
+    assert main(["status"], machine=scene.rig.machine) == 0
+    assert "store:  asked 2026-06-01T00:00:00Z: nothing newer\n" in capsys.readouterr().out
+
+
+def test_new_base_arrives_as_a_delta(scene: Scene) -> None:
+    scene.publish("debian-13_2", delta=True)
+    came = scene.rig.refresh()
+    assert (came.came, came.fetched, came.rebooting) == (Came.INSTALLED, (("debian-13", "delta"),), True)
+    fetched = {path: size for path, _, size in scene.requests}
+    assert "deltas/debian-13/debian-13_1_2.delta" in fetched
+    assert not [path for path in fetched if path.startswith("packages/")]
+    assert scene.rig.rebooted
+    scene.rig.up()
+    assert scene.runs == ("b", 2, 1)
+    assert not list((history.folder_of(scene.rig.machine) / "downloads").rglob("*.delta"))
+    assert scene.rig.refresh().came is Came.CURRENT
+
+
+def test_new_pair_arrives_whole_where_there_is_no_delta(scene: Scene) -> None:
+    scene.publish("debian-13_4", "pc-kernel_2")
+    came = scene.rig.refresh()
+    assert came.fetched == (("debian-13", "whole"), ("pc-kernel", "whole"))
+    scene.rig.up()
+    assert scene.runs == ("b", 4, 2)
+
+
+def test_second_update_is_a_delta_out_of_the_first_one(scene: Scene) -> None:
+    scene.publish("debian-13_2", delta=True)
+    scene.rig.refresh()
+    scene.rig.up()
+    scene.publish("debian-13_3", delta=True)
+    assert scene.rig.refresh().fetched == (("debian-13", "delta"),)
+    scene.rig.up()
+    assert scene.runs == ("a", 3, 1)
+
+
+def test_check_tells_and_fetches_no_package(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    scene.publish("debian-13_2", update_class=UpdateClass.SECURITY, advisory="openssl: CVE-2026-0001", delta=True)
+    before = scene.rig.disk_state()
+    assert main(["refresh", "--check", "--json"], machine=scene.rig.machine) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["outcome"], found["class"]) == ("available", "security")
+    assert found["packages"][0] == {
+        "name": "debian-13", "running": 1, "offered": 2, "why": "newer", "channel": "latest/stable", "fetched": None,
+        "advisories": [{"revision": 2, "class": "security", "text": "openssl: CVE-2026-0001"}]}
+    assert main(["refresh", "--check"], machine=scene.rig.machine) == 0
+    assert "  2: openssl: CVE-2026-0001\nto take it: imagekit-device refresh\n" in capsys.readouterr().out
+    assert not [path for path, _, _ in scene.requests if path.startswith(("packages/", "deltas/"))]
+    assert scene.rig.disk_state() == before
+
+
+# ---- deltas that are of no use
+
+def swapped(store: StoreRig, change: Callable[[bytes], bytes]) -> None:
+    """The store itself signs for another delta."""
+    with store.open() as held:
+        draft = held.draft()
+        targets = draft.publisher(held.publisher_of("debian-13"))
+        path = delta_path("debian-13", 1, 2)
+        old = targets.targets[path]
+        raw = next(held.public.glob(f"targets/deltas/debian-13/{old.hashes['sha256']}.*")).read_bytes()
+        held.put(targets, path, change(raw))
+        held.commit(draft)
+
+
+SPOILT = {
+    "in its streams": lambda raw: raw[:-20] + bytes(20),
+    "in its head": lambda raw: b"IKDELTA9" + raw[8:],
+    "about its result": lambda raw: raw[:72] + bytes(48) + raw[120:],
+    "altogether": lambda raw: b"",
+}
+
+
+@pytest.mark.parametrize("change_", SPOILT.values(), ids=[name.replace(" ", "-") for name in SPOILT])
+def test_delta_that_is_wrong_is_replaced_by_the_whole_package(scene: Scene, change_: Callable[[bytes], bytes]) -> None:
+    scene.publish("debian-13_2", delta=True)
+    swapped(scene.store, change_)
+    scene.serve()
+    came = scene.rig.refresh()
+    assert (came.came, came.fetched) == (Came.INSTALLED, (("debian-13", "whole"),))
+    assert any("whole package" in line for line in scene.rig.said)
+    scene.rig.up()
+    assert scene.runs == ("b", 2, 1)
+
+
+def test_delta_that_makes_something_else_of_the_right_size_is_refused(scene: Scene) -> None:
+    """Its head promises the right result and its streams make another: only the digest of the result tells."""
+    scene.publish("debian-13_2", delta=True)
+
+    def of_other_bytes(raw: bytes) -> bytes:
+        start = 8 + 8 + 8 + 48 + 48
+        ops, diff, extra = (int.from_bytes(raw[start + 8 * i:start + 8 * i + 8], "little") for i in range(3))
+        head = start + 24
+        stream = raw[head + ops + diff:]
+        assert len(stream) == extra
+        inner = bytearray(zstandard.ZstdDecompressor().decompressobj().decompress(stream))
+        inner[len(inner) // 2] ^= 1
+        packed = zstandard.ZstdCompressor(level=3).compress(bytes(inner))
+        return raw[:start + 16] + len(packed).to_bytes(8, "little") + raw[head:head + ops + diff] + packed
+
+    swapped(scene.store, of_other_bytes)
+    scene.serve()
+    assert scene.rig.refresh().fetched == (("debian-13", "whole"),)
+    assert any("SHA3-384" in line and "instead of deltas" in line for line in scene.rig.said)
+    scene.rig.up()
+    assert scene.runs == ("b", 2, 1)
+
+
+def test_delta_that_the_server_changed_is_replaced_by_the_whole_package(scene: Scene) -> None:
+    scene.publish("debian-13_2", delta=True)
+    path = scene.file("deltas/debian-13/*.debian-13_1_2.delta")
+    path.write_bytes(bytes(path.stat().st_size))
+    assert scene.rig.refresh().fetched == (("debian-13", "whole"),)
+
+
+def test_delta_that_the_server_lost_is_replaced_by_the_whole_package(scene: Scene) -> None:
+    scene.publish("debian-13_2", delta=True)
+    scene.file("deltas/debian-13/*.debian-13_1_2.delta").unlink()
+    assert scene.rig.refresh().fetched == (("debian-13", "whole"),)
+
+
+# ---- stores that lie, or are gone
+
+def refused(scene: Scene, error: type[ImagekitError], match: str) -> None:
+    """The refresh fails so, and changes nothing; afterwards the honest store is followed."""
+    before = scene.rig.disk_state()
+    with pytest.raises(error, match=match):
+        scene.rig.refresh()
+    assert scene.rig.disk_state() == before
+    memory = history.load_history(scene.rig.machine)
+    assert memory.pending is None
+    assert re.search(match, memory.check)
+    scene.still_updates()
+
+
+def test_package_that_the_server_changed_is_refused(scene: Scene) -> None:
+    scene.publish("debian-13_2")
+    path = scene.file("packages/debian-13/*.debian-13_2.snap.zst")
+    path.write_bytes(path.read_bytes()[:-5] + b"12345")
+    refused(scene, TrustError, "not what was signed")
+
+
+def test_package_under_another_s_name_is_refused(scene: Scene) -> None:
+    """The store signs that revision 2 is what revision 3 is; the brand did not."""
+    scene.publish("debian-13_2", "debian-13_3")
+    with scene.store.open() as held:
+        draft = held.draft()
+        targets = draft.publisher(held.publisher_of("debian-13"))
+        targets.targets["packages/debian-13/debian-13_3.snap.zst"] = replace_path(
+            targets.targets["packages/debian-13/debian-13_2.snap.zst"], "packages/debian-13/debian-13_3.snap.zst")
+        held.commit(draft)
+        two = next(held.public.glob("targets/packages/debian-13/*.debian-13_2.snap.zst"))
+        shutil.copyfile(two, two.with_name(two.name.replace("_2.snap", "_3.snap")))
+    scene.serve()
+    before = scene.rig.disk_state()
+    with pytest.raises(TrustError, match=r"debian-13_3\.snap\.zst: its SHA3-384 is"):
+        scene.rig.refresh()
+    assert scene.rig.disk_state() == before
+
+
+def replace_path(target: TargetFile, path: str) -> TargetFile:
+    return TargetFile(length=target.length, hashes=dict(target.hashes), path=path)
+
+
+def test_older_state_of_the_store_is_refused(scene: Scene, tmp_path: Path) -> None:
+    shutil.copytree(scene.store.public, tmp_path / "old")
+    scene.publish("debian-13_2")
+    assert scene.rig.refresh(check=True).came is Came.AVAILABLE
+    shutil.rmtree(scene.world.served)
+    shutil.copytree(tmp_path / "old", scene.world.served)
+    refused(scene, TrustError, "cannot refresh")
+
+
+def test_store_of_somebody_else_is_refused(scene: Scene, tmp_path: Path) -> None:
+    scene.publish("debian-13_2")
+    other = StoreRig(folder=tmp_path / "other", packages=tmp_path / "none")
+    other.create()
+    shutil.rmtree(scene.world.served)
+    shutil.copytree(other.public, scene.world.served)
+    refused(scene, TrustError, "cannot refresh")
+
+
+def test_expired_store_is_told_and_nothing_is_taken(scene: Scene) -> None:
+    scene.publish("debian-13_2")
+    scene.rig.clock = scene.store.now + timedelta(days=20)
+    with pytest.raises(TrustError, match="expired") as caught:
+        scene.rig.refresh()
+    assert caught.value.hint is not None and "clock" in caught.value.hint
+    scene.rig.clock = NOW
+    scene.still_updates()
+
+
+def test_channel_map_of_another_package_is_refused(scene: Scene) -> None:
+    scene.publish("debian-13_2")
+    with scene.store.open() as held:
+        draft = held.draft()
+        targets = draft.publisher(held.publisher_of("debian-13"))
+        wrong = next(held.public.glob("targets/channels/*.pc-kernel.json")).read_bytes()
+        held.put(targets, "channels/debian-13.json", wrong)
+        held.commit(draft)
+    scene.serve()
+    before = scene.rig.disk_state()
+    with pytest.raises(TrustError, match="it is about pc-kernel"):
+        scene.rig.refresh()
+    assert scene.rig.disk_state() == before
+
+
+def test_dead_network_is_no_matter_of_trust(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    scene.publish("debian-13_2")
+    shutil.rmtree(scene.world.served)
+    refused(scene, HostError, "cannot refresh")
+
+
+def test_nobody_at_the_address_is_told_with_a_code_of_its_own(world: World, tmp_path: Path,
+                                                              capsys: pytest.CaptureFixture[str]) -> None:
+    rig = Rig(tmp_path / "device", world.maker.image, SYSTEMD_BOOT)
+    assert main(["refresh", "--json"], machine=rig.machine) == 6
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["message"].startswith(f"cannot refresh {world.url} as a device")
+    assert "refused" in told["message"]
+
+
+def test_download_that_is_cut_goes_on_where_it_ended(scene: Scene) -> None:
+    scene.publish("debian-13_4")
+    path = scene.file("packages/debian-13/*.debian-13_4.snap.zst")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:700_000])
+    with pytest.raises(HostError, match=r"it ended after 700000 of \d+ bytes"):
+        scene.rig.refresh()
+    path.write_bytes(whole)
+    assert scene.requests
+    assert scene.rig.refresh().came is Came.INSTALLED
+    ranges = [(status, size) for name, status, size in scene.requests if name.startswith("packages/")]
+    assert ranges == [(206, len(whole) - 700_000)]
+    assert any("are here already" in line for line in scene.rig.said)
+    scene.rig.up()
+    assert scene.runs == ("b", 4, 1)
+
+
+def test_wrong_clock_stops_nothing(scene: Scene) -> None:
+    """A dead clock says 1970: what is signed proves that it is later."""
+    scene.publish("debian-13_2", delta=True)
+    scene.rig.clock = scene.rig.clock.replace(year=1970)
+    assert scene.rig.refresh().came is Came.INSTALLED
+    scene.rig.up()
+    assert scene.runs == ("b", 2, 1)
+
+
+def test_full_data_partition_is_told_before_anything_is_fetched(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.publish("debian-13_4")
+    monkeypatch.setattr("imagekit.device.refresh._room", lambda folder: 1 << 20)
+    with pytest.raises(HostError, match="0 B are free on the data partition"):
+        scene.rig.refresh()
+    assert not [name for name, _, _ in scene.requests if name.startswith("packages/")]
+
+
+def test_device_without_a_store_says_so(tmp_path: Path) -> None:
+    maker = make(tmp_path / "maker", SYSTEMD_BOOT)
+    maker.build()
+    rig = Rig(tmp_path / "device", maker.image, SYSTEMD_BOOT)
+    with pytest.raises(TargetError, match="the model of this device names none"):
+        rig.refresh()
+
+
+# ---- what is remembered, and who decides
+
+def test_sick_update_falls_back_and_is_not_fetched_again(scene: Scene) -> None:
+    scene.publish("debian-13_2", delta=True)
+    scene.rig.refresh()
+    scene.rig.up(sick=frozenset({("debian-13", 2)}))
+    assert scene.runs == ("a", 1, 1)
+    assert scene.requests
+    came = scene.rig.refresh()
+    assert came.came is Came.FAILED_BEFORE
+    assert any("was tried on" in note and "pump is dry" in note for note in came.notes)
+    assert not [path for path, _, _ in scene.requests if path.startswith(("packages/", "deltas/"))]
+    scene.publish("debian-13_3", delta=True)
+    assert scene.rig.refresh().came is Came.INSTALLED
+    scene.rig.up()
+    assert scene.runs == ("b", 3, 1)
+
+
+def test_update_that_waits_for_its_reboot_is_left_alone(scene: Scene) -> None:
+    scene.publish("debian-13_2", delta=True)
+    assert main(["refresh", "--no-reboot"], machine=scene.rig.machine) == 0
+    before = scene.rig.disk_state()
+    assert scene.rig.refresh().came is Came.PENDING
+    assert scene.rig.disk_state() == before
+    assert not scene.rig.rebooted
+    scene.rig.up()
+    assert scene.runs == ("b", 2, 1)
+
+
+def test_held_device_asks_and_takes_nothing_by_itself(scene: Scene) -> None:
+    scene.publish("debian-13_2", delta=True)
+    history.save_history(scene.rig.machine, history.History(hold_until="2026-07-01T00:00:00Z"))
+    came = scene.rig.refresh()
+    assert (came.came, came.start) == (Came.WAITING, "held")
+    assert history.load_history(scene.rig.machine).waiting == 1
+    assert scene.rig.refresh(unattended=False).came is Came.INSTALLED  # a person may
+
+
+def test_release_to_nobody_yet_is_not_for_this_device(scene: Scene) -> None:
+    scene.publish("debian-13_2", terms=Terms(share=0))
+    came = scene.rig.refresh()
+    assert came.came is Came.CURRENT
+    assert came.answers.parts[0].choice.why == "waiting"
+
+
+def test_revoked_revision_is_left_for_a_newer_one_only(scene: Scene) -> None:
+    scene.publish("debian-13_2", delta=True)
+    scene.rig.refresh()
+    scene.rig.up()
+    with scene.store.open() as held:
+        change(held, "debian-13", lambda channels: revoked(channels, 2, reason="no network", now=scene.store.now))
+    scene.serve()
+    came = scene.rig.refresh()
+    assert came.came is Came.CURRENT
+    assert came.notes == ("debian-13 2 is revoked, and nothing newer is there",)
+    scene.publish("debian-13_3")
+    assert scene.rig.refresh().answers.update_class is UpdateClass.URGENT
+    scene.rig.up()
+    assert scene.runs == ("a", 3, 1)
+
+
+# ---- when
+
+def test_schedule_asks_once_in_its_period_and_after_a_failure_sooner(scene: Scene) -> None:
+    options = Options(unattended=True)
+    asked: list[int] = []
+    now = 0
+
+    def look() -> None:
+        nonlocal now
+        slept: list[float] = []
+        came = when_due(scene.rig.machine, options, scene.rig.said.append, seconds=lambda: now + int(sum(slept)),
+                        sleep=slept.append)
+        if came is not None:
+            asked.append(now + int(sum(slept)))
+
+    for now in range(0, 2 * PERIOD_S + 1, TICK_S):  # noqa: B007  `look` reads it
+        look()
+    assert 0 < asked[0] <= NARROW_S  # it has just booted
+    assert len(asked) in (2, 3)
+    assert asked[-1] - asked[-2] <= PERIOD_S
+
+
+def test_boots_without_an_answer_are_counted_and_forgotten_with_one(scene: Scene) -> None:
+    lost = []
+    for _ in range(3):
+        lost.append(load_rhythm(scene.rig.machine).checks.lost_boots)
+    assert lost == [0, 1, 2]  # nothing was kept of this boot, as after each of three boots
