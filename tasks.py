@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -28,9 +29,13 @@ DEMO = BUILD / "demo"
 DEMO_RECIPES = ("packages/pc-kernel.yaml", "packages/debian-13.yaml", "gadgets/pc/recipe.yaml")
 DEMO_SECTIONS = ("tools", "initrd", "pc-kernel", "debian-13", "pc")
 DEMO_MODEL = "models/pc-demo.yaml"
-DEMO_BRAND = "demo"
-GUESS_S = {"packages": 30, "base": 100, "rest": 80}  # two cores; once known, the last run's own time is told
+DEMO_BRAND, DEMO_STORE = "demo", "demo-store"
+DEMO_UPDATE = "docs/examples/test_store_update.py"
+# Two cores; once known, the last run's own time is told.
+GUESS_S = {"packages": 30, "base": 100, "rest": 80, "update": 200}
 GUESS_BYTES_PER_S = 5_000_000
+
+DEVICE_SEES = "10.0.2.2"  # where QEMU's own network has this host
 
 PHASES = ("firmware", "loader", "kernel", "initrd", "systemd", "health")  # in the order of a boot
 
@@ -79,7 +84,7 @@ def missing_parts() -> tuple[int, int, bool]:
     return len(sizes), sum(sizes), any((cache.root / "roots").glob("*"))
 
 
-def announce() -> bool:
+def announce(update: bool = False) -> bool:
     """The first line: how long, how much. Whether everything is in the cache."""
     from imagekit.units import iec
 
@@ -90,6 +95,7 @@ def announce() -> bool:
     else:
         seconds = GUESS_S["rest"] + GUESS_S["packages"] + (0 if has_base else GUESS_S["base"])
         seconds += size / GUESS_BYTES_PER_S
+    seconds += GUESS_S["update"] if update else 0
     what = f"downloads {iec(size)} ({count} Debian packages)" if count else "downloads nothing (all is in the cache)"
     shown = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
     print(f"This takes about {shown} on two cores, {what} and needs 3 GiB of disk.", flush=True)
@@ -110,21 +116,75 @@ def demo_steps(program: Path) -> Iterator[tuple[str, list[list[str | Path]]]]:
     yield "image", [[program, "build", model, "--packages", packages, "-o", out]]
 
 
-@task
-def demo(c: Context) -> None:
+def update_steps(program: Path, port: int) -> Iterator[tuple[str, list[list[str | Path]]]]:
+    """A store, an image of the demo's packages whose device asks it, and a newer base in the store."""
+    folder = DEMO / "with-store"
+    packages = folder / "packages"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(DEMO / "data/imagekit/store-keys", ignore_errors=True)
+    shutil.copytree(DEMO / "packages", packages, copy_function=os.link)
+    store, draft, model = folder / "store", folder / "pc-demo.yaml", folder / "pc-demo.model"
+    draft.write_text((ROOT / DEMO_MODEL).read_text() + f"store: {DEMO_STORE}\n")
+    both = sorted(path for path in packages.glob("*.snap") if not path.name.startswith("pc_"))
+    yield "store", [
+        [program, "store", "init", store, "--name", DEMO_STORE],
+        [program, "store", "publisher", "add", DEMO_BRAND, "--package", "pc-kernel", "--package", "debian-13",
+         "--key", f"{DEMO_STORE}-online", "-s", store],
+        [program, "store", "publish", *both, "--channel", "stable", "-s", store],
+        [program, "store", "describe", f"http://{DEVICE_SEES}:{port}/", "-s", store, "-o", folder / "store.yaml"],
+        [program, "sign", folder / "store.yaml", "-k", DEMO_BRAND, "-o", packages / "demo-store.store"]]
+    yield "its image", [[program, "sign", draft, "-k", DEMO_BRAND, "-o", model],
+                        [program, "build", model, "--packages", packages, "-o", folder / "out"]]
+    recipe, new = folder / "debian-13.yaml", folder / "debian-13_2.snap"
+    recipe.write_text((ROOT / "packages/debian-13.yaml").read_text().replace("revision: 1\n", "revision: 2\n"))
+    yield "newer base", [
+        [program, "pack", recipe, "-o", folder], [program, "sign", new, "-k", DEMO_BRAND],
+        [program, "store", "publish", new, "--channel", "stable", "--class", "security", "-s", store],
+        [program, "store", "delta", "debian-13", "-s", store]]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def take_update(program: Path, port: int, env: Mapping[str, str]) -> None:
+    """Serve the store, and watch a device of that image take what is new there."""
+    words = show(program, "store", "serve", "-s", DEMO / "with-store/store", "--port", str(port))
+    image = DEMO / "with-store/out/pc-demo.img"
+    with (DEMO / "store.log").open("w") as log, subprocess.Popen(
+            words, cwd=ROOT, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as server:
+        try:
+            call(BIN / "pytest", "-q", "-s", "--no-header", DEMO_UPDATE, "--imagekit-image", image, env=env,
+                 silent=True)
+        except Exit as error:
+            raise Exit("the device did not take the update", code=7) from error
+        finally:
+            server.terminate()
+
+
+def timed(steps: Iterator[tuple[str, list[list[str | Path]]]], env: Mapping[str, str]) -> dict[str, float]:
+    """Run the command lines of each phase; how many seconds each took."""
+    took: dict[str, float] = {}
+    for phase, lines in steps:
+        start = time.monotonic()
+        for line in lines:
+            call(*line, env=env, silent=True)
+        took[phase] = time.monotonic() - start
+    return took
+
+
+@task(help={"update": "then publish a newer base, and watch a device take it from its store: some minutes more"})
+def demo(c: Context, update: bool = False) -> None:
     """Make, sign, build and boot an image, from nothing to a verdict."""
-    had_all = announce()
+    had_all = announce(update)
     env = {"XDG_DATA_HOME": str(DEMO / "data")}  # a key of its own: your keyring stays as it is
     program, image = BIN / "imagekit", DEMO / "out" / "pc-demo.img"
     DEMO.mkdir(parents=True, exist_ok=True)
     print(f"The demo has a key of its own: XDG_DATA_HOME={env['XDG_DATA_HOME']} for each command line below.")
     began = time.monotonic()
-    took: dict[str, float] = {}
-    for phase, lines in demo_steps(program):
-        start = time.monotonic()
-        for line in lines:
-            call(*line, env=env, silent=True)
-        took[phase] = time.monotonic() - start
+    took = timed(demo_steps(program), env)
     start = time.monotonic()
     verdict = json.loads(call(program, "boot", image, "--json", env=env, capture=True, silent=True))
     took["boot"] = time.monotonic() - start
@@ -133,6 +193,14 @@ def demo(c: Context) -> None:
     total = time.monotonic() - began
     if had_all:
         (DEMO / "times.json").write_text(json.dumps({"cached_s": round(total, 1)}) + "\n")
+    if update:
+        print("\nNow the same with a store, in which the base gets a newer revision:", flush=True)
+        port = free_port()
+        took |= timed(update_steps(program, port), env)
+        start = time.monotonic()
+        take_update(program, port, env)
+        took["update"] = time.monotonic() - start
+        total = time.monotonic() - began
     report(verdict, took, total, image)
 
 

@@ -41,11 +41,16 @@ if sys.argv[1] == "key":
     keys = pathlib.Path(__import__("os").environ["XDG_DATA_HOME"]) / "imagekit/keys"
     keys.mkdir(parents=True)
     (keys / "demo").touch()
+if sys.argv[1] == "pack":
+    pathlib.Path(sys.argv[-1]).mkdir(exist_ok=True)
 if sys.argv[1] == "boot":
     print(json.dumps({boot!r}))
     sys.exit({code})
 """)
     path.chmod(0o755)
+    watch = tasks.BIN / "pytest"  # the device that updates itself
+    watch.write_text(f"#!/bin/sh\necho pytest \"$@\" >> {notes}\n")
+    watch.chmod(0o755)
     return notes
 
 
@@ -59,6 +64,16 @@ def test_demo_ends_with_verdict_slot_times_path_and_three_commands(tasks, capfd)
     assert len(end[end.index("Try next:"):].strip().splitlines()) == 4
     assert [line.split()[0] for line in notes.read_text().splitlines()] == \
         ["key", "pack", "sign", "sign", "build", "boot"]
+
+
+def test_update_comes_behind_the_verdict(tasks, capfd) -> None:
+    notes = program(tasks, boot=HEALTHY)
+    tasks.demo.body(Context(), update=True)
+    out = capfd.readouterr().out
+    assert ", update " in out[out.index("Verdict: healthy, slot a"):]
+    said = [line for line in notes.read_text().splitlines() if " serve " not in line]  # that one is beside the others
+    assert [line.split()[0] for line in said][6:] == \
+        ["store", "store", "store", "store", "sign", "sign", "build", "pack", "sign", "store", "store", "pytest"]
 
 
 def test_second_demo_keeps_its_key_and_tells_the_time_of_the_first(tasks, capfd) -> None:
@@ -82,6 +97,15 @@ def test_boot_that_fails_ends_with_its_code_even_if_it_says_healthy(tasks, capfd
     program(tasks, boot=HEALTHY, code=7)
     with pytest.raises(Exit) as raised:
         tasks.demo.body(Context())
+    assert raised.value.code == 7
+    assert "healthy, slot" not in capfd.readouterr().out
+
+
+def test_device_that_takes_no_update_ends_with_7_and_no_success_line(tasks, capfd) -> None:
+    program(tasks, boot=HEALTHY)
+    (tasks.BIN / "pytest").write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(Exit) as raised:
+        tasks.demo.body(Context(), update=True)
     assert raised.value.code == 7
     assert "healthy, slot" not in capfd.readouterr().out
 
