@@ -257,7 +257,7 @@ def reproduce(c: Context) -> None:
 @task
 def test(c: Context) -> None:
     """Run all tests, boots beside the rest; words after `--` go to pytest instead: ./bootstrap test -- -k gpt"""
-    call(BIN / "python", "-m", "pytest", *(words_after_dashes() or ["-n2", "--dist=loadgroup", "--durations=20"]))
+    call(BIN / "python", "-m", "pytest", *(words_after_dashes() or ["-n2", "--no-loadscope-reorder", "--durations=20"]))
 
 
 @task

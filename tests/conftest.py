@@ -10,18 +10,26 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
+BOOTS = "tests/boot/"
 XDG = {"XDG_DATA_HOME": "data", "XDG_STATE_HOME": "state", "XDG_CONFIG_HOME": "config"}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByPlace(LoadScopeScheduling):
     """Where two processes test: one boots, with its images made once; the other takes the rest, file by file."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("boot" if item.get_closest_marker("boot") else item.path.stem))
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return BOOTS if path.startswith(BOOTS) else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByPlace:
+    return ByPlace(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")
