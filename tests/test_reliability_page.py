@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.boot import run_powercut
-from tests.boot.powercut_page import PAGE, RECORDS, part, read_records, with_part
+from tests.boot.powercut_page import PAGE, RECORDS, part, read_records, with_records
 
 SHARD: dict[str, Any] = {
     "commit": "c" * 40, "command": "invoke powercut --board pc --shard 1/2", "medium": "epochs", "seed": 0,
@@ -25,7 +25,7 @@ TOLD = {**SHARD, "machine": "pc", "emulator": "QEMU 7.2", "accelerator": "tcg", 
 
 def test_page_is_what_its_records_give() -> None:
     page = PAGE.read_text()
-    assert page == with_part(page, read_records()), "run: .venv/bin/python -m tests.boot.powercut_page"
+    assert page == with_records(page, read_records()), "run: .venv/bin/python -m tests.boot.powercut_page"
 
 
 def test_records_are_of_boards_that_there_are_and_whole() -> None:
@@ -65,5 +65,5 @@ def test_what_is_wrong_stands_out(tmp_path: Path) -> None:
 
 
 def test_page_without_its_part_is_refused() -> None:
-    with pytest.raises(ValueError, match="no part"):
-        with_part("# Reliability\n", [])
+    with pytest.raises(ValueError, match="0 parts powercut"):
+        with_records("# Reliability\n", [])

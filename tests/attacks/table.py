@@ -6,13 +6,13 @@ attack succeeds. A name with a bracket is one case of a parametrized test.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.parts import with_part
+
 TOP = Path(__file__).parents[2]
 PAGE = TOP / "docs" / "security.md"
-MARKS = re.compile(r"(<!-- attacks: [^\n]*-->\n).*?(<!-- end of attacks -->)", re.DOTALL)
 
 STORE, INSTALL, DELTA = (f"tests/attacks/test_{name}.py" for name in ("store", "install", "delta"))
 OLDER_STORE, OLDER_INSTALL = "tests/tools/test_store_attacks.py", "tests/tools/test_update_attacks.py"
@@ -199,9 +199,7 @@ def _names(tests: tuple[str, ...]) -> str:
 
 
 def with_table(page: str) -> str:
-    text, count = MARKS.subn(lambda found: f"{found[1]}\n{markdown()}\n\n{found[2]}", page)
-    assert count == 1, "docs/security.md has no place for the attacks"
-    return text
+    return with_part(page, "attacks", markdown())
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.boot.boards import ROOT
+from tests.parts import with_part
 
 PAGE, RECORDS = ROOT / "docs" / "reliability.md", ROOT / "docs" / "powercut"
-BEGIN, END = "<!-- powercut: written by `./bootstrap powercut` -->\n", "<!-- end of powercut -->\n"
 SUMS = ("prefixes", "torn", "reorderings", "sampled", "judged", "unbootable")
 
 
@@ -19,13 +19,9 @@ def read_records(folder: Path = RECORDS) -> list[dict[str, Any]]:
     return [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
 
 
-def with_part(page: str, records: Sequence[dict[str, Any]]) -> str:
+def with_records(page: str, records: Sequence[dict[str, Any]]) -> str:
     """The page with its part made anew."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE} has no part for power cuts")
-    return before + BEGIN + part(records) + END + after
+    return with_part(page, "powercut", part(records))
 
 
 def part(records: Sequence[dict[str, Any]]) -> str:
@@ -80,4 +76,4 @@ def _told(record: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_part(PAGE.read_text(), read_records()))
+    PAGE.write_text(with_records(PAGE.read_text(), read_records()))

@@ -18,7 +18,7 @@ from typing import Any
 from imagekit.errors import ExitCode, HostError
 from tests.boot.boards import ARM64_UBOOT, PC, ROOT, Board
 from tests.boot.faults import commit
-from tests.boot.powercut_page import PAGE, RECORDS, read_records, with_part
+from tests.boot.powercut_page import PAGE, RECORDS, read_records, with_records
 from tests.boot.stock import Stock, imagekit, make_stock, sign_revision
 
 FOLDER = ROOT / "build" / "powercut"
@@ -45,7 +45,7 @@ def main() -> int:
             except HostError as error:
                 sys.exit(f"{board}: {error.message}")
             wrong |= not one(stock, asked.shard, boots=asked.boot, drawn=asked.random, resume=asked.resume)
-    PAGE.write_text(with_part(PAGE.read_text(), read_records()))
+    PAGE.write_text(with_records(PAGE.read_text(), read_records()))
     return ExitCode.TARGET if wrong else ExitCode.DONE
 
 

@@ -1,15 +1,12 @@
-"""The generated parts of docs/reliability.md, from the records in docs/reliability/: `python -m tests.scale.page`.
-
-A part stands between a line `<!-- NAME: ... -->` and a line `<!-- end of NAME -->`. What is around them is written by
-hand.
-"""
+"""Parts of docs/reliability.md, from the records in docs/reliability/: `python -m tests.scale.page`."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
+
+from tests.parts import with_part
 
 TOP = Path(__file__).parents[2]
 PAGE, RECORDS = TOP / "docs" / "reliability.md", TOP / "docs" / "reliability"
@@ -34,10 +31,7 @@ def with_parts(page: str) -> str:
     """The page with its parts written anew, those whose records are there."""
     for name, make in (("scale", scale), ("store", store)):
         if (RECORDS / f"{name}.json").exists():
-            pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)"
-            page, count = re.subn(pattern, lambda found, make=make, name=name:  # type: ignore[misc]
-                                  found[1] + "\n" + make(load(name)) + "\n" + found[2], page, flags=re.DOTALL)
-            assert count == 1, f"docs/reliability.md has {count} parts {name}"
+            page = with_part(page, name, make(load(name)))
     return page
 
 
