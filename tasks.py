@@ -256,8 +256,9 @@ def reproduce(c: Context) -> None:
 
 @task
 def test(c: Context) -> None:
-    """Run all tests, boots beside the rest; words after `--` go to pytest instead: ./bootstrap test -- -k gpt"""
-    call(BIN / "python", "-m", "pytest", *(words_after_dashes() or ["-n2", "--no-loadscope-reorder", "--durations=20"]))
+    """Run all tests, two files at a time; words after `--` go to pytest instead: ./bootstrap test -- -k gpt"""
+    two = ["-n2", "--dist=loadfile", "--no-loadscope-reorder"]  # in order: what boots comes early, and takes longest
+    call(BIN / "python", "-m", "pytest", *(words_after_dashes() or [*two, "--durations=20"]))
 
 
 @task

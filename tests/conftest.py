@@ -10,26 +10,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-BOOTS = "tests/boot/"
 XDG = {"XDG_DATA_HOME": "data", "XDG_STATE_HOME": "state", "XDG_CONFIG_HOME": "config"}
-
-
-class ByPlace(LoadScopeScheduling):
-    """Where two processes test: one boots, with its images made once; the other takes the rest, file by file."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.partition("::")[0]
-        return BOOTS if path.startswith(BOOTS) else path
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByPlace:
-    return ByPlace(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")
