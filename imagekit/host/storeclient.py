@@ -60,7 +60,7 @@ class Targets(Protocol):
     def read(self, name: str, start: int) -> tuple[int, Iterator[bytes]]:
         """The bytes of a file from `start`, or from 0 where that is refused; first the one of both that it is.
 
-        Raises: DownloadError: it cannot be had. OSError: nor can anything from there.
+        Raises: DownloadError: it cannot be had. requests.RequestException: nor can anything from there.
         """
 
 
@@ -71,7 +71,10 @@ class FolderTargets:
         self._root = root
 
     def read(self, name: str, start: int) -> tuple[int, Iterator[bytes]]:
-        stream = (self._root / TARGETS / name).open("rb")
+        try:
+            stream = (self._root / TARGETS / name).open("rb")
+        except OSError as error:
+            raise DownloadError(f"it cannot be read: {error.strerror}") from error
 
         def pieces() -> Iterator[bytes]:
             with stream:
