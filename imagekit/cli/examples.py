@@ -209,6 +209,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     ),
     "store describe": (
         ("imagekit store describe https://updates.example.com", "a draft, for the brand to sign"),
+        ("imagekit store describe http://10.0.2.2:8000/ -s demo/store -o demo.yaml", "of another folder, to a file"),
     ),
     "store promote": (
         ("imagekit store promote pc-kernel --from edge --to stable --percent 10", "the same bytes, one in ten"),
