@@ -144,10 +144,12 @@ class Client:
         name = stored_name(target.path, target.hashes["sha256"])
         with _told("fetch", target.path):
             went_on = self._receive(name, target.length, part)
-            if went_on and not _is_target(part, target):
+            sound = _is_target(part, target)
+            if went_on and not sound:
                 part.unlink()
                 self._receive(name, target.length, part)
-            if not _is_target(part, target):
+                sound = _is_target(part, target)
+            if not sound:
                 part.unlink()
                 raise LengthOrHashMismatchError("what the server sent is not what was signed")
             part.rename(path)
@@ -173,7 +175,10 @@ class Client:
 
     def _receive(self, name: str, length: int, part: Path) -> bool:
         """Bring `part` to `length` bytes, never beyond; whether some of it was there before."""
-        part.touch()
+        try:
+            part.touch()
+        except OSError as error:
+            raise no_space(part, error) from error
         have = part.stat().st_size
         if have >= length:
             return have > 0

@@ -46,7 +46,7 @@ def page(record: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     return HEAD + "\n".join(lines) + """
 
-Seconds are of one process at the lowest priority on a machine with other work. Peak memory is that of the whole
+Seconds are of one process on a machine with other work. Peak memory is that of the whole
 process; interpreter and fuzzer take about 45 MiB before the first input. Coverage is the number of branches
 that were taken, as atheris counts them. Where no commit is named, the run was made on one that did not come into this
 history: on much the same code, and nobody can look up which.

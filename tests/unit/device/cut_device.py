@@ -5,6 +5,7 @@ A write is cut in each of the WAYS: not begun, torn in its middle, done.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +22,7 @@ class PowerCut(Exception):
     """The lights go out."""
 
 
-class CutDevice:
+class CutDevice(ABC):
     """Two slots, of which `good` work; the power fails at write number `cut`, in one of the WAYS."""
 
     def __init__(self, folder: Path, *, good: frozenset[Slot], state: SlotState = FACTORY) -> None:
@@ -38,17 +39,17 @@ class CutDevice:
         assert found is not None
         return found
 
+    @abstractmethod
     def update(self) -> None:
         """What an updater does around filling slot b."""
-        raise NotImplementedError
 
+    @abstractmethod
     def boot(self) -> Slot | None:
         """One start, until a healthy verdict or the next reset. Returns the slot that got healthy."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check_settled(self, slot: Slot) -> None:
         """The loader's own state is that of a device whose slot is healthy."""
-        raise NotImplementedError
 
     def store(self, state: SlotState) -> None:
         """Write the record."""
