@@ -17,6 +17,24 @@ settings.load_profile("untimed")
 XDG = {"XDG_DATA_HOME": "data", "XDG_STATE_HOME": "state", "XDG_CONFIG_HOME": "config"}
 
 
+class Teller:
+    """Names what failed at once: a whole run takes most of an hour, and its summary comes at the end."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal:
+            lines = [line for line in report.longreprtext.splitlines() if line.startswith("E ")]
+            terminal.write_line("\n".join([f"\n{report.nodeid} ({report.when}):", *lines[:12]]))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Teller(config))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     home = tmp_path_factory.mktemp("home")
