@@ -20,7 +20,7 @@ from imagekit.host.files import no_space, require_space, write_atomic
 from imagekit.host.ports import Progress, Tools
 from imagekit.host.tools import LocalTools
 from imagekit.packages.debmeta import Deb
-from imagekit.packages.lockfile import EMPTY, Lock, Part, Section, digest_of, encode_lock, parse_lock
+from imagekit.packages.lockfile import EMPTY, Lock, Part, Section, digest_of, encode_lock, parse_lock, part_changes
 from imagekit.packages.recipe import Recipe
 
 UPDATE_HINT = "imagekit lock --update"
@@ -96,8 +96,9 @@ class Parts:
         return tuple(part for part in section.parts if not self._cache.has(part.sha256))
 
     def _say_anew(self, recipe: Recipe, old: Section, new: Section) -> None:
-        before = {part.name: part.version for part in old.parts}
-        changed = [f"{part.name} {part.version}" for part in new.parts if before.get(part.name) != part.version]
+        one, two = (EMPTY.with_section(recipe.name, section) for section in (old, new))
+        changed = [f"{change.package} {change.offered}{' (older)' if change.older else ''}"
+                   for change in part_changes(one, two, recipe.name) if change.offered]
         shown = ", ".join(changed[:4]) + (f" and {len(changed) - 4} more" if len(changed) > 4 else "")
         self._progress.note(f"{recipe.name}: parts of the lock have vanished from the mirror; resolved anew into the "
                             f"cache: {shown} (to pin them: {UPDATE_HINT})")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -13,7 +12,7 @@ from click.shell_completion import CompletionItem
 from imagekit.build.pack import Packed
 from imagekit.build.pack import pack as make_package
 from imagekit.build.parts import Parts, Policy
-from imagekit.build.recipes import GADGETS, LOCK, RECIPES, RecipeFile, load_lock, load_recipe, project_recipes
+from imagekit.build.recipes import GADGETS, LOCK, RECIPES, load_lock, load_recipe, project_recipes
 from imagekit.cli.options import json_option, output_option
 from imagekit.cli.output import emit_json, say, short_path, table
 from imagekit.cli.progress import progress
@@ -22,7 +21,7 @@ from imagekit.host.cache import Cache
 from imagekit.host.files import write_atomic
 from imagekit.host.folders import default_cache_folder
 from imagekit.host.ports import Progress
-from imagekit.packages.lockfile import Lock, encode_lock
+from imagekit.packages.lockfile import encode_lock, part_changes
 from imagekit.units import iec
 
 
@@ -60,31 +59,27 @@ def lock(recipes: tuple[str, ...], update: bool, as_json: bool) -> None:
         for source in sources:
             recipe = source.recipe
             new = new.with_section(recipe.name, parts.resolve(recipe) if update else parts.offered(recipe))
-    rows = _differences(old, new, sources)
+    rows = [change for source in sorted(sources, key=lambda source: source.recipe.name)
+            for change in part_changes(old, new, source.recipe.name)]
     if update:
         write_atomic(LOCK, encode_lock(new))
     if as_json:
-        emit_json({"lock": str(LOCK), "updated": update, "changes": rows})
+        emit_json({"lock": str(LOCK), "updated": update,
+                   "changes": [{**asdict(row), "older": row.older} for row in rows]})
         return
     if rows:
         table(("recipe", "package", "locked", "offered"),
-              [(row["recipe"], row["package"], row["locked"] or "-", row["offered"] or "-") for row in rows])
+              [(row.recipe, row.package, row.locked or "-", f"{row.offered or '-'}{' (older)' if row.older else ''}")
+               for row in rows])
+    if older := sorted({row.package for row in rows if row.older}):
+        say(f"older than what is locked: {', '.join(older)}; a mirror that lags behind, or went back, lacks fixes that"
+            " the lock has")
     if not rows:
         say("the lock is what the mirror offers")
     elif update:
         say(f"written to {short_path(LOCK)}")
     else:
         say("to write this into the lock: imagekit lock --update")
-
-
-def _differences(old: Lock, new: Lock, sources: list[RecipeFile] | tuple[RecipeFile, ...]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for name in sorted(source.recipe.name for source in sources):
-        before = {part.name: part.version for part in old.sections[name].parts} if name in old.sections else {}
-        after = {part.name: part.version for part in new.sections[name].parts}
-        rows += [{"recipe": name, "package": package, "locked": before.get(package), "offered": after.get(package)}
-                 for package in sorted({*before, *after}) if before.get(package) != after.get(package)]
-    return rows
 
 
 @click.command()

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from imagekit.errors import DocumentError
+from imagekit.packages.debversion import compare_debian_versions
 
 FORMAT = 1
 
@@ -78,6 +79,30 @@ class Lock:
 
 
 EMPTY = Lock(sections=MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartChange:
+    """A part that one lock has otherwise than another; None: not at all."""
+
+    recipe: str
+    package: str
+    locked: str | None
+    offered: str | None
+
+    @property
+    def older(self) -> bool:
+        """Whether what is offered is older than what is locked: its mirror lags behind, or went back."""
+        return (self.locked is not None and self.offered is not None
+                and compare_debian_versions(self.offered, self.locked) < 0)
+
+
+def part_changes(old: Lock, new: Lock, recipe: str) -> tuple[PartChange, ...]:
+    """What is other in the section of `recipe`, by the packages' names."""
+    sections = (lock.sections.get(recipe) for lock in (old, new))
+    before, after = ({part.name: part.version for part in section.parts} if section else {} for section in sections)
+    return tuple(PartChange(recipe=recipe, package=package, locked=before.get(package), offered=after.get(package))
+                 for package in sorted({*before, *after}) if before.get(package) != after.get(package))
 
 
 def encode_lock(lock: Lock) -> bytes:

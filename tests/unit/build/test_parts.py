@@ -108,6 +108,15 @@ def test_vanished_part_is_resolved_anew_and_said_so_and_kept(world: World) -> No
     assert world.tools.calls == []
 
 
+def test_older_part_in_the_place_of_a_vanished_one_is_told_as_such(world: World) -> None:
+    old = world.put(build_deb(version="1.1-1"), version="1.1-1")
+    world.pin(old)
+    world.vanish(old)
+    world.put(build_deb())
+    world.parts().section(RECIPE)
+    assert any("hello 1.0-1 (older)" in note for note in world.progress.notes)
+
+
 def test_vanished_part_is_refused_when_locked_even_if_there_is_a_newer_one(world: World) -> None:
     old = world.put(build_deb())
     world.pin(old)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from imagekit.errors import DocumentError
-from imagekit.packages.lockfile import EMPTY, Part, Section, encode_lock, parse_lock
+from imagekit.packages.lockfile import EMPTY, Part, PartChange, Section, encode_lock, parse_lock, part_changes
 
 PART = Part(name="hello", version="1:2.0-1+b2", architecture="amd64", archive="debian",
             filename="pool/main/h/hello/hello_2.0-1+b2_amd64.deb", size=7, sha256="a" * 64, sha512="b" * 128,
@@ -66,6 +66,19 @@ def test_part_that_is_there_twice_is_refused() -> None:
     document["sections"]["base"]["parts"].append(asdict(PART))
     with pytest.raises(DocumentError, match="part hello:amd64 is there twice"):
         parse_lock(json.dumps(document).encode(), name="parts.lock")
+
+
+def test_changes_of_a_section_tell_what_came_what_went_and_what_is_older() -> None:
+    new = EMPTY.with_section("base", Section(suite="trixie", wants=("hello", "pear"), parts=(
+        replace(PART, version="1:2.0-1+b1"), replace(PART, name="pear", version="3"))))
+    changes = part_changes(LOCK, new, "base")
+    assert changes == (
+        PartChange(recipe="base", package="apple", locked="1:2.0-1+b2", offered=None),
+        PartChange(recipe="base", package="hello", locked="1:2.0-1+b2", offered="1:2.0-1+b1"),
+        PartChange(recipe="base", package="pear", locked=None, offered="3"))
+    assert [change.older for change in changes] == [False, True, False]
+    assert not any(change.older for change in part_changes(new, LOCK, "base"))
+    assert part_changes(LOCK, LOCK, "base") == part_changes(LOCK, new, "unknown") == ()
 
 
 @pytest.mark.parametrize(("content", "reason"), [
