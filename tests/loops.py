@@ -53,13 +53,14 @@ def need_loops() -> None:
         pytest.skip("loop devices need root")
 
 
-def attach(backing: Path, *, number: int | None = None, sector: int = 512) -> Loop:
+def attach(backing: Path, *, number: int | None = None, sector: int = 512, writable: bool = True) -> Loop:
     """Set up a loop device; `number` asks for this one, which must be free."""
+    mode = os.O_RDWR if writable else os.O_RDONLY  # what the kernel makes of a file that cannot be written: `ro`
     for _ in range(_TRIES):
         with CONTROL.open("rb") as control:
             free = fcntl.ioctl(control.fileno(), LOOP_CTL_GET_FREE) if number is None else number
         path = Path(f"/dev/loop{free}")
-        node, file = os.open(path, os.O_RDWR | os.O_CLOEXEC), os.open(backing, os.O_RDWR | os.O_CLOEXEC)
+        node, file = os.open(path, os.O_RDWR | os.O_CLOEXEC), os.open(backing, mode | os.O_CLOEXEC)
         try:
             fcntl.ioctl(node, LOOP_CONFIGURE, _CONFIG.pack(file, sector, bytes(232), *([0] * 8)))
             return Loop(path=path, number=free, backing=backing)
@@ -88,12 +89,12 @@ def detach(loop: Loop) -> None:
 
 
 @contextlib.contextmanager
-def looped(backing: Path, *, size: int | None = None, sector: int = 512) -> Iterator[Loop]:
+def looped(backing: Path, *, size: int | None = None, sector: int = 512, writable: bool = True) -> Iterator[Loop]:
     """A loop device over `backing`, which is made or resized if `size` is given."""
     if size is not None:
         with backing.open("ab") as stream:
             stream.truncate(size)
-    loop = attach(backing, sector=sector)
+    loop = attach(backing, sector=sector, writable=writable)
     try:
         yield loop
     finally:

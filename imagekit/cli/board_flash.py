@@ -23,6 +23,7 @@ from imagekit.flash.board import (
     BoardJournal,
     begin,
     check_commands,
+    check_sectors,
     compare,
     find_journal,
     left_of,
@@ -42,7 +43,7 @@ from imagekit.host.ports import Progress
 from imagekit.plan.board_flash import SentPiece, duration, in_words, needs_mark, ordered, pieces_of, wanted_extents
 from imagekit.plan.flash import Extent, FlashPlan, as_json, device_json
 from imagekit.plan.flash_device import Allowed, Code, Device, Identity, Kind, Refusal, RefusedError
-from imagekit.units import SECTOR, iec
+from imagekit.units import iec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,7 @@ def flash(request: Request, wiring: Wiring, wish: BoardRequest) -> None:
             _raise(uboot, wish.raise_to)
         plan = _planned(image, uboot, wiring)
         refuse(plan)
+        check_sectors(uboot)
         with progress() as shown:
             shown.step("read the image", total=image.facts.amount)
             wanted = Wanted(image.facts, image.source, plan.targets[0].patches, seen=shown.advance)
@@ -143,7 +145,7 @@ def _planned(image: Looked, uboot: UBoot, wiring: Wiring) -> FlashPlan:
     about = uboot.find_disk()
     name = f"{wiring.serial}:{uboot.board.disk}"
     device = Device(path=name, kind=Kind.DISK, removable=True, bus="serial", model=f"board {wiring.board}",
-                    content=about, sector=SECTOR,
+                    content=about, sector=uboot.sector,
                     identity=Identity(size=uboot.disk_size(image.facts.size), backing=about))
     return make_plan(image.facts, image.source, [device], Allowed())
 

@@ -23,6 +23,18 @@ KEPT = 50
 SECRET_WORDS = ("pass", "secret", "token", "pin")
 
 
+class LogFile(logging.FileHandler):
+    """Takes what fits: a disk that is full ends the log, and nothing else."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def without_secrets(argv: Sequence[str]) -> str:
     """The command line as one would type it, with the values of secret options replaced by dots."""
     shown: list[str] = []
@@ -40,7 +52,7 @@ def open_log(argv: Sequence[str], *, command: str, path: Path | None = None) -> 
     chosen = path or log_folder() / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{command}-{os.getpid()}.log"
     try:
         chosen.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(chosen, encoding="utf-8", delay=False)
+        handler = LogFile(chosen, encoding="utf-8", delay=False)
     except OSError:
         return None
     if path is None:

@@ -170,6 +170,14 @@ def left_of(extents: Sequence[Extent], journal: BoardJournal | None, size: int) 
     return tuple(without(extents, known))
 
 
+def check_sectors(uboot: UBoot) -> None:
+    """Raises: TargetError: its disk counts in other sectors than the pieces are cut by."""
+    if uboot.sector != SECTOR:
+        raise TargetError(f"cannot write disk {uboot.board.disk}: its sectors have {uboot.sector} bytes, over U-Boot"
+                          f" only disks with {SECTOR} are written",
+                          hint="write the image to the disk in a reader: imagekit flash write")
+
+
 def check_commands(uboot: UBoot, road: Road) -> None:
     """Raises: HostError: its U-Boot lacks what is needed."""
     lacking = [name for name in (*road.commands, "gzwrite", "crc32") if not uboot.has(name)]

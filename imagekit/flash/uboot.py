@@ -25,6 +25,7 @@ BUFFERS = (0x40000, 0x40200)  # of gzwrite
 FINDERS = {"mmc": "mmc dev {0}", "virtio": "virtio scan; virtio dev {0}", "nvme": "nvme scan; nvme dev {0}",
            "usb": "usb start; usb dev {0}", "scsi": "scsi scan; scsi dev {0}"}
 LARGEST = 1 << 45  # of a disk
+GEOMETRY = r"\(\d+ x (\d+)\)"  # what it says of a chosen disk: its sectors, and the bytes of one; of mmc: nothing
 
 Sent = Callable[[int], None]
 
@@ -38,6 +39,7 @@ class UBoot:
 
     def __init__(self, console: Console, clock: Clock) -> None:
         self.console, self.board, self._clock = console, console.board, clock
+        self.sector = SECTOR  # of its disk, as soon as that is found
 
     # ---- memory
 
@@ -113,13 +115,15 @@ class UBoot:
         return self.board.disk.split()[0]
 
     def find_disk(self) -> str:
-        """Make the disk known to it, and what it says of it. Raises: TargetError: there is none."""
+        """Make the disk known to it and to us, and what it says of it. Raises: TargetError: there is none."""
         number = self.board.disk.split()[1]
         found = self.console.run(FINDERS[self._interface].format(number), timeout_s=60)
         if found.status:
             raise TargetError(f"cannot find disk {self.board.disk} on the board: U-Boot sees none",
                               details=tuple(f"board: {line}" for line in found.text.splitlines()),
                               hint="is the card in? another disk is named with --disk")
+        if told := re.search(GEOMETRY, found.text):
+            self.sector = int(told[1])
         return " ".join(self.console.run(f"{self._interface} info").text.split())
 
     def disk_size(self, least: int) -> int:
@@ -127,20 +131,20 @@ class UBoot:
 
         Any size that is told in words is rounded; whether a sector can be read is not.
         """
-        low, high = 0, max(least // SECTOR, 1)  # sector `low - 1` can be read, `high` is a guess
+        low, high = 0, max(least // self.sector, 1)  # sector `low - 1` can be read, `high` is a guess
         while self._readable(high - 1):
             low, high = high, high * 2
-            if high * SECTOR > LARGEST:
+            if high * self.sector > LARGEST:
                 raise TargetError(f"cannot tell the size of disk {self.board.disk}: U-Boot reads beyond any end")
-            if low == least // SECTOR and not self._readable(low):
-                return low * SECTOR
+            if low == least // self.sector and not self._readable(low):
+                return low * self.sector
         while high - low > 1:
             middle = (low + high) // 2
             if self._readable(middle - 1):
                 low = middle
             else:
                 high = middle
-        return low * SECTOR
+        return low * self.sector
 
     def _readable(self, sector: int) -> bool:
         answer = self.console.run(f"{self._interface} read {self.board.address:x} {sector:x} 1", timeout_s=60)
@@ -152,7 +156,8 @@ class UBoot:
         Raises:
             TargetError: the disk cannot be read there.
         """
-        read = f"{self._interface} read {self.board.address:x} {start // SECTOR:x} {len(content) // SECTOR:x} && "
+        where = f"{start // self.sector:x} {len(content) // self.sector:x}"
+        read = f"{self._interface} read {self.board.address:x} {where} && "
         expected = zlib.crc32(content)
         return any(self.crc(self.board.address, len(content), first=first) == expected for first in (read, ""))
 

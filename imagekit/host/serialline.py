@@ -76,11 +76,10 @@ def open_line(name: str, *, baud: int) -> SystemSerial:
     Raises:
         HostError: there is none, it is in use, or may not be opened.
     """
-    options: dict[str, Any] = {"baudrate": baud, "timeout": TICK_S, "write_timeout": WRITE_S}
     try:
-        port = serial.serial_for_url(name, do_not_open=True, **options)
-        if "://" not in name:
-            port.exclusive = True
+        port = serial.serial_for_url(name, do_not_open=True, baudrate=baud, timeout=TICK_S)
+        if "://" not in name:  # a network's lines know neither
+            port.exclusive, port.write_timeout = True, WRITE_S
         port.open()
     except (serial.SerialException, OSError, ValueError) as error:
         raise HostError(f"cannot open serial line {name}: {_why(error)}", hint=_hint(error, name)) from error

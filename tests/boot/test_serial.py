@@ -28,6 +28,7 @@ from tests.boot import uboot_rig
 from tests.boot.serial_rig import Powered, powered, spoken_with
 from tests.boot.stock import imagekit, missing_tool
 from tests.boot.uboot_rig import Rig, make_disk, run_uboot, slot_files
+from tests.networkline import served
 from tests.patience import patience
 
 pytestmark = pytest.mark.boot
@@ -113,9 +114,9 @@ def small_image(path: Path) -> Path:
     return mapped(path)
 
 
-def flash(board: Powered, image: Path, *more: str, data: Path) -> tuple[int, list[dict[str, Any]]]:
-    ended = imagekit("board", "flash", image, "--foreign", "--board", board.name, "--serial", board.url, "--json",
-                     *more, data=data)
+def flash(board: Powered, image: Path, *more: str, data: Path, url: str = "") -> tuple[int, list[dict[str, Any]]]:
+    ended = imagekit("board", "flash", image, "--foreign", "--json", "--board", board.name, "--serial",
+                     url or board.url, *more, data=data)
     print(ended.stderr)
     return ended.returncode, [json.loads(line) for line in ended.stdout.splitlines()]
 
@@ -151,32 +152,61 @@ def test_damaged_disk_is_repaired_over_the_serial_line_and_boots(name: str, tmp_
     assert run_uboot(disk, rig=rig).slot is Slot.A
 
 
+def begun(board: Powered, url: str, *words: str) -> subprocess.Popen[str]:
+    """`board flash` as a program that runs, as soon as it has written a piece; its answers follow on its stdout."""
+    running = subprocess.Popen([sys.executable, "-m", "imagekit.cli", "board", "flash", *words, "--foreign", "--board",
+                                board.name, "--json", "--serial", url], stdout=subprocess.PIPE, text=True,
+                               stderr=subprocess.DEVNULL)
+    assert running.stdout is not None
+    for line in running.stdout:
+        if json.loads(line)["event"] == "wrote":
+            break
+    return running
+
+
 def test_interrupted_flash_goes_on_where_it_was(rig: Rig, tmp_path: Path) -> None:
+    """By Ctrl-C, then by a network that loses the connection to the line."""
     image, disk = small_image(tmp_path / "small.img"), tmp_path / "disk.img"
     with disk.open("wb") as out:
         out.truncate(5 * MIB)  # larger than the image: the backup table belongs at its end
-    words = [sys.executable, "-m", "imagekit.cli", "board", "flash", str(image), "--foreign", "--board", "arm64-uboot",
-             "--json", "--serial"]
-    with patience(waits=True), powered(rig, disk) as board:
+    with patience(waits=True), powered(rig, disk) as board, served(board.url) as remote:
         plan = flash(board, image, "--dry-run", data=tmp_path)[1][-1]
-        running = subprocess.Popen([*words, board.url, "--confirm", plan["token"]], stdout=subprocess.PIPE, text=True,
-                                   stderr=subprocess.DEVNULL)
-        assert running.stdout is not None
-        for line in running.stdout:
-            if json.loads(line)["event"] == "wrote":
-                running.send_signal(signal.SIGINT)
-                break
-        running.stdout.read()
-        assert running.wait() == 130
+        confirm = ("--confirm", plan["token"])
+        running = begun(board, board.url, str(image), *confirm)
+        running.send_signal(signal.SIGINT)
+        running.communicate()
+        assert running.returncode == 130
         assert disk.read_bytes().startswith(b"imagekit: this disk is being written and not complete\n")
-        status, said = flash(board, image, "--confirm", plan["token"], data=tmp_path)
+        planned = flash(board, image, "--dry-run", data=tmp_path, url=remote.url)[1][-1]
+        assert (planned["resumed"], planned["pieces"]) == (True, plan["pieces"] - 1)
+        running = begun(board, remote.url, str(image), "--confirm", planned["token"])
+        remote.cut()
+        told = json.loads(running.communicate()[0].splitlines()[-1])
+        assert (running.returncode, told["event"], "it is gone" in told["message"]) == (7, "error", True), told
+        status, said = flash(board, image, *confirm, data=tmp_path)
         assert (status, said[1]["resumed"], said[-1].get("ok")) == (0, True, True), said
-        assert said[1]["pieces"] < plan["pieces"]
+        assert said[1]["pieces"] < planned["pieces"]
     raw = disk.read_bytes()
     assert raw[MIB:4 * MIB - 33 * 512] == image.read_bytes()[MIB:4 * MIB - 33 * 512]
     with disk.open("rb") as stream:
         table = decode(stream)
     assert (table.disk_size, table.problems) == (len(raw), ())
+
+
+def test_image_of_512_byte_sectors_is_refused_on_a_disk_of_4096(rig: Rig, tmp_path: Path) -> None:
+    image, disk = small_image(tmp_path / "small.img"), tmp_path / "disk.img"
+    with disk.open("wb") as out:
+        out.truncate(5 * MIB)
+    other = ("-drive", f"if=none,id=other,format=raw,file={disk}", "-device",
+             "nvme,drive=other,serial=1,logical_block_size=4096,physical_block_size=4096", "-nic", "none")
+    with patience(waits=True), powered(rig, image, *other) as board:
+        status, said = flash(board, image, "--disk", "nvme 0", "--dry-run", data=tmp_path)
+        assert (status, said[-1]["refusals"]) == (7, ["sector-size"]), said
+        plain = tmp_path / "plain.img"
+        plain.write_bytes(random.Random(3).randbytes(8192))  # no table that would care
+        status, said = flash(board, plain, "--disk", "nvme 0", "--dry-run", data=tmp_path)
+        assert (status, "its sectors have 4096 bytes" in said[-1]["message"]) == (7, True), said
+    assert not any(disk.read_bytes())
 
 
 def test_rate_is_changed_where_the_board_can_and_kept_where_not(board: Powered) -> None:

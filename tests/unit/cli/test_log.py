@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import pytest
+
 from imagekit.cli.log import KEPT, close_log, open_log, without_secrets
 from imagekit.host.folders import log_folder
 
@@ -29,6 +31,13 @@ def test_only_the_newest_logs_are_kept() -> None:
 def test_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert open_log([], command="x", path=tmp_path / "file" / "log") is None
+
+
+def test_log_on_a_full_disk_stops_nothing_and_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert open_log([], command="x", path=Path("/dev/full")) is not None
+    logging.getLogger("imagekit.any").error("message")
+    close_log()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_second_run_in_one_process_has_its_own_log(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import os
 import pty
 import socket
 import threading
+import tty
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +15,12 @@ import pytest
 
 from imagekit.errors import HostError, TargetError
 from imagekit.host.serialline import open_line
+from tests.networkline import UNSET, NetworkLine, served
+from tests.patience import patience
 from tests.unit.flash.ptys import exactly
+
+# pyserial 3.5 of 2020
+pytestmark = pytest.mark.filterwarnings("ignore:set(Daemon|Name)\\(\\) is deprecated:DeprecationWarning:serial")
 
 
 def test_line_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -77,3 +84,80 @@ def test_socket_that_is_closed_is_a_line_that_is_gone() -> None:
             assert got == b"hello"
             with pytest.raises(TargetError, match="it is gone"):
                 line.read(60)
+
+
+@pytest.fixture(params=["rfc2217", "socket"])
+def remote(request: pytest.FixtureRequest) -> Iterator[tuple[NetworkLine, int]]:
+    """A server before a pty, and the pty's far end."""
+    far, near = pty.openpty()
+    tty.setraw(near)
+    try:
+        with patience(waits=True), served(os.ttyname(near), bare=request.param == "socket") as server:
+            yield server, far
+    finally:
+        os.close(far)
+        os.close(near)
+
+
+def test_every_byte_passes_a_network_as_it_is(remote: tuple[NetworkLine, int]) -> None:
+    server, far = remote
+    everything = bytes(range(256)) * 3 + b"\xff\xff\xfb\x01"  # 255 begins a command of telnet
+    with closing(open_line(server.url, baud=115200)) as line:
+        line.write(everything)
+        assert exactly(far, len(everything)) == everything
+        os.write(far, everything)
+        got = b""
+        while len(got) < len(everything):
+            got += line.read(60)
+        assert (got, line.read(0)) == (everything, b"")
+
+
+def test_rate_is_set_at_the_other_machine(remote: tuple[NetworkLine, int]) -> None:
+    server, far = remote
+    with closing(open_line(server.url, baud=57600)) as line:
+        line.set_baud(9600)
+        line.write(b"?")
+        assert exactly(far, 1) == b"?"
+    assert server.rates == ([UNSET] if server.url.startswith("socket:") else [UNSET, 57600, 9600])
+
+
+def test_connection_that_is_lost_is_a_line_that_is_gone_and_can_be_opened_again(
+        remote: tuple[NetworkLine, int]) -> None:
+    server, far = remote
+    with closing(open_line(server.url, baud=115200)) as line:
+        line.write(b"?")
+        assert exactly(far, 1) == b"?"
+        server.cut()
+        with pytest.raises(TargetError, match=r"cannot use serial line .*: it is gone"):
+            while True:
+                line.read(60)
+        with pytest.raises(TargetError, match="it is gone"):
+            while True:
+                line.write(b"x")
+    with closing(open_line(server.url, baud=115200)) as line:
+        line.write(b"!")
+        while exactly(far, 1) != b"!":
+            pass
+
+
+def test_server_that_is_not_up_is_told_with_what_a_url_is() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    for scheme in ("rfc2217", "socket"):
+        with pytest.raises(HostError, match=f"cannot open serial line {scheme}://") as caught:
+            open_line(f"{scheme}://127.0.0.1:{port}", baud=115200)
+        assert "is the server up?" in str(caught.value.hint)
+
+
+def test_server_of_bare_tcp_is_told_from_one_of_rfc2217() -> None:
+    """Whoever writes rfc2217:// for a port of ser2net that is raw."""
+    far, near = pty.openpty()
+    tty.setraw(near)
+    try:
+        with patience(waits=True), served(os.ttyname(near), bare=True) as server:
+            url = server.url.replace("socket://", "rfc2217://") + "?timeout=0.3"
+            with pytest.raises(HostError, match="does not seem to support RFC2217"):
+                open_line(url, baud=115200)
+    finally:
+        os.close(far)
+        os.close(near)

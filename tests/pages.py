@@ -1,0 +1,61 @@
+"""How-to pages that are followed to the letter: their lines, `imagekit` as a program, a terminal that is typed at."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.patience import WALL_S
+
+ROOT = Path(__file__).parents[1]
+HOW_TO = ROOT / "docs" / "how-to"
+
+
+def page_lines(page: str) -> list[str]:
+    """What a how-to page's code blocks have, line by line."""
+    blocks = re.findall(r"^```\n(.*?)^```$", (HOW_TO / page).read_text(), re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def desk(folder: Path, *, trust: Path) -> dict[str, str]:
+    """An environment in which `imagekit` is a program whose files are all below a folder."""
+    program = folder / "bin" / "imagekit"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m imagekit.cli "$@"\n')
+    program.chmod(0o755)
+    return {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "XDG_STATE_HOME": str(folder / "state"),
+            "IMAGEKIT_CACHE": str(folder / "cache"), "IMAGEKIT_TRUST": str(trust), "PYTHONPATH": str(ROOT),
+            "TERM": "dumb"}
+
+
+def ran(line: str, *, env: dict[str, str], cwd: Path) -> tuple[int, str]:
+    """Run a line where nobody can be asked; its status, and what it said."""
+    ended = subprocess.run(["sh", "-c", line], env=env, cwd=cwd, capture_output=True, text=True, check=False,
+                           stdin=subprocess.DEVNULL, timeout=WALL_S)
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def typed(line: str, *dialogue: tuple[str, str], env: dict[str, str], cwd: Path) -> tuple[int, str]:
+    """Run a line on a terminal of its own: when it has said the one, the other is typed, pair by pair."""
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(["sh", "-c", line], stdin=theirs, stdout=theirs, stderr=theirs, env=env, cwd=cwd,
+                             start_new_session=True)
+    os.close(theirs)
+    said, heard, ahead, deadline = "", 0, list(dialogue), time.monotonic() + WALL_S
+    while time.monotonic() < deadline:
+        if select.select([ours], [], [], 0.2)[0]:
+            try:
+                said += os.read(ours, 4096).decode(errors="replace")
+            except OSError:  # the last one has closed it
+                break
+        if ahead and (at := said.find(ahead[0][0], heard)) >= 0:
+            heard = at + len(ahead[0][0])
+            os.write(ours, ahead.pop(0)[1].encode())
+    os.close(ours)
+    return child.wait(10), said
