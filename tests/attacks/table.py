@@ -133,12 +133,13 @@ ROWS = (
             STORE, "test_store_that_is_not_there_is_told_and_changes_nothing"),
         twins=of(SCALE, "test_devices_that_ask_again_every_minute_break_the_peak"),
         open="an alarm on the device after some days"),
-    Row(attack="Delta that makes something else", defence="the digest of the result is the signed one",
+    Row(attack="Delta that makes something else", defence="digest and size of the result are the signed ones",
         tests=of(DELTA, "test_delta_that_makes_something_else_is_refused",
-                 "test_delta_writes_no_more_than_its_head_says") + of(
+                 "test_delta_writes_no_more_than_its_head_says",
+                 "test_delta_whose_head_lies_about_its_size_is_refused_by_the_signed_one") + of(
             "tests/unit/packages/test_delta.py", "test_every_flipped_byte_is_noticed"),
         twins=of(DELTA, "test_delta_that_makes_something_else_is_taken_without_the_digest",
-                 "test_delta_whose_head_lies_writes_all_of_it_without_the_digest")),
+                 "test_delta_whose_head_lies_writes_all_of_it_without_digest_and_size")),
     Row(attack="Other bytes on a second read", defence="the tree of what was written, and reading it back",
         tests=install("other-bytes-on-a-second-read"), twins=install_twins("other-bytes-on-a-second-read")),
     Row(attack="Tampering at rest", defence="dm-verity over kernel and base",
