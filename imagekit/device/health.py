@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from imagekit.boot.autoboot import AUTOBOOT_NAME
@@ -103,6 +104,7 @@ def inspect(machine: Machine, report: BootReport) -> Findings:
         checks.check_units(machine.programs, optional=machine.optional_units), var,
         checks.check_hooks(machine.hook_folders),
         _boot_files(machine, report),
+        checks.check_store(machine, now=datetime.now(UTC)),
         reading.check(),
     )
     return Findings(

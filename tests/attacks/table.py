@@ -16,7 +16,7 @@ PAGE = TOP / "docs" / "security.md"
 
 STORE, INSTALL, DELTA = (f"tests/attacks/test_{name}.py" for name in ("store", "install", "delta"))
 OLDER_STORE, OLDER_INSTALL = "tests/tools/test_store_attacks.py", "tests/tools/test_update_attacks.py"
-UPDATES = "tests/tools/test_update_install.py"
+UPDATES, REFRESH = "tests/tools/test_update_install.py", "tests/tools/test_update_refresh.py"
 ROLES, SCHEDULE, SCALE = ("tests/unit/store/test_roles.py", "tests/unit/plan/test_schedule.py",
                           "tests/scale/test_scale.py")
 
@@ -71,9 +71,10 @@ ROWS = (
             "test_older_revision_after_the_memory_was_wiped"),
         twins=install_twins("older-revision-in-the-name-of-a-validation-set"),
         open="by way of the seed: there is no factory reset yet"),
-    Row(attack="Freeze", defence="every role expires; the timestamp in seven days",
-        tests=store("freeze") + of(OLDER_STORE, "test_expired_metadata_of_each_role_is_refused"),
-        twins=store_twins("freeze"), open="an alarm on the device after some days"),
+    Row(attack="Freeze", defence="every role expires, the timestamp in seven days; an alarm",
+        tests=store("freeze") + of(OLDER_STORE, "test_expired_metadata_of_each_role_is_refused") + of(
+            REFRESH, "test_store_that_is_silent_for_days_is_an_alarm_until_it_answers"),
+        twins=store_twins("freeze")),
     Row(attack="Wrong clock", defence="what is signed proves its own time; checks go by the time since the boot",
         tests=of(INSTALL, "test_true_update_arrives_with_a_clock_that_stands_in_the_past") + of(
             OLDER_INSTALL, "test_clock_far_ahead_locks_nobody_out") + of(
@@ -132,11 +133,13 @@ ROWS = (
         tests=install("half-of-a-bundle"), twins=install_twins("half-of-a-bundle")),
     Row(attack="Replay to another device", defence="nothing in a store is for one device; brand and model are signed",
         tests=of(OLDER_INSTALL, "test_package_of_another_brand"), open="no twin: there is nothing to replay"),
-    Row(attack="Dropped requests", defence="a check each 105 minutes until one is answered; sticks work meanwhile",
+    Row(attack="Dropped requests",
+        defence="a check each 105 minutes until one is answered; an alarm; sticks work meanwhile",
         tests=of(SCHEDULE, "test_outage_costs_105_minutes_at_most") + of(
-            STORE, "test_store_that_is_not_there_is_told_and_changes_nothing"),
-        twins=of(SCALE, "test_devices_that_ask_again_every_minute_break_the_peak"),
-        open="an alarm on the device after some days"),
+            STORE, "test_store_that_is_not_there_is_told_and_changes_nothing") + of(
+            REFRESH, "test_store_that_is_silent_for_days_is_an_alarm_until_it_answers",
+            "test_stick_is_installed_while_the_store_is_slow"),
+        twins=of(SCALE, "test_devices_that_ask_again_every_minute_break_the_peak")),
     Row(attack="Delta that makes something else", defence="digest and size of the result are the signed ones",
         tests=of(DELTA, "test_delta_that_makes_something_else_is_refused",
                  "test_delta_writes_no_more_than_its_head_says",
