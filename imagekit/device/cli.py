@@ -36,6 +36,8 @@ Usage: imagekit-device COMMAND
     --scheduled   as the timer does: only when this device's moment has come, and unattended
   model           print what this device is and whom it believes
   changes         print the updates so far and how they ended
+  factory-reset --yes
+                  reboot, and empty the data partition; what runs stays; --no-reboot
   revert          go back to the other slot, if that was healthy once; --no-reboot
   hold [DAYS]     keep unattended updates away, for 90 days at most; --off ends it
   windows [TEXT]  when updates may begin: 'Mon..Fri 22:00-04:00; Sun 00:00-24:00', or always
@@ -47,7 +49,7 @@ Usage: imagekit-device COMMAND
 
 All but health and grow take --json.
 """
-WORDS = ("install", "refresh", "model", "changes", "revert", "hold", "windows", "automatic")
+WORDS = ("install", "refresh", "model", "changes", "revert", "factory-reset", "hold", "windows", "automatic")
 
 
 def main(words: Sequence[str], *, machine: Machine | None = None) -> int:

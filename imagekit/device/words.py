@@ -39,6 +39,9 @@ def run_word(words: Sequence[str], machine: Machine, say: Say, out: Callable[[st
             parser.add_argument(option, action="store_true")
     elif word == "revert":
         parser.add_argument("--no-reboot", action="store_true")
+    elif word == "factory-reset":
+        for option in ("--yes", "--no-reboot"):
+            parser.add_argument(option, action="store_true")
     elif word in _OWNERS:
         _OWNERS[word](parser)
     told = parser.parse_args(rest)
@@ -111,7 +114,8 @@ def _changes(_: argparse.Namespace, machine: Machine, __: Say) -> tuple[dict[str
     lines = []
     for item in memory.changes:
         pair = " with ".join(f"{name} {number}" for name, number in item.packages)
-        lines.append(f"{item.time}  {item.what} {pair}: {item.outcome}" + (f": {item.reason}" if item.reason else "")
+        what = f"{item.what} {pair}" if pair else item.what
+        lines.append(f"{item.time}  {what}: {item.outcome}" + (f": {item.reason}" if item.reason else "")
                      + (f" ({item.update_class})" if item.update_class else ""))
         lines += [f"    {line}" for advisory in item.advisories for line in advisory.lines]
     return document, "\n".join(lines or ["no changes yet"]) + "\n"
@@ -131,8 +135,21 @@ def _revert(told: argparse.Namespace, machine: Machine, say: Say) -> tuple[dict[
             f"slot {slot.value} boots next" + (", rebooting\n" if not told.no_reboot else "\n"))
 
 
+def _factory_reset(told: argparse.Namespace, machine: Machine, say: Say) -> tuple[dict[str, Any], str]:
+    from imagekit.device.factory_reset import factory_reset
+    from imagekit.device.slots import utc_now
+
+    if not told.yes:
+        raise UsageError("cannot reset this device: all data and settings on it would be lost, and nobody said yes",
+                         hint="imagekit-device factory-reset --yes")
+    factory_reset(machine, say, now=utc_now(), reboot=not told.no_reboot)
+    return ({"rebooting": not told.no_reboot},
+            "the next boot empties the data partition" + (", rebooting\n" if not told.no_reboot else "\n"))
+
+
 _DO: dict[str, Callable[[argparse.Namespace, Machine, Say], tuple[dict[str, Any], str]]] = {
     "install": _install, "refresh": _refresh, "model": _model, "changes": _changes, "revert": _revert,
+    "factory-reset": _factory_reset,
     "hold": owner_words.hold, "windows": owner_words.windows, "automatic": owner_words.automatic,
 }
 _OWNERS = {"hold": owner_words.add_hold, "windows": owner_words.add_windows, "automatic": owner_words.add_automatic}

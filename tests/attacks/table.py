@@ -17,6 +17,7 @@ PAGE = TOP / "docs" / "security.md"
 STORE, INSTALL, DELTA = (f"tests/attacks/test_{name}.py" for name in ("store", "install", "delta"))
 OLDER_STORE, OLDER_INSTALL = "tests/tools/test_store_attacks.py", "tests/tools/test_update_attacks.py"
 UPDATES, REFRESH = "tests/tools/test_update_install.py", "tests/tools/test_update_refresh.py"
+RESET = "tests/tools/test_factory_reset.py"
 ROLES, SCHEDULE, SCALE = ("tests/unit/store/test_roles.py", "tests/unit/plan/test_schedule.py",
                           "tests/scale/test_scale.py")
 
@@ -68,9 +69,9 @@ ROWS = (
     Row(attack="Rollback of software", defence="nothing below what runs, or has run here",
         tests=install("older-revision-in-the-name-of-a-validation-set") + of(
             OLDER_INSTALL, "test_older_revision_than_the_one_that_runs",
-            "test_older_revision_after_the_memory_was_wiped"),
-        twins=install_twins("older-revision-in-the-name-of-a-validation-set"),
-        open="by way of the seed: there is no factory reset yet"),
+            "test_older_revision_after_the_memory_was_wiped") + of(RESET, "test_reset_is_no_way_to_older_software"),
+        twins=install_twins("older-revision-in-the-name-of-a-validation-set") + of(
+            RESET, "test_reset_that_forgets_is_a_way_to_older_software")),
     Row(attack="Freeze", defence="every role expires, the timestamp in seven days; an alarm",
         tests=store("freeze") + of(OLDER_STORE, "test_expired_metadata_of_each_role_is_refused") + of(
             REFRESH, "test_store_that_is_silent_for_days_is_an_alarm_until_it_answers"),
@@ -173,8 +174,13 @@ ROWS = (
         tests=install("full-esp") + of(
             UPDATES, "test_full_data_partition_does_not_stop_a_person_but_stops_a_service"),
         twins=install_twins("full-esp"), open="no memory, no inodes, and media that turn read-only in each phase"),
-    Row(attack="Downgrade through recovery", defence="none yet",
-        open="there is no factory reset and no recovery system yet"),
+    Row(attack="Downgrade through recovery",
+        defence="a reset brings no software back, and keeps floors, ended keys, the store's versions",
+        tests=of(RESET, "test_reset_is_no_way_to_older_software",
+                 "test_all_goes_but_who_the_device_is_and_what_keeps_older_software_away",
+                 "test_device_runs_what_it_ran_and_takes_a_true_update_after_a_reset"),
+        twins=of(RESET, "test_reset_that_forgets_is_a_way_to_older_software"),
+        open="a data partition that cannot be mounted is lost with its memory: what runs is the floor then"),
     Row(attack="Thundering herd, and the eight hours", defence="two grids of moments by a hash of the device",
         tests=of(SCALE, "test_every_device_runs_a_release_within_eight_hours_in_which_it_could_be_had",
                  "test_store_is_never_asked_by_all_at_once"),
