@@ -4,7 +4,7 @@ Decides when one may begin, and what is told of it. It is a mark on the slot-sta
 the next boot empties the data partition before anything of it is used, and takes the mark away when all of that is on
 the disk (`imagekit/build/initrd/init`). So it can be cut at any moment, and it works where the data partition is lost.
 No software is brought back: the seed's packages may be older than what ran here. What keeps older software away stays:
-floors, ended keys, the versions of the store (docs/decisions/0011-factory-reset.md).
+floors, ended keys, the versions of the store (docs/decisions/0012-factory-reset.md).
 """
 
 from __future__ import annotations
