@@ -16,7 +16,9 @@ from pathlib import Path
 
 from imagekit.assertions import Assertion, Database, Model, SnapRevision, parse_model, parse_snap_revision
 from imagekit.assertions.database import Chain
-from imagekit.device.partitions import Partition
+from imagekit.device.machine import Machine
+from imagekit.device.partitions import Partition, find_partitions, partition
+from imagekit.device.report import load_report
 from imagekit.disk.fat_read import read_fat
 from imagekit.errors import DocumentError, TargetError, TrustError
 from imagekit.plan.resolve import Measured, PackageFile
@@ -66,17 +68,22 @@ class Anchors:
                 self.database.add(item)
 
 
-def load_anchors(partition: Partition) -> Anchors:
+def own_anchors(machine: Machine) -> Anchors:
+    """Those of this device. Raises: TargetError: it is none, or its seed cannot be read."""
+    return load_anchors(partition(find_partitions(machine, load_report(machine.run).disk), SEED))
+
+
+def load_anchors(seed: Partition) -> Anchors:
     """Read the seed.
 
     Raises:
         TargetError: its partition cannot be read, or is no seed: then nothing can be believed.
     """
     try:
-        with partition.device.open("rb") as stream:
+        with seed.device.open("rb") as stream:
             return _anchors(read_system(read_fat(stream, name=SEED), name=SEED))
     except OSError as error:
-        raise TargetError(f"cannot read {partition.device}: {error.strerror}") from error
+        raise TargetError(f"cannot read {seed.device}: {error.strerror}") from error
     except DocumentError as error:
         raise TargetError(f"cannot believe anything on this device: {error.message}",
                           hint="its seed holds the model and the roots of trust: write the image anew") from error

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from imagekit.assertions import Assertion, ModelSnap, Store, decode_stream, parse_store
-from imagekit.device.history import Packages, folder_of
+from imagekit.device.history import ADVISORIES_MOST, ADVISORY_MOST, Advisory, Packages, folder_of
 from imagekit.device.identity import identify
 from imagekit.device.install import Known
 from imagekit.device.machine import Machine
@@ -56,6 +56,12 @@ class Answers:
     def pair(self) -> Packages:
         """What would run."""
         return tuple((item.held.name, item.wanted or item.held.revision or 0) for item in self.parts)
+
+    @property
+    def advisories(self) -> tuple[Advisory, ...]:
+        """What is kept of those of all revisions on the way, the newest first."""
+        return tuple(Advisory(name=item.held.name, revision=number, update_class=kind.value, text=text[:ADVISORY_MOST])
+                     for item in self.news for number, kind, text in item.choice.advisories)[:ADVISORIES_MOST]
 
     @property
     def update_class(self) -> UpdateClass:

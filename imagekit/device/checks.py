@@ -8,13 +8,14 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from imagekit.boot import pislot, uboot
 from imagekit.boot.health import Check
 from imagekit.boot.slotstate import Slot
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME
-from imagekit.device.machine import ENVIRONMENT, Programs
+from imagekit.device.machine import ENVIRONMENT, Machine, Programs
 from imagekit.device.verity import VerityDevice, scrub
 from imagekit.disk.fat_read import read_fat
 from imagekit.errors import DocumentError, TargetError
@@ -156,6 +157,20 @@ def check_var(*, var: Path, degraded: Path) -> tuple[Check, bool]:
     except OSError as error:
         return Check(name="var", ok=True, detail=f"degraded: cannot write {probe}: {error.strerror}"), True
     return Check(name="var", ok=True, detail="writable"), False
+
+
+def check_store(machine: Machine, *, now: datetime) -> Check:
+    """What the store was last heard to say. It is told and never unhealthy: another slot hears no more of it."""
+    from imagekit.device.history import load_history
+
+    memory = load_history(machine)
+    if not memory.unanswered:
+        return Check(name="store", ok=True, detail=f"answered {memory.answered}" if memory.answered else "not asked")
+    from imagekit.device.rhythm import silence
+
+    alarm = silence(memory, now=now)
+    return Check(name="store", ok=True, detail=f"alarm: {alarm}" if alarm else
+                 f"{memory.unanswered} checks in a row came to no answer")
 
 
 def check_hooks(folders: Sequence[Path], *, timeout_s: float = HOOK_TIMEOUT_S) -> Check:

@@ -36,12 +36,20 @@ Usage: imagekit-device COMMAND
     --scheduled   as the timer does: only when this device's moment has come, and unattended
   model           print what this device is and whom it believes
   changes         print the updates so far and how they ended
+  factory-reset --yes
+                  reboot, and empty the data partition; what runs stays; --no-reboot
   revert          go back to the other slot, if that was healthy once; --no-reboot
-  hold [DAYS]     keep unattended updates away; --off ends it
+  hold [DAYS]     keep unattended updates away, for 90 days at most; --off ends it
+  windows [TEXT]  when updates may begin: 'Mon..Fri 22:00-04:00; Sun 00:00-24:00', or always
+    --urgent WHEN at-once or wait: what an urgent update does about windows
+    --clear       as the model has it
+  automatic [on|off]
+                  off: updates are told, and installed when a person says refresh
+    --clear       as the model has it
 
 All but health and grow take --json.
 """
-WORDS = ("install", "refresh", "model", "changes", "revert", "hold")
+WORDS = ("install", "refresh", "model", "changes", "revert", "factory-reset", "hold", "windows", "automatic")
 
 
 def main(words: Sequence[str], *, machine: Machine | None = None) -> int:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from imagekit.boot.autoboot import AUTOBOOT_NAME
@@ -74,6 +75,8 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
     )
     publish(machine, verdict, host)
     remember(machine, report, verdict)
+    if verdict.healthy:
+        _end_reset(machine, report)
     state = "healthy" if verdict.healthy else "NOT healthy"
     say(f"slot {verdict.slot} is {state}" + "".join(f"; {reason}" for reason in reasons))
     if reasons and can_fall_back(machine, report):
@@ -103,6 +106,7 @@ def inspect(machine: Machine, report: BootReport) -> Findings:
         checks.check_units(machine.programs, optional=machine.optional_units), var,
         checks.check_hooks(machine.hook_folders),
         _boot_files(machine, report),
+        checks.check_store(machine, now=datetime.now(UTC)),
         reading.check(),
     )
     return Findings(
@@ -179,6 +183,14 @@ def remember(machine: Machine, report: BootReport, verdict: Verdict) -> None:
     if told != memory:
         with suppress(TargetError):
             save_history(machine, told)
+
+
+def _end_reset(machine: Machine, report: BootReport) -> None:
+    """A factory reset that somebody asked for was done by this boot's initrd, or is given up."""
+    from imagekit.device.factory_reset import end_reset
+
+    with suppress(TargetError):
+        end_reset(machine, report, now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
 
 def publish(machine: Machine, verdict: Verdict, host: Host | None) -> None:

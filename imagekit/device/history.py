@@ -23,6 +23,7 @@ FORMAT = 1
 FOLDER = "lib/imagekit/updates"
 STATE, KEYS = "state.json", "keys.assert"
 CHANGES_MOST, FAILED_MOST = 50, 20
+ADVISORIES_MOST, ADVISORY_MOST = 5, 1000  # of one update; characters that are kept of each
 
 Packages = tuple[tuple[str, int], ...]
 
@@ -37,8 +38,27 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Advisory:
+    """What a publisher says of one revision on the way."""
+
+    name: str
+    revision: int
+    update_class: str
+    text: str
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        first, *rest = self.text.splitlines() or [""]
+        return (f"{self.name} {self.revision}, {self.update_class}: {first}", *(f"  {line}" for line in rest))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """An update under way. `trial`: the slot was opened to the loader. Roots are what the slot boots with."""
+    """An update under way. `trial`: the slot was opened to the loader. Roots are what the slot boots with.
+
+    `update_class` and `advisories` are the store's word; what came on a stick has none.
+    """
 
     slot: str
     packages: Packages
@@ -47,6 +67,23 @@ class Pending:
     trial: bool
     time: str
     reasons: tuple[str, ...] = ()
+    update_class: str = ""
+    advisories: tuple[Advisory, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """An update that the store has, and that may not begin yet: `why` is the verdict of `imagekit.plan.schedule`.
+
+    `since`: when it was first found; `until`: when it may begin, empty where no time says so.
+    """
+
+    packages: Packages
+    update_class: str
+    since: str
+    why: str
+    until: str = ""
+    advisories: tuple[Advisory, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +95,8 @@ class Change:
     packages: Packages
     outcome: str
     reason: str = ""
+    update_class: str = ""
+    advisories: tuple[Advisory, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +112,9 @@ class History:
     checked: str = ""  # when the store was last asked
     check: str = ""  # what came of that
     waiting: int = 0  # how many checks in a row found an update that had to wait
+    waits: Waiting | None = None  # which
+    answered: str = ""  # when the store last gave an answer that was believed
+    unanswered: int = 0  # how many checks in a row since came to none
 
     def with_change(self, change: Change) -> History:
         return replace(self, changes=(*self.changes, change)[-CHANGES_MOST:])
@@ -100,12 +142,28 @@ def _history(found: dict[str, Any]) -> History:
         pending=None if pending is None else Pending(
             slot=str(pending["slot"]), packages=_packages(pending["packages"]), base_root=str(pending["base_root"]),
             kernel_root=str(pending["kernel_root"]), trial=bool(pending["trial"]), time=str(pending["time"]),
-            reasons=tuple(map(str, pending["reasons"]))),
+            reasons=tuple(map(str, pending["reasons"])), **_told(pending)),
         hold_until=str(found["hold_until"]), latest=str(found["latest"]),
         changes=tuple(Change(time=str(item["time"]), what=str(item["what"]), packages=_packages(item["packages"]),
-                             outcome=str(item["outcome"]), reason=str(item["reason"])) for item in found["changes"]),
+                             outcome=str(item["outcome"]), reason=str(item["reason"]), **_told(item))
+                      for item in found["changes"]),
         checked=str(found.get("checked", "")), check=str(found.get("check", "")),  # what knew of no store has none
-        waiting=int(found.get("waiting", 0)))
+        waiting=int(found.get("waiting", 0)), waits=_waits(found.get("waits")),
+        answered=str(found.get("answered", "")), unanswered=int(found.get("unanswered", 0)))
+
+
+def _told(found: dict[str, Any]) -> dict[str, Any]:
+    """What a store said; an older base kept none of it."""
+    return {"update_class": str(found.get("update_class", "")), "advisories": tuple(
+        Advisory(name=str(item["name"]), revision=int(item["revision"]), update_class=str(item["update_class"]),
+                 text=str(item["text"])) for item in found.get("advisories", ()))}
+
+
+def _waits(found: dict[str, Any] | None) -> Waiting | None:
+    if found is None:
+        return None
+    return Waiting(packages=_packages(found["packages"]), since=str(found["since"]), why=str(found["why"]),
+                   until=str(found["until"]), **_told(found))
 
 
 def _packages(found: Any) -> Packages:
@@ -146,9 +204,9 @@ def save(machine: Machine, name: str, content: bytes) -> None:
 
 
 @contextmanager
-def alone(machine: Machine) -> Iterator[None]:
-    """One at a time. Raises: TargetError: another update of this device is at work."""
-    path = machine.run / "update.lock"
+def alone(machine: Machine, *, name: str = "update") -> Iterator[None]:
+    """One at a time of this name. Raises: TargetError: another one is at work on this device."""
+    path = machine.run / f"{name}.lock"
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -158,7 +216,7 @@ def alone(machine: Machine) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise TargetError("cannot update this device: another update is at work",
+            raise TargetError(f"cannot update this device: another {name} is at work",
                               hint="wait for it: imagekit-device status") from error
         yield
     finally:
@@ -178,13 +236,17 @@ def after_verdict(history: History, *, slot: str, roots: tuple[str, str], health
                                        for name, number in pending.packages}}
         return replace(history, floors=floors, pending=None, failed=tuple(
             item for item in history.failed if item.packages != pending.packages)).with_change(
-                Change(time=now, what="install", packages=pending.packages, outcome="done"))
+                _ended(pending, "done", now=now))
     if not healthy:
         return history
     if not pending.trial:
-        return replace(history, pending=None).with_change(
-            Change(time=now, what="install", packages=pending.packages, outcome="interrupted"))
+        return replace(history, pending=None).with_change(_ended(pending, "interrupted", now=now))
     reason = "; ".join(pending.reasons) or "it never came as far as its health check"
     failed = Failed(packages=pending.packages, reason=reason, time=now)
     return replace(history, pending=None, failed=(*history.failed, failed)[-FAILED_MOST:]).with_change(
-        Change(time=now, what="install", packages=pending.packages, outcome="failed", reason=reason))
+        _ended(pending, "failed", now=now, reason=reason))
+
+
+def _ended(pending: Pending, outcome: str, *, now: str, reason: str = "") -> Change:
+    return Change(time=now, what="install", packages=pending.packages, outcome=outcome, reason=reason,
+                  update_class=pending.update_class, advisories=pending.advisories)

@@ -20,7 +20,7 @@ from imagekit.assertions import Assertion, decode_stream, encode_stream
 from imagekit.boot.entries import kernel_path
 from imagekit.device import history as past
 from imagekit.device.anchors import Anchors, load_anchors, trusted_now
-from imagekit.device.history import Change, History, Pending, load_history, save_history
+from imagekit.device.history import Advisory, Change, History, Pending, load_history, save_history
 from imagekit.device.install_steps import KERNEL_IMAGE, Job, execute
 from imagekit.device.machine import Machine
 from imagekit.device.medium import DiskMedium
@@ -29,12 +29,14 @@ from imagekit.device.partitions import Partition, find_partitions, partition
 from imagekit.device.report import BootReport, load_report
 from imagekit.device.state import StatePartition
 from imagekit.device.survey import held, holds, name_of, slot_proof, survey
+from imagekit.device.wishes import in_force
 from imagekit.digests import b64url, chunks, short
 from imagekit.errors import DocumentError, PlanError, TargetError, TrustError
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.snapyaml import read_snap_yaml
 from imagekit.plan.identity import check_identity
 from imagekit.plan.resolve import PackageFile, Resolution, ResolvedPackage, resolve
+from imagekit.plan.schedule import is_held
 from imagekit.plan.update import (
     BASE,
     KERNEL,
@@ -88,13 +90,18 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """The device and an offer, resolved, planned, and read from its first byte to its last. `plan` None: all runs."""
+    """The device and an offer, resolved, planned, and read from its first byte to its last. `plan` None: all runs.
+
+    `update_class` and `advisories` are what a store says of it.
+    """
 
     known: Known
     offers: Offers
     resolution: Resolution
     plan: UpdatePlan | None
     notes: tuple[str, ...]
+    update_class: str = ""
+    advisories: tuple[Advisory, ...] = ()
 
 
 def install(machine: Machine, paths: Sequence[Path], options: Options, say: Callable[[str], None], *,
@@ -107,8 +114,9 @@ def install(machine: Machine, paths: Sequence[Path], options: Options, say: Call
     """
     with past.alone(machine), open_offers(paths) as offers:
         known = know(machine, now=clock())
-        if options.unattended and known.history.hold_until > stamp(known.now):
-            raise TargetError(f"cannot install: updates are held until {known.history.hold_until}",
+        until = in_force(machine, known.anchors.model, known.history).held_until
+        if options.unattended and until is not None and is_held(until, known.now):
+            raise TargetError(f"cannot install: updates are held until {stamp(until)}",
                               hint="imagekit-device hold --off")
         return bring(machine, prepare(machine, known, offers, again=options.again), options, say)
 
@@ -295,7 +303,8 @@ def carry_out(machine: Machine, plan: UpdatePlan, ready: Ready, options: Options
     """Do it, and remember it: as begun before the first byte, as on trial once the loader was told."""
     known = ready.known
     pending = Pending(slot=plan.slot.value, packages=plan.pair, base_root=plan.part(BASE).root,
-                      kernel_root=plan.part(KERNEL).root, trial=False, time=stamp(known.now))
+                      kernel_root=plan.part(KERNEL).root, trial=False, time=stamp(known.now),
+                      update_class=ready.update_class, advisories=ready.advisories)
     signed = [stamp(item.revision.timestamp) for item in ready.resolution.packages if item.revision is not None]
     memory = replace(known.history, pending=pending, latest=max(known.history.latest, *signed))
     _remember(machine, memory, options, say)
@@ -308,8 +317,8 @@ def carry_out(machine: Machine, plan: UpdatePlan, ready: Ready, options: Options
                     record=StatePartition(device=known.report.state_device), programs=machine.programs) as medium:
         execute(Job(plan=plan, medium=medium, open_part=open_part, say=say))
     _remember(machine, replace(memory, pending=replace(pending, trial=True)).with_change(
-        Change(time=stamp(known.now), what="install", packages=plan.pair, outcome="on trial")), options, say,
-        begun=True)
+        Change(time=stamp(known.now), what="install", packages=plan.pair, outcome="on trial",
+               update_class=ready.update_class, advisories=ready.advisories)), options, say, begun=True)
 
 
 def _remember(machine: Machine, memory: History, options: Options, say: Callable[[str], None], *,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -20,21 +20,25 @@ from tuf.api.metadata import TargetFile
 
 from imagekit.device import history as past
 from imagekit.device.asking import Answer, Answers, ask
-from imagekit.device.history import folder_of, load_history, save_history
+from imagekit.device.history import Waiting, folder_of, load_history, save_history
 from imagekit.device.identity import identify
 from imagekit.device.install import Known, Options, Ready, bring, know, prepare, running, stamp
 from imagekit.device.machine import Machine
-from imagekit.device.offers import DeltaShelf, FolderShelf, Shelf, collect
+from imagekit.device.offers import DeltaShelf, FolderShelf, Offers, Shelf, collect
+from imagekit.device.rhythm import silence
+from imagekit.device.wishes import InForce, in_force, waiting_text
 from imagekit.errors import DocumentError, HostError, ImagekitError, TargetError, TrustError
 from imagekit.packages.delta import read_head
 from imagekit.plan.channelmap import Revision
-from imagekit.plan.schedule import Policy, believed, may_start, phase_of
 from imagekit.plan.schedule import Verdict as Start
+from imagekit.plan.schedule import believed, may_start, phase_of
 from imagekit.plan.storepaths import assertions_path, delta_path, package_path
 from imagekit.plan.update import UpdatePlan
+from imagekit.plan.windows import next_opening
 from imagekit.units import MIB, iec
 
 BIG = ("packages", "deltas")  # of the downloads; the rest is small, and asked for at every check
+LOCK = "refresh"
 ROOM = 16 * MIB  # left on the data partition for others
 
 
@@ -56,6 +60,7 @@ class Refreshed:
     came: Came
     answers: Answers
     start: Start | None = None
+    waits: Waiting | None = None
     plan: UpdatePlan | None = None
     fetched: tuple[tuple[str, str], ...] = ()
     rebooting: bool = False
@@ -67,26 +72,36 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
             answered: Callable[[], object] = lambda: None) -> Refreshed:
     """Ask, and take what is new. `answered` is called as soon as the store's word is there and believed.
 
+    While it asks and fetches, a stick may be installed: only what is at work on the slots keeps others away.
+
     Raises:
         HostError: the store cannot be reached, or there is no room.
         TrustError, DocumentError, PlanError: what it says or has is not for this device.
         TargetError: the device refuses or fails; the running slot is as it was.
     """
-    with past.alone(machine):
+    with past.alone(machine, name=LOCK):
         known = know(machine, now=clock())
         try:
             answers = ask(machine, known, say)
-            answered()
+        except (HostError, TrustError, DocumentError) as error:
+            alarm = _remember(machine, known, Check(text=error.message, answered=False))
+            if alarm:
+                say(f"update: alarm: {alarm}")
+            raise
+        answered()
+        try:
             came = _weigh(machine, known, answers, options, clock())
             for note in came.notes:
                 say(f"update: {note}")
+            if came.waits is not None:
+                say(f"update: {waiting_text(asdict(came.waits))}")
             if came.came is not Came.INSTALLED or options.check:
-                return _remembered(machine, known, came)
-            known = _checked(machine, known, "an update was begun")
+                _remember(machine, known, Check(text=came.came.value, waits=came.waits))
+                return came
+            _remember(machine, known, Check(text="an update was begun"))
             return _take(machine, known, came, options, say)
         except ImagekitError as error:
-            with suppress(TargetError):
-                _save(machine, load_history(machine), known, error.message)
+            _remember(machine, known, Check(text=error.message))
             raise
 
 
@@ -100,74 +115,103 @@ def _weigh(machine: Machine, known: Known, answers: Answers, options: Options, c
         return Refreshed(came=Came.PENDING, answers=answers, notes=notes)
     failed = next((item for item in known.history.failed if item.packages == answers.pair), None)
     if failed is not None and not options.again:
-        told = " with ".join(f"{name} {number}" for name, number in answers.pair)
         return Refreshed(came=Came.FAILED_BEFORE, answers=answers,
-                         notes=(*notes, f"{told} was tried on {failed.time} and failed: {failed.reason}"))
-    start = may_start(Policy(), phase_of(identify(machine, known.anchors.model)), answers.update_class,
-                      now=believed(clock, known.now), held_until=_time(known.history.hold_until),
-                      asked=not options.unattended, waited_checks=known.history.waiting)
-    came = Came.AVAILABLE if options.check else Came.INSTALLED if start.start else Came.WAITING
-    return Refreshed(came=came, answers=answers, start=start, notes=notes)
+                         notes=(*notes, f"{_pair(answers)} was tried on {failed.time} and failed: {failed.reason}"))
+    force = in_force(machine, known.anchors.model, known.history)
+    now = believed(clock.astimezone(), known.now)  # windows are in local time
+    start = may_start(force.policy, phase_of(identify(machine, known.anchors.model)), answers.update_class, now=now,
+                      held_until=force.held_until, asked=not options.unattended, waited_checks=known.history.waiting)
+    if options.check:
+        return Refreshed(came=Came.AVAILABLE, answers=answers, start=start, notes=notes)
+    if start.start:
+        return Refreshed(came=Came.INSTALLED, answers=answers, start=start, notes=notes)
+    return Refreshed(came=Came.WAITING, answers=answers, start=start, notes=notes,
+                     waits=_waits(known, answers, start, force, now))
 
 
-def _time(text: str) -> datetime | None:
-    with suppress(ValueError):
-        return datetime.fromisoformat(text)
-    return None
+def _pair(answers: Answers) -> str:
+    return " with ".join(f"{name} {number}" for name, number in answers.pair)
 
 
-def _remembered(machine: Machine, known: Known, came: Refreshed) -> Refreshed:
-    with suppress(TargetError):  # a full data partition forgets
-        _checked(machine, known, came.came.value, waiting=came.came is Came.WAITING)
-    return came
+def _waits(known: Known, answers: Answers, start: Start, force: InForce, now: datetime | None) -> Waiting:
+    before = known.history.waits
+    until = force.held_until if start is Start.HELD else None
+    if start is Start.OUTSIDE_WINDOW and now is not None:
+        until = next_opening(force.policy.windows, now)
+    return Waiting(packages=answers.pair, update_class=answers.update_class.value, why=start.value,
+                   since=before.since if before is not None and before.packages == answers.pair else stamp(known.now),
+                   until=stamp(until) if until is not None else "", advisories=answers.advisories)
 
 
-def _checked(machine: Machine, known: Known, text: str, *, waiting: bool = False) -> Known:
-    memory = replace(known.history, waiting=known.history.waiting + 1 if waiting else 0)
-    with suppress(TargetError):
-        memory = _save(machine, memory, known, text)
-    return replace(known, history=memory)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What a check came to. `answered`: the store's word was believed, whatever became of it."""
+
+    text: str
+    answered: bool = True
+    waits: Waiting | None = None
 
 
-def _save(machine: Machine, memory: past.History, known: Known, text: str) -> past.History:
-    memory = replace(memory, checked=stamp(known.now), check=text)
-    save_history(machine, memory)
-    return memory
+def _remember(machine: Machine, known: Known, check: Check) -> str:
+    """Keep it; the alarm, if the store has been silent for too long.
+
+    A full data partition forgets, and so does a device that another update is at work on.
+    """
+    with suppress(TargetError), past.alone(machine):
+        memory = load_history(machine)
+        save_history(machine, replace(
+            memory, checked=stamp(known.now), check=check.text, waits=check.waits,
+            waiting=memory.waiting + 1 if check.waits is not None else 0,
+            answered=stamp(known.now) if check.answered else memory.answered,
+            unanswered=0 if check.answered else memory.unanswered + 1))
+    return silence(load_history(machine), now=known.now)
 
 
 # ---- fetching
 
 def _take(machine: Machine, known: Known, came: Refreshed, options: Options, say: Callable[[str], None]) -> Refreshed:
-    ready, fetched = _fetched(machine, known, came.answers, options, say)
-    outcome = bring(machine, ready, options, say)
-    if outcome.plan is None:  # the assertions at hand mean what runs already
-        return replace(came, came=Came.CURRENT, notes=(*came.notes, *outcome.notes))
-    came.answers.client.prune(BIG)
-    return replace(came, plan=outcome.plan, fetched=fetched, rebooting=outcome.rebooting,
-                   notes=(*came.notes, *outcome.notes))
-
-
-def _fetched(machine: Machine, known: Known, answers: Answers, options: Options, say: Callable[[str], None]
-             ) -> tuple[Ready, tuple[tuple[str, str], ...]]:
-    """What was fetched, looked through by the one way of installing. A delta that is of no use costs a second round."""
+    """Fetch, look through by the one way of installing, install. A delta that is of no use costs a second round."""
+    answers = came.answers
     deltas = {item.part: target for item in answers.news if (target := _find_delta(answers, item)) is not None}
     whole = {item.part: _find(answers, _package_path(item)) for item in answers.news}
     answers.client.prune(BIG, but=(*deltas.values(), *whole.values()))
     while True:
-        shelves: list[Shelf] = []
-        for item in answers.news:
-            shelf = _by_delta(machine, answers, item, deltas, say)
-            shelves += [shelf or _whole(machine, answers, whole[item.part], say), _proof(answers, item)]
-        offers = replace(found := collect(shelves), assertions=(*answers.assertions, *found.assertions))
-        try:
-            ready = prepare(machine, known, offers, again=options.again)
-        except (TrustError, DocumentError) as error:
-            if not deltas:
-                raise
-            say(f"update: {error.message}: taking whole packages instead of deltas")
-            deltas = {}
-            continue
-        return ready, tuple((item.held.name, "delta" if item.part in deltas else "whole") for item in answers.news)
+        offers = _fetched(machine, answers, deltas, whole, say)
+        with past.alone(machine):
+            again = know(machine, now=known.now)  # a stick may have been installed meanwhile
+            if again.history.pending != known.history.pending and again.history.pending is not None:
+                return replace(came, came=Came.PENDING, notes=(*came.notes, "another update was installed meanwhile"))
+            try:
+                ready = prepare(machine, again, offers, again=options.again)
+            except (TrustError, DocumentError) as error:
+                if not deltas:
+                    raise
+                say(f"update: {error.message}: taking whole packages instead of deltas")
+                deltas = {}
+                continue
+            ready = replace(ready, update_class=answers.update_class.value, advisories=answers.advisories)
+            return _brought(machine, ready, came, options, say, by_delta=frozenset(deltas))
+
+
+def _brought(machine: Machine, ready: Ready, came: Refreshed, options: Options, say: Callable[[str], None], *,
+             by_delta: frozenset[str]) -> Refreshed:
+    outcome = bring(machine, ready, options, say)
+    notes = (*came.notes, *outcome.notes)
+    if outcome.plan is None:  # the assertions at hand mean what runs already
+        return replace(came, came=Came.CURRENT, notes=notes)
+    came.answers.client.prune(BIG)
+    fetched = tuple((item.held.name, "delta" if item.part in by_delta else "whole") for item in came.answers.news)
+    return replace(came, plan=outcome.plan, fetched=fetched, rebooting=outcome.rebooting, notes=notes)
+
+
+def _fetched(machine: Machine, answers: Answers, deltas: dict[str, TargetFile], whole: dict[str, TargetFile],
+             say: Callable[[str], None]) -> Offers:
+    """What there is now to be installed."""
+    shelves: list[Shelf] = []
+    for item in answers.news:
+        shelf = _by_delta(machine, answers, item, deltas, say)
+        shelves += [shelf or _whole(machine, answers, whole[item.part], say), _proof(answers, item)]
+    return replace(found := collect(shelves), assertions=(*answers.assertions, *found.assertions))
 
 
 def _revision(item: Answer) -> Revision:

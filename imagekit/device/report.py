@@ -29,6 +29,7 @@ class BootReport:
     boot_device: Path | None  # with u-boot and piboot: the partition of the slot's boot files
     fallback: bool
     degraded: bool
+    resets: bool  # this initrd empties the data partition when it is asked to
     initrd_s: float
     verity_s: float
     switch_s: float
@@ -58,7 +59,7 @@ def _report(fields: dict[str, Any]) -> BootReport:
         state_device=Path(fields["state_device"]), disk=Path(fields["disk"]),
         loader=str(fields.get("loader", SYSTEMD_BOOT)),  # an older initrd knew no other
         boot_device=Path(fields["boot_device"]) if fields.get("boot_device") else None,
-        fallback=bool(fields["fallback"]), degraded=bool(fields["degraded"]),
+        fallback=bool(fields["fallback"]), degraded=bool(fields["degraded"]), resets=bool(fields.get("resets", False)),
         initrd_s=float(uptime["initrd"]), verity_s=float(uptime["verity"]),
         switch_s=float(uptime["switch"]),
     )

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from imagekit.device import history as past
 from imagekit.device.machine import Machine
 from imagekit.errors import TargetError
-from imagekit.plan.schedule import Checks, Phase, at_boot, looked, pause, phase_of, tried
+from imagekit.plan.schedule import Checks, Phase, at_boot, is_silent, looked, pause, phase_of, tried
 
 if TYPE_CHECKING:
     from imagekit.device.install import Options
@@ -96,17 +97,26 @@ def load_rhythm(machine: Machine) -> Rhythm:
         if found["imagekit"] == FORMAT:
             return Rhythm(phase=Phase(**found["phase"]), checks=Checks(**found["checks"]),
                           counted_s=int(found["counted_s"]), asks=bool(found["asks"]))
-    from imagekit.device.anchors import load_anchors
+    from imagekit.device.anchors import own_anchors
     from imagekit.device.identity import identify
-    from imagekit.device.partitions import find_partitions, partition
-    from imagekit.device.report import load_report
 
-    anchors = load_anchors(partition(find_partitions(machine, load_report(machine.run).disk), "seed"))
+    anchors = own_anchors(machine)
     lost, counted_s = _load_beyond(machine)
     rhythm = Rhythm(phase=phase_of(identify(machine, anchors.model)), counted_s=counted_s,
                     asks=bool(anchors.model.store), checks=at_boot(lost_boots=lost, counted_s=counted_s))
     _save_beyond(machine, lost_boots=lost + 1, counted_s=0)
     return rhythm
+
+
+def silence(history: past.History, *, now: datetime | None = None) -> str:
+    """The alarm of a device whose store has not been believed for days; empty: there is none to raise."""
+    answered = None
+    with suppress(ValueError):
+        answered = datetime.fromisoformat(history.answered)
+    if not is_silent(failed=history.unanswered, answered=answered, now=now):
+        return ""
+    since = f"since {history.answered}" if history.answered else "so far"
+    return f"no believed answer of the store {since}, {history.unanswered} checks in a row came to none"
 
 
 def _keep(machine: Machine, rhythm: Rhythm) -> None:

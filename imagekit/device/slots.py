@@ -6,17 +6,20 @@ Nothing is believed here and nothing is checked: it is what the slots, the loade
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from imagekit.boot.slotstate import Slot, SlotState, seen_from
 from imagekit.device.anchors import Anchors, load_anchors
-from imagekit.device.history import History, load_history
+from imagekit.device.history import Advisory, History, load_history
 from imagekit.device.machine import Machine
 from imagekit.device.partitions import Partition, find_partitions, partition
 from imagekit.device.report import BootReport, load_report
+from imagekit.device.rhythm import silence
 from imagekit.device.state import StatePartition
 from imagekit.device.survey import claimed_root, name_of, slot_proof
+from imagekit.device.wishes import held_until, in_force, load_owner, policy_json, told_policy, waiting_text
 from imagekit.errors import ImagekitError
 from imagekit.plan.update import BASE, KERNEL, PARTS
 
@@ -24,12 +27,14 @@ from imagekit.plan.update import BASE, KERNEL, PARTS
 def collect_slots(machine: Machine) -> dict[str, Any]:
     """The keys that `status --json` has of updates (docs/reference/updates.md); empty where the disk tells nothing."""
     memory = load_history(machine)
-    found: dict[str, Any] = {"slots": {}, **remembered(memory)}
+    found: dict[str, Any] = {"slots": {}, **remembered(memory), "policy": None}
+    found["hold_until"] = held_until(load_owner(machine), memory) or None
     with suppress(ImagekitError):
         report = load_report(machine.run)
         partitions = find_partitions(machine, report.disk)
         anchors = load_anchors(partition(partitions, "seed"))
         state = StatePartition(device=report.state_device).load()
+        found["policy"] = policy_json(in_force(machine, anchors.model, memory))
         for slot in Slot:
             found["slots"][slot.value] = _slot(anchors, partitions, report, state, memory, slot)
     return found
@@ -45,7 +50,9 @@ def remembered(memory: History) -> dict[str, Any]:
         "failed": [{"packages": _packages(item.packages), "reason": item.reason, "time": item.time}
                    for item in memory.failed],
         "hold_until": memory.hold_until or None,
-        "store": {"checked": memory.checked, "came": memory.check} if memory.checked else None,
+        "store": {"checked": memory.checked, "came": memory.check, "answered": memory.answered or None,
+                  "alarm": silence(memory, now=datetime.now(UTC)) or None} if memory.checked else None,
+        "waits": asdict(memory.waits) if memory.waits is not None else None,
     }
 
 
@@ -99,6 +106,13 @@ def text_slots(found: dict[str, Any]) -> dict[str, str]:
         lines["held"] = f"until {found['hold_until']}"
     if found["store"]:
         lines["store"] = f"asked {found['store']['checked']}: {found['store']['came']}"
+        if found["store"]["alarm"]:
+            lines["ALARM"] = found["store"]["alarm"]
+    if found["policy"]:
+        lines["updates"] = told_policy(found["policy"])
+    if found["waits"]:
+        said = [line for item in found["waits"]["advisories"] for line in Advisory(**item).lines]
+        lines["waits"] = "\n        ".join((waiting_text(found["waits"]), *said))
     return lines
 
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagekit.boot.ledger import LEDGER_OFFSET, LEDGER_SIZE, decode_ledger, encode_ledger
+from imagekit.boot.numbers import LEDGER, NUMBER_SIZE, RESET, Place
 from imagekit.boot.slotstate import COPY_OFFSETS, RECORD_SIZE, SlotState, encode_record, newest
 from imagekit.errors import TargetError
 
@@ -36,11 +36,26 @@ class StatePartition:
 
     def clear_ledger(self) -> None:
         """No boot has been in vain since now; nothing is written where that is so already. Raises: TargetError."""
+        self._number(LEDGER, 0)
+
+    def want_reset(self, wanted: bool) -> None:
+        """Whether the next boot empties the data partition, on the disk when this returns. Raises: TargetError."""
+        self._number(RESET, int(wanted))
+
+    def wants_reset(self) -> bool:
+        """Raises: TargetError."""
+        try:
+            with self.device.open("rb", buffering=0) as stream:
+                return RESET.decode(os.pread(stream.fileno(), NUMBER_SIZE, RESET.offset)) == 1
+        except OSError as error:
+            raise self._failure("read", error) from error
+
+    def _number(self, place: Place, number: int) -> None:
         try:
             handle = os.open(self.device, os.O_RDWR)
             try:
-                if decode_ledger(os.pread(handle, LEDGER_SIZE, LEDGER_OFFSET)):
-                    os.pwrite(handle, encode_ledger(0), LEDGER_OFFSET)
+                if place.decode(os.pread(handle, NUMBER_SIZE, place.offset)) != number:
+                    os.pwrite(handle, place.encode(number), place.offset)
                     os.fsync(handle)
             finally:
                 os.close(handle)

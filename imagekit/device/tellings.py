@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from imagekit.device.asking import Answer
 from imagekit.device.refresh import Came, Refreshed
+from imagekit.device.wishes import waiting_text
 from imagekit.plan.update import as_json as plan_json
 
 
@@ -16,6 +18,7 @@ def refresh_json(found: Refreshed) -> dict[str, Any]:
         "class": found.answers.update_class.value if found.answers.news else None,
         "packages": [_part(item, dict(found.fetched)) for item in found.answers.parts],
         "start": found.start.value if found.start is not None else None,
+        "waits": asdict(found.waits) if found.waits is not None else None,
         "plan": plan_json(found.plan) if found.plan is not None else None,
         "rebooting": found.rebooting, "notes": list(found.notes),
     }
@@ -43,7 +46,7 @@ def refresh_text(found: Refreshed) -> str:
         Came.CURRENT: "nothing newer is meant for this device: what runs stays",
         Came.AVAILABLE: "to take it: imagekit-device refresh",
         Came.FAILED_BEFORE: "not taken: it waits for something newer; to try it once more: --again",
-        Came.WAITING: f"not taken now: {found.start.value if found.start else ''}",
+        Came.WAITING: waiting_text(asdict(found.waits)) if found.waits else "",
         Came.PENDING: "it is installed, and the next boot tries it",
         Came.INSTALLED: "",
     }[found.came]

@@ -1,4 +1,4 @@
-"""The words of `imagekit-device` about updates: install, refresh, model, changes, revert, hold.
+"""The words of `imagekit-device` about updates; an owner's are in `imagekit.device.owner_words`.
 
 Loaded only when one is said.
 """
@@ -8,17 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from imagekit.device.history import as_json, load_history, save_history
+from imagekit.device import owner_words
+from imagekit.device.history import as_json, load_history
 from imagekit.device.machine import Machine
-from imagekit.errors import TargetError, UsageError
-
-WORDS = ("install", "refresh", "model", "changes", "revert", "hold")
-HOLD_MOST = 90  # days
+from imagekit.errors import UsageError
 
 Say = Callable[[str], None]
 
@@ -29,7 +26,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def run_word(words: Sequence[str], machine: Machine, say: Say, out: Callable[[str], object]) -> None:
-    """Run one of `WORDS` with its arguments; `out` takes what it prints. Raises: ImagekitError."""
+    """Run one of the words with its arguments; `out` takes what it prints. Raises: ImagekitError."""
     word, *rest = words
     parser = _Parser(prog=f"imagekit-device {word}", add_help=False)
     parser.add_argument("--json", action="store_true")
@@ -42,9 +39,11 @@ def run_word(words: Sequence[str], machine: Machine, say: Say, out: Callable[[st
             parser.add_argument(option, action="store_true")
     elif word == "revert":
         parser.add_argument("--no-reboot", action="store_true")
-    elif word == "hold":
-        parser.add_argument("days", nargs="?", type=int)
-        parser.add_argument("--off", action="store_true")
+    elif word == "factory-reset":
+        for option in ("--yes", "--no-reboot"):
+            parser.add_argument(option, action="store_true")
+    elif word in _OWNERS:
+        _OWNERS[word](parser)
     told = parser.parse_args(rest)
     document, text = _DO[word](told, machine, (lambda _: None) if told.json else say)
     out(json.dumps({"imagekit": 1, **document}, indent=2) + "\n" if told.json else text)
@@ -93,11 +92,9 @@ def _refresh(told: argparse.Namespace, machine: Machine, say: Say) -> tuple[dict
 
 
 def _model(_: argparse.Namespace, machine: Machine, __: Say) -> tuple[dict[str, Any], str]:
-    from imagekit.device.anchors import load_anchors
-    from imagekit.device.partitions import find_partitions, partition
-    from imagekit.device.report import load_report
+    from imagekit.device.anchors import own_anchors
 
-    anchors = load_anchors(partition(find_partitions(machine, load_report(machine.run).disk), "seed"))
+    anchors = own_anchors(machine)
     model = anchors.model
     anchors.database.verify(model.assertion, now=max(datetime.now(UTC), model.timestamp))
     roots = [{"account": root.account_id, "key": root.key_id} for root in anchors.database.roots]
@@ -117,7 +114,10 @@ def _changes(_: argparse.Namespace, machine: Machine, __: Say) -> tuple[dict[str
     lines = []
     for item in memory.changes:
         pair = " with ".join(f"{name} {number}" for name, number in item.packages)
-        lines.append(f"{item.time}  {item.what} {pair}: {item.outcome}" + (f": {item.reason}" if item.reason else ""))
+        what = f"{item.what} {pair}" if pair else item.what
+        lines.append(f"{item.time}  {what}: {item.outcome}" + (f": {item.reason}" if item.reason else "")
+                     + (f" ({item.update_class})" if item.update_class else ""))
+        lines += [f"    {line}" for advisory in item.advisories for line in advisory.lines]
     return document, "\n".join(lines or ["no changes yet"]) + "\n"
 
 
@@ -135,21 +135,21 @@ def _revert(told: argparse.Namespace, machine: Machine, say: Say) -> tuple[dict[
             f"slot {slot.value} boots next" + (", rebooting\n" if not told.no_reboot else "\n"))
 
 
-def _hold(told: argparse.Namespace, machine: Machine, _: Say) -> tuple[dict[str, Any], str]:
-    memory = load_history(machine)
-    if told.off or told.days is not None:
-        if told.days is not None and (told.off or not 1 <= told.days <= HOLD_MOST):
-            raise UsageError(f"cannot hold updates for {told.days} days: 1 to {HOLD_MOST} are allowed, or --off")
-        until = "" if told.off else (datetime.now(UTC) + timedelta(days=told.days)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        try:
-            save_history(machine, replace(memory, hold_until=until))
-        except TargetError as error:
-            raise TargetError(f"cannot hold updates: {error.message}", hint=error.hint) from error
-        memory = load_history(machine)
-    until = memory.hold_until
-    return {"hold_until": until or None}, f"held until {until}\n" if until else "not held\n"
+def _factory_reset(told: argparse.Namespace, machine: Machine, say: Say) -> tuple[dict[str, Any], str]:
+    from imagekit.device.factory_reset import factory_reset
+    from imagekit.device.slots import utc_now
+
+    if not told.yes:
+        raise UsageError("cannot reset this device: all data and settings on it would be lost, and nobody said yes",
+                         hint="imagekit-device factory-reset --yes")
+    factory_reset(machine, say, now=utc_now(), reboot=not told.no_reboot)
+    return ({"rebooting": not told.no_reboot},
+            "the next boot empties the data partition" + (", rebooting\n" if not told.no_reboot else "\n"))
 
 
 _DO: dict[str, Callable[[argparse.Namespace, Machine, Say], tuple[dict[str, Any], str]]] = {
-    "install": _install, "refresh": _refresh, "model": _model, "changes": _changes, "revert": _revert, "hold": _hold,
+    "install": _install, "refresh": _refresh, "model": _model, "changes": _changes, "revert": _revert,
+    "factory-reset": _factory_reset,
+    "hold": owner_words.hold, "windows": owner_words.windows, "automatic": owner_words.automatic,
 }
+_OWNERS = {"hold": owner_words.add_hold, "windows": owner_words.add_windows, "automatic": owner_words.add_automatic}

@@ -8,8 +8,10 @@ assertions to say.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Protocol
 from urllib.parse import quote, unquote, urlparse
 
 import requests
+import urllib3
 from tuf.api.exceptions import (
     DownloadError,
     DownloadHTTPError,
@@ -34,8 +37,76 @@ from imagekit.plan.storepaths import METADATA, TARGETS, stored_name
 from imagekit.units import KIB
 
 ROOT = "root.json"
-STALL_S = 30.0  # without a byte
-PIECE = 256 * KIB
+PIECE = 16 * KIB  # at most at once; a server that packed it may have made it a thousand times smaller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How slow a server may be before it is left: `stall_s` without a byte, or `least_rate` bytes/s over `window_s`.
+
+    Only the time that is spent waiting for it counts.
+    """
+
+    stall_s: float = 30.0
+    window_s: float = 120.0
+    least_rate: int = 512
+
+
+PATIENCE = Patience()
+
+
+def paced(pieces: Iterator[bytes], patience: Patience, *, seconds: Callable[[], float] = time.monotonic
+          ) -> Iterator[bytes]:
+    """These, as long as they come fast enough. Raises: DownloadError: they do not any more."""
+    waited, came, total = 0.0, 0, 0
+    began = seconds()
+    for piece in pieces:
+        waited, came, total = waited + seconds() - began, came + len(piece), total + len(piece)
+        yield piece
+        if waited >= patience.window_s:
+            if came < patience.least_rate * patience.window_s:
+                raise DownloadError(f"it came too slowly, {came} bytes in {waited:.0f} s, after {total} bytes")
+            waited, came = 0.0, 0
+        began = seconds()
+
+
+class Web:
+    """Files of a web server, as they come, and no longer than patience lasts."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = "imagekit"
+
+    def get(self, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
+        """The head of an answer. Raises: requests.RequestException."""
+        return self._session.get(url, headers=headers, stream=True, timeout=self._patience.stall_s)
+
+    def pieces(self, response: requests.Response, *, unpack: bool) -> Iterator[bytes]:
+        """Its body; `unpack`: what a server packed for the way is unpacked. Raises: DownloadError: it breaks off."""
+        def received() -> Iterator[bytes]:
+            while piece := response.raw.read1(PIECE, decode_content=unpack):
+                yield piece
+
+        with response:
+            try:
+                yield from paced(received(), self._patience)
+            except urllib3.exceptions.HTTPError as error:
+                raise DownloadError(f"it broke off: {error}") from error
+
+
+class WebFetcher(FetcherInterface):
+    """Metadata from a web server."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        response = self._web.get(url)
+        if response.status_code >= HTTPStatus.BAD_REQUEST:
+            response.close()
+            raise DownloadHTTPError(f"the server answered {response.status_code}", response.status_code)
+        return self._web.pieces(response, unpack=True)
 
 
 class FolderFetcher(FetcherInterface):
@@ -87,14 +158,13 @@ class FolderTargets:
 class WebTargets:
     """On a web server; one that knows no ranges (RFC 9110 section 14) sends a file from its beginning."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, web: Web) -> None:
         self._url = url
-        self._session = requests.Session()
+        self._web = web
 
     def read(self, name: str, start: int) -> tuple[int, Iterator[bytes]]:
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
-        response = self._session.get(f"{self._url}{TARGETS}/{quote(name)}", headers=headers, stream=True,
-                                     timeout=STALL_S)
+        response = self._web.get(f"{self._url}{TARGETS}/{quote(name)}", headers)
         if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
             response.close()
             return self.read(name, 0)
@@ -105,12 +175,7 @@ class WebTargets:
         if partial and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             response.close()
             raise DownloadError("the server sent another range than it was asked for")
-
-        def pieces() -> Iterator[bytes]:
-            with response:
-                yield from response.iter_content(PIECE)
-
-        return (start if partial else 0), pieces()
+        return (start if partial else 0), self._web.pieces(response, unpack=False)
 
 
 class Client:
@@ -229,7 +294,8 @@ def _reason(error: Exception) -> str:
 
 
 def open_client(source: str | Path, *, state: Path, downloads: Path, root: bytes | None = None,
-                config: UpdaterConfig | None = None, now: datetime | None = None) -> Client:
+                config: UpdaterConfig | None = None, now: datetime | None = None,
+                patience: Patience = PATIENCE) -> Client:
     """A client that has just refreshed.
 
     `source` is a folder (a stick, a mounted store) or the URL that the store's files are below. `state` is a folder
@@ -246,11 +312,12 @@ def open_client(source: str | Path, *, state: Path, downloads: Path, root: bytes
         except OSError as error:
             raise no_space(folder, error) from error
     base = "store:///" if isinstance(source, Path) else source.rstrip("/") + "/"
-    fetcher = FolderFetcher(source) if isinstance(source, Path) else None
+    web = Web(patience)
+    fetcher = FolderFetcher(source) if isinstance(source, Path) else WebFetcher(web)
 
     def updater() -> Updater:
         return Updater(metadata_dir=str(state), metadata_base_url=f"{base}{METADATA}/", fetcher=fetcher,
-                       config=config or UpdaterConfig(app_user_agent="imagekit"))
+                       config=config)
 
     if not (state / ROOT).exists():
         if root is None:
@@ -271,7 +338,7 @@ def open_client(source: str | Path, *, state: Path, downloads: Path, root: bytes
             made.refresh()
         except OSError as error:
             raise no_space(state, error) from error
-    return Client(made, FolderTargets(source) if isinstance(source, Path) else WebTargets(base), downloads)
+    return Client(made, FolderTargets(source) if isinstance(source, Path) else WebTargets(base, web), downloads)
 
 
 @contextmanager

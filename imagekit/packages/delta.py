@@ -116,16 +116,17 @@ def _varint(value: int) -> bytes:
 
 
 def apply_delta(delta: BinaryIO, old: BinaryIO, write: Callable[[bytes], object], *, name: str,
-                sha3_384: str | None = None) -> DeltaHead:
-    """Write the new package. `delta` and `old` are seekable; `sha3_384` is what the signed revision says of the result.
+                sha3_384: str | None = None, size: int | None = None) -> DeltaHead:
+    """Write the new package. `delta` and `old` are seekable; `sha3_384` and `size` are those of the signed revision.
 
-    Whether `old` is the old package is not looked at beforehand: a wrong one gives a wrong result, and that is refused.
+    Nothing is written by a delta that means another size: what it makes ends at the signed one. Whether `old` is the
+    old package is not looked at beforehand: a wrong one gives a wrong result, and that is refused.
 
     Raises:
         DocumentError: the delta is damaged, for another package, or the result is not what was wanted.
     """
     head = read_head(delta, name=name)
-    if sha3_384 is not None and head.new_sha3_384 != sha3_384:
+    if (sha3_384 is not None and head.new_sha3_384 != sha3_384) or (size is not None and head.new_size != size):
         raise DocumentError(f"cannot use {name}: it makes another package than the one that is wanted")
     digest, written = hashlib.sha3_384(), 0
     for piece in made_pieces(delta, old, name=name):

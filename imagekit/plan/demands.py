@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from imagekit.assertions import SERIES, Generation, Grade, Model, StorageSafety
 from imagekit.assertions.model import RESERVED
 from imagekit.errors import PlanError
+from imagekit.plan.policy import HEADER, model_policy, policy_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class Demands:
 
 
 def demands_of(model: Model) -> Demands:
-    """Look at what the model asks for."""
+    """Look at what the model asks for. Raises: DocumentError: its policy of updates is none."""
     headers = model.assertion.headers
     missing = [f"{name}: a reserved header" for name in RESERVED if name in headers]
     if model.series != SERIES:
@@ -47,6 +48,9 @@ def demands_of(model: Model) -> Demands:
     built = [f"snaps: {named}"] if named else []
     if model.validation_sets:
         built.append(f"validation-sets: {', '.join(item.key for item in model.validation_sets)}")
+    if HEADER in headers:
+        told = model_policy(model)
+        built.append(f"{HEADER}: updates {policy_text(told.policy)}" + (f"; fixed: {told.fixed}" if told.fixed else ""))
     return Demands(built=tuple(built), not_built=tuple(missing))
 
 

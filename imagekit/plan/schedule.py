@@ -41,6 +41,8 @@ ASLEEP_S = 3 * TICK_S  # nobody looked for so long: it slept
 MOST_HALVINGS = 5
 HOLD_MOST_DAYS = 90
 UNKNOWN_CLOCK_CHECKS = 28
+ALARM_CHECKS = 3 * 24 * 3600 // NARROW_S  # in vain, in a row: three days awake
+ALARM_DAYS, ALARM_FEW_CHECKS = 7, 3  # of a device that is seldom switched on
 
 _LABEL = "imagekit-check-1"
 
@@ -126,6 +128,18 @@ def point_after(fraction: int, grid_s: int, moment_s: int) -> int:
     return first + max(0, (moment_s - first) // grid_s + 1) * grid_s
 
 
+def is_silent(*, failed: int, answered: datetime | None, now: datetime | None) -> bool:
+    """Whether a device should raise an alarm: its store has given no believed answer for days.
+
+    `failed` checks in a row came to none since `answered`. The count needs no clock; the days do, and tell where a
+    device is awake for a few checks only.
+    """
+    if failed >= ALARM_CHECKS:
+        return True
+    return (failed >= ALARM_FEW_CHECKS and answered is not None and now is not None
+            and now - answered >= timedelta(days=ALARM_DAYS))
+
+
 # ---- changing itself
 
 class Urgent(StrEnum):
@@ -195,7 +209,7 @@ def may_start(policy: Policy, phase: Phase, update_class: UpdateClass, *, now: d
         return Verdict.ASKED
     if not policy.automatic:
         return Verdict.OPTED_OUT
-    if held_until is not None and _held(held_until, now, waited_checks):
+    if held_until is not None and is_held(held_until, now, waited_checks):
         return Verdict.HELD
     if not policy.windows:
         return Verdict.ANY_TIME
@@ -206,7 +220,8 @@ def may_start(policy: Policy, phase: Phase, update_class: UpdateClass, *, now: d
     return Verdict.IN_WINDOW if in_window(policy.windows, phase, now) else Verdict.OUTSIDE_WINDOW
 
 
-def _held(until: datetime, now: datetime | None, waited_checks: int) -> bool:
+def is_held(until: datetime, now: datetime | None, waited_checks: int = 0) -> bool:
+    """Whether a postponement counts still; `now` and `waited_checks` as of `may_start`."""
     if now is None:
         return waited_checks < UNKNOWN_CLOCK_CHECKS
     return now < until <= now + timedelta(days=HOLD_MOST_DAYS)

@@ -80,6 +80,14 @@ def opening(windows: tuple[Window, ...], now: datetime) -> Opening | None:
     return max(found, key=lambda item: item.end, default=None)
 
 
+def next_opening(windows: tuple[Window, ...], now: datetime) -> datetime | None:
+    """When a window opens next, after `now`; None where there are no windows."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    starts = (midnight + timedelta(days=ahead, minutes=window.start) for window in windows for ahead in range(8)
+              if (midnight + timedelta(days=ahead)).weekday() in window.days)
+    return min((start for start in starts if start > now), default=None)
+
+
 def _window(text: str) -> Window:
     found = _WINDOW.match(text)
     if not found:

@@ -104,5 +104,6 @@ def _tried(old: Path, new: Path, goal: Revision, label: str) -> bytes:
     """A delta that has been applied: its result has the digest that was signed. Raises: DocumentError: it has not."""
     with old.open("rb") as one, new.open("rb") as other:
         delta = make_delta(one, other)
-        apply_delta(io.BytesIO(delta), one, lambda _: None, name=f"delta {label}", sha3_384=goal.sha3_384)
+        apply_delta(io.BytesIO(delta), one, lambda _: None, name=f"delta {label}", sha3_384=goal.sha3_384,
+                    size=goal.size)
     return delta

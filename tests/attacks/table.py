@@ -16,7 +16,8 @@ PAGE = TOP / "docs" / "security.md"
 
 STORE, INSTALL, DELTA = (f"tests/attacks/test_{name}.py" for name in ("store", "install", "delta"))
 OLDER_STORE, OLDER_INSTALL = "tests/tools/test_store_attacks.py", "tests/tools/test_update_attacks.py"
-UPDATES = "tests/tools/test_update_install.py"
+UPDATES, REFRESH = "tests/tools/test_update_install.py", "tests/tools/test_update_refresh.py"
+RESET = "tests/tools/test_factory_reset.py"
 ROLES, SCHEDULE, SCALE = ("tests/unit/store/test_roles.py", "tests/unit/plan/test_schedule.py",
                           "tests/scale/test_scale.py")
 
@@ -68,12 +69,13 @@ ROWS = (
     Row(attack="Rollback of software", defence="nothing below what runs, or has run here",
         tests=install("older-revision-in-the-name-of-a-validation-set") + of(
             OLDER_INSTALL, "test_older_revision_than_the_one_that_runs",
-            "test_older_revision_after_the_memory_was_wiped"),
-        twins=install_twins("older-revision-in-the-name-of-a-validation-set"),
-        open="by way of the seed: there is no factory reset yet"),
-    Row(attack="Freeze", defence="every role expires; the timestamp in seven days",
-        tests=store("freeze") + of(OLDER_STORE, "test_expired_metadata_of_each_role_is_refused"),
-        twins=store_twins("freeze"), open="an alarm on the device after some days"),
+            "test_older_revision_after_the_memory_was_wiped") + of(RESET, "test_reset_is_no_way_to_older_software"),
+        twins=install_twins("older-revision-in-the-name-of-a-validation-set") + of(
+            RESET, "test_reset_that_forgets_is_a_way_to_older_software")),
+    Row(attack="Freeze", defence="every role expires, the timestamp in seven days; an alarm",
+        tests=store("freeze") + of(OLDER_STORE, "test_expired_metadata_of_each_role_is_refused") + of(
+            REFRESH, "test_store_that_is_silent_for_days_is_an_alarm_until_it_answers"),
+        twins=store_twins("freeze")),
     Row(attack="Wrong clock", defence="what is signed proves its own time; checks go by the time since the boot",
         tests=of(INSTALL, "test_true_update_arrives_with_a_clock_that_stands_in_the_past") + of(
             OLDER_INSTALL, "test_clock_far_ahead_locks_nobody_out") + of(
@@ -95,8 +97,12 @@ ROWS = (
         tests=store("endless-package") + of(
             OLDER_INSTALL, "test_payload_longer_than_signed", "test_compressed_payload_that_never_ends"),
         twins=store_twins("endless-package")),
-    Row(attack="Slow retrieval", defence="a server that says nothing for 30 s is left",
-        open="a server that sends a byte now and then is waited for; a least rate is not enforced"),
+    Row(attack="Slow retrieval",
+        defence="a server that sends less than 512 bytes/s for two minutes is left; what came is kept",
+        tests=of(STORE, "test_server_that_drips_is_left_and_gone_on_with_later",
+                 "test_metadata_that_drips_is_left_too"),
+        twins=of(STORE, "test_server_that_drips_is_waited_for_without_a_least_rate"),
+        open="headers that drip are waited for, six hours at most"),
     Row(attack="Extraneous dependency", defence="what the model does not name is left out",
         tests=of(OLDER_INSTALL, "test_extra_package_that_the_model_does_not_name"),
         open="no twin: a device has no place for another package"),
@@ -128,17 +134,20 @@ ROWS = (
         tests=install("half-of-a-bundle"), twins=install_twins("half-of-a-bundle")),
     Row(attack="Replay to another device", defence="nothing in a store is for one device; brand and model are signed",
         tests=of(OLDER_INSTALL, "test_package_of_another_brand"), open="no twin: there is nothing to replay"),
-    Row(attack="Dropped requests", defence="a check each 105 minutes until one is answered; sticks work meanwhile",
+    Row(attack="Dropped requests",
+        defence="a check each 105 minutes until one is answered; an alarm; sticks work meanwhile",
         tests=of(SCHEDULE, "test_outage_costs_105_minutes_at_most") + of(
-            STORE, "test_store_that_is_not_there_is_told_and_changes_nothing"),
-        twins=of(SCALE, "test_devices_that_ask_again_every_minute_break_the_peak"),
-        open="an alarm on the device after some days"),
-    Row(attack="Delta that makes something else", defence="the digest of the result is the signed one",
+            STORE, "test_store_that_is_not_there_is_told_and_changes_nothing") + of(
+            REFRESH, "test_store_that_is_silent_for_days_is_an_alarm_until_it_answers",
+            "test_stick_is_installed_while_the_store_is_slow"),
+        twins=of(SCALE, "test_devices_that_ask_again_every_minute_break_the_peak")),
+    Row(attack="Delta that makes something else", defence="digest and size of the result are the signed ones",
         tests=of(DELTA, "test_delta_that_makes_something_else_is_refused",
-                 "test_delta_writes_no_more_than_its_head_says") + of(
+                 "test_delta_writes_no_more_than_its_head_says",
+                 "test_delta_whose_head_lies_about_its_size_is_refused_by_the_signed_one") + of(
             "tests/unit/packages/test_delta.py", "test_every_flipped_byte_is_noticed"),
         twins=of(DELTA, "test_delta_that_makes_something_else_is_taken_without_the_digest",
-                 "test_delta_whose_head_lies_writes_all_of_it_without_the_digest")),
+                 "test_delta_whose_head_lies_writes_all_of_it_without_digest_and_size")),
     Row(attack="Other bytes on a second read", defence="the tree of what was written, and reading it back",
         tests=install("other-bytes-on-a-second-read"), twins=install_twins("other-bytes-on-a-second-read")),
     Row(attack="Tampering at rest", defence="dm-verity over kernel and base",
@@ -165,8 +174,13 @@ ROWS = (
         tests=install("full-esp") + of(
             UPDATES, "test_full_data_partition_does_not_stop_a_person_but_stops_a_service"),
         twins=install_twins("full-esp"), open="no memory, no inodes, and media that turn read-only in each phase"),
-    Row(attack="Downgrade through recovery", defence="none yet",
-        open="there is no factory reset and no recovery system yet"),
+    Row(attack="Downgrade through recovery",
+        defence="a reset brings no software back, and keeps floors, ended keys, the store's versions",
+        tests=of(RESET, "test_reset_is_no_way_to_older_software",
+                 "test_all_goes_but_who_the_device_is_and_what_keeps_older_software_away",
+                 "test_device_runs_what_it_ran_and_takes_a_true_update_after_a_reset"),
+        twins=of(RESET, "test_reset_that_forgets_is_a_way_to_older_software"),
+        open="a data partition that cannot be mounted is lost with its memory: what runs is the floor then"),
     Row(attack="Thundering herd, and the eight hours", defence="two grids of moments by a hash of the device",
         tests=of(SCALE, "test_every_device_runs_a_release_within_eight_hours_in_which_it_could_be_had",
                  "test_store_is_never_asked_by_all_at_once"),

@@ -29,11 +29,11 @@ def delta(*ops: Op, extra: bytes, old: bytes = OLD, size: int = len(TRUE)) -> by
     return encode_head(head, old=next(digests), new=next(digests)) + b"".join(streams)
 
 
-def applied(raw: bytes, old: bytes = OLD) -> bytes:
-    """As a device does it: the digest is the one that the signed revision has."""
+def applied(raw: bytes, old: bytes = OLD, *, size: int | None = len(TRUE)) -> bytes:
+    """As a device does it: digest and size are those that the signed revision has."""
     out = io.BytesIO()
     apply_delta(io.BytesIO(raw), io.BytesIO(old), out.write, name="delta",
-                sha3_384=b64url(hashlib.sha3_384(TRUE).digest()))
+                sha3_384=b64url(hashlib.sha3_384(TRUE).digest()), size=size)
     return out.getvalue()
 
 
@@ -72,6 +72,13 @@ def test_delta_writes_no_more_than_its_head_says() -> None:
         applied(bomb())
 
 
-def test_delta_whose_head_lies_writes_all_of_it_without_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delta_whose_head_lies_about_its_size_is_refused_by_the_signed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where nobody looked at the digest."""
     monkeypatch.setattr(deltas, "b64url", lambda found: Whatever(b64url(found)))
-    assert len(applied(delta(Op(kind=Kind.DATA, length=BOMB), extra=bytes(BOMB), size=BOMB))) == BOMB
+    with pytest.raises(DocumentError, match="it makes another package"):
+        applied(delta(Op(kind=Kind.DATA, length=BOMB), extra=bytes(BOMB), size=BOMB))
+
+
+def test_delta_whose_head_lies_writes_all_of_it_without_digest_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deltas, "b64url", lambda found: Whatever(b64url(found)))
+    assert len(applied(delta(Op(kind=Kind.DATA, length=BOMB), extra=bytes(BOMB), size=BOMB), size=None)) == BOMB

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from dataclasses import field as field_
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -24,7 +28,7 @@ from tuf.ngclient import UpdaterConfig
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 
 from imagekit.errors import HostError, ImagekitError, TrustError
-from imagekit.host.storeclient import Client, open_client
+from imagekit.host.storeclient import Client, Patience, open_client
 from imagekit.plan.storepaths import channels_path
 from imagekit.store.roles import add_key, remove_key
 from imagekit.testing.stores import StoreRig
@@ -474,3 +478,75 @@ def test_store_that_is_not_there_is_told_and_changes_nothing(field: Field) -> No
     with pytest.raises(HostError):
         open_client("http://127.0.0.1:9", state=field.folder / "state", downloads=field.folder / "downloads")
     assert field.remembers() == before and field.sees() == 2
+
+
+# ---- a server that drips
+
+IMPATIENT = Patience(stall_s=30.0, window_s=0.2, least_rate=10_000)
+DRIPS = 300  # of a byte each; then the server has enough
+
+
+@dataclass(slots=True)
+class Drip:
+    """Sends a byte now and then, of whatever lies there, and says from where it was asked to go on."""
+
+    content: bytes
+    sent: int = 0
+    asked: list[str] = field_(default_factory=list)
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        self.asked.append(handler.headers.get("Range", ""))
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(self.content)))
+        handler.end_headers()
+        self.sent = 0
+        with suppress(OSError):  # nobody listens any more
+            for self.sent in range(1, DRIPS + 1):
+                handler.wfile.write(self.content[self.sent - 1:self.sent])
+                handler.wfile.flush()
+                time.sleep(0.01)
+        handler.close_connection = True
+
+
+def dripped(field: Field, name: str) -> Drip:
+    """Let the store drip a file."""
+    path = next(field.served.glob(name))
+    drip = Drip(path.read_bytes())
+    field.server.answers[str(path.relative_to(field.served))] = drip
+    return drip
+
+
+def fetch_patiently(field: Field, patience: Patience) -> Path:
+    field.forget()
+    client = open_client(f"http://127.0.0.1:{field.server.server_port}", state=field.folder / "state",
+                         downloads=field.folder / "downloads", root=field.rig.first_root, patience=patience)
+    target = client.find(PACKAGE)
+    assert target is not None
+    return client.fetch(target)
+
+
+def test_server_that_drips_is_left_and_gone_on_with_later(field: Field) -> None:
+    drip = dripped(field, "targets/packages/small/*.small_2.snap.zst")
+    for _ in range(2):
+        with pytest.raises(HostError, match="it came too slowly"):
+            fetch_patiently(field, IMPATIENT)
+    assert drip.asked[0] == ""
+    assert re.fullmatch(r"bytes=[1-9]\d*-", drip.asked[1])
+    field.server.answers.clear()
+    assert fetch_patiently(field, IMPATIENT).read_bytes() == drip.content
+
+
+def test_server_that_drips_is_waited_for_without_a_least_rate(field: Field) -> None:
+    """To its last drip, however many it has."""
+    drip = dripped(field, "targets/packages/small/*.small_2.snap.zst")
+    with pytest.raises(HostError, match=rf"{DRIPS} bytes|ended after {DRIPS} of"):
+        fetch_patiently(field, replace(IMPATIENT, least_rate=0))
+    assert drip.sent == DRIPS
+
+
+def test_metadata_that_drips_is_left_too(field: Field) -> None:
+    dripped(field, "metadata/timestamp.json")
+    with pytest.raises(HostError, match="it came too slowly"):
+        fetch_patiently(field, IMPATIENT)
+    field.server.answers.clear()
+    assert field.sees() == 2

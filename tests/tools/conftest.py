@@ -20,6 +20,9 @@ from imagekit.testing.documents import NOW
 from imagekit.testing.images import Silent, Workshop
 
 RunTool = Callable[..., str]
+Shell = Callable[..., str]
+
+INIT = Path(__file__).parents[2] / "imagekit/build/initrd/init"
 
 ADMIN_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
@@ -96,3 +99,34 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     out = folder / "out"
     manifest = build(request, out, tools=LocalTools, cache=Cache(folder / "cache"), progress=Silent())
     return Built(workshop=workshop, request=request, folder=out, plan=plan(request), manifest=manifest)
+
+
+@pytest.fixture(scope="module")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of busybox's own applets, and nothing else: what the initrd has."""
+    program = shutil.which("busybox")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("busybox is not installed")
+        pytest.skip("busybox is not installed")
+    folder = tmp_path_factory.mktemp("applets")
+    subprocess.run([program, "--install", "-s", str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shell(busybox: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """Runs a script after the initrd's functions; a failure of theirs is said instead of rebooting."""
+    run = tmp_path_factory.mktemp("run")
+    console = run / "dev"
+    console.mkdir()
+
+    def call(script: str, *words: str | Path, stdin: str = "", sys: Path = run, dev: Path = console) -> str:
+        text = f'. {INIT}\nRUN={run} SYS={sys} DEV={dev}\ngive_up() {{ echo "refused: $*"; exit 9; }}\n{script}\n'
+        done = subprocess.run([busybox / "sh", "-c", text, "init", *map(str, words)], input=stdin, text=True,
+                              capture_output=True, check=False, env={"PATH": str(busybox)}, timeout=300)
+        assert done.returncode in (0, 9), done.stderr
+        assert not done.stderr, done.stderr
+        return done.stdout
+
+    return call

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import subprocess
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -37,44 +34,10 @@ from imagekit.boot.systemd_boot import choose
 from imagekit.boot.uboot import SlotEnv
 from imagekit.disk.gpt import LINUX_DATA, Partition, Table, encode
 from imagekit.disk.verity import build_tree
+from tests.tools.conftest import INIT, Shell
 
-INIT = Path(__file__).parents[2] / "imagekit/build/initrd/init"
 MIB = 1 << 20
 pytestmark = pytest.mark.tools
-
-Shell = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of busybox's own applets, and nothing else: what the initrd has."""
-    program = shutil.which("busybox")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("busybox is not installed")
-        pytest.skip("busybox is not installed")
-    folder = tmp_path_factory.mktemp("applets")
-    subprocess.run([program, "--install", "-s", str(folder)], check=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def shell(busybox: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """Runs a script after the initrd's functions; a failure of theirs is said instead of rebooting."""
-    run = tmp_path_factory.mktemp("run")
-    console = run / "dev"
-    console.mkdir()
-
-    def call(script: str, *words: str | Path, stdin: str = "", sys: Path = run, dev: Path = console) -> str:
-        text = f'. {INIT}\nRUN={run} SYS={sys} DEV={dev}\ngive_up() {{ echo "refused: $*"; exit 9; }}\n{script}\n'
-        done = subprocess.run([busybox / "sh", "-c", text, "init", *map(str, words)], input=stdin, text=True,
-                              capture_output=True, check=False, env={"PATH": str(busybox)}, timeout=300)
-        assert done.returncode in (0, 9), done.stderr
-        assert not done.stderr, done.stderr
-        return done.stdout
-
-    return call
-
 
 SHOW = 'echo "$s_known $s_generation $s_slot $s_tries $s_confirmed $s_unhealthy $s_other_good"'
 SET = 'set -- $line; s_known=$1 s_generation=$2 s_slot=$3 s_tries=$4 s_confirmed=$5 s_unhealthy=$6 s_other_good=$7'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -16,14 +17,15 @@ from tuf.api.metadata import TargetFile
 
 from imagekit.boot.slotstate import Slot
 from imagekit.device import history
+from imagekit.device.checks import check_store
 from imagekit.device.cli import main
 from imagekit.device.install import Options
-from imagekit.device.refresh import Came
+from imagekit.device.refresh import Came, refresh
 from imagekit.device.rhythm import load_rhythm, when_due
 from imagekit.errors import HostError, ImagekitError, TargetError, TrustError
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.plan.releases import Terms, revoked
-from imagekit.plan.schedule import NARROW_S, PERIOD_S, TICK_S
+from imagekit.plan.schedule import ALARM_DAYS, ALARM_FEW_CHECKS, NARROW_S, PERIOD_S, TICK_S
 from imagekit.plan.storepaths import delta_path
 from imagekit.store.deltas import publish_deltas
 from imagekit.store.publishing import change
@@ -430,6 +432,21 @@ def test_device_without_a_store_says_so(tmp_path: Path) -> None:
     rig = Rig(tmp_path / "device", maker.image, SYSTEMD_BOOT)
     with pytest.raises(TargetError, match="the model of this device names none"):
         rig.refresh()
+    assert history.load_history(rig.machine).unanswered == 0  # nobody was asked
+
+
+def test_model_may_fix_its_policy_and_then_the_owner_may_only_postpone(tmp_path: Path,
+                                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    maker = make(tmp_path / "maker", SYSTEMD_BOOT)
+    maker.build(x_imagekit={"updates": {"windows": "Sun 02:00-04:00", "fixed": "it runs a lift"}})
+    rig = Rig(tmp_path / "device", maker.image, SYSTEMD_BOOT)
+    for words in (["windows", "always"], ["windows", "--urgent", "wait"], ["automatic", "off"]):
+        assert main(words, machine=rig.machine) == 7
+        assert "lets no owner decide that: it runs a lift\n" in capsys.readouterr().err
+    assert main(["windows"], machine=rig.machine) == 0
+    assert capsys.readouterr().out == ("updates: they come by themselves, Sun 02:00-04:00, urgent ones at once"
+                                       " (the model's, for every owner: it runs a lift)\n")
+    assert main(["hold", "3"], machine=rig.machine) == 0
 
 
 # ---- what is remembered, and who decides
@@ -468,6 +485,114 @@ def test_held_device_asks_and_takes_nothing_by_itself(scene: Scene) -> None:
     assert (came.came, came.start) == (Came.WAITING, "held")
     assert history.load_history(scene.rig.machine).waiting == 1
     assert scene.rig.refresh(unattended=False).came is Came.INSTALLED  # a person may
+
+
+def test_update_waits_for_the_owners_window_and_is_announced(scene: Scene, capsys: pytest.CaptureFixture[str],
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = scene.rig.machine
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    assert main(["windows", "Tue 02:00-04:00; Sun 00:00-24:00"], machine=machine) == 0  # the test begins on a Monday
+    scene.publish("debian-13_2", update_class=UpdateClass.SECURITY, advisory="openssl: CVE-2026-0001\nsee its page")
+    came = scene.rig.refresh()
+    assert (came.came, came.start) == (Came.WAITING, "outside-window")
+    assert not [name for name, _, _ in scene.requests if name.startswith("packages/")]
+    told = ("debian-13 2 with pc-kernel 1 (security) waits since 2026-06-01T00:00:00Z: its window is shut until"
+            " 2026-06-02T02:00:00Z; to take it now: imagekit-device refresh, to postpone it: imagekit-device hold DAYS")
+    assert f"update: {told}" in scene.rig.said
+    capsys.readouterr()
+    assert main(["status"], machine=machine) == 0
+    assert (f"waits:  {told}\n        debian-13 2, security: openssl: CVE-2026-0001\n          see its page\n"
+            in capsys.readouterr().out)
+    scene.rig.pass_days(1)
+    scene.rig.refresh()
+    assert history.load_history(machine).waits == replace(came.waits, since="2026-06-01T00:00:00Z")  # type: ignore[type-var]
+    scene.rig.clock += timedelta(hours=3)  # the second half of the window, so it is open whatever the device's phase
+    assert scene.rig.refresh().came is Came.INSTALLED
+    scene.rig.up()
+    assert history.load_history(machine).waits is None
+    capsys.readouterr()
+    assert main(["changes"], machine=machine) == 0
+    assert ("install debian-13 2 with pc-kernel 1: done (security)\n"
+            "    debian-13 2, security: openssl: CVE-2026-0001\n      see its page\n") in capsys.readouterr().out
+
+
+def test_urgent_update_waits_for_a_window_only_where_its_owner_says_so(scene: Scene) -> None:
+    scene.publish("debian-13_2", update_class=UpdateClass.URGENT)
+    assert main(["windows", "Tue 02:00-04:00", "--urgent", "wait"], machine=scene.rig.machine) == 0
+    assert scene.rig.refresh().start == "outside-window"
+    assert main(["windows", "--urgent", "at-once"], machine=scene.rig.machine) == 0
+    came = scene.rig.refresh()
+    assert (came.came, came.start) == (Came.INSTALLED, "urgent")
+
+
+def test_owner_who_opted_out_is_told_and_takes_it_by_hand(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    machine = scene.rig.machine
+    scene.publish("debian-13_2", update_class=UpdateClass.URGENT)
+    assert main(["automatic", "off", "--json"], machine=machine) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "imagekit": 1, "automatic": False, "windows": "", "urgent": "at-once", "fixed": None,
+        "owner": {"automatic": False, "windows": None, "urgent": None, "held_until": None}}
+    assert scene.rig.refresh().start == "opted-out"
+    assert main(["refresh"], machine=machine) == 0  # a person says so
+    scene.rig.up()
+    assert scene.runs == ("b", 2, 1)
+    assert main(["automatic", "--clear"], machine=machine) == 0
+    assert "by themselves, at any time (the model's)\n" in capsys.readouterr().out
+
+
+def test_hold_of_an_older_base_counts_until_something_newer_is_said(scene: Scene) -> None:
+    machine = scene.rig.machine
+    scene.publish("debian-13_2")
+    history.save_history(machine, history.History(hold_until="2026-07-01T00:00:00Z"))
+    assert scene.rig.refresh().start == "held"
+    assert main(["hold", "--off"], machine=machine) == 0
+    assert scene.rig.refresh().came is Came.INSTALLED
+
+
+def test_stick_is_installed_while_the_store_is_slow(scene: Scene, tmp_path: Path) -> None:
+    """What was fetched meanwhile does not go over the slot that the stick's update waits in."""
+    scene.publish("debian-13_4")
+    stick = scene.world.maker.stick(tmp_path / "stick", scene.world.maker.workshop.packages / "debian-13_2.snap")
+    done: list[bool] = []
+
+    def say(line: str) -> None:
+        if line.startswith("update: fetching packages/debian-13") and not done:
+            done.append(scene.rig.install(stick, reboot=False).installed)
+
+    came = refresh(scene.rig.machine, Options(unattended=True), say, clock=lambda: scene.rig.clock)
+    assert done == [True]
+    assert (came.came, came.notes) == (Came.PENDING, ("another update was installed meanwhile",))
+    scene.rig.up()
+    assert scene.runs == ("b", 2, 1)
+    assert scene.rig.refresh().came is Came.INSTALLED  # and then the store's
+    assert [size for name, _, size in scene.requests if name.endswith("debian-13_4.snap.zst")] != []
+
+
+def test_only_one_refresh_at_a_time(scene: Scene) -> None:
+    with history.alone(scene.rig.machine, name="refresh"), pytest.raises(TargetError, match="another refresh"):
+        scene.rig.refresh()
+
+
+def test_store_that_is_silent_for_days_is_an_alarm_until_it_answers(scene: Scene,
+                                                                    capsys: pytest.CaptureFixture[str]) -> None:
+    scene.rig.refresh()
+    shutil.rmtree(scene.world.served)
+    for _ in range(ALARM_FEW_CHECKS):
+        with pytest.raises(HostError):
+            scene.rig.refresh()
+    assert not [line for line in scene.rig.said if "alarm" in line]
+    scene.rig.pass_days(ALARM_DAYS)
+    with pytest.raises(HostError):
+        scene.rig.refresh()
+    alarm = "no believed answer of the store since 2026-06-01T00:00:00Z, 4 checks in a row came to none"
+    assert f"update: alarm: {alarm}" in scene.rig.said
+    assert main(["status"], machine=scene.rig.machine) == 0
+    assert f"ALARM:  {alarm}\n" in capsys.readouterr().out
+    assert check_store(scene.rig.machine, now=scene.rig.clock).detail == f"alarm: {alarm}"
+    scene.serve()
+    scene.rig.refresh()
+    assert check_store(scene.rig.machine, now=scene.rig.clock).detail == "answered 2026-06-08T00:00:00Z"
 
 
 def test_release_to_nobody_yet_is_not_for_this_device(scene: Scene) -> None:

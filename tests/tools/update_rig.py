@@ -240,7 +240,7 @@ class Rig:
         (self.folder / "run/boot.json").write_text(json.dumps({
             "imagekit": 1, "slot": self.slot.value, "base_root": self.roots["base"],
             "kernel_root": self.roots["kernel"], "state_device": str(self.device("slot-state")), "generation": 1,
-            "disk": "/dev/vda", "fallback": False, "degraded": False, "loader": self.loader,
+            "disk": "/dev/vda", "fallback": False, "degraded": False, "resets": True, "loader": self.loader,
             "boot_device": str(self.device(f"boot-{self.slot.value}")) if self.loader == U_BOOT else "",
             "uptime": {"initrd": 1.0, "verity": 1.0, "switch": 1.0}}))
         shutil.rmtree(self.folder / "package")

@@ -71,7 +71,7 @@ class Device:
         document: Mapping[str, object] = {
             "imagekit": 1, "slot": "a", "base_root": BASE_ROOT, "kernel_root": KERNEL_ROOT, "state_partuuid": "x",
             "state_device": str(self.state_path), "generation": 2, "disk": "/dev/vda", "fallback": False,
-            "degraded": False, "uptime": {"initrd": 2.03, "verity": 2.5, "switch": 3.14},
+            "degraded": False, "resets": True, "uptime": {"initrd": 2.03, "verity": 2.5, "switch": 3.14},
         }
         (self.folder / "run/boot.json").write_text(json.dumps({**document, **changes}))
 

@@ -33,12 +33,12 @@ def test_status_as_json_after_the_verdict(device: Device, capsys: Captured) -> N
     assert main(["status", "--json"], machine=device.machine) == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found) == ["imagekit", "slot", "base_root", "kernel_root", "tries_left", "record", "degraded", "health",
-                           "slots", "pending", "failed", "hold_until", "store"]
+                           "slots", "pending", "failed", "hold_until", "store", "waits", "policy"]
     assert found["record"] == {"generation": 3, "slot": "a", "tries": 0, "confirmed": True, "unhealthy": 0,
                                "other_good": False}
     assert found["health"]["healthy"] is True
     names = [check["name"] for check in found["health"]["checks"]]
-    assert names == ["base", "kernel", "units", "var", "hooks", "image", "scrub"]
+    assert names == ["base", "kernel", "units", "var", "hooks", "image", "store", "scrub"]
 
 
 def test_status_on_trial_says_how_many_boots_are_left(device: Device, capsys: Captured) -> None:

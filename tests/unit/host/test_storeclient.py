@@ -8,9 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tuf.api.exceptions import DownloadError
+from tuf.api.metadata import TargetFile
 
 from imagekit.errors import HostError, TrustError
-from imagekit.host.storeclient import Client, FolderTargets, open_client
+from imagekit.host.storeclient import Client, FolderTargets, Patience, open_client, paced
 from imagekit.plan.storepaths import channels_path
 from imagekit.testing.stores import StoreRig
 
@@ -120,3 +122,52 @@ def test_expiry_is_held_against_the_time_that_is_given(rig: StoreRig, tmp_path: 
     with pytest.raises(TrustError, match="expired"):
         open_client(rig.public, state=tmp_path / "state", downloads=tmp_path / "downloads", root=rig.first_root,
                     now=later)
+
+
+def part_of(client: Client, target: TargetFile) -> Path:
+    """Where it is kept until all of it is here."""
+    _, part = client._places(target)
+    part.parent.mkdir(parents=True)
+    return part
+
+
+def test_disk_that_fills_up_is_told(client: Client) -> None:
+    target = client.find(PACKAGE)
+    assert target is not None
+    part_of(client, target).symlink_to("/dev/full")
+    with pytest.raises(HostError, match=r"cannot write \S+\.part: no space left on its disk") as caught:
+        client.fetch(target)
+    assert caught.value.hint is not None and caught.value.hint.startswith("make room: ")
+
+
+def test_part_that_cannot_be_begun_is_told(client: Client, tmp_path: Path) -> None:
+    target = client.find(PACKAGE)
+    assert target is not None
+    part_of(client, target).symlink_to(tmp_path / "nowhere/part")
+    with pytest.raises(HostError, match=r"cannot write \S+\.part: no such file or directory"):
+        client.fetch(target)
+
+
+def test_pace_is_held_against_the_time_of_waiting_alone() -> None:
+    """Ten seconds for each piece, and as long again to do something with it."""
+    passed: list[float] = []
+
+    def pieces(size: int) -> Iterator[bytes]:
+        for _ in range(100):
+            passed.append(10)
+            yield bytes(size)
+
+    def taken(size: int) -> int:
+        total = 0
+        for piece in paced(pieces(size), Patience(window_s=60, least_rate=100), seconds=lambda: sum(passed)):
+            total += len(piece)
+            passed.append(10)
+        return total
+
+    assert taken(1000) == 100_000
+    with pytest.raises(DownloadError, match=r"too slowly, 5994 bytes in 60 s, after 5994 bytes"):
+        taken(999)
+
+
+def test_file_that_ends_within_the_first_window_may_come_slowly() -> None:
+    assert list(paced(iter([b"x"]), Patience(window_s=60, least_rate=100), seconds=lambda: 0.0)) == [b"x"]

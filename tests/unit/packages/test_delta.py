@@ -91,6 +91,14 @@ def test_a_delta_for_another_result_is_refused_before_anything_is_written() -> N
     assert not out
 
 
+@pytest.mark.parametrize("size", [len(NEW) - 1, len(NEW) + 1])
+def test_a_delta_for_another_size_is_refused_before_anything_is_written(size: int) -> None:
+    out = bytearray()
+    with pytest.raises(DocumentError, match="it makes another package than the one that is wanted"):
+        apply_delta(io.BytesIO(GOOD), io.BytesIO(OLD), out.extend, name="d", size=size)
+    assert not out
+
+
 def test_every_flipped_byte_is_noticed() -> None:
     for index in range(len(GOOD)):
         if 24 <= index < 72:

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.plan.rollout import DeviceId
 from imagekit.plan.schedule import (
+    ALARM_CHECKS,
+    ALARM_DAYS,
+    ALARM_FEW_CHECKS,
     ASLEEP_S,
     MOST_HALVINGS,
     NARROW_S,
@@ -29,6 +32,7 @@ from imagekit.plan.schedule import (
     at_boot,
     believed,
     in_window,
+    is_silent,
     looked,
     may_start,
     next_check,
@@ -244,3 +248,16 @@ def test_fleet_does_not_begin_at_the_stroke_of_its_window() -> None:
     began = [sum(in_window(windows, device(number), NOON.replace(hour=2, minute=minute)) for number in range(1000))
              for minute in (0, 15, 30, 45, 59)]
     assert began[0] < 10 and 200 < began[1] < 300 and 440 < began[2] < 560 and began[4] > 960
+
+
+@pytest.mark.parametrize(("failed", "days", "expected"), [
+    (ALARM_CHECKS, None, True), (ALARM_CHECKS - 1, None, False),  # without a clock the count alone tells
+    (ALARM_FEW_CHECKS, ALARM_DAYS, True), (ALARM_FEW_CHECKS - 1, 300, False),
+    (ALARM_FEW_CHECKS, ALARM_DAYS - 1, False)])
+def test_silent_store_is_an_alarm_after_days(failed: int, days: int | None, expected: bool) -> None:
+    now = None if days is None else NOON + timedelta(days=days)
+    assert is_silent(failed=failed, answered=NOON, now=now) is expected
+
+
+def test_device_that_is_always_awake_is_alarmed_on_the_third_day() -> None:
+    assert 2.9 * 24 * 3600 < ALARM_CHECKS * NARROW_S <= 3 * 24 * 3600

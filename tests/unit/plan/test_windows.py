@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagekit.errors import DocumentError
-from imagekit.plan.windows import DAY_MINUTES, LEAST_MINUTES, Window, opening, parse_windows, windows_text
+from imagekit.plan.windows import DAY_MINUTES, LEAST_MINUTES, Window, next_opening, opening, parse_windows, windows_text
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
 WINDOWS = st.lists(st.builds(
@@ -78,3 +78,25 @@ def test_window_is_in_local_time_over_a_change_of_the_clocks() -> None:
     windows = parse_windows("Sat 22:00-05:00")
     assert opening(windows, datetime(2026, 3, 29, 4, 59, tzinfo=berlin))
     assert not opening(windows, datetime(2026, 3, 29, 5, 0, tzinfo=berlin))
+
+
+@pytest.mark.parametrize(("text", "now", "expected"), [
+    ("02:00-04:00", timedelta(hours=1), timedelta(hours=2)),
+    ("02:00-04:00", timedelta(hours=2), timedelta(days=1, hours=2)),  # the one that is open is not the next
+    ("Tue 02:00-04:00; Sun 00:00-24:00", timedelta(hours=1), timedelta(days=1, hours=2)),
+    ("Mon 02:00-04:00", timedelta(hours=3), timedelta(days=7, hours=2))])
+def test_next_opening(text: str, now: timedelta, expected: timedelta) -> None:
+    assert next_opening(parse_windows(text), MONDAY + now) == MONDAY + expected
+
+
+def test_without_windows_none_opens() -> None:
+    assert next_opening((), MONDAY) is None
+
+
+@given(windows=WINDOWS.filter(bool), minutes=st.integers(0, 7 * DAY_MINUTES))
+def test_a_window_is_open_when_it_opens_next(windows: tuple[Window, ...], minutes: int) -> None:
+    now = MONDAY + timedelta(minutes=minutes)
+    found = next_opening(windows, now)
+    assert found is not None
+    assert found > now
+    assert opening(windows, found) is not None

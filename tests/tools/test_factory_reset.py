@@ -1,0 +1,237 @@
+"""A factory reset as the initrd does it, cut anywhere; what goes, what stays, and no way to older software."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imagekit.boot.numbers import NUMBER_SIZE, RESET
+from imagekit.boot.slotstate import FACTORY, encode_partition
+from imagekit.device import history
+from imagekit.device.cli import main
+from imagekit.device.factory_reset import end_reset
+from imagekit.device.report import load_report
+from imagekit.disk.ext4 import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, decode_condition
+from imagekit.errors import TargetError
+from imagekit.units import MIB
+from tests.tools.conftest import Shell, require
+from tests.tools.update_rig import SYSTEMD_BOOT, Maker, Rig, make, root_of
+
+pytestmark = pytest.mark.tools
+
+STAYS = ("lib/imagekit/etc/machine-id", "lib/imagekit/updates/state.json", "lib/imagekit/updates/keys.assert",
+         "lib/imagekit/updates/store/acme-store/timestamp.json")
+GOES = ("secret", ".hidden/secret", "..odd", "log/journal/x/system.journal", "lib/app/data base/rows",
+        "lib/imagekit/probe", "lib/imagekit/no-store", "lib/imagekit/etc/hostname", "lib/imagekit/etc/app/settings",
+        "lib/imagekit/updates/wishes.json", "lib/imagekit/updates/rhythm.json", "lib/imagekit/updates/state.json.new",
+        "lib/imagekit/updates/state.json keys.assert", "lib/imagekit/updates/downloads/packages/x.snap.part",
+        "lost+found/#12")
+# The mount, the trim and the flush are the kernel's; the watchdog of a test is none.
+STUBS = 'NEW=$1 state_device=$2 DATA=$3; mount() { :; }; umount() { :; }; fstrim() { :; }; sync() { :; }; ' \
+        'find_partition() { found=$DATA; }; say() { echo "$*"; }; '
+
+
+def filled(folder: Path) -> Path:
+    """A `var` with all of it."""
+    var = folder / "var"
+    for name in (*STAYS, *GOES):
+        path = var / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return var
+
+
+def files(var: Path) -> list[str]:
+    return sorted(str(path.relative_to(var)) for path in var.rglob("*") if not path.is_dir() or path.is_symlink())
+
+
+def marked(folder: Path, mark: bytes = RESET.encode(1)) -> Path:
+    state = folder / "slot-state"
+    state.write_bytes(encode_partition(FACTORY).ljust(RESET.offset, b"\0") + mark.ljust(MIB, b"\0"))
+    return state
+
+
+def mark_of(state: Path) -> int:
+    with state.open("rb") as stream:
+        stream.seek(RESET.offset)
+        return RESET.decode(stream.read(NUMBER_SIZE))
+
+
+def boot(shell: Shell, folder: Path, state: Path, *, more: str = "") -> str:
+    """What the initrd does with a data partition that is mounted at `var` of `folder`; what it said."""
+    script = 'open_data; echo "status $?"; cat $RUN/reset 2> /dev/null; rm -f $RUN/reset'
+    return shell(f"{STUBS}{more}{script}", folder, state, folder / "data")
+
+
+def test_all_goes_but_who_the_device_is_and_what_keeps_older_software_away(shell: Shell, tmp_path: Path) -> None:
+    var, state = filled(tmp_path), marked(tmp_path)
+    said = boot(shell, tmp_path, state)
+    assert said == "factory reset: the data partition is emptied\nstatus 0\nemptied\n"
+    assert files(var) == sorted(STAYS)
+    assert all((var / name).read_text() == name for name in STAYS)
+    assert mark_of(state) == 0
+    (var / "secret").write_text("new")
+    assert boot(shell, tmp_path, state) == "status 0\n"  # once
+    assert "secret" in files(var)
+
+
+def test_without_a_mark_nothing_is_touched(shell: Shell, tmp_path: Path) -> None:
+    var, before = filled(tmp_path), marked(tmp_path, b"").read_bytes()
+    assert boot(shell, tmp_path, tmp_path / "slot-state") == "status 0\n"
+    assert files(var) == sorted((*STAYS, *GOES))
+    assert (tmp_path / "slot-state").read_bytes() == before
+
+
+@pytest.mark.parametrize("length", [1, 4, 5, 8, 508, 511])
+def test_mark_that_was_cut_while_it_was_written_resets_nothing(shell: Shell, tmp_path: Path, length: int) -> None:
+    var = filled(tmp_path)
+    assert boot(shell, tmp_path, marked(tmp_path, RESET.encode(1)[:length])) == "status 0\n"
+    assert files(var) == sorted((*STAYS, *GOES))
+
+
+def test_boot_that_leaves_the_data_out_leaves_the_mark_too(shell: Shell, tmp_path: Path) -> None:
+    var, state = filled(tmp_path), marked(tmp_path)
+    shell(STUBS + 'leave_data=yes l_begun=7; degrade() { :; }; mount_var', tmp_path, state, tmp_path / "data")
+    assert set(files(var)) >= {*STAYS, *GOES}
+    assert mark_of(state) == 1
+
+
+def test_power_cut_at_every_removal_ends_in_the_same(shell: Shell, tmp_path: Path) -> None:
+    """`rm` takes one thing after the other away, and after some of them the power is gone."""
+    for cut in range(len(GOES) + 12):
+        folder = tmp_path / str(cut)
+        var, state = filled(folder), marked(folder)
+        (folder / "left").write_text(f"{cut}\n")
+        shell(STUBS + '''
+            FOLDER=$1
+            rm() {
+                find "$2" -depth > "$FOLDER/order"
+                while read -r path; do
+                    read -r left < "$FOLDER/left"
+                    [ "$left" -gt 0 ] || exit 9
+                    echo $((left - 1)) > "$FOLDER/left"
+                    if [ -d "$path" ]; then rmdir "$path"; else command rm "$path"; fi
+                done < "$FOLDER/order"
+            }
+            open_data''', folder, state, folder / "data")
+        assert set(files(var)) >= set(STAYS)
+        if (folder / "left").read_text() == "0\n" and mark_of(state):
+            boot(shell, folder, state)
+        assert files(var) == sorted(STAYS)
+        assert mark_of(state) == 0
+        shutil.rmtree(folder)
+
+
+def test_links_are_removed_and_not_followed(shell: Shell, tmp_path: Path) -> None:
+    var, state, outside = filled(tmp_path), marked(tmp_path), tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("x")
+    (var / "link").symlink_to(outside)
+    shutil.rmtree(var / "lib/imagekit/updates/store")
+    (var / "lib/imagekit/updates/store").symlink_to(outside)
+    shutil.move(var / "lib/imagekit/etc", outside / "etc")
+    (var / "lib/imagekit/etc").symlink_to(outside / "etc")
+    boot(shell, tmp_path, state)
+    assert files(var) == sorted(STAYS[1:3])
+    assert files(outside) == sorted(["precious", "etc/machine-id", "etc/hostname", "etc/app/settings"])
+
+
+def test_data_that_cannot_be_emptied_is_made_anew_by_the_programs_of_the_base(shell: Shell, tmp_path: Path) -> None:
+    require("mke2fs")
+    var, state, data = filled(tmp_path), marked(tmp_path), tmp_path / "data"
+    with data.open("wb") as out:
+        out.truncate(16 * MIB)
+    program = shutil.which("mke2fs", path="/usr/sbin:/sbin:/usr/bin")
+    said = boot(shell, tmp_path, state, more=f'empty_var() {{ return 1; }}; chroot() {{ shift 2; {program} "$@"; }}; ')
+    assert said == ("factory reset: the data partition is emptied\n"
+                    "factory reset: it cannot be emptied, and is made anew\nstatus 0\nanew\n")
+    raw = data.read_bytes()[SUPERBLOCK_OFFSET:SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE]
+    assert decode_condition(raw).size == 16 * MIB
+    assert mark_of(state) == 0
+    assert var.is_dir()
+
+
+def test_data_that_is_lost_keeps_its_mark_and_the_boot_is_degraded(shell: Shell, tmp_path: Path) -> None:
+    state = marked(tmp_path)
+    said = boot(shell, tmp_path, state, more='mount_data() { return 1; }; chroot() { return 1; }; ')
+    assert said.endswith("status 1\n")
+    assert mark_of(state) == 1
+
+
+# ---- attack 29: downgrade through a reset
+
+@pytest.fixture(scope="module")
+def maker(tmp_path_factory: pytest.TempPathFactory) -> Maker:
+    made = make(tmp_path_factory.mktemp("maker"), SYSTEMD_BOOT)
+    made.build()
+    for revision in (2, 3):
+        made.base(revision)
+    return made
+
+
+def reset(rig: Rig, shell: Shell) -> None:
+    """By a person, then by the initrd, then told by the health check."""
+    assert main(["factory-reset", "--yes"], machine=rig.machine) == 0
+    assert rig.rebooted
+    boot(shell, rig.folder, rig.device("slot-state"))
+    (rig.folder / "run/reset").write_text("emptied\n")
+    end_reset(rig.machine, load_report(rig.machine.run), now="2026-06-01T00:00:00Z")
+    rig.up()
+
+
+def reset_without_a_memory(rig: Rig, shell: Shell) -> None:
+    """The twin: all of the data goes."""
+    shutil.rmtree(rig.machine.var)
+    rig.machine.var.mkdir()
+    rig.up()
+
+
+def older_after(how: Callable[[Rig, Shell], None], shell: Shell, maker: Maker, folder: Path) -> Rig:
+    """A device that has run base 3, went back to 1, and was reset; somebody comes with base 2."""
+    rig = Rig(folder / "device", maker.image, SYSTEMD_BOOT)
+    packages = maker.workshop.packages
+    rig.revisions = {("debian-13", number): root_of(maker, packages / f"debian-13_{number}.snap")
+                     for number in (1, 2, 3)}
+    rig.install(maker.stick(folder / "newest", packages / "debian-13_3.snap"))
+    rig.up()
+    assert main(["revert"], machine=rig.machine) == 0
+    rig.up()
+    assert rig.runs["base"] == rig.revisions["debian-13", 1]
+    how(rig, shell)
+    rig.install(maker.stick(folder / "older", packages / "debian-13_2.snap"))
+    rig.up()
+    return rig
+
+
+def test_reset_is_no_way_to_older_software(shell: Shell, maker: Maker, tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="revision 3 has run here, and nothing older is taken"):
+        older_after(reset, shell, maker, tmp_path)
+
+
+def test_reset_that_forgets_is_a_way_to_older_software(shell: Shell, maker: Maker, tmp_path: Path) -> None:
+    rig = older_after(reset_without_a_memory, shell, maker, tmp_path)
+    assert rig.runs["base"] == rig.revisions["debian-13", 2]
+
+
+def test_device_runs_what_it_ran_and_takes_a_true_update_after_a_reset(shell: Shell, maker: Maker, tmp_path: Path,
+                                                                      capsys: pytest.CaptureFixture[str]) -> None:
+    rig = Rig(tmp_path / "device", maker.image, SYSTEMD_BOOT)
+    packages = maker.workshop.packages
+    rig.install(maker.stick(tmp_path / "two", packages / "debian-13_2.snap"))
+    rig.up()
+    assert main(["hold", "9"], machine=rig.machine) == 0
+    (rig.machine.var / "lib/imagekit/no-stick").touch()
+    runs = rig.runs
+    reset(rig, shell)
+    assert rig.runs == runs  # not the seed's base, which is older
+    assert not (rig.machine.var / "lib/imagekit/no-stick").exists()
+    capsys.readouterr()
+    assert main(["hold"], machine=rig.machine) == 0
+    assert capsys.readouterr().out == "not held\n"
+    assert rig.install(maker.stick(tmp_path / "one", packages / "debian-13_1.snap")).plan is None
+    rig.install(maker.stick(tmp_path / "three", packages / "debian-13_3.snap"))
+    rig.up()
+    assert history.load_history(rig.machine).floors["debian-13"] == 3
