@@ -183,6 +183,34 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit flash os-list out/pc-demo.img.zst --url https://images.example.com/pc", "os_list.json"),
         ("imagekit flash os-list out/pi.img.xz --url https://example.com -o pi.json", "under another name"),
     ),
+    "factory": (
+        ("imagekit factory plan line-1.yaml", "the image, the ports, what is in them"),
+        ("imagekit factory run line-1.yaml", "until Ctrl-C: put media in, take units out"),
+        ("imagekit factory check factory.log", "every signature and every link of the log"),
+    ),
+    "factory plan": (
+        ("imagekit factory plan line-1.yaml", "and what would be refused"),
+        ("imagekit factory plan line-1.yaml --json", "for programs"),
+    ),
+    "factory run": (
+        ("imagekit factory run line-1.yaml", "until Ctrl-C"),
+        ("imagekit factory run line-1.yaml --units 200 --json", "a batch, every event as a line of JSON"),
+        ("imagekit factory run line-1.yaml --once --no-page", "what is in the ports now, and no more"),
+    ),
+    "factory check": (
+        ("imagekit factory check factory.log", "signed by a key of your keyring"),
+        ("imagekit factory check factory.log --key line-1.pub --json", "by the key in a file, for programs"),
+    ),
+    "factory report": (
+        ("imagekit factory report factory.log", "factory.html"),
+        ("imagekit factory report factory.log --key line-1.pub -o batch-17.html", "of another machine's log"),
+    ),
+    "factory prepare": (
+        ("imagekit factory prepare acme/pc-demo --first A0001 --count 200 -k acme -o units",
+         "on the brand's machine; the folder units goes to the station"),
+        ("imagekit factory prepare acme/pc-demo --first 26-00001 --count 5 -k acme-serials -o units",
+         "with a key that the model lets sign serials"),
+    ),
     "boot": (
         ("imagekit boot out/pc-demo.img", "exit 0 only if the guest itself says that it is healthy"),
         ("imagekit boot out/pc-demo.img --console", "and watch its console"),

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "gadget": ("Boards", "imagekit.cli.gadget", "gadget", "check, show and compare gadgets"),
     "board": ("Boards", "imagekit.cli.board", "board", "list, show and make boards, and reach them by serial"),
     "flash": ("Media", "imagekit.cli.flash", "flash", "write images to cards and disks, and read them back"),
+    "factory": ("Media", "imagekit.cli.factory", "factory", "run a station that makes and records units"),
     "boot": ("QEMU", "imagekit.cli.boot", "boot", "boot an image and tell whether it is healthy"),
     "powercut": ("QEMU", "imagekit.cli.powercut", "powercut", "cut the power at every write of an update"),
     "store": ("Fleet", "imagekit.cli.store", "store", "publish updates for devices"),

@@ -29,10 +29,11 @@ STOPPING_S = 30.0  # for the piece that is on its way when Ctrl-C comes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """When a medium that does not move is named, and when it is given up."""
+    """When a medium that does not move is named, and when it is given up; `stop` ends it all, as Ctrl-C does."""
 
     stall_s: float = STALL_S
     give_up_s: float = GIVE_UP_S
+    stop: threading.Event | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,8 @@ def watch(writers: Sequence[Writer], *, clock: Clock, listener: Listener, patien
     named: dict[str, float] = {}
     while alive := [writer for writer in writers if writer.is_alive() and writer.ended is None]:
         alive[0].join(POLL_S)
+        if patience.stop is not None and patience.stop.is_set():
+            raise KeyboardInterrupt
         now_s = clock.monotonic_s()
         for writer in alive:
             still_s = now_s - writer.moved_s

@@ -61,6 +61,25 @@ class SystemInventory:
             found += [self._device(below.name) for below in sorted(entry.iterdir()) if _is_partition(below)]
         return tuple(found)
 
+    def plugged(self, port: str) -> dict[str, str]:
+        """The disks with a medium at a USB port, with what tells this insertion from others; no medium is read."""
+        found = {}
+        for entry in sorted((self._sys / "block").glob("*")):
+            usb = _usb(entry.resolve())
+            if usb is not None and usb.name == port and (mark := self.mark(entry.name)):
+                found[entry.name] = mark
+        return found
+
+    def mark(self, name: str) -> str:
+        """What tells this insertion of a disk's medium from others; empty without a medium."""
+        folder = self._folder(name)
+        size = _text(folder / "size")
+        return f"{name}/{_text(folder / 'diskseq')}/{size}" if size not in ("", "0") else ""
+
+    def node(self, name: str) -> Path:
+        """Where the disk that sysfs calls `name` is opened."""
+        return self._dev / name.replace("!", "/")
+
     def device(self, path: Path) -> Device:
         try:
             found = path.stat()

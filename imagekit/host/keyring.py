@@ -106,7 +106,7 @@ class Keyring:
             raise UsageError("cannot choose a key by its id: only an export of GnuPG's can hold several")
         else:
             kept = passphrase() if ENCRYPTED in raw else None
-            private = _decode_pem(raw, what=f"key {name!r}", passphrase=lambda: kept or b"")
+            private = decode_private_pem(raw, what=f"key {name!r}", passphrase=lambda: kept or b"")
             _check_bits(name, private.public)
         self._store(name, private, kept)
         return self.stored(name)
@@ -157,7 +157,7 @@ class Keyring:
         stored = self.stored(name)
         if stored.program is not None:
             return ExternalKey(public=stored.public, program=stored.program)
-        private = _decode_pem(read_private(stored.path), what=f"key {name!r}", passphrase=passphrase)
+        private = decode_private_pem(read_private(stored.path), what=f"key {name!r}", passphrase=passphrase)
         if private.public != stored.public:
             raise TrustError(f"cannot use key {name!r}: {stored.path} holds another key than its .pub says")
         return private
@@ -225,7 +225,8 @@ def _check_bits(name: str, public: PublicKey) -> None:
                          " required to sign", hint="make a longer one with `imagekit key create NAME`")
 
 
-def _decode_pem(pem: bytes, *, what: str, passphrase: Passphrase) -> PrivateKey:
+def decode_private_pem(pem: bytes, *, what: str, passphrase: Passphrase) -> PrivateKey:
+    """An RSA key out of PEM. Raises: DocumentError: it is none. TrustError: the passphrase is another."""
     encrypted = ENCRYPTED in pem
     try:
         private = load_pem_private_key(pem, password=passphrase() if encrypted else None)

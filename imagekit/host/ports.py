@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from imagekit.plan.flash_device import Device, Identity
+
+if TYPE_CHECKING:
+    from imagekit.plan.factory_job import Port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,3 +140,20 @@ class Inventory(Protocol):
             RefusedError: it is in use, may not be written, or is not the one that was looked at.
             HostError: it is gone.
         """
+
+
+class MediaPorts(Protocol):
+    """The ports of a station, at which media come and go."""
+
+    def seen(self, port: Port) -> str:
+        """Empty while there is no medium; otherwise what tells this insertion of this medium from others."""
+
+    def device(self, port: Port) -> Device:
+        """The one medium that is there.
+
+        Raises:
+            HostError: there is none any more, or more than one.
+        """
+
+    def open(self, device: Device) -> BlockTarget:
+        """Hold a device that was looked at, to be written. Raises: as `Inventory.open`."""

@@ -1,0 +1,126 @@
+"""A station that loses its power, its disk or its stick: no record is lost, and no serial is given twice."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from imagekit.errors import HostError
+from imagekit.flash.station import Wishes
+from imagekit.host.factorylog import FactoryLog
+from imagekit.plan.factory_log import Kind, decode_log, totals
+from imagekit.plan.factory_tiles import State
+from imagekit.plan.flash_device import Device
+from imagekit.testing.blocks import MemoryTarget, card
+
+from .factory_bench import SIZE, Floor, write_identity
+
+STEPS = ("begun", "phase", "ended", "identity-taken", "identity-written", "recorded")
+
+
+@pytest.fixture
+def floor(tmp_path: Path) -> Floor:
+    made = Floor(folder=tmp_path, ports=1)
+    for serial in ("A0001", "A0002"):
+        write_identity(made.units, serial, brand=made.brand)
+    made.medium(0).touch()
+    return made
+
+
+def killed_at(floor: Floor, step: str) -> None:
+    """Run the station in a process of its own, and take its power away at a step."""
+    child = os.fork()
+    if child == 0:
+        floor.also = lambda _, event: os.kill(os.getpid(), signal.SIGKILL) if event == step else None
+        try:
+            floor.run()
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL, step
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_power_cut_at_a_step_loses_no_record_and_gives_no_serial_twice(floor: Floor, step: str) -> None:
+    killed_at(floor, step)
+    after_cut = decode_log(floor.log.read_bytes(), name="log")
+    taken = step in ("identity-taken", "identity-written", "recorded")
+    assert totals(after_cut).serials == (("A0001",) if step == "recorded" else ())
+    assert (floor.units / "taken" / "A0001.serial").exists() is taken
+    station = floor.run()
+    serials = totals(decode_log(floor.log.read_bytes(), name="log")).serials
+    if step == "recorded":
+        assert (station.tiles[0].state, serials) == (State.REFUSED, ("A0001",))
+    else:
+        assert (station.tiles[0].state, serials) == (State.DONE, ("A0002",) if taken else ("A0001",))
+
+
+class OnePort:
+    """`MediaPorts` with a medium in memory."""
+
+    def __init__(self, target: MemoryTarget) -> None:
+        self.known, self.target = card(size=target.size, port="1-1.4"), target
+
+    def seen(self, port: object) -> str:
+        return "sdx/7"
+
+    def device(self, port: object) -> Device:
+        return self.known
+
+    def open(self, device: Device) -> MemoryTarget:
+        return self.target
+
+
+def test_medium_that_is_pulled_out_is_recorded_as_failed_and_takes_no_serial(floor: Floor) -> None:
+    station = floor.run(ports=OnePort(MemoryTarget(size=SIZE, pulled_after=3 << 20)))
+    said = next(decode_log(floor.log.read_bytes(), name="log").of(Kind.UNIT)).said
+    assert (said["result"], said["state"], said["identity"]) == ("failed", "not-bootable", None)
+    assert said["problem"].endswith("it was pulled out")
+    assert (station.tiles[0].state, station.tiles[0].bad) == (State.FAILED, 1)
+    assert (floor.units / "A0001.serial").exists()
+
+
+def test_identity_that_does_not_arrive_makes_the_unit_fail_and_its_serial_is_lost(floor: Floor) -> None:
+    from .factory_bench import IDENTITY
+
+    station = floor.run(ports=OnePort(MemoryTarget(size=SIZE, lost=(IDENTITY[0], IDENTITY[0] + 1))))
+    said = next(decode_log(floor.log.read_bytes(), name="log").of(Kind.UNIT)).said
+    assert (said["result"], said["identity"]["serial"]) == ("failed", "A0001")
+    assert "something else than the identity is read" in station.tiles[0].problem
+    assert [path.name for path in floor.units.glob("*.serial")] == ["A0002.serial"]
+
+
+def test_full_disk_of_the_log_still_takes_the_record_of_the_unit_in_work_and_then_ends(
+        floor: Floor, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, pwrite = [False], os.pwrite
+
+    def filled(descriptor: int, content: bytes, at: int) -> int:
+        reserve = floor.folder / "factory.log.reserve"
+        if full[0] and reserve.exists() and Path(f"/proc/self/fd/{descriptor}").resolve() == floor.log:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return pwrite(descriptor, content, at)
+
+    monkeypatch.setattr("imagekit.host.factorylog.os.pwrite", filled)
+    floor.also = lambda _, event: full.__setitem__(0, True) if event == "ended" else None
+    station = floor.run(wishes=Wishes())
+    assert station.why == "the disk of the log is full"
+    assert totals(decode_log(floor.log.read_bytes(), name="log")).serials == ("A0001",)
+
+
+def test_disk_without_any_room_ends_the_station_before_it_takes_a_unit(floor: Floor,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[FactoryLog] = []
+    before = floor.medium(0).stat().st_size
+
+    def no_room(*_: object) -> None:
+        if opened:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        opened.append(None)  # type: ignore[arg-type]  # the first is that of opening the log
+    monkeypatch.setattr("imagekit.host.factorylog.os.posix_fallocate", no_room)
+    station = floor.run(wishes=Wishes())
+    assert isinstance(station.error, HostError)
+    assert "no space left on its disk" in station.error.message
+    assert floor.medium(0).stat().st_size == before

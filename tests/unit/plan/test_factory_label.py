@@ -1,0 +1,42 @@
+"""The label: its text, its places, and a code that a reader of somebody else's reads."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import segno
+
+from imagekit.plan.factory_label import Label, encode_label, filled, wrong_places
+
+VALUES = {"serial": "A0001", "number": "7", "model": "pc<demo>"}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_places_are_filled_once_and_unknown_ones_are_found() -> None:
+    assert filled("{serial} of {model}", {**VALUES, "serial": "{model}"}) == "{model} of pc<demo>"
+    assert list(wrong_places("{serial} {nothing} {}")) == ["nothing", ""]
+
+
+def test_label_is_svg_with_every_line_inside_it_and_markup_as_text() -> None:
+    label = Label(text="{model}\n{serial}\n" + "long " * 30, code="", folder="", command=())
+    root = ElementTree.fromstring(encode_label(label, VALUES))
+    texts = root.findall(f"{SVG}text")
+    assert [item.text for item in texts][:2] == ["pc<demo>", "A0001"]
+    for item in texts:
+        assert float(item.attrib["x"]) + 0.6 * float(item.attrib["font-size"]) * len(item.text or "") <= 62 - 2.9
+        assert 0 < float(item.attrib["y"]) < float(root.attrib["height"].removesuffix("mm"))
+
+
+def test_code_has_the_modules_of_the_standard() -> None:
+    root = ElementTree.fromstring(encode_label(Label(text="x", code="https://example.com/{serial}", folder="",
+                                                     command=()), VALUES))
+    path = root.find(f"{SVG}g/{SVG}path")
+    assert path is not None
+    drawn = {(int(x), int(y)) for x, y in re.findall(r"M(\d+) (\d+)h1v1h-1z", path.attrib["d"])}
+    matrix = segno.make_qr("https://example.com/A0001", error="m", boost_error=False).matrix
+    assert drawn == {(x, y) for y, row in enumerate(matrix) for x, dark in enumerate(row) if dark}
+    side = len(matrix)
+    for x, y in ((0, 0), (side - 7, 0), (0, side - 7)):  # the three squares in which every reader looks first
+        assert all((x + step, y) in drawn and (x, y + step) in drawn and (x + step, y + 6) in drawn
+                   for step in range(7))
