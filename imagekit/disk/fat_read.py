@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -40,6 +41,7 @@ class FatEntry:
     is_dir: bool
     size: int
     cluster: int
+    at: int = 0  # where its 32 bytes lie, from the volume's start; 0 for the root, which has none
 
     @property
     def name(self) -> str:
@@ -118,6 +120,7 @@ class FatVolume:
         return clusters
 
     def _entries(self, directory: FatEntry, clusters: list[int]) -> Iterator[FatEntry]:
+        step = self.geometry.cluster
         if clusters:
             content = b"".join(self._bytes(self.geometry.position(cluster), self.geometry.cluster)
                                for cluster in clusters)
@@ -134,10 +137,12 @@ class FatVolume:
                 long = [raw] if raw[0] & 0x40 else [*long, raw][-20:]
             else:
                 if not raw[11] & ATTR_VOLUME and raw[:11] not in (b".".ljust(11), b"..".ljust(11)):
-                    yield self._entry(directory, raw, _long_name(long, raw[:11]))
+                    place = (self.geometry.position(clusters[at // step]) + at % step if clusters
+                             else self.geometry.root_start + at)
+                    yield self._entry(directory, raw, _long_name(long, raw[:11]), place)
                 long = []
 
-    def _entry(self, directory: FatEntry, raw: bytes, long: str | None) -> FatEntry:
+    def _entry(self, directory: FatEntry, raw: bytes, long: str | None, at: int) -> FatEntry:
         _, attributes, case, high, low, size = _DIRENT.unpack(raw)
         alias = _short_name(raw[:11], 0)
         name = long or _short_name(raw[:11], case)
@@ -145,7 +150,27 @@ class FatVolume:
             raise self._broken(f"directory {directory.path!r} has a name that is none: {name!r}")
         cluster = (high << 16 if self.geometry.bits == 32 else 0) | low
         return FatEntry(path=f"{directory.path}/{name}".lstrip("/"), alias=alias, cluster=cluster,
-                        is_dir=bool(attributes & ATTR_DIRECTORY), size=size)
+                        is_dir=bool(attributes & ATTR_DIRECTORY), size=size, at=at)
+
+    def raw(self, start: int, length: int) -> bytes:
+        """Bytes of the volume as they lie. Raises: DocumentError: it ends before."""
+        return self._bytes(start, length)
+
+    def reached(self) -> set[int]:
+        """Every cluster that a file or directory has; of a file whose chain is broken, those before the break.
+
+        Raises:
+            DocumentError: its directories are damaged.
+        """
+        found = set(self._clusters(_ROOT))
+        for entry in self.walk():
+            if entry.is_dir:
+                found.update(self._clusters(entry))
+            elif entry.cluster:
+                with suppress(DocumentError):
+                    for cluster in self._chain(entry.cluster, self.geometry.clusters, f"file {entry.path!r}"):
+                        found.add(cluster)
+        return found
 
     @property
     def label(self) -> str:
