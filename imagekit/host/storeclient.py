@@ -27,7 +27,7 @@ from tuf.api.exceptions import (
     LengthOrHashMismatchError,
     RepositoryError,
 )
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import Key, Role, TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from imagekit.digests import CHUNK, chunks
@@ -187,7 +187,10 @@ class Client:
     def find(self, path: str) -> TargetFile | None:
         """The signed facts of a target; None: nobody signs for it. Raises: TrustError: the store is not believed."""
         with _told("look up", path):
-            return self._updater.get_targetinfo(path)
+            found = self._updater.get_targetinfo(path)
+            if found is not None and "sha256" not in found.hashes:
+                raise RepositoryError("no SHA-256 of it is signed, by which a store names its files")
+            return found
 
     def fetch(self, target: TargetFile) -> Path:
         """A target, downloaded and verified, at its path below `downloads`.
@@ -338,7 +341,22 @@ def open_client(source: str | Path, *, state: Path, downloads: Path, root: bytes
             made.refresh()
         except OSError as error:
             raise no_space(state, error) from error
+        _check_keys(made)
     return Client(made, FolderTargets(source) if isinstance(source, Path) else WebTargets(base, web), downloads)
+
+
+def _check_keys(refreshed: Updater) -> None:
+    """Raises: RepositoryError: a role would count one key twice. python-tuf counts the ids of keys, not keys."""
+    trusted = refreshed._trusted_set
+    delegations = trusted.targets.delegations
+    holders: list[tuple[dict[str, Key], Mapping[str, Role]]] = [(trusted.root.keys, trusted.root.roles)]
+    if delegations is not None:
+        holders.append((delegations.keys, delegations.roles or {}))
+    for keys, roles in holders:
+        for name, role in roles.items():
+            values = [str(keys[key_id].keyval) for key_id in role.keyids if key_id in keys]
+            if len(set(values)) < len(values):
+                raise RepositoryError(f"it names one key for two of {name}")
 
 
 @contextmanager

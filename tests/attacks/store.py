@@ -36,13 +36,14 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Serves `root`; a path in `answers` is answered by its function instead."""
+    """Serves `root`; a path in `answers` is answered by its function instead. `asked` are the paths, as they came."""
 
     daemon_threads = True
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.answers: dict[str, Answer] = {}
+        self.asked: list[str] = []
         super().__init__(("127.0.0.1", 0), _Handler)
 
 
@@ -50,6 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: ScriptedServer
 
     def do_GET(self) -> None:
+        self.server.asked.append(self.path.lstrip("/"))
         path = unquote(self.path).lstrip("/")
         if path in self.server.answers:
             self.server.answers[path](self)

@@ -17,7 +17,7 @@ PAGE = TOP / "docs" / "security.md"
 STORE, INSTALL, DELTA = (f"tests/attacks/test_{name}.py" for name in ("store", "install", "delta"))
 OLDER_STORE, OLDER_INSTALL = "tests/tools/test_store_attacks.py", "tests/tools/test_update_attacks.py"
 UPDATES, REFRESH = "tests/tools/test_update_install.py", "tests/tools/test_update_refresh.py"
-RESET = "tests/tools/test_factory_reset.py"
+RESET, KEYS = "tests/tools/test_factory_reset.py", "tests/attacks/test_workflow_roles.py"
 ROLES, SCHEDULE, SCALE = ("tests/unit/store/test_roles.py", "tests/unit/plan/test_schedule.py",
                           "tests/scale/test_scale.py")
 
@@ -117,7 +117,8 @@ ROWS = (
                  "test_store_that_is_not_there_is_told_and_changes_nothing"),
         twins=store_twins("one-byte-of-a-package"), open="a device knows one address: it does not change to another"),
     Row(attack="Too few keys", defence="thresholds; a key counts once",
-        tests=of(STORE, "test_one_key_of_two_does_not_sign_for_both"),
+        tests=of(STORE, "test_one_key_of_two_does_not_sign_for_both") + of(
+            KEYS, "test_2_1_threshold_of_a_role", "test_4_3_one_key_under_many_ids_counts_once"),
         twins=of(STORE, "test_one_key_of_two_does_not_sign_for_both")),
     Row(attack="Broken key rotation", defence="each root is signed by the one before and by itself, without a gap",
         tests=of(STORE, "test_chain_of_roots_that_does_not_hold_is_refused") + of(

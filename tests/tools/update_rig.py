@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from imagekit.assertions import Assertion, Header, encode_stream
+from imagekit.assertions import Assertion, Header, encode_stream, snap_id
 from imagekit.boot.slotstate import Slot, SlotState
 from imagekit.build.run import Request, build
 from imagekit.device import history
@@ -120,9 +120,12 @@ class Programs:
 
 
 class Rig:
-    """One device. Its disk is a folder of partitions, `esp` a folder of files."""
+    """One device. Its disk is a folder of partitions, `esp` a folder of files.
 
-    def __init__(self, folder: Path, image: Path, loader: str) -> None:
+    `kept` is a folder with what such a device had besides when it was switched off: `efi` and `var`.
+    """
+
+    def __init__(self, folder: Path, image: Path, loader: str, *, kept: Path | None = None) -> None:
         self.folder, self.loader = folder, loader
         self.programs = Programs()
         self.clock = NOW
@@ -133,8 +136,11 @@ class Rig:
             self.table = gpt.decode(stream)
             for item in self.table.partitions:
                 self._partition(item, stream.fileno())
-            if loader == SYSTEMD_BOOT:
+            if loader == SYSTEMD_BOOT and kept is None:
                 self._extract_esp(stream)
+        for name in ("efi", "var"):
+            if kept is not None and (kept / name).is_dir():
+                shutil.copytree(kept / name, folder / name, dirs_exist_ok=True)
         (folder / "machine-id").write_text(f"{1:032x}\n")
         self.slot = Slot.A
         self.up()
@@ -281,6 +287,7 @@ def root_of(maker: Maker, path: Path) -> str:
     name, _, revision = path.stem.rpartition("_")
     found = [item for item in maker.workshop.brand.signed if item.type == "snap-revision"
              and item.text("snap-revision") == revision and item.text("verity-root")
+             and item.text("snap-id") == snap_id(maker.workshop.brand.name, name)
              and item.text("snap-size") == str(path.stat().st_size)]
     assert found, name
     return found[-1].text("verity-root")
