@@ -157,15 +157,26 @@ def new(name: str, like: str, output: Path | None, as_json: bool) -> None:
 SERIAL_HELP = "The line: /dev/ttyUSB0, socket://HOST:PORT, rfc2217://HOST:PORT."
 
 
+WAIT = click.option("--wait", "wait_s", metavar="SECONDS", type=click.FloatRange(min=0), default=120.0,
+                    show_default=True, help="How long the board may take to come up.")
+BAUD = click.option("--baud", type=click.IntRange(300, 12_000_000), help="The rate.  [default: the board's]")
+
+
 def serial_options(function: F) -> F:
     """`--board`, `--serial`, `--baud` and `--wait`: which board, and where it is."""
-    function = click.option("--wait", "wait_s", metavar="SECONDS", type=click.FloatRange(min=0), default=120.0,
-                            show_default=True, help="How long the board may take to come up.")(function)
-    function = click.option("--baud", type=click.IntRange(300, 12_000_000), help="The rate.  [default: the board's]"
-                            )(function)
-    function = click.option("--serial", metavar="LINE", required=True, help=SERIAL_HELP)(function)
+    function = click.option("--serial", metavar="LINE", required=True, help=SERIAL_HELP)(BAUD(WAIT(function)))
     return click.option("--board", "name", metavar="NAME", required=True, shell_complete=complete_board,
                         help="Which board it is: imagekit board list.")(function)
+
+
+def way_options(function: F) -> F:
+    """The same, and `--fastboot`: one of the two ways, and of a serial line which board."""
+    function = click.option("--fastboot", metavar="PLACE",
+                            help="Send by fastboot: tcp:HOST[:PORT], usb, usb:SERIAL, usb:1-1.4 (a port).")(
+        BAUD(WAIT(function)))
+    function = click.option("--serial", metavar="LINE", help=SERIAL_HELP)(function)
+    return click.option("--board", "name", metavar="NAME", shell_complete=complete_board,
+                        help="Which board it is: imagekit board list. Over a serial line it must be named.")(function)
 
 
 @board.command()
@@ -227,7 +238,7 @@ def an_address(_ctx: click.Context, _param: click.Parameter, value: str | None) 
 
 @board.command()
 @click.argument("image", metavar="IMAGE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@serial_options
+@way_options
 @click.option("--disk", metavar="DISK", type=click.STRING,
               help="The board's disk, as its U-Boot calls it: 'mmc 1'.  [default: the board's]")
 @click.option("--raise-to", metavar="BAUD", type=click.IntRange(300, 12_000_000),
@@ -236,27 +247,52 @@ def an_address(_ctx: click.Context, _param: click.Parameter, value: str | None) 
               help="Send over the network: the address of this machine that the board reaches. Needs UDP port 69.")
 @click.option("--board-address", metavar="ADDRESS", callback=an_address,
               help="With --tftp: the board's own address, where no DHCP server gives it one.")
+@click.option("--partition", metavar="NAME",
+              help="With --fastboot: the partition that is the whole disk.  [default: one is made by `oem run`]")
+@click.option("--reboot", is_flag=True, help="With --fastboot: have the board start again at the end.")
 @click.option("--dry-run", is_flag=True, help="Look at the disk, tell what would be sent and how long; no more.")
 @click.option("--confirm", metavar="WORD", help="The word of a plan that --dry-run has shown.")
 @click.option("--foreign", is_flag=True, help="It is no image of imagekit: nothing in it can be checked.")
 @trust_option
 @json_option
-def flash(image: Path, name: str, serial: str, baud: int | None, wait_s: float, disk: str | None, raise_to: int | None,
-          tftp: str | None, board_address: str | None, dry_run: bool, confirm: str | None, foreign: bool,
-          trust: tuple[Path, ...], as_json: bool) -> None:
-    """Write IMAGE to a board's own disk, through its U-Boot, over its serial line or its network.
+def flash(image: Path, name: str | None, serial: str | None, fastboot: str | None, baud: int | None, wait_s: float,
+          confirm: str | None, foreign: bool, trust: tuple[Path, ...], as_json: bool, **wish: Any) -> None:
+    """Write IMAGE to a board's own disk, through its U-Boot, over its serial line or its network, or by fastboot.
 
-    The board reads its disk and tells checksums; only what differs is sent, packed, and read back by the board. Before
-    anything is sent you see how long it will take, and are asked. What was interrupted goes on by the same line.
+    Over a serial line the board reads its disk and tells checksums; only what differs is sent, packed, and read back by
+    the board. By fastboot all that is used of the image is sent, and read back where the board can. Before anything is
+    sent you see what will be, and are asked. What was interrupted goes on by the same line.
     """
-    from imagekit.cli.board_flash import BoardRequest
-    from imagekit.cli.board_flash import flash as flash_board
-    from imagekit.cli.board_serial import Wiring
     from imagekit.cli.flash_run import Request
     from imagekit.plan.flash_device import Allowed
 
-    flash_board(Request(image=image, targets=(), allowed=Allowed(), trust=trust, foreign=foreign, confirm=confirm,
-                        as_json=as_json),
-                Wiring(serial=serial, board=name, baud=baud, wait_s=wait_s),
-                BoardRequest(disk=disk, raise_to=raise_to, dry_run=dry_run,
-                             tftp=tftp, board_address=board_address))
+    request = Request(image=image, targets=(), allowed=Allowed(), trust=trust, foreign=foreign, confirm=confirm,
+                      as_json=as_json)
+    _check_way(name, serial, fastboot, baud, wish)
+    partition, reboot = wish.pop("partition"), wish.pop("reboot")
+    if fastboot is not None:
+        from imagekit.cli.board_fastboot import FastbootRequest, flash_by_fastboot
+
+        flash_by_fastboot(request, FastbootRequest(place=fastboot, board=name, disk=wish["disk"], wait_s=wait_s,
+                                                   partition=partition, reboot=reboot, dry_run=wish["dry_run"]))
+        return
+    from imagekit.cli.board_flash import BoardRequest
+    from imagekit.cli.board_flash import flash as flash_board
+    from imagekit.cli.board_serial import Wiring
+
+    flash_board(request, Wiring(serial=serial or "", board=name or "", baud=baud, wait_s=wait_s), BoardRequest(**wish))
+
+
+def _check_way(name: str | None, serial: str | None, fastboot: str | None, baud: int | None,
+               wish: dict[str, Any]) -> None:
+    """Raises: click.UsageError: no way is named, or two, or something of the other one."""
+    if (serial is None) == (fastboot is None):
+        raise click.UsageError("one of --serial and --fastboot says where the board is")
+    if fastboot is None and name is None:
+        raise click.UsageError("--serial needs --board: how its U-Boot is talked to is the board's")
+    others = ("partition", "reboot") if fastboot is None else ("raise_to", "tftp", "board_address")
+    named = [f"--{key.replace('_', '-')}" for key in others if wish[key]]
+    if fastboot is not None and baud is not None:
+        named.append("--baud")
+    if named:
+        raise click.UsageError(f"{', '.join(named)}: not with {'--serial' if fastboot is None else '--fastboot'}")

@@ -6,19 +6,14 @@ Decides the order in which a person is asked and told; what is sent is the plan'
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from imagekit import __version__
+from imagekit.cli.board_record import confirm_board, recorded
 from imagekit.cli.board_serial import Wiring, catch, connected
-from imagekit.cli.flash_run import RECORD_VERSION, Looked, Request, looked_into, refuse, told, type_to_go_on
+from imagekit.cli.flash_run import Looked, Request, looked_into, refuse, told
 from imagekit.cli.flash_show import JsonLines
 from imagekit.cli.output import say, talk_of, warn, write
 from imagekit.cli.progress import progress
-from imagekit.errors import UsageError
 from imagekit.flash.board import (
     BoardJournal,
     begin,
@@ -31,7 +26,6 @@ from imagekit.flash.board import (
     pack,
     send_all,
 )
-from imagekit.flash.journal import write_record
 from imagekit.flash.look import make_plan
 from imagekit.flash.roads import NetworkRoad, Road, SerialRoad
 from imagekit.flash.tftp import TftpServer
@@ -41,8 +35,8 @@ from imagekit.host.clock import SystemClock
 from imagekit.host.folders import log_folder
 from imagekit.host.ports import Progress
 from imagekit.plan.board_flash import SentPiece, duration, in_words, needs_mark, ordered, pieces_of, wanted_extents
-from imagekit.plan.flash import Extent, FlashPlan, as_json, device_json
-from imagekit.plan.flash_device import Allowed, Code, Device, Identity, Kind, Refusal, RefusedError
+from imagekit.plan.flash import Extent, FlashPlan, as_json
+from imagekit.plan.flash_device import Allowed, Device, Identity, Kind
 from imagekit.units import iec
 
 
@@ -120,7 +114,7 @@ def flash(request: Request, wiring: Wiring, wish: BoardRequest) -> None:
         if wish.dry_run:
             return
         if found.pieces:
-            _confirm(plan, request)
+            confirm_board(plan, request)
             if found.marked and journal is None:
                 journal = new_journal(folder, image.facts.digest)
                 journal.good = list(found.good)
@@ -197,56 +191,24 @@ def _show(request: Request, plan: FlashPlan, found: Difference, about: str, jour
         write(f"\nwhat differs on it is overwritten; this plan is {plan.token}")
 
 
-def _confirm(plan: FlashPlan, request: Request) -> None:
-    """Raises: UsageError: nobody can be asked; RefusedError: another plan was confirmed."""
-    device = plan.targets[0].device
-    if request.confirm is None:
-        if not sys.stdin.isatty():
-            raise UsageError(f"cannot write {device.path}: there is no terminal to ask on",
-                             hint=f"--confirm {plan.token}")
-        type_to_go_on(f"erase {device.name}")
-    elif request.confirm != plan.token:
-        raise RefusedError(device.path, (Refusal(
-            code=Code.IDENTITY_CHANGED, reason=f"this plan is {plan.token}, confirmed is {request.confirm}: image or"
-            " disk is not what it was", allow="look at the plan again: --dry-run"),))
-
-
 def _write(request: Request, uboot: UBoot, road: Road, wanted: Wanted, plan: FlashPlan, found: Difference,
            journal: BoardJournal | None, lines: JsonLines) -> None:
     """Send, and keep a record."""
-    clock, device = SystemClock(), plan.targets[0].device
-    began = clock.now()
-    path = log_folder().parent / "flash" / f"{began:%Y%m%dT%H%M%SZ}-board-{os.getpid()}.json"
-    record: dict[str, Any] = {
-        "version": RECORD_VERSION, "tool": __version__, "began": began.isoformat(timespec="seconds"), "ended": None,
-        "image": {"path": str(Path(plan.image.path).absolute()), "size": plan.image.size, "digest": plan.image.digest},
-        "device": device_json(device), "result": "begun", "different": found.amount, "packed": found.packed}
-    write_record(path, record)
-    start = clock.monotonic_s()
-    try:
-        with progress() as shown:
-            if found.marked and journal is not None and not journal.path.exists():
-                shown.step("mark the disk as not complete")
-                begin(uboot, road, journal, device.identity.size)
-            if found.pieces:
-                shown.step("send and write", total=found.packed)
-            send_all(uboot, road, wanted, found.pieces, Teller(shown, lines if request.as_json else None),
-                     journal=journal)
-        record["result"] = "done"
-    except BaseException as error:
-        record["result"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        record["problem"] = str(error) or None
-        warn(f"{device.path} is not complete" + (", and does not boot" if found.marked else "")
-             + ": the same line goes on where it was")
-        raise
-    finally:
-        record["ended"] = clock.now().isoformat(timespec="seconds")
-        record["seconds"] = round(clock.monotonic_s() - start, 2)
-        write_record(path, record)
+    device = plan.targets[0].device
+    unfinished = (", and does not boot" if found.marked else "") + ": the same line goes on where it was"
+    more = {"different": found.amount, "packed": found.packed}
+    with recorded(plan, more=more, unfinished=unfinished) as record, progress() as shown:
+        if found.marked and journal is not None and not journal.path.exists():
+            shown.step("mark the disk as not complete")
+            begin(uboot, road, journal, device.identity.size)
+        if found.pieces:
+            shown.step("send and write", total=found.packed)
+        send_all(uboot, road, wanted, found.pieces, Teller(shown, lines if request.as_json else None),
+                 journal=journal)
     if request.as_json:
-        lines.line({"event": "result", "ok": True, "records": [str(path)]})
+        lines.line({"event": "result", "ok": True, "records": [str(record.path)]})
     elif found.pieces:
         say(f"{device.path}: written, read back by the board, right ({iec(found.packed)} in"
-            f" {in_words(record['seconds'])})")
+            f" {in_words(record.seconds)})")
     else:
         say(f"{device.path}: it is as it should be; nothing was sent")

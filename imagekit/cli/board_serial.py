@@ -53,13 +53,18 @@ def profile_of(board: str) -> Profile:
     return info.uboot
 
 
+def checked_disk(disk: str | None) -> str | None:
+    """A disk as U-Boot names it. Raises: UsageError: it is none."""
+    if disk is not None and not re.fullmatch(DISK, disk):
+        raise UsageError(f"cannot use disk {disk!r}: it is named as U-Boot does: 'mmc 1', 'virtio 0', 'usb 0'")
+    return disk
+
+
 @contextlib.contextmanager
 def connected(wiring: Wiring, *, disk: str | None = None) -> Iterator[UBoot]:
     """A board's U-Boot, wherever it is now. Raises: HostError, UsageError: there is no such line, board or disk."""
     profile = profile_of(wiring.board)
-    if disk is not None and not re.fullmatch(DISK, disk):
-        raise UsageError(f"cannot use disk {disk!r}: it is named as U-Boot does: 'mmc 1', 'virtio 0', 'usb 0'")
-    profile = replace(profile, baud=wiring.baud or profile.baud, disk=disk or profile.disk)
+    profile = replace(profile, baud=wiring.baud or profile.baud, disk=checked_disk(disk) or profile.disk)
     clock = SystemClock()
     with contextlib.closing(open_line(wiring.serial, baud=profile.baud)) as line:
         console = Console(line, profile, clock, heard=lambda got: LOG.debug("%s: %r", wiring.serial, got))

@@ -144,6 +144,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit board flash out/pi.img --board pi --serial /dev/ttyUSB0", "you are asked before anything is sent"),
         ("imagekit board flash out/pi.img --board pi --serial /dev/ttyUSB0 --tftp 192.168.1.10",
          "the board has a cable, and this machine is 192.168.1.10 to it"),
+        ("imagekit board flash out/pi.img --board pi --fastboot tcp:192.168.1.20 --dry-run",
+         "what its fastboot takes, and whether it reads back"),
+        ("imagekit board flash out/pi.img --partition mmc0 --fastboot tcp:192.168.1.20 --reboot",
+         "a boot loader that is no U-Boot, and whose whole disk is called mmc0"),
     ),
     "inspect": (
         ("imagekit inspect out/pc-demo.img", "everything about an image, before it is flashed"),

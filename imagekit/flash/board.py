@@ -77,7 +77,14 @@ def new_journal(folder: Path, image: str) -> BoardJournal:
     return BoardJournal(folder=folder, image=image, name=secrets.token_hex(16))
 
 
-def find_journal(folder: Path, image: str, uboot: UBoot) -> BoardJournal | None:
+class Disk(Protocol):
+    """A disk that can be asked what is on it."""
+
+    def disk_holds(self, start: int, content: bytes) -> bool:
+        """Whether these bytes are on it. Raises: TargetError: it cannot be read there."""
+
+
+def find_journal(folder: Path, image: str, disk: Disk) -> BoardJournal | None:
     """The journal whose mark the board's disk bears; None: it bears none."""
     known = []
     for path in sorted(folder.glob("board-*.json")):
@@ -88,7 +95,7 @@ def find_journal(folder: Path, image: str, uboot: UBoot) -> BoardJournal | None:
                                           good=[(int(start), int(end)) for start, end in found["good"]]))
         except (OSError, ValueError, KeyError, TypeError):  # a note of convenience: what cannot be read tells nothing
             continue
-    return next((item for item in known if uboot.disk_holds(0, item.mark)), None)
+    return next((item for item in known if disk.disk_holds(0, item.mark)), None)
 
 
 class Watcher(Protocol):

@@ -127,24 +127,8 @@ class UBoot:
         return " ".join(self.console.run(f"{self._interface} info").text.split())
 
     def disk_size(self, least: int) -> int:
-        """The size of the disk in bytes, found by reading; less than `least` where that cannot be read.
-
-        Any size that is told in words is rounded; whether a sector can be read is not.
-        """
-        low, high = 0, max(least // self.sector, 1)  # sector `low - 1` can be read, `high` is a guess
-        while self._readable(high - 1):
-            low, high = high, high * 2
-            if high * self.sector > LARGEST:
-                raise TargetError(f"cannot tell the size of disk {self.board.disk}: U-Boot reads beyond any end")
-            if low == least // self.sector and not self._readable(low):
-                return low * self.sector
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._readable(middle - 1):
-                low = middle
-            else:
-                high = middle
-        return low * self.sector
+        """The size of the disk in bytes, found by reading; less than `least` where that cannot be read."""
+        return size_by_reading(self._readable, least, disk=self.board.disk, sector=self.sector)
 
     def _readable(self, sector: int) -> bool:
         answer = self.console.run(f"{self._interface} read {self.board.address:x} {sector:x} 1", timeout_s=60)
@@ -170,6 +154,27 @@ class UBoot:
         buffer = next(item for item in BUFFERS if size % item)
         self.console.must(f"gzwrite {self.board.disk} {self.board.address:x} {packed:x} {buffer:x} {start:x} {size:x}",
                           timeout_s=limit(size))
+
+
+def size_by_reading(readable: Callable[[int], bool], least: int, *, disk: str, sector: int = SECTOR) -> int:
+    """The size of a disk in bytes, of which `readable` tells whether a sector can be read; perhaps less than `least`.
+
+    Any size that is told in words is rounded; whether a sector can be read is not.
+    """
+    low, high = 0, max(least // sector, 1)  # sector `low - 1` can be read, `high` is a guess
+    while readable(high - 1):
+        low, high = high, high * 2
+        if high * sector > LARGEST:
+            raise TargetError(f"cannot tell the size of disk {disk}: U-Boot reads beyond any end")
+        if low == least // sector and not readable(low):
+            return low * sector
+    while high - low > 1:
+        middle = (low + high) // 2
+        if readable(middle - 1):
+            low = middle
+        else:
+            high = middle
+    return low * sector
 
 
 def limit(size: int) -> float:

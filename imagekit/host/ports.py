@@ -84,6 +84,25 @@ class SerialLine(Protocol):
         """Let go of it."""
 
 
+class PacketLink(Protocol):
+    """A line to a boot loader that speaks fastboot: whole packets, one side after the other."""
+
+    name: str
+
+    def send(self, content: bytes | memoryview) -> None:
+        """Send a packet. Raises: TargetError: the line is gone, or nothing is taken."""
+
+    def receive(self, timeout_s: float) -> bytes:
+        """The next packet.
+
+        Raises:
+            TargetError: the line is gone, or none comes within `timeout_s`.
+        """
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class BlockTarget(Protocol):
     """A medium that is held open for this process alone, from before it is confirmed until after it is verified.
 
