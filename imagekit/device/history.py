@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from imagekit.errors import TargetError
 FORMAT = 1
 FOLDER = "lib/imagekit/updates"
 STATE, KEYS = "state.json", "keys.assert"
+MEMORY = "memory"  # its lock is held while the file is replaced, and no longer
 CHANGES_MOST, FAILED_MOST = 50, 20
 ADVISORIES_MOST, ADVISORY_MOST = 5, 1000  # of one update; characters that are kept of each
 
@@ -177,6 +178,17 @@ def as_json(history: History) -> dict[str, Any]:
 
 def save_history(machine: Machine, history: History) -> None:
     """Replace the file. Raises: TargetError: it cannot be written, as on a full disk; the old one stays."""
+    with _locked(machine, MEMORY, fcntl.LOCK_EX):
+        _save(machine, history)
+
+
+def edit_history(machine: Machine, change: Callable[[History], History]) -> None:
+    """Replace it by what `change` makes of it, with nobody in between. Raises: TargetError: as `save_history`."""
+    with _locked(machine, MEMORY, fcntl.LOCK_EX):
+        _save(machine, change(load_history(machine)))
+
+
+def _save(machine: Machine, history: History) -> None:
     save(machine, STATE, (json.dumps(as_json(history)) + "\n").encode())
 
 
@@ -206,6 +218,12 @@ def save(machine: Machine, name: str, content: bytes) -> None:
 @contextmanager
 def alone(machine: Machine, *, name: str = "update") -> Iterator[None]:
     """One at a time of this name. Raises: TargetError: another one is at work on this device."""
+    with _locked(machine, name, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        yield
+
+
+@contextmanager
+def _locked(machine: Machine, name: str, how: int) -> Iterator[None]:
     path = machine.run / f"{name}.lock"
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -214,7 +232,7 @@ def alone(machine: Machine, *, name: str = "update") -> Iterator[None]:
                           ) from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, how)
         except OSError as error:
             raise TargetError(f"cannot update this device: another {name} is at work",
                               hint="wait for it: imagekit-device status") from error

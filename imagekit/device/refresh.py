@@ -20,7 +20,7 @@ from tuf.api.metadata import TargetFile
 
 from imagekit.device import history as past
 from imagekit.device.asking import Answer, Answers, ask
-from imagekit.device.history import Waiting, folder_of, load_history, save_history
+from imagekit.device.history import Waiting, edit_history, folder_of, load_history
 from imagekit.device.identity import identify
 from imagekit.device.install import Known, Options, Ready, bring, know, prepare, running, stamp
 from imagekit.device.machine import Machine
@@ -153,17 +153,15 @@ class Check:
 
 
 def _remember(machine: Machine, known: Known, check: Check) -> str:
-    """Keep it; the alarm, if the store has been silent for too long.
+    """Keep it; the alarm, if the store has been silent for too long. A full data partition forgets."""
+    def told(memory: past.History) -> past.History:
+        return replace(memory, checked=stamp(known.now), check=check.text, waits=check.waits,
+                       waiting=memory.waiting + 1 if check.waits is not None else 0,
+                       answered=stamp(known.now) if check.answered else memory.answered,
+                       unanswered=0 if check.answered else memory.unanswered + 1)
 
-    A full data partition forgets, and so does a device that another update is at work on.
-    """
-    with suppress(TargetError), past.alone(machine):
-        memory = load_history(machine)
-        save_history(machine, replace(
-            memory, checked=stamp(known.now), check=check.text, waits=check.waits,
-            waiting=memory.waiting + 1 if check.waits is not None else 0,
-            answered=stamp(known.now) if check.answered else memory.answered,
-            unanswered=0 if check.answered else memory.unanswered + 1))
+    with suppress(TargetError):
+        edit_history(machine, told)
     return silence(load_history(machine), now=known.now)
 
 

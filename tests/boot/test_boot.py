@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from imagekit.boot.entries import ENTRY_FOLDER, encode_entry
+from imagekit.boot.numbers import NUMBER_SIZE, RESET
 from imagekit.boot.slotstate import Slot
 from imagekit.qemu.device import Device
 from imagekit.qemu.surgery import Disk
@@ -95,11 +98,27 @@ def test_image_without_a_loader_fails_in_the_firmware_by_name(stock: Stock, cont
     assert failure["hint"]
 
 
-def test_device_survives_a_power_cut_and_a_reset(device: Device) -> None:
+def data_files(device: Device, *words: str) -> str:
+    """What debugfs says of the data partition, which starts somewhere on the disk."""
+    with device.disk() as disk:
+        start = disk.partition("data").start
+    done = subprocess.run(["debugfs", *words, f"{device.disk_path}?offset={start}"], capture_output=True, text=True,
+                          check=True, env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"})
+    return done.stdout
+
+
+def test_device_survives_a_power_cut_and_a_reset_and_is_emptied_when_somebody_asked(device: Device, tmp_path: Path
+                                                                                    ) -> None:
     device.power_on()
     device.expect(r"imagekit: phase verity")
     device.power_cut()
+    (tmp_path / "secret").write_text("secret\n")
+    data_files(device, "-w", "-R", f"write {tmp_path / 'secret'} secret")
+    assert "/secret/" in data_files(device, "-R", "ls -p /")
+    with device.disk() as disk:
+        disk.write("slot-state", RESET.offset, RESET.encode(1))
     first = device.boot()
+    assert "factory reset: the data partition is emptied" in device.transcript.text()
     assert first.number == 2
     identity = first.dialogue.boot_id
     second = device.reboot()
@@ -110,3 +129,6 @@ def test_device_survives_a_power_cut_and_a_reset(device: Device) -> None:
         state = disk.state
         assert state is not None
         assert (state.slot, state.confirmed, state.unhealthy) == (Slot.A, True, 0)
+        assert RESET.decode(disk.read("slot-state", RESET.offset, NUMBER_SIZE)) == 0
+    assert device.transcript.text().count("factory reset: ") == 1
+    assert "/secret/" not in data_files(device, "-R", "ls -p /")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,8 @@ from imagekit.device.report import load_report
 from imagekit.disk.ext4 import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, decode_condition
 from imagekit.errors import TargetError
 from imagekit.units import MIB
-from tests.tools.conftest import Shell, require
+from tests.loops import looped, need_loops
+from tests.tools.conftest import ADMIN_PATH, RunTool, Shell, require
 from tests.tools.update_rig import SYSTEMD_BOOT, Maker, Rig, make, root_of
 
 pytestmark = pytest.mark.tools
@@ -159,6 +162,60 @@ def test_data_that_is_lost_keeps_its_mark_and_the_boot_is_degraded(shell: Shell,
     said = boot(shell, tmp_path, state, more='mount_data() { return 1; }; chroot() { return 1; }; ')
     assert said.endswith("status 1\n")
     assert mark_of(state) == 1
+
+
+# ---- on a file system of the kernel's
+
+MOUNTED = 'NEW=$1 state_device=$2 DATA=$3; find_partition() { found=$DATA; }; say() { echo "$*"; }; '
+
+
+@contextmanager
+def data_of(folder: Path, run_tool: RunTool) -> Iterator[Path]:
+    """A data partition with all of it, as a device of this machine; it is mounted nowhere afterwards."""
+    need_loops()
+    source, image = filled(folder / "source"), folder / "data.img"
+    for name in ("var", "dev"):
+        (folder / name).mkdir()
+    run_tool("mke2fs", "-q", "-F", "-t", "ext4", "-d", source, image, "16M")
+    with looped(image) as loop:
+        try:
+            yield loop.path
+        finally:
+            for name in ("var", "dev"):
+                subprocess.run(["umount", folder / name], check=False, capture_output=True)
+
+
+def names_on(image: Path, run_tool: RunTool) -> set[str]:
+    """All files of a file system, which is sound."""
+    run_tool("e2fsck", "-fn", image)
+    target = image.with_name("read")
+    target.mkdir()
+    run_tool("debugfs", "-R", f"rdump / {target}", image)
+    return {name for name in files(target) if not name.startswith("lost+found")}
+
+
+def test_mounted_file_system_is_emptied_and_sound(shell: Shell, run_tool: RunTool, tmp_path: Path) -> None:
+    state = marked(tmp_path)
+    with data_of(tmp_path, run_tool) as device:
+        said = shell(f'{MOUNTED}open_data; echo "status $?"; umount $NEW/var', tmp_path, state, device)
+    assert said == "factory reset: the data partition is emptied\nstatus 0\n"
+    assert names_on(tmp_path / "data.img", run_tool) == set(STAYS)
+    assert mark_of(state) == 0
+
+
+def test_file_system_that_cannot_be_mounted_is_made_anew_and_sound(shell: Shell, run_tool: RunTool, tmp_path: Path
+                                                                   ) -> None:
+    state = marked(tmp_path)
+    program = shutil.which("mke2fs", path=ADMIN_PATH)
+    with data_of(tmp_path, run_tool) as device:
+        with device.open("r+b") as out:
+            out.write(bytes(64 * 1024))
+        made = f'chroot() {{ shift 2; {program} "$@"; }}; '
+        said = shell(f'{MOUNTED}{made}open_data 2> /dev/null; echo "status $?"; umount $NEW/var', tmp_path, state,
+                     device)
+    assert said.endswith("it cannot be emptied, and is made anew\nstatus 0\n")
+    assert names_on(tmp_path / "data.img", run_tool) == set()
+    assert mark_of(state) == 0
 
 
 # ---- attack 29: downgrade through a reset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from imagekit.device.history import (
     History,
     Pending,
     after_verdict,
+    edit_history,
     load_history,
     save_history,
 )
@@ -24,6 +26,20 @@ PAIR = (("debian-13", 2), ("pc-kernel", 1))
 ROOTS = (BASE_ROOT, KERNEL_ROOT)
 UNDER_WAY = Pending(slot="b", packages=PAIR, base_root=BASE_ROOT, kernel_root=KERNEL_ROOT, trial=True, time="t0")
 TIME = "2026-06-01T00:00:00Z"
+
+
+def test_change_of_one_is_not_lost_in_that_of_another(device: Device) -> None:
+    """Many at once, each of whom reads before it writes."""
+    def one_more(memory: History) -> History:
+        return replace(memory, waiting=memory.waiting + 1)
+
+    threads = [threading.Thread(target=lambda: [edit_history(device.machine, one_more) for _ in range(5)])
+               for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert load_history(device.machine).waiting == 40
 
 
 def verdict(history: History, slot: str = "b", *, healthy: bool = True, roots: tuple[str, str] = ROOTS,
