@@ -247,8 +247,10 @@ def _is_partition(folder: Path) -> bool:
 
 
 def _is_read_only(folder: Path, kind: Kind) -> bool:
-    """An eMMC boot partition is protected by a switch of ours to turn; an optical drive writes no disk images."""
-    return folder.name.startswith("sr") or (_text(folder / "ro") == "1" and kind is not Kind.EMMC_BOOT)
+    """An eMMC boot partition's switch is ours to turn, its chip's lock is not; an optical drive takes no images."""
+    if kind is Kind.EMMC_BOOT:  # 1: locked until it loses power, 2: for ever
+        return _text(folder / "ro_lock_until_next_power_on") in ("1", "2")
+    return folder.name.startswith("sr") or _text(folder / "ro") == "1"
 
 
 def _kind(name: str, folder: Path) -> Kind:

@@ -171,8 +171,7 @@ def _judge(device: Device, demand: Demand, allowed: Allowed) -> Iterator[Refusal
         what = "it is" if use.device == device.path else f"{use.device} is"
         yield Refusal(code=Code.IN_USE, reason=f"{what} {use.how}", allow="" if device.system else _release(use))
     if device.read_only:
-        allow = "" if device.kind is Kind.FILE else "move the card's write-protect switch, or use another reader"
-        yield Refusal(code=Code.READ_ONLY, reason="it is write-protected", allow=allow)
+        yield Refusal(code=Code.READ_ONLY, reason="it is write-protected", allow=_unlock(device))
     if not device.permitted:
         yield Refusal(code=Code.PERMISSION, reason="you may not write to it", allow=_permit(device))
     yield from _size(device, demand)
@@ -183,6 +182,12 @@ def _release(use: Use) -> str:
     if use.how.startswith("mounted"):
         return f"umount {use.device}"
     return f"swapoff {use.device}" if use.how == "swap" else "let go of it first"
+
+
+def _unlock(device: Device) -> str:
+    if device.kind is Kind.EMMC_BOOT:
+        return "cut the power of the chip; if it is locked then too, it is so for ever"
+    return "" if device.kind is Kind.FILE else "move the card's write-protect switch, or use another reader"
 
 
 def _permit(device: Device) -> str:

@@ -183,6 +183,14 @@ def test_boot_partition_of_an_emmc_is_a_target_of_its_own(machine: Machine) -> N
     assert judge(boot, Demand(), List(serials=frozenset({"0xabcd"}))) == ()
 
 
+@pytest.mark.parametrize(("lock", "codes"), [("0", []), ("1", [Code.READ_ONLY]), ("2", [Code.READ_ONLY])])
+def test_boot_partition_that_the_chip_has_locked_is_read_only(machine: Machine, lock: str, codes: list[Code]) -> None:
+    emmc_boot(machine, ro_lock_until_next_power_on=lock)
+    found = judge(machine.find("mmcblk1boot0"), Demand(), List(serials=frozenset({"0xabcd"})))
+    assert [item.code for item in found] == codes
+    assert all("cut the power" in item.allow for item in found)
+
+
 def test_optical_drive_is_read_only(machine: Machine) -> None:
     machine.add("devices/pci0000:00/0000:00:17.0/ata2/host1/target1:0:0/1:0:0:0/block/sr0", "11:0", removable="1")
     assert [item.code for item in judge(machine.find("sr0"), Demand(), List())] == [Code.READ_ONLY]
