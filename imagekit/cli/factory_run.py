@@ -37,7 +37,7 @@ from imagekit.plan.factory_job import Job, Port, in_range, parse_job
 from imagekit.plan.factory_log import Kind, decode_log, totals
 from imagekit.plan.factory_page import page_state
 from imagekit.plan.factory_report import encode_report
-from imagekit.plan.factory_tiles import counted
+from imagekit.plan.factory_tiles import State, counted
 from imagekit.plan.flash import device_json, refusals_json
 from imagekit.plan.flash_device import Allowed, Code, Refusal, judge
 from imagekit.schema import MAX_DOCUMENT, load_yaml
@@ -221,8 +221,9 @@ def _end(station: Station, job: Job, wanted: Wanted, lines: JsonLines) -> None:
         raise station.error
     if station.why == "interrupted":
         raise KeyboardInterrupt
-    if wanted.once and (bad or not good):
-        raise TargetError(f"cannot make every unit: {good} are good, {bad} failed",
+    refused = sum(tile.state is State.REFUSED for tile in station.tiles)
+    if wanted.once and (bad or refused or not good):
+        raise TargetError(f"cannot make every unit: {good} are good, {bad} failed, {refused} were refused",
                           details=tuple(f"{tile.port.name}: {tile.problem}" for tile in station.tiles if tile.problem),
-                          hint="" if good or bad else "is there a medium in a port? imagekit factory plan shows them")
+                          hint=None if good + bad + refused else "there is a medium in none of the ports")
 
