@@ -29,7 +29,7 @@ from imagekit.flash.station import Bench, Station, Wishes
 from imagekit.host.clock import SystemClock
 from imagekit.host.devices import SystemInventory
 from imagekit.host.factorylog import FactoryLog
-from imagekit.host.files import read_file, write_atomic
+from imagekit.host.files import read_file, uninterrupted, write_atomic
 from imagekit.host.mediaports import SystemPorts
 from imagekit.host.prepared import SERIAL, PreparedFolder, check_serial
 from imagekit.host.tools import LocalTools
@@ -159,7 +159,8 @@ def _run(path: Path, wanted: Wanted, lines: JsonLines) -> None:
             say(f"page: {page.url}")
         with LiveTable(station, teller, as_json=wanted.as_json):
             station.run()
-        _end(station, job, wanted, lines)
+        with uninterrupted():
+            _end(station, job, wanted, lines)
 
 
 def _prepared(job: Job, image: Looked, trust: tuple[Path, ...], stack: contextlib.ExitStack) -> PreparedFolder | None:
@@ -219,8 +220,8 @@ def _end(station: Station, job: Job, wanted: Wanted, lines: JsonLines) -> None:
         say(f"{why}: {good} good, {bad} failed; the last record is {log.head}")
     if station.error is not None:
         raise station.error
-    if station.why == "interrupted":
-        raise KeyboardInterrupt
+    if station.interrupt is not None:
+        raise station.interrupt
     refused = sum(tile.state is State.REFUSED for tile in station.tiles)
     if wanted.once and (bad or refused or not good):
         raise TargetError(f"cannot make every unit: {good} are good, {bad} failed, {refused} were refused",

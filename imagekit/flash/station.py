@@ -70,7 +70,7 @@ class Bench:
 
 
 class Station:
-    """All ports of a job. `why` it ended; `error` if something ended it that must not pass."""
+    """All ports of a job. `why` it ended; `error` if something ended it that must not pass; `interrupt`: Ctrl-C."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -82,6 +82,7 @@ class Station:
 
     error: ImagekitError | None
     bug: Exception | None
+    interrupt: KeyboardInterrupt | None = None
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -102,20 +103,24 @@ class Station:
         lanes = [Lane(self, port) for port in self.bench.job.ports]
         for lane in lanes:
             lane.start()
-        interrupts = 0
-        while any(lane.is_alive() for lane in lanes):
+        came = known = 0
+        while not all(lane.over.is_set() for lane in lanes):
             try:
-                next(lane for lane in lanes if lane.is_alive()).join(0.1)
-            except KeyboardInterrupt:
-                interrupts += 1
-                self.leave("interrupted")
-                if interrupts > 1:
-                    self.abort.set()
-                self.bench.told("", "ending", {"at_once": interrupts > 1, "running": self._running})
-            except StopIteration:
-                break
+                if came > known:  # not where it is caught: a further one may come at any time
+                    known = came
+                    self._interrupted(at_once=came > 1)
+                for lane in lanes:  # not joined: Python 3.11 takes a thread for ended whose join Ctrl-C broke off
+                    lane.over.wait(0.1 / len(lanes))
+            except KeyboardInterrupt as interrupt:
+                came, self.interrupt = came + 1, self.interrupt or interrupt
         if self.bug is not None:
             raise self.bug
+
+    def _interrupted(self, *, at_once: bool) -> None:
+        self.leave("interrupted")
+        if at_once:
+            self.abort.set()
+        self.bench.told("", "ending", {"at_once": at_once, "running": self._running})
 
     def leave(self, why: str, error: ImagekitError | None = None) -> None:
         """Take no further unit."""
@@ -174,6 +179,7 @@ class Lane(threading.Thread):
     def __init__(self, station: Station, port: Port) -> None:
         super().__init__(name=f"port {port.name}", daemon=True)
         self.station, self.bench, self.port = station, station.bench, port
+        self.over = threading.Event()
         self._handled = self._before = ""
         self._refused, self._recheck_s = "", 0.0
 
@@ -193,6 +199,8 @@ class Lane(threading.Thread):
         except Exception as bug:  # a mistake of ours ends the station; it is raised where all ports have ended
             self.station.bug = bug
             self.station.leave(f"a mistake in imagekit itself: {bug!r}")
+        finally:
+            self.over.set()
 
     def _look(self) -> bool:
         """Look at the port, and make a unit of what is new there; whether this port has had its turn."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from imagekit.plan.factory_tiles import State
 from imagekit.plan.flash_device import Device
 from imagekit.testing.blocks import MemoryTarget, card
 
-from .factory_bench import SIZE, Floor, write_identity
+from .factory_bench import SIZE, USED, Floor, write_identity
 
 STEPS = ("begun", "phase", "ended", "identity-taken", "identity-written", "recorded")
 
@@ -124,3 +125,20 @@ def test_disk_without_any_room_ends_the_station_before_it_takes_a_unit(floor: Fl
     assert isinstance(station.error, HostError)
     assert "no space left on its disk" in station.error.message
     assert floor.medium(0).stat().st_size == before
+
+
+def test_second_ctrl_c_ends_the_unit_at_once_and_that_is_recorded(floor: Floor) -> None:
+    target = MemoryTarget(size=SIZE, hangs_at=USED[0][0])
+    target.on_write = lambda offset: os.kill(os.getpid(), signal.SIGINT) if offset == USED[0][0] else None
+
+    def press(port: str, event: str) -> None:
+        if event == "ending" and not floor.events[-1][2]["at_once"]:
+            os.kill(os.getpid(), signal.SIGINT)
+        elif event == "ending":
+            threading.Timer(1.0, target.released.set).start()  # the piece that is on its way
+
+    floor.also = press
+    station = floor.run(ports=OnePort(target), wishes=Wishes())
+    said = next(decode_log(floor.log.read_bytes(), name="log").of(Kind.UNIT)).said
+    assert (station.why, said["result"], said["state"]) == ("interrupted", "interrupted", "not-bootable")
+    assert (floor.units / "A0001.serial").exists()
