@@ -29,7 +29,7 @@ from imagekit.host.ports import BlockTarget, Clock, MediaPorts
 from imagekit.host.prepared import Prepared, PreparedFolder
 from imagekit.plan import factory_tiles as tiles
 from imagekit.plan.factory_job import Job, Port, in_range
-from imagekit.plan.factory_log import Kind, totals
+from imagekit.plan.factory_log import Kind, made
 from imagekit.plan.factory_tiles import State, Tile
 from imagekit.plan.flash import ImageFacts, device_json
 from imagekit.plan.flash_device import Allowed, Device, RefusedError, judge
@@ -77,7 +77,9 @@ class Station:
         self.why, self.error, self.bug = "", None, None
         self._lock = threading.Lock()
         self._tiles = {port.name: Tile(port=port) for port in bench.job.ports}
-        self._running, self._made = 0, set(totals(bench.log.found).serials)
+        self._running, self._made = 0, set(made(bench.log.found))
+        if bench.prepared is not None:
+            bench.prepared.forget_made(self._made)
         self.ending, self.abort = threading.Event(), threading.Event()
 
     error: ImagekitError | None

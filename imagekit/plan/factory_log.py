@@ -176,6 +176,12 @@ class Totals:
     serials: tuple[str, ...]
 
 
+def made(log: Log) -> frozenset[str]:
+    """The serials of the units that are good."""
+    return frozenset(record.said["identity"]["serial"] for record in log.of(Kind.UNIT)
+                     if record.said.get("result") == "done" and record.said.get("identity"))
+
+
 def totals(log: Log) -> Totals:
     """Count the units. Raises: TrustError: two of them were given one serial."""
     results = [record.said.get("result") for record in log.of(Kind.UNIT)]

@@ -55,6 +55,7 @@ def test_power_cut_at_a_step_loses_no_record_and_gives_no_serial_twice(floor: Fl
     serials = totals(decode_log(floor.log.read_bytes(), name="log")).serials
     if step == "recorded":
         assert (station.tiles[0].state, serials) == (State.REFUSED, ("A0001",))
+        assert [path.name for path in (floor.units / "taken").iterdir()] == ["A0001.serial"]
     else:
         assert (station.tiles[0].state, serials) == (State.DONE, ("A0002",) if taken else ("A0001",))
 
@@ -92,6 +93,7 @@ def test_identity_that_does_not_arrive_makes_the_unit_fail_and_its_serial_is_los
     assert (said["result"], said["identity"]["serial"]) == ("failed", "A0001")
     assert "something else than the identity is read" in station.tiles[0].problem
     assert [path.name for path in floor.units.glob("*.serial")] == ["A0002.serial"]
+    assert floor.run().tiles[0].state is State.DONE  # and it is no finished unit
 
 
 def test_full_disk_of_the_log_still_takes_the_record_of_the_unit_in_work_and_then_ends(
