@@ -31,7 +31,9 @@ from imagekit.host.devices import SystemInventory
 from imagekit.host.factorylog import FactoryLog
 from imagekit.host.files import read_file, uninterrupted, write_atomic
 from imagekit.host.mediaports import SystemPorts
+from imagekit.host.ports import Identities
 from imagekit.host.prepared import SERIAL, PreparedFolder, check_serial
+from imagekit.host.serialservice import SerialService
 from imagekit.host.tools import LocalTools
 from imagekit.plan.factory_job import Job, Port, in_range, parse_job
 from imagekit.plan.factory_log import Kind, decode_log, totals
@@ -70,7 +72,9 @@ def read_job(path: Path) -> tuple[Job, str]:
         for name, own in (("image", job.image), ("log", job.log), ("report", job.report)):
             if port.path and os.path.realpath(port.path) == os.path.realpath(own):
                 raise UsageError(f"cannot use port {port.name} of {path}: {port.path} is the job's {name}")
-    personal = job.personal and replace(job.personal, list=str(folder / job.personal.list))
+    personal = job.personal
+    if personal is not None and personal.list:
+        personal = replace(personal, list=str(folder / personal.list))
     return replace(job, ports=ports, personal=personal), hashlib.sha256(raw).hexdigest()
 
 
@@ -99,7 +103,7 @@ def show_plan(path: Path, *, trust: tuple[Path, ...], as_json: bool) -> None:
             rows.append(found)
         log = decode_log(read_file(Path(job.log), limit=1 << 30), name=job.log) if Path(job.log).exists() else None
         counts = totals(log) if log else None
-        left = len(list(Path(job.personal.list).glob(f"*{SERIAL}"))) if job.personal else None
+        left = len(list(Path(job.personal.list).glob(f"*{SERIAL}"))) if job.personal and job.personal.list else None
         if as_json:
             emit_json({"station": job.station, "image": {"path": job.image, "digest": image.facts.digest,
                                                          "size": image.facts.size, "about": image.about},
@@ -163,7 +167,7 @@ def _run(path: Path, wanted: Wanted, lines: JsonLines) -> None:
             _end(station, job, wanted, lines)
 
 
-def _prepared(job: Job, image: Looked, trust: tuple[Path, ...], stack: contextlib.ExitStack) -> PreparedFolder | None:
+def _prepared(job: Job, image: Looked, trust: tuple[Path, ...], stack: contextlib.ExitStack) -> Identities | None:
     if job.personal is None:
         return None
     from imagekit.build.inspect_image import inspect_image
@@ -176,7 +180,12 @@ def _prepared(job: Job, image: Looked, trust: tuple[Path, ...], stack: contextli
     if model is None:
         raise PlanError(f"cannot personalise units of {job.image}: its model cannot be read")
     check = check_serial(Database(roots), brand=model.brand_id, model=model.model, now=SystemClock().now())
-    prepared = PreparedFolder(Path(job.personal.list), check=check)
+    prepared: Identities
+    if job.personal.service:
+        prepared = SerialService(job.personal.service, brand=model.brand_id, model=model.model,
+                                 now=SystemClock().now, check=check)
+    else:
+        prepared = PreparedFolder(Path(job.personal.list), check=check)
     stack.callback(prepared.close)
     return prepared
 
@@ -196,7 +205,7 @@ def _page(station: Station, image: Looked, wanted: Wanted, stack: contextlib.Exi
 
     def state() -> dict[str, Any]:
         return page_state(station.tiles, station=job.station, image=f"{Path(job.image).name}: {image.about}",
-                          left=prepared.left if prepared is not None else None, why=station.why)
+                          left=prepared.left if isinstance(prepared, PreparedFolder) else None, why=station.why)
 
     page = Page(state, port=job.page)
     stack.callback(page.close)

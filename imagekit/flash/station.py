@@ -16,7 +16,7 @@ from typing import Any
 
 from imagekit.assertions.wire import decode_stream
 from imagekit.disk.identity import MOST, decode_identity
-from imagekit.errors import DocumentError, ImagekitError, TargetError
+from imagekit.errors import DocumentError, ImagekitError, TargetError, TrustError
 from imagekit.flash.buffers import Buffer
 from imagekit.flash.job import How
 from imagekit.flash.look import make_plan
@@ -25,8 +25,8 @@ from imagekit.flash.personal import write_record
 from imagekit.flash.run import Patience, flash
 from imagekit.flash.source import Source
 from imagekit.host.factorylog import FactoryLog
-from imagekit.host.ports import BlockTarget, Clock, MediaPorts
-from imagekit.host.prepared import Prepared, PreparedFolder
+from imagekit.host.ports import BlockTarget, Clock, Identities, MediaPorts
+from imagekit.host.prepared import Prepared
 from imagekit.plan import factory_tiles as tiles
 from imagekit.plan.factory_job import Job, Port, in_range
 from imagekit.plan.factory_log import Kind, made
@@ -63,7 +63,7 @@ class Bench:
     log: FactoryLog
     clock: Clock
     told: Told
-    prepared: PreparedFolder | None = None
+    prepared: Identities | None = None
     identity_at: int = 0
     labels: Labels | None = None
     wishes: Wishes = field(default_factory=Wishes)
@@ -326,12 +326,15 @@ class Lane(threading.Thread):
             item = self.bench.prepared.take()
             if item is None:
                 return None, "cannot give it an identity: none is left"
+            if self.station.is_made(item.serial.serial):
+                raise TrustError(f"cannot give it serial {item.serial.serial}: a unit of this log has it already",
+                                 hint="whoever gives serials gave this one twice")
             self.tell("identity-taken", serial=item.serial.serial)
             write_record(Medium(device.path, held), self.bench.identity_at, item.record)
         except ImagekitError as error:
-            if item is None:
+            if item is None or isinstance(error, TrustError):
                 self.station.leave(error.message, error)
-            return item, error.message
+            return None if isinstance(error, TrustError) else item, error.message
         self.tell("identity-written", serial=item.serial.serial)
         return item, ""
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.errors import HostError
+from imagekit.errors import HostError, TrustError
 from imagekit.flash.station import Wishes
 from imagekit.host.factorylog import FactoryLog
+from imagekit.host.prepared import Prepared
 from imagekit.plan.factory_log import Kind, decode_log, totals
 from imagekit.plan.factory_tiles import State
 from imagekit.plan.flash_device import Device
@@ -94,6 +95,40 @@ def test_identity_that_does_not_arrive_makes_the_unit_fail_and_its_serial_is_los
     assert "something else than the identity is read" in station.tiles[0].problem
     assert [path.name for path in floor.units.glob("*.serial")] == ["A0002.serial"]
     assert floor.run().tiles[0].state is State.DONE  # and it is no finished unit
+
+
+class Twice:
+    """`Identities` that give one serial again and again."""
+
+    left = 9
+
+    def __init__(self, item: Prepared) -> None:
+        self.item = item
+
+    def take(self) -> Prepared | None:
+        return self.item
+
+    def forget_key(self, item: Prepared) -> None: ...
+
+    def forget_made(self, serials: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_serial_that_is_given_twice_ends_the_station_and_is_recorded_once(floor: Floor) -> None:
+    folder = floor.prepared()
+    item = folder.take()
+    folder.close()
+    assert item is not None
+    assert floor.run(identities=Twice(item)).tiles[0].state is State.DONE
+    floor.medium(0).unlink()
+    floor.medium(0).touch()
+    station = floor.run(identities=Twice(item), wishes=Wishes())
+    assert isinstance(station.error, TrustError)
+    assert "a unit of this log has it already" in station.error.message
+    log = decode_log(floor.log.read_bytes(), name="log")
+    assert totals(log).serials == ("A0001",)
+    assert [record.said["result"] for record in log.of(Kind.UNIT)] == ["done", "failed"]
 
 
 def test_full_disk_of_the_log_still_takes_the_record_of_the_unit_in_work_and_then_ends(
