@@ -142,7 +142,7 @@ def _parsed(line: bytes) -> tuple[dict[str, Any], bytes] | None:
 
 
 def _check_place(record: Mapping[str, Any], before: list[Record], what: str) -> None:
-    if record.get("version") != VERSION or record.get("kind") not in set(Kind):
+    if record.get("version") != VERSION or record.get("kind") not in tuple(Kind):
         raise DocumentError(f"cannot read {what}: version {record.get('version')!r} and kind {record.get('kind')!r},"
                             f" only version {VERSION} is known", hint="use a newer imagekit")
     missing = [key for key in COMMON if key not in record]
