@@ -29,15 +29,17 @@ from imagekit.flash.station import Bench, Station, Wishes
 from imagekit.host.clock import SystemClock
 from imagekit.host.devices import SystemInventory
 from imagekit.host.factorylog import FactoryLog
-from imagekit.host.files import read_file, write_atomic
+from imagekit.host.files import read_file, uninterrupted, write_atomic
 from imagekit.host.mediaports import SystemPorts
+from imagekit.host.ports import Identities
 from imagekit.host.prepared import SERIAL, PreparedFolder, check_serial
+from imagekit.host.serialservice import SerialService
 from imagekit.host.tools import LocalTools
 from imagekit.plan.factory_job import Job, Port, in_range, parse_job
 from imagekit.plan.factory_log import Kind, decode_log, totals
 from imagekit.plan.factory_page import page_state
 from imagekit.plan.factory_report import encode_report
-from imagekit.plan.factory_tiles import counted
+from imagekit.plan.factory_tiles import State, counted
 from imagekit.plan.flash import device_json, refusals_json
 from imagekit.plan.flash_device import Allowed, Code, Refusal, judge
 from imagekit.schema import MAX_DOCUMENT, load_yaml
@@ -70,7 +72,9 @@ def read_job(path: Path) -> tuple[Job, str]:
         for name, own in (("image", job.image), ("log", job.log), ("report", job.report)):
             if port.path and os.path.realpath(port.path) == os.path.realpath(own):
                 raise UsageError(f"cannot use port {port.name} of {path}: {port.path} is the job's {name}")
-    personal = job.personal and replace(job.personal, list=str(folder / job.personal.list))
+    personal = job.personal
+    if personal is not None and personal.list:
+        personal = replace(personal, list=str(folder / personal.list))
     return replace(job, ports=ports, personal=personal), hashlib.sha256(raw).hexdigest()
 
 
@@ -99,7 +103,7 @@ def show_plan(path: Path, *, trust: tuple[Path, ...], as_json: bool) -> None:
             rows.append(found)
         log = decode_log(read_file(Path(job.log), limit=1 << 30), name=job.log) if Path(job.log).exists() else None
         counts = totals(log) if log else None
-        left = len(list(Path(job.personal.list).glob(f"*{SERIAL}"))) if job.personal else None
+        left = len(list(Path(job.personal.list).glob(f"*{SERIAL}"))) if job.personal and job.personal.list else None
         if as_json:
             emit_json({"station": job.station, "image": {"path": job.image, "digest": image.facts.digest,
                                                          "size": image.facts.size, "about": image.about},
@@ -159,10 +163,11 @@ def _run(path: Path, wanted: Wanted, lines: JsonLines) -> None:
             say(f"page: {page.url}")
         with LiveTable(station, teller, as_json=wanted.as_json):
             station.run()
-        _end(station, job, wanted, lines)
+        with uninterrupted():
+            _end(station, job, wanted, lines)
 
 
-def _prepared(job: Job, image: Looked, trust: tuple[Path, ...], stack: contextlib.ExitStack) -> PreparedFolder | None:
+def _prepared(job: Job, image: Looked, trust: tuple[Path, ...], stack: contextlib.ExitStack) -> Identities | None:
     if job.personal is None:
         return None
     from imagekit.build.inspect_image import inspect_image
@@ -175,7 +180,12 @@ def _prepared(job: Job, image: Looked, trust: tuple[Path, ...], stack: contextli
     if model is None:
         raise PlanError(f"cannot personalise units of {job.image}: its model cannot be read")
     check = check_serial(Database(roots), brand=model.brand_id, model=model.model, now=SystemClock().now())
-    prepared = PreparedFolder(Path(job.personal.list), check=check)
+    prepared: Identities
+    if job.personal.service:
+        prepared = SerialService(job.personal.service, brand=model.brand_id, model=model.model,
+                                 now=SystemClock().now, check=check)
+    else:
+        prepared = PreparedFolder(Path(job.personal.list), check=check)
     stack.callback(prepared.close)
     return prepared
 
@@ -195,7 +205,7 @@ def _page(station: Station, image: Looked, wanted: Wanted, stack: contextlib.Exi
 
     def state() -> dict[str, Any]:
         return page_state(station.tiles, station=job.station, image=f"{Path(job.image).name}: {image.about}",
-                          left=prepared.left if prepared is not None else None, why=station.why)
+                          left=prepared.left if isinstance(prepared, PreparedFolder) else None, why=station.why)
 
     page = Page(state, port=job.page)
     stack.callback(page.close)
@@ -219,10 +229,11 @@ def _end(station: Station, job: Job, wanted: Wanted, lines: JsonLines) -> None:
         say(f"{why}: {good} good, {bad} failed; the last record is {log.head}")
     if station.error is not None:
         raise station.error
-    if station.why == "interrupted":
-        raise KeyboardInterrupt
-    if wanted.once and (bad or not good):
-        raise TargetError(f"cannot make every unit: {good} are good, {bad} failed",
+    if station.interrupt is not None:
+        raise station.interrupt
+    refused = sum(tile.state is State.REFUSED for tile in station.tiles)
+    if wanted.once and (bad or refused or not good):
+        raise TargetError(f"cannot make every unit: {good} are good, {bad} failed, {refused} were refused",
                           details=tuple(f"{tile.port.name}: {tile.problem}" for tile in station.tiles if tile.problem),
-                          hint="" if good or bad else "is there a medium in a port? imagekit factory plan shows them")
+                          hint=None if good + bad + refused else "there is a medium in none of the ports")
 

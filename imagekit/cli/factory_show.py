@@ -75,7 +75,7 @@ def in_words(port: str, event: str, more: Mapping[str, Any]) -> str:
         return f"{port}: nothing has moved for {more['seconds']:.0f} s: the medium, its reader or the cable hangs"
     if event == "ending":
         how = "ended at once" if more["at_once"] else "finished; Ctrl-C once more ends them at once"
-        return f"no further unit is taken; {more['running']} in work are {how}"
+        return "no further unit is taken" + (f"; {more['running']} in work are {how}" if more["running"] else "")
     return ""
 
 

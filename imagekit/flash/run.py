@@ -85,8 +85,9 @@ def flash(plan: FlashPlan, source: Source, targets: Sequence[BlockTarget], *, ho
 def watch(writers: Sequence[Writer], *, clock: Clock, listener: Listener, patience: Patience) -> None:
     """Wait until every medium has ended, and say which one does not move."""
     named: dict[str, float] = {}
+    pause = threading.Event()  # not join: Python 3.11 takes a thread for ended whose join Ctrl-C broke off
     while alive := [writer for writer in writers if writer.is_alive() and writer.ended is None]:
-        alive[0].join(POLL_S)
+        pause.wait(POLL_S)
         if patience.stop is not None and patience.stop.is_set():
             raise KeyboardInterrupt
         now_s = clock.monotonic_s()

@@ -16,7 +16,7 @@ from typing import Any
 
 from imagekit.assertions.wire import decode_stream
 from imagekit.disk.identity import MOST, decode_identity
-from imagekit.errors import DocumentError, ImagekitError, TargetError
+from imagekit.errors import DocumentError, ImagekitError, TargetError, TrustError
 from imagekit.flash.buffers import Buffer
 from imagekit.flash.job import How
 from imagekit.flash.look import make_plan
@@ -25,11 +25,11 @@ from imagekit.flash.personal import write_record
 from imagekit.flash.run import Patience, flash
 from imagekit.flash.source import Source
 from imagekit.host.factorylog import FactoryLog
-from imagekit.host.ports import BlockTarget, Clock, MediaPorts
-from imagekit.host.prepared import Prepared, PreparedFolder
+from imagekit.host.ports import BlockTarget, Clock, Identities, MediaPorts
+from imagekit.host.prepared import Prepared
 from imagekit.plan import factory_tiles as tiles
 from imagekit.plan.factory_job import Job, Port, in_range
-from imagekit.plan.factory_log import Kind, totals
+from imagekit.plan.factory_log import Kind, made
 from imagekit.plan.factory_tiles import State, Tile
 from imagekit.plan.flash import ImageFacts, device_json
 from imagekit.plan.flash_device import Allowed, Device, RefusedError, judge
@@ -63,25 +63,28 @@ class Bench:
     log: FactoryLog
     clock: Clock
     told: Told
-    prepared: PreparedFolder | None = None
+    prepared: Identities | None = None
     identity_at: int = 0
     labels: Labels | None = None
     wishes: Wishes = field(default_factory=Wishes)
 
 
 class Station:
-    """All ports of a job. `why` it ended; `error` if something ended it that must not pass."""
+    """All ports of a job. `why` it ended; `error` if something ended it that must not pass; `interrupt`: Ctrl-C."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.why, self.error, self.bug = "", None, None
         self._lock = threading.Lock()
         self._tiles = {port.name: Tile(port=port) for port in bench.job.ports}
-        self._running, self._made = 0, set(totals(bench.log.found).serials)
+        self._running, self._made = 0, set(made(bench.log.found))
+        if bench.prepared is not None:
+            bench.prepared.forget_made(self._made)
         self.ending, self.abort = threading.Event(), threading.Event()
 
     error: ImagekitError | None
     bug: Exception | None
+    interrupt: KeyboardInterrupt | None = None
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -102,20 +105,24 @@ class Station:
         lanes = [Lane(self, port) for port in self.bench.job.ports]
         for lane in lanes:
             lane.start()
-        interrupts = 0
-        while any(lane.is_alive() for lane in lanes):
+        came = known = 0
+        while not all(lane.over.is_set() for lane in lanes):
             try:
-                next(lane for lane in lanes if lane.is_alive()).join(0.1)
-            except KeyboardInterrupt:
-                interrupts += 1
-                self.leave("interrupted")
-                if interrupts > 1:
-                    self.abort.set()
-                self.bench.told("", "ending", {"at_once": interrupts > 1, "running": self._running})
-            except StopIteration:
-                break
+                if came > known:  # not where it is caught: a further one may come at any time
+                    known = came
+                    self._interrupted(at_once=came > 1)
+                for lane in lanes:  # not joined: Python 3.11 takes a thread for ended whose join Ctrl-C broke off
+                    lane.over.wait(0.1 / len(lanes))
+            except KeyboardInterrupt as interrupt:
+                came, self.interrupt = came + 1, self.interrupt or interrupt
         if self.bug is not None:
             raise self.bug
+
+    def _interrupted(self, *, at_once: bool) -> None:
+        self.leave("interrupted")
+        if at_once:
+            self.abort.set()
+        self.bench.told("", "ending", {"at_once": at_once, "running": self._running})
 
     def leave(self, why: str, error: ImagekitError | None = None) -> None:
         """Take no further unit."""
@@ -174,6 +181,7 @@ class Lane(threading.Thread):
     def __init__(self, station: Station, port: Port) -> None:
         super().__init__(name=f"port {port.name}", daemon=True)
         self.station, self.bench, self.port = station, station.bench, port
+        self.over = threading.Event()
         self._handled = self._before = ""
         self._refused, self._recheck_s = "", 0.0
 
@@ -193,6 +201,8 @@ class Lane(threading.Thread):
         except Exception as bug:  # a mistake of ours ends the station; it is raised where all ports have ended
             self.station.bug = bug
             self.station.leave(f"a mistake in imagekit itself: {bug!r}")
+        finally:
+            self.over.set()
 
     def _look(self) -> bool:
         """Look at the port, and make a unit of what is new there; whether this port has had its turn."""
@@ -316,12 +326,15 @@ class Lane(threading.Thread):
             item = self.bench.prepared.take()
             if item is None:
                 return None, "cannot give it an identity: none is left"
+            if self.station.is_made(item.serial.serial):
+                raise TrustError(f"cannot give it serial {item.serial.serial}: a unit of this log has it already",
+                                 hint="whoever gives serials gave this one twice")
             self.tell("identity-taken", serial=item.serial.serial)
             write_record(Medium(device.path, held), self.bench.identity_at, item.record)
         except ImagekitError as error:
-            if item is None:
+            if item is None or isinstance(error, TrustError):
                 self.station.leave(error.message, error)
-            return item, error.message
+            return None if isinstance(error, TrustError) else item, error.message
         self.tell("identity-written", serial=item.serial.serial)
         return item, ""
 

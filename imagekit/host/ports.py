@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 from imagekit.plan.flash_device import Device, Identity
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from imagekit.host.prepared import Prepared
     from imagekit.plan.factory_job import Port
 
 
@@ -176,3 +179,27 @@ class MediaPorts(Protocol):
 
     def open(self, device: Device) -> BlockTarget:
         """Hold a device that was looked at, to be written. Raises: as `Inventory.open`."""
+
+
+class Identities(Protocol):
+    """Where units get their identities from."""
+
+    @property
+    def left(self) -> int:
+        """How many there are still, as far as that is known."""
+
+    def take(self) -> Prepared | None:
+        """The next one, which nobody will get again; None: there is none left.
+
+        Raises:
+            HostError, DocumentError, TrustError: there is none that may be given.
+        """
+
+    def forget_key(self, item: Prepared) -> None:
+        """The device has its key: nobody else keeps it."""
+
+    def forget_made(self, serials: Collection[str]) -> None:
+        """The same for units that were recorded just before a power cut."""
+
+    def close(self) -> None:
+        """Let go of it."""

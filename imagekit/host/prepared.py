@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -115,8 +115,16 @@ class PreparedFolder:
             return self._left.pop(0)
 
     def forget_key(self, item: Prepared) -> None:
-        """The device has its key: the station does not keep it."""
-        path = self.folder / TAKEN / (item.name + KEY)
+        """The device has its key: the station does not keep it. Raises: HostError: it cannot be removed."""
+        self._erase(self.folder / TAKEN / (item.name + KEY))
+
+    def forget_made(self, serials: Collection[str]) -> None:
+        """The same for units that were recorded just before a power cut. Raises: HostError: as `forget_key`."""
+        for path in sorted((self.folder / TAKEN).glob(f"*{KEY}")):
+            if path.stem in serials:
+                self._erase(path)
+
+    def _erase(self, path: Path) -> None:
         try:
             with path.open("r+b") as stream:
                 stream.write(bytes(os.fstat(stream.fileno()).st_size))

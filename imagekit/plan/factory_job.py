@@ -37,8 +37,9 @@ SCHEMA: dict[str, Any] = {
         "image": _TEXT, "log": _TEXT, "report": _TEXT,
         "ports": {"type": "array", "minItems": 1, "maxItems": MOST_PORTS, "items": _PORT},
         "size": {"type": "object", "additionalProperties": False, "properties": {"least": _SIZE, "most": _SIZE}},
-        "personalise": {"type": "object", "additionalProperties": False, "required": ["list"],
-                        "properties": {"structure": {**_TEXT, "maxLength": 36}, "list": _TEXT}},
+        "personalise": {"type": "object", "additionalProperties": False,
+                        "oneOf": [{"required": ["list"]}, {"required": ["service"]}],
+                        "properties": {"structure": {**_TEXT, "maxLength": 36}, "list": _TEXT, "service": _TEXT}},
         "label": {"type": "object", "additionalProperties": False, "required": ["text"],
                   "properties": {"text": {"type": "string", "minLength": 1, "maxLength": 400}, "code": _TEXT,
                                  "folder": _TEXT,
@@ -63,10 +64,11 @@ class Port:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Personal:
-    """Units are given an identity: into the structure of this name, one after another from the folder `list`."""
+    """Units are given an identity into the structure of this name: from the folder `list`, or by a `service`."""
 
     structure: str
-    list: str
+    list: str = ""
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,8 @@ def parse_job(source: Source) -> Job:
     return Job(station=value["station"], operator=value.get("operator", ""), key=value["key"], image=value["image"],
                log=log, report=report, ports=ports, least=least, most=most, label=label, page=value.get("page", 0),
                personal=Personal(structure=personal.get("structure", "identity"),
-                                 list=personal["list"]) if personal else None)
+                                 list=personal.get("list", ""), service=personal.get("service", ""))
+               if personal else None)
 
 
 def _port(value: Mapping[str, str], index: int, problems: Problems) -> Port:

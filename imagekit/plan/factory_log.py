@@ -142,7 +142,7 @@ def _parsed(line: bytes) -> tuple[dict[str, Any], bytes] | None:
 
 
 def _check_place(record: Mapping[str, Any], before: list[Record], what: str) -> None:
-    if record.get("version") != VERSION or record.get("kind") not in set(Kind):
+    if record.get("version") != VERSION or record.get("kind") not in tuple(Kind):
         raise DocumentError(f"cannot read {what}: version {record.get('version')!r} and kind {record.get('kind')!r},"
                             f" only version {VERSION} is known", hint="use a newer imagekit")
     missing = [key for key in COMMON if key not in record]
@@ -174,6 +174,12 @@ class Totals:
     failed: int
     interrupted: int
     serials: tuple[str, ...]
+
+
+def made(log: Log) -> frozenset[str]:
+    """The serials of the units that are good."""
+    return frozenset(record.said["identity"]["serial"] for record in log.of(Kind.UNIT)
+                     if record.said.get("result") == "done" and record.said.get("identity"))
 
 
 def totals(log: Log) -> Totals:

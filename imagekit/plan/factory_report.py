@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from pathlib import PurePath
 from typing import Any
 
 from imagekit.plan.factory_log import Kind, Log, Record, totals
@@ -56,7 +57,12 @@ def _span(log: Log) -> str:
     if not log.records:
         return "The log is empty."
     first, last = log.records[0].said["time"], log.records[-1].said["time"]
-    return f"{first} to {last}".replace("+00:00", " UTC").replace("T", " ")
+    return f"{_time(first)} to {_time(last)} UTC"
+
+
+def _time(text: str) -> str:
+    """A point in time of RFC 3339, for people: to the second, without its zone, which is UTC in a log."""
+    return text[:19].replace("T", " ")
 
 
 def _durations(seconds: Sequence[float]) -> Iterator[tuple[str, float]]:
@@ -113,10 +119,11 @@ def _table(units: Sequence[Record]) -> str:
 def _row(record: Record) -> str:
     said = record.said
     device = said["device"]
-    medium = " ".join(str(word) for word in (device["model"], device["serial"], iec(device["size"])) if word)
+    size = iec(device["size"]) if device["size"] else ""
+    name = " ".join(str(word) for word in (device["model"], device["serial"]) if word) or PurePath(device["path"]).name
+    medium = f"{name} {size}".strip()
     serial = (said["identity"] or {}).get("serial", "")
-    cells = (said["port"], medium, str(said["began"])[:19].replace("T", " "),
-             clock_text(said["seconds"]), said["problem"] or "")
+    cells = (said["port"], medium, _time(said["began"]), clock_text(said["seconds"]), said["problem"] or "")
     rest = "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
     return (f'<tr><td class="number">{record.number}</td><td>{escape(serial)}</td>'
             f'<td class="{said["result"]}">{said["result"]}</td>{rest}</tr>')

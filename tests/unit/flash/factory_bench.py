@@ -24,7 +24,7 @@ from imagekit.host.clock import SystemClock
 from imagekit.host.devices import SystemInventory
 from imagekit.host.factorylog import FactoryLog
 from imagekit.host.mediaports import SystemPorts
-from imagekit.host.ports import MediaPorts
+from imagekit.host.ports import Identities, MediaPorts
 from imagekit.host.prepared import KEY, SERIAL, PreparedFolder, check_serial
 from imagekit.plan.factory_job import Job, Personal, Port
 from imagekit.plan.factory_log import Kind
@@ -115,10 +115,10 @@ class Floor:
         return PreparedFolder(self.units, check=check_serial(self.brand.database(), brand="acme", model="pc", now=NOW))
 
     def run(self, *, wishes: Wishes | None = None, ports: MediaPorts | None = None, labels: Labels | None = None,
-            job: Job | None = None) -> Station:
+            job: Job | None = None, identities: Identities | None = None) -> Station:
         """Open a station, run it to its end, close it."""
         log = self.open_log()
-        prepared = self.prepared() if self.personal else None
+        prepared = identities or (self.prepared() if self.personal else None)
         try:
             source = self.source()
             facts = look(self.image, source)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,3 +177,21 @@ def test_journal_that_finds_no_space_says_so_once_and_stops_nothing(bench: Bench
     assert outcome.ended[0].state is State.VERIFIED
     assert len(said) == 1
     assert "no space left" in said[0]
+
+
+def test_ctrl_c_waits_for_the_piece_on_its_way_and_tells_the_state_of_every_medium(bench: Bench) -> None:
+    target, sent = MemoryTarget(size=SIZE, hangs_at=USED[2][0]), threading.Event()
+
+    def press() -> None:
+        target.hangs.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        sent.set()
+        time.sleep(0.3)  # the piece is on its way while the end is waited for
+        target.released.set()
+
+    threading.Thread(target=press).start()
+    outcome = bench.write(target, MemoryTarget(size=SIZE))
+    assert sent.is_set()
+    assert isinstance(outcome.interrupt, KeyboardInterrupt)
+    assert [item.result for item in outcome.ended] == [Result.INTERRUPTED, Result.INTERRUPTED]
+    assert outcome.ended[0].state is State.NOT_BOOTABLE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,46 @@ def test_record_says_what_was_written_where_and_to_what(floor: Floor) -> None:
     assert said["verified"] == said["written"] > USED[0][1] - USED[0][0]
     assert said["device"]["path"] == str(floor.medium(0))
     assert "PRIVATE" not in floor.log.read_text()
+
+
+def test_ctrl_c_lets_the_unit_in_work_be_finished_and_takes_no_other(floor: Floor) -> None:
+    sent: list[int] = []
+
+    def press(port: str, event: str) -> None:
+        if event == "begun" and not sent:
+            sent.append(1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    for number in range(floor.ports):
+        floor.medium(number).touch()
+    floor.ports = 1
+    floor.also = press
+    station = floor.run(wishes=Wishes())
+    assert station.why == "interrupted"
+    assert isinstance(station.interrupt, KeyboardInterrupt)
+    assert [record.said["result"] for record in log_of(floor).of(Kind.UNIT)] == ["done"]
+
+
+def test_medium_of_the_wrong_size_is_refused_and_a_label_that_fails_is_a_note(floor: Floor) -> None:
+    from dataclasses import replace
+
+    floor.ports = 1
+    floor.medium(0).write_bytes(b"small")
+    station = floor.run(job=replace(floor.job(), least=1 << 20))
+    assert (station.tiles[0].state, "at least 1 MiB" in station.tiles[0].problem) == (State.REFUSED, True)
+    assert floor.medium(0).read_bytes() == b"small"
+    station = floor.run(labels=lambda number, said: f"its label: record {number}, {said['identity']['serial']}")
+    assert (station.tiles[0].state, station.tiles[0].note) == (State.DONE, "its label: record 2, A0001")
+
+
+def test_image_that_changed_after_it_was_looked_at_ends_the_station(floor: Floor) -> None:
+    floor.ports = 1
+    floor.medium(0).touch()
+    with floor.image.open("r+b") as image:
+        image.seek(USED[0][0] + 5)
+        image.write(b"changed")
+    station = floor.run(wishes=Wishes())
+    assert station.error is not None
+    assert "its block map says" in station.error.message
+    assert next(log_of(floor).of(Kind.UNIT)).said["result"] == "failed"
+    assert (floor.units / "A0001.serial").exists()

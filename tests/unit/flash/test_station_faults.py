@@ -5,19 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
-from imagekit.errors import HostError
+from imagekit.errors import HostError, TrustError
 from imagekit.flash.station import Wishes
 from imagekit.host.factorylog import FactoryLog
+from imagekit.host.prepared import Prepared
 from imagekit.plan.factory_log import Kind, decode_log, totals
 from imagekit.plan.factory_tiles import State
 from imagekit.plan.flash_device import Device
 from imagekit.testing.blocks import MemoryTarget, card
 
-from .factory_bench import SIZE, Floor, write_identity
+from .factory_bench import SIZE, USED, Floor, write_identity
 
 STEPS = ("begun", "phase", "ended", "identity-taken", "identity-written", "recorded")
 
@@ -54,6 +56,7 @@ def test_power_cut_at_a_step_loses_no_record_and_gives_no_serial_twice(floor: Fl
     serials = totals(decode_log(floor.log.read_bytes(), name="log")).serials
     if step == "recorded":
         assert (station.tiles[0].state, serials) == (State.REFUSED, ("A0001",))
+        assert [path.name for path in (floor.units / "taken").iterdir()] == ["A0001.serial"]
     else:
         assert (station.tiles[0].state, serials) == (State.DONE, ("A0002",) if taken else ("A0001",))
 
@@ -91,6 +94,41 @@ def test_identity_that_does_not_arrive_makes_the_unit_fail_and_its_serial_is_los
     assert (said["result"], said["identity"]["serial"]) == ("failed", "A0001")
     assert "something else than the identity is read" in station.tiles[0].problem
     assert [path.name for path in floor.units.glob("*.serial")] == ["A0002.serial"]
+    assert floor.run().tiles[0].state is State.DONE  # and it is no finished unit
+
+
+class Twice:
+    """`Identities` that give one serial again and again."""
+
+    left = 9
+
+    def __init__(self, item: Prepared) -> None:
+        self.item = item
+
+    def take(self) -> Prepared | None:
+        return self.item
+
+    def forget_key(self, item: Prepared) -> None: ...
+
+    def forget_made(self, serials: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_serial_that_is_given_twice_ends_the_station_and_is_recorded_once(floor: Floor) -> None:
+    folder = floor.prepared()
+    item = folder.take()
+    folder.close()
+    assert item is not None
+    assert floor.run(identities=Twice(item)).tiles[0].state is State.DONE
+    floor.medium(0).unlink()
+    floor.medium(0).touch()
+    station = floor.run(identities=Twice(item), wishes=Wishes())
+    assert isinstance(station.error, TrustError)
+    assert "a unit of this log has it already" in station.error.message
+    log = decode_log(floor.log.read_bytes(), name="log")
+    assert totals(log).serials == ("A0001",)
+    assert [record.said["result"] for record in log.of(Kind.UNIT)] == ["done", "failed"]
 
 
 def test_full_disk_of_the_log_still_takes_the_record_of_the_unit_in_work_and_then_ends(
@@ -124,3 +162,20 @@ def test_disk_without_any_room_ends_the_station_before_it_takes_a_unit(floor: Fl
     assert isinstance(station.error, HostError)
     assert "no space left on its disk" in station.error.message
     assert floor.medium(0).stat().st_size == before
+
+
+def test_second_ctrl_c_ends_the_unit_at_once_and_that_is_recorded(floor: Floor) -> None:
+    target = MemoryTarget(size=SIZE, hangs_at=USED[0][0])
+    target.on_write = lambda offset: os.kill(os.getpid(), signal.SIGINT) if offset == USED[0][0] else None
+
+    def press(port: str, event: str) -> None:
+        if event == "ending" and not floor.events[-1][2]["at_once"]:
+            os.kill(os.getpid(), signal.SIGINT)
+        elif event == "ending":
+            threading.Timer(1.0, target.released.set).start()  # the piece that is on its way
+
+    floor.also = press
+    station = floor.run(ports=OnePort(target), wishes=Wishes())
+    said = next(decode_log(floor.log.read_bytes(), name="log").of(Kind.UNIT)).said
+    assert (station.why, said["result"], said["state"]) == ("interrupted", "interrupted", "not-bootable")
+    assert (floor.units / "A0001.serial").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,6 +112,21 @@ def test_log_that_somebody_changed_is_not_believed_and_not_gone_on_with(written:
     with pytest.raises(ImagekitError), opened(written):
         pass
     assert written.read_bytes() == changed
+
+
+def test_whatever_stands_in_a_log_is_refused_in_words_or_is_no_record(written: Path) -> None:
+    raw, generator = written.read_bytes(), random.Random(1)
+    for _ in range(300):
+        changed = bytearray(raw)
+        for _ in range(generator.choice((1, 3))):
+            changed[generator.randrange(len(raw) - 2)] = generator.choice(b'"{}[]0\\,:\xff\n\0a')
+        with contextlib.suppress(TrustError, DocumentError):
+            log = decode_log(bytes(changed), name="log")
+            assert changed == raw or log.torn  # only the last line may count as torn
+    for value in ('{"kind":[]}', '{"kind":"unit","number":0}', "[]", "7", '{"kind":{},"version":1}', '"x"', "null"):
+        line = f'{{"record":{value},"signature":"AAAA"}}\n'.encode()
+        with contextlib.suppress(TrustError, DocumentError):
+            assert decode_log(line, name="log").records == ()
 
 
 def test_two_units_with_one_serial_are_told(written: Path) -> None:

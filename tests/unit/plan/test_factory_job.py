@@ -59,6 +59,16 @@ def test_mistake_is_told_with_its_line(old: str, new: str, problem: str) -> None
     assert any(problem in str(item) for item in caught.value.problems), caught.value.problems
 
 
+def test_identities_come_from_a_list_or_a_service_and_not_from_both() -> None:
+    job = parsed(GOOD.replace("{list: units}", "{service: 'https://serials.example.com', structure: id}"))
+    assert job.personal is not None
+    assert (job.personal.structure, job.personal.list, job.personal.service) == (
+        "id", "", "https://serials.example.com")
+    for wrong in ("{structure: id}", "{list: units, service: 'https://serials.example.com'}"):
+        with pytest.raises(DocumentProblems):
+            parsed(GOOD.replace("{list: units}", wrong))
+
+
 def test_path_that_says_where_a_disk_is_plugged_in_is_taken() -> None:
     assert parsed(GOOD.replace("bench/c.img", "/dev/disk/by-path/pci-0-usb-0:1.3")).ports[2].path
 

@@ -17,7 +17,7 @@ KEY = signing_key("brand")
 def unit(serial: str, result: str = "done", problem: str | None = None) -> dict[str, Any]:
     return {"result": result, "problem": problem, "seconds": 84.2, "port": "A", "image": "abc",
             "began": "2026-06-01T08:30:00+00:00", "identity": {"serial": serial},
-            "device": {"model": "Ultra <Fit>", "serial": "AA", "size": 1 << 35}}
+            "device": {"model": "Ultra <Fit>", "serial": "AA", "size": 1 << 35, "path": "/dev/sdb"}}
 
 
 def log_raw() -> bytes:
@@ -53,7 +53,8 @@ def test_report_has_totals_units_image_and_the_end_of_the_chain() -> None:
     log = decode_log(log_raw(), name="factory.log")
     text = encode_report(log, name="factory.log", key="line-1").decode()
     found = Cells(text)
-    for word in ("Station line-1", "A0001", "A0002", "zeros & ones <b>", "Ultra <Fit> AA 32 GiB", "1:24", log.head,
+    for word in ("Station line-1", "A0001", "A0002", "zeros & ones <b>",
+                 "2026-06-01 08:30:00 to 2026-06-01 08:30:00 UTC", "Ultra <Fit> AA 32 GiB", "1:24", log.head,
                  log.records[-1].signature, "acme/pc revision 3", "abc"):
         assert any(word in item for item in found.words), word
     assert "b" in found.tags

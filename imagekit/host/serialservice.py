@@ -1,0 +1,115 @@
+"""Identities from a signing service, one for each unit, asked for when the unit is written and verified.
+
+The station makes the device key, and asks for a serial assertion about it, in two requests as snapd's devices do:
+
+    POST URL/request-id                             -> {"request-id": ID}
+    POST URL/serial    a serial-request assertion   -> a serial assertion, and those that prove it
+
+The brand's key stays with the service, the device's key never leaves the station but to the device. Decides what of an
+answer is taken: a serial that is believed, of the image's model, about this very key. Plain HTTP is for this machine
+alone; to another one it is HTTPS.
+
+Source: the two requests are those of Canonical's serial-vault (/v1/request-id, /v1/serial), which snapd asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from imagekit.assertions import Assertion, Serial, decode_stream, sign
+from imagekit.assertions.wire import armor, printable
+from imagekit.disk.identity import DeviceIdentity, encode_identity
+from imagekit.errors import DocumentError, HostError, TrustError, UsageError
+from imagekit.host.prepared import Prepared
+from imagekit.keys import SIGNING_BITS, PrivateKey
+
+TIMEOUT_S = 20.0
+MOST = 64 * 1024
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ASSERTION = "application/x.ubuntu.assertion"
+
+
+class SerialService:
+    """`Identities` of a service. It has always one left: how many there are is the service's to say."""
+
+    left = 1 << 30
+
+    def __init__(self, url: str, *, brand: str, model: str, now: Callable[[], datetime],
+                 check: Callable[[Assertion, tuple[Assertion, ...]], Serial]) -> None:
+        """Raises: UsageError: it is no address that identities may be asked from."""
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            raise UsageError(f"cannot ask {url} for identities: https is allowed, and http on this machine")
+        import requests
+
+        self._url, self._brand, self._model, self._now, self._check = url.rstrip("/"), brand, model, now, check
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy between a station and its service
+
+    def take(self) -> Prepared | None:
+        """An identity that nobody else gets.
+
+        Raises:
+            HostError: the service is not there, or refuses.
+            DocumentError, TrustError: its answer is none, or about another key.
+        """
+        key = PrivateKey(rsa=rsa.generate_private_key(public_exponent=65537, key_size=SIGNING_BITS))
+        asked = self._post("request-id", b"", kind="application/json")
+        request_id = _request_id(asked)
+        request = sign({"type": "serial-request", "brand-id": self._brand, "model": self._model,
+                        "request-id": request_id, "device-key": armor(key.public.encode()).decode()},
+                       key=key, created=self._now())
+        answer = self._post("serial", request.encode(), kind=ASSERTION)
+        stream = decode_stream(answer, name=f"{self._url}/serial")
+        if not stream or stream[0].type != "serial":
+            raise DocumentError(f"cannot use the answer of {self._url}: it does not begin with a serial assertion")
+        serial = self._check(stream[0], stream[1:])
+        if serial.device_key != key.public:
+            raise TrustError(f"cannot use serial {serial.serial} of {self._url}: it is about another device key")
+        pem = key.rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return Prepared(name=serial.serial, serial=serial,
+                        record=encode_identity(DeviceIdentity(assertions=answer, key=pem)))
+
+    def _post(self, what: str, content: bytes, *, kind: str) -> bytes:
+        import requests
+
+        place = f"{self._url}/{what}"
+        try:
+            with self._session.post(place, data=content, headers={"Content-Type": kind}, timeout=TIMEOUT_S,
+                                    allow_redirects=False, stream=True) as answer:
+                body = answer.raw.read(MOST + 1, decode_content=False)
+        except (requests.RequestException, OSError) as error:
+            raise HostError(f"cannot ask {place}: {type(error).__name__}", hint="is the signing service running?"
+                            ) from error
+        if answer.status_code != requests.codes.ok:
+            said = printable(body[:300].decode("utf-8", "replace")).strip()
+            raise HostError(f"cannot ask {place}: it answers {answer.status_code}" + (f": {said}" if said else ""))
+        if len(body) > MOST:
+            raise DocumentError(f"cannot use the answer of {place}: it has more than {MOST} bytes")
+        return bytes(body)
+
+    def forget_key(self, item: Prepared) -> None:
+        """It was never on this machine's disk."""
+
+    def forget_made(self, serials: Collection[str]) -> None:
+        """Nor were those."""
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def _request_id(raw: bytes) -> str:
+    import json
+
+    try:
+        found = json.loads(raw)["request-id"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        found = None
+    if not isinstance(found, str) or not 0 < len(found) <= 1000 or not found.isprintable():
+        raise DocumentError("cannot use the signing service's answer: it has no request-id")
+    return found

@@ -1,0 +1,82 @@
+"""`imagekit factory` where it refuses, and the words of a station for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from imagekit.cli.factory_show import Teller, cells, in_words
+from imagekit.plan.factory_job import Port
+from imagekit.plan.factory_tiles import Tile, begun, moved
+from imagekit.plan.flash_events import Phase
+
+from .conftest import Run
+
+JOB = "factory-job: 1\nstation: line-1\nkey: line-1\nimage: pc.img\nports:\n  - {path: left.img}\n"
+
+
+def test_job_that_is_wrong_tells_everything_at_once(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB.replace("left.img", "/dev/sdb") + "page: 70000\nsize: {least: 1K}\n")
+    done = run("factory", "plan", "job.yaml", code=3)
+    assert "job.yaml:7: page: 70000 is greater than the maximum of 65535" in done.stderr
+    (tmp_path / "job.yaml").write_text(JOB.replace("left.img", "/dev/sdb") + "size: {least: 1K}\n")
+    done = run("factory", "run", "job.yaml", code=3)
+    assert "2 problems" in done.stderr
+    assert "job.yaml:6: ports[0].path: /dev/sdb is a name that another disk may get" in done.stderr
+
+
+def test_port_that_is_the_image_or_the_log_is_refused(run: Run, tmp_path: Path) -> None:
+    for name in ("pc.img", "factory.log"):
+        (tmp_path / "job.yaml").write_text(JOB.replace("left.img", f"./{name}"))
+        done = run("factory", "run", "job.yaml", "--once", code=2)
+        assert "is the job's" in done.stderr
+
+
+def test_station_without_its_key_says_how_it_gets_one(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(JOB)
+    done = run("factory", "run", "job.yaml", "--json", code=2)
+    assert "imagekit key create line-1" in done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["event"] == "error"
+
+
+def test_log_of_nobody_known_is_not_believed(run: Run, tmp_path: Path) -> None:
+    from imagekit.host.clock import SystemClock
+    from imagekit.host.factorylog import FactoryLog
+    from imagekit.plan.factory_log import Kind
+    from imagekit.testing.documents import signing_key
+
+    log = FactoryLog(tmp_path / "factory.log", station="line-1", key=signing_key("stranger"), clock=SystemClock())
+    log.append(Kind.STOP, {"why": "a test", "done": 0, "failed": 0})
+    log.close()
+    done = run("factory", "check", "factory.log", code=4)
+    assert "no key of your keyring" in done.stderr
+    assert "--key" in done.stderr
+
+
+def test_serials_that_cannot_be_counted_are_refused_before_a_key_is_made(run: Run, acme: str, tmp_path: Path) -> None:
+    for first, why in (("A9", "1 digits do not suffice"), ("../A01", "cannot count from serial"), ("AB", "digits")):
+        done = run("factory", "prepare", "acme/pc", "--first", first, "--count", 5, "-k", "acme", "-o", "u", code=2)
+        assert why in done.stderr
+    assert "acme/pc" in run("factory", "prepare", "pc", "--first", "A1", "--count", 1, "-k", "acme", "-o", "u",
+                            code=2).stderr
+    assert not (tmp_path / "u").exists()
+
+
+def test_people_are_told_what_is_news_and_nothing_else() -> None:
+    heard: list[str] = []
+    teller = Teller(None)
+    teller.say = heard.append
+    teller.told("A", "progress", {"durable": 5})
+    teller.told("A", "recorded", {"result": "done", "number": 7, "serial": "A0001", "problem": None})
+    teller.told("B", "refused", {"problem": "cannot write /dev/sdx: in-use: it is mounted", "hint": "umount /dev/sdx"})
+    teller.told("", "ending", {"at_once": False, "running": 2})
+    assert heard == ["A: unit A0001 done, record 7",
+                     "B: cannot write /dev/sdx: in-use: it is mounted; umount /dev/sdx",
+                     "no further unit is taken; 2 in work are finished; Ctrl-C once more ends them at once"]
+    assert in_words("A", "label", {"problem": None}) == ""
+
+
+def test_line_of_the_live_table_has_state_share_speed_and_time() -> None:
+    tile = begun(Tile(port=Port(name="A", usb="1-1"), serial="A0001"), device="Ultra Fit", amount=4 << 20)
+    tile = moved(moved(tile, Phase.WRITE, 0, 4 << 20, now_s=0), Phase.WRITE, 2 << 20, 4 << 20, now_s=2)
+    assert cells(tile) == ("A", "writing", "━" * 6 + "╌" * 18, "25%", "1 MiB/s", "0:06", "0", "0", "A0001", "Ultra Fit")
