@@ -22,9 +22,16 @@ from imagekit.plan.flash_device import Code, Refusal, RefusedError
 
 
 def confirm_board(plan: FlashPlan, request: Request) -> None:
-    """Raises: UsageError: nobody can be asked; RefusedError: another plan was confirmed."""
+    """Ask, unless the plan's word or a list has answered already.
+
+    Raises:
+        UsageError: nobody can be asked.
+        RefusedError: another plan was confirmed.
+    """
     device = plan.targets[0].device
     if request.confirm is None:
+        if request.allowed.names(device):
+            return
         if not sys.stdin.isatty():
             raise UsageError(f"cannot write {device.path}: there is no terminal to ask on",
                              hint=f"--confirm {plan.token}")

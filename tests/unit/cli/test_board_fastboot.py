@@ -282,10 +282,11 @@ def test_other_board_under_the_same_address_has_another_plan(make: Make) -> None
 
 
 @pytest.mark.parametrize(("words", "told"), [
-    (["--board", "pi"], "one of --serial and --fastboot"),
-    (["--serial", "/dev/x", "--fastboot", "usb"], "one of --serial and --fastboot"),
+    (["--board", "pi"], "one of --serial, --fastboot and --ums"),
+    (["--serial", "/dev/x", "--fastboot", "usb"], "one of --serial, --fastboot and --ums"),
     (["--serial", "/dev/x"], "--serial needs --board"),
     (["--fastboot", "usb", "--tftp", "10.0.0.1"], "--tftp: not with --fastboot"),
+    (["--ums", "usb:1-1", "--disk", "mmc 1", "--dry-run"], "--disk, --dry-run: not with --ums"),
     (["--fastboot", "usb", "--baud", "9600"], "--baud: not with --fastboot"),
     (["--serial", "/dev/x", "--board", "pi", "--partition", "a", "--reboot"], "--partition, --reboot: not with"),
 ])
