@@ -82,10 +82,20 @@ class Teller:
             self._lines.line({"event": "wrote", "start": part.start, "end": part.end, "bytes": part.amount})
 
 
-def flash_by_fastboot(request: Request, wish: FastbootRequest) -> None:
+def open_place(address: TcpAddress | UsbAddress) -> PacketLink:
+    """The line to a boot loader. Raises: as `connect`, `find_fastboot` and `open_usb`."""
+    if isinstance(address, TcpAddress):
+        return connect(address)
+    return open_usb(find_fastboot(address, usb_devices()))
+
+
+Opener = Callable[[TcpAddress | UsbAddress], PacketLink]
+
+
+def flash_by_fastboot(request: Request, wish: FastbootRequest, *, opener: Opener = open_place) -> None:
     """`imagekit board flash --fastboot`."""
     lines = JsonLines(talk_of())
-    with told(request, lines), waited_for(wish) as link, looked_into(request) as image:
+    with told(request, lines), waited_for(wish, opener) as link, looked_into(request) as image:
         found = _found(link, wish)
         size = _size(found, image, wish)
         plan = _planned(found, image, size, wish, request.allowed)
@@ -110,7 +120,7 @@ def flash_by_fastboot(request: Request, wish: FastbootRequest) -> None:
 
 
 @contextlib.contextmanager
-def waited_for(wish: FastbootRequest) -> Iterator[PacketLink]:
+def waited_for(wish: FastbootRequest, opener: Opener) -> Iterator[PacketLink]:
     """The line to the boot loader, as soon as it is there.
 
     Raises:
@@ -125,7 +135,7 @@ def waited_for(wish: FastbootRequest) -> Iterator[PacketLink]:
     deadline, waits = time.monotonic() + wish.wait_s, False
     while True:
         try:
-            link = _opener(address)()
+            link = opener(address)
             break
         except HostError as error:
             if isinstance(error, DeniedError) or time.monotonic() >= deadline:
@@ -136,12 +146,6 @@ def waited_for(wish: FastbootRequest) -> Iterator[PacketLink]:
             time.sleep(LOOK_S)
     with contextlib.closing(link):
         yield link
-
-
-def _opener(address: TcpAddress | UsbAddress) -> Callable[[], PacketLink]:
-    if isinstance(address, TcpAddress):
-        return lambda: connect(address)
-    return lambda: open_usb(find_fastboot(address, usb_devices()))
 
 
 def _found(link: PacketLink, wish: FastbootRequest) -> Found:
