@@ -262,11 +262,11 @@ def test_board_that_takes_too_little_at_once_is_refused(make: Make) -> None:
 
 
 def test_board_that_takes_little_at_once_gets_many_files(make: Make) -> None:
-    desk = make(most=128 << 10)
-    assert desk.planned()["files"] > 30
+    desk = make(most=512 << 10)
+    assert desk.planned()["files"] > 10
     assert desk.flash().exit_code == 0
     assert desk.is_right()
-    assert max(map(len, desk.board.files)) <= 128 << 10
+    assert max(map(len, desk.board.files)) <= 512 << 10
 
 
 def test_board_that_does_not_say_how_much_it_takes_gets_some(make: Make) -> None:
