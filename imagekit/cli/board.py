@@ -318,6 +318,8 @@ def _check_way(name: str | None, ways: dict[str, str | None], baud: int | None, 
         raise click.UsageError("one of --serial, --fastboot and --ums says where the board is")
     if named == ["--serial"] and name is None:
         raise click.UsageError("--serial needs --board: how its U-Boot is talked to is the board's")
+    if named == ["--fastboot"] and wish["disk"] and name is None:
+        raise click.UsageError("--disk needs --board: it is found by the U-Boot of that board")
     wrong = [f"--{key.replace('_', '-')}" for key, way in OF_A_WAY.items() if wish[key] and way != named[0]]
     if baud is not None and named[0] != "--serial":
         wrong.append("--baud")
@@ -351,6 +353,10 @@ def recover(image: Path | None, name: str, loader: Path | None, tool: str | None
     is its recipe's. With IMAGE, what comes up at the same USB port, fastboot or a disk, is then flashed as by `board
     flash`.
     """
+    lost = [option for option, value in (("--confirm", confirm), ("--foreign", foreign),
+                                         ("--partition", wish["partition"])) if value and image is None]
+    if lost:
+        raise click.UsageError(f"{', '.join(lost)}: only with IMAGE")
     from imagekit.cli.board_recover import Around, RecoverRequest, allowed_for
     from imagekit.cli.board_recover import recover as recover_board
     from imagekit.cli.flash_run import Request

@@ -403,6 +403,7 @@ def test_lines_of_the_page_do_what_it_says(make: Make) -> None:
     (["--serial", "/dev/x"], "--serial needs --board"),
     (["--fastboot", "usb", "--tftp", "10.0.0.1"], "--tftp: not with --fastboot"),
     (["--ums", "usb:1-1", "--disk", "mmc 1", "--dry-run"], "--disk, --dry-run: not with --ums"),
+    (["--fastboot", "usb", "--disk", "mmc 1"], "--disk needs --board"),
     (["--fastboot", "usb", "--baud", "9600"], "--baud: not with --fastboot"),
     (["--serial", "/dev/x", "--board", "pi", "--partition", "a", "--reboot"], "--partition, --reboot: not with"),
 ])

@@ -262,6 +262,11 @@ def test_what_is_known_of_recovery_is_shown() -> None:
     assert json.loads(CliRunner().invoke(command, ["show", "pc", "--json"]).output)["recover"] is None
 
 
+def test_words_for_an_image_need_one() -> None:
+    done = CliRunner().invoke(command, ["recover", "--board", "pi", "--foreign", "--confirm", "x"])
+    assert (done.exit_code, "--confirm, --foreign: only with IMAGE" in done.output) == (2, True)
+
+
 @pytest.mark.parametrize("place", ["usb", "tcp:board"])
 def test_ums_needs_a_name(place: str, tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(b"x")
