@@ -124,7 +124,7 @@ class UBoot:
 
     def disk_size(self, least: int) -> int:
         """The size of the disk in bytes, found by reading; less than `least` where that cannot be read."""
-        return size_by_reading(self._readable, least, disk=self.board.disk)
+        return size_by_reading(self._readable, least, sector=SECTOR, disk=self.board.disk)
 
     def _readable(self, sector: int) -> bool:
         answer = self.console.run(f"{self._interface} read {self.board.address:x} {sector:x} 1", timeout_s=60)
@@ -151,25 +151,25 @@ class UBoot:
                           timeout_s=limit(size))
 
 
-def size_by_reading(readable: Callable[[int], bool], least: int, *, disk: str) -> int:
+def size_by_reading(readable: Callable[[int], bool], least: int, *, sector: int, disk: str) -> int:
     """The size of a disk in bytes, of which `readable` tells whether a sector can be read; perhaps less than `least`.
 
     Any size that is told in words is rounded; whether a sector can be read is not.
     """
-    low, high = 0, max(least // SECTOR, 1)  # sector `low - 1` can be read, `high` is a guess
+    low, high = 0, max(least // sector, 1)  # sector `low - 1` can be read, `high` is a guess
     while readable(high - 1):
         low, high = high, high * 2
-        if high * SECTOR > LARGEST:
+        if high * sector > LARGEST:
             raise TargetError(f"cannot tell the size of disk {disk}: U-Boot reads beyond any end")
-        if low == least // SECTOR and not readable(low):
-            return low * SECTOR
+        if low == least // sector and not readable(low):
+            return low * sector
     while high - low > 1:
         middle = (low + high) // 2
         if readable(middle - 1):
             low = middle
         else:
             high = middle
-    return low * SECTOR
+    return low * sector
 
 
 def limit(size: int) -> float:
