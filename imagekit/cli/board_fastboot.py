@@ -37,6 +37,7 @@ from imagekit.units import SECTOR, align_up, iec
 
 LOG = logging.getLogger("imagekit.fastboot")
 RAW = "imagekit"  # what a partition that is made for this is called
+READS, BLIND = "it can be read back", "it cannot be read back"  # of the plan's word too: no other one is carried out
 LOOK_S = 0.5
 
 
@@ -200,7 +201,7 @@ def _planned(found: Found, image: Looked, size: int | None, wish: FastbootReques
                     port=port, content=about, sector=SECTOR,
                     model=f"board {wish.board}" if wish.board else found.product,
                     identity=Identity(size=align_up(image.facts.size, SECTOR) if size is None else size,
-                                      serial=found.serial))
+                                      serial=found.serial, backing=f"{about}; {READS if not found.blind else BLIND}"))
     if size is None:
         warn(f"{device.path} does not tell its size: the image's partition table is written as it is")
     if wish.partition is None and found.shell and not found.shell.run(

@@ -236,6 +236,27 @@ def test_write_that_puts_something_else_there_is_repeated(make: Make) -> None:
     assert desk.is_right()
 
 
+def test_wrong_checksum_is_asked_for_again_before_anything_is_written_again(make: Make) -> None:
+    desk = make()
+    token = desk.planned()["token"]
+    desk.board.wrong_crcs, desk.board.was_read = 1, False
+    assert desk.run("--confirm", token).exit_code == 0
+    assert (desk.is_right(), desk.board.wrong_crcs) == (True, 0)
+    assert len(desk.board.files) == len(set(desk.board.files))
+    desk.board.wrong_crcs, desk.board.was_read = 1000, False
+    failed(desk.run("--confirm", token), TargetError, "something else when they are read back, after 3 writes")
+
+
+def test_plan_that_reads_back_is_not_carried_out_blindly(make: Make) -> None:
+    desk = make()
+    token = desk.planned()["token"]
+    desk.board.crc = "none"
+    error = desk.run("--confirm", token).exception
+    assert isinstance(error, RefusedError)
+    assert [item.code.value for item in error.refusals] == ["identity-changed"]
+    assert desk.is_untouched()
+
+
 def test_disk_that_never_holds_what_was_written_is_given_up(make: Make) -> None:
     desk = make()
     token = desk.planned()["token"]
