@@ -14,7 +14,7 @@ from imagekit.cli.gadget_layout import picture_of, show_volume
 from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import emit_json, say, table, write
 from imagekit.host.files import write_atomic
-from imagekit.packages.board import UBoot
+from imagekit.packages.board import RECOVERY_TOOLS, Recovery, UBoot
 from imagekit.plan.gadget_show import as_json as volume_json
 from imagekit.qemu.machine import Machine, load_machine, machine_folders, machine_names
 
@@ -96,6 +96,12 @@ def _show(found: Board) -> None:
             write(f"flash:        {way}")
         if info.uboot:
             write(f"serial:       {info.uboot.baud} baud, prompt {info.uboot.prompt!r}, disk {info.uboot.disk}")
+        if info.recovery:
+            tools = ", ".join(item.tool for item in info.recovery.tools)
+            write(f"recover:      {info.recovery.enter}")
+            write(f"              by {tools}, then {info.recovery.then}; USB ids {', '.join(info.recovery.rom)}")
+            if info.recovery.loader:
+                write(f"              loader: {info.recovery.loader}")
         for text in info.unverified or ("nothing",):
             write(f"not verified: {text}")
     else:
@@ -123,12 +129,18 @@ def _json(found: Board) -> dict[str, Any]:
         "covers": list(info.covers) if info else [], "boot_path": list(info.boot_path) if info else [],
         "uboot": _uboot_json(info.uboot) if info and info.uboot else None,
         "flash": list(info.flash) if info else [], "unverified": list(info.unverified) if info else None,
+        "recover": _recovery_json(info.recovery) if info and info.recovery else None,
     }
 
 
 def _uboot_json(found: UBoot) -> dict[str, Any]:
     return {"prompt": found.prompt, "interrupt": found.interrupt, "key": found.key, "baud": found.baud,
             "memory": {"address": found.address, "size": found.room}, "disk": found.disk}
+
+
+def _recovery_json(found: Recovery) -> dict[str, Any]:
+    return {"rom": list(found.rom), "enter": found.enter, "loader": found.loader or None, "then": found.then,
+            "tools": [item.tool for item in found.tools]}
 
 
 @board.command()
@@ -170,10 +182,11 @@ def serial_options(function: F) -> F:
 
 
 def way_options(function: F) -> F:
-    """The same, and `--fastboot`: one of the two ways, and of a serial line which board."""
-    function = click.option("--fastboot", metavar="PLACE",
-                            help="Send by fastboot: tcp:HOST[:PORT], usb, usb:SERIAL, usb:1-1.4 (a port).")(
-        BAUD(WAIT(function)))
+    """The same, with `--fastboot` and `--ums`: one of the three ways, and of a serial line which board."""
+    function = click.option("--ums", metavar="PLACE", help="Write the USB disk that the board shows itself as:"
+                            " usb:SERIAL, usb:1-1.4 (a port).")(BAUD(WAIT(function)))
+    function = click.option("--fastboot", metavar="PLACE", help="Send by fastboot: tcp:HOST[:PORT], usb, usb:SERIAL,"
+                            " usb:1-1.4 (a port).")(function)
     function = click.option("--serial", metavar="LINE", help=SERIAL_HELP)(function)
     return click.option("--board", "name", metavar="NAME", shell_complete=complete_board,
                         help="Which board it is: imagekit board list. Over a serial line it must be named.")(function)
@@ -255,26 +268,37 @@ def an_address(_ctx: click.Context, _param: click.Parameter, value: str | None) 
 @click.option("--foreign", is_flag=True, help="It is no image of imagekit: nothing in it can be checked.")
 @trust_option
 @json_option
-def flash(image: Path, name: str | None, serial: str | None, fastboot: str | None, baud: int | None, wait_s: float,
-          confirm: str | None, foreign: bool, trust: tuple[Path, ...], as_json: bool, **wish: Any) -> None:
-    """Write IMAGE to a board's own disk, through its U-Boot, over its serial line or its network, or by fastboot.
+def flash(image: Path, name: str | None, serial: str | None, fastboot: str | None, ums: str | None, baud: int | None,
+          wait_s: float, confirm: str | None, foreign: bool, trust: tuple[Path, ...], as_json: bool,
+          **wish: Any) -> None:
+    """Write IMAGE to a board's own disk: through its U-Boot, by fastboot, or as a USB disk.
 
     Over a serial line the board reads its disk and tells checksums; only what differs is sent, packed, and read back by
-    the board. By fastboot all that is used of the image is sent, and read back where the board can. Before anything is
-    sent you see what will be, and are asked. What was interrupted goes on by the same line.
+    the board. By fastboot all that is used of the image is sent, and read back where the board can. A board that shows
+    itself as a USB disk (ums) is written as by `flash write`. Before anything is sent you see what will be, and are
+    asked. What was interrupted goes on by the same line.
     """
     from imagekit.cli.flash_run import Request
     from imagekit.plan.flash_device import Allowed
 
     request = Request(image=image, targets=(), allowed=Allowed(), trust=trust, foreign=foreign, confirm=confirm,
                       as_json=as_json)
-    _check_way(name, serial, fastboot, baud, wish)
+    _check_way(name, {"--serial": serial, "--fastboot": fastboot, "--ums": ums}, baud, wish)
     partition, reboot = wish.pop("partition"), wish.pop("reboot")
     if fastboot is not None:
         from imagekit.cli.board_fastboot import FastbootRequest, flash_by_fastboot
 
         flash_by_fastboot(request, FastbootRequest(place=fastboot, board=name, disk=wish["disk"], wait_s=wait_s,
                                                    partition=partition, reboot=reboot, dry_run=wish["dry_run"]))
+        return
+    if ums is not None:
+        from imagekit.boot.fastboot import UsbAddress, parse_address
+        from imagekit.cli.board_recover import Around, flash_by_ums
+
+        place = parse_address(ums)
+        if not isinstance(place, UsbAddress) or place == UsbAddress():
+            raise click.UsageError(f"--ums {ums}: usb:SERIAL or usb:1-1.4 (a port) says which disk is the board's")
+        flash_by_ums(request, place, wait_s=wait_s, around=Around())
         return
     from imagekit.cli.board_flash import BoardRequest
     from imagekit.cli.board_flash import flash as flash_board
@@ -283,16 +307,62 @@ def flash(image: Path, name: str | None, serial: str | None, fastboot: str | Non
     flash_board(request, Wiring(serial=serial or "", board=name or "", baud=baud, wait_s=wait_s), BoardRequest(**wish))
 
 
-def _check_way(name: str | None, serial: str | None, fastboot: str | None, baud: int | None,
-               wish: dict[str, Any]) -> None:
-    """Raises: click.UsageError: no way is named, or two, or something of the other one."""
-    if (serial is None) == (fastboot is None):
-        raise click.UsageError("one of --serial and --fastboot says where the board is")
-    if fastboot is None and name is None:
+OF_A_WAY = {"raise_to": "--serial", "tftp": "--serial", "board_address": "--serial", "partition": "--fastboot",
+            "reboot": "--fastboot"}
+
+
+def _check_way(name: str | None, ways: dict[str, str | None], baud: int | None, wish: dict[str, Any]) -> None:
+    """Raises: click.UsageError: no way is named, or two, or something of another one."""
+    named = [way for way, place in ways.items() if place is not None]
+    if len(named) != 1:
+        raise click.UsageError("one of --serial, --fastboot and --ums says where the board is")
+    if named == ["--serial"] and name is None:
         raise click.UsageError("--serial needs --board: how its U-Boot is talked to is the board's")
-    others = ("partition", "reboot") if fastboot is None else ("raise_to", "tftp", "board_address")
-    named = [f"--{key.replace('_', '-')}" for key in others if wish[key]]
-    if fastboot is not None and baud is not None:
-        named.append("--baud")
-    if named:
-        raise click.UsageError(f"{', '.join(named)}: not with {'--serial' if fastboot is None else '--fastboot'}")
+    if named == ["--fastboot"] and wish["disk"] and name is None:
+        raise click.UsageError("--disk needs --board: it is found by the U-Boot of that board")
+    wrong = [f"--{key.replace('_', '-')}" for key, way in OF_A_WAY.items() if wish[key] and way != named[0]]
+    if baud is not None and named[0] != "--serial":
+        wrong.append("--baud")
+    if named[0] == "--ums":
+        wrong += [f"--{key.replace('_', '-')}" for key in ("disk", "dry_run") if wish[key]]
+    if wrong:
+        raise click.UsageError(f"{', '.join(wrong)}: not with {named[0]}")
+
+
+@board.command()
+@click.argument("image", metavar="[IMAGE]", required=False,
+                type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--board", "name", metavar="NAME", required=True, shell_complete=complete_board,
+              help="Which board it is: imagekit board list.")
+@click.option("--loader", metavar="FILE", type=click.Path(path_type=Path, exists=True),
+              help="What is loaded into it; board show says what that is.")
+@click.option("--tool", type=click.Choice(RECOVERY_TOOLS), help="By this program.  [default: the first installed]")
+@click.option("--port", metavar="PORT", help="The board at this USB port: 1-1.4. Then no question is asked.")
+@click.option("--partition", metavar="NAME", help="With IMAGE, by fastboot: the partition that is the whole disk.")
+@WAIT
+@click.option("--dry-run", is_flag=True, help="Find the board, tell what would be run; no more.")
+@click.option("--confirm", metavar="WORD", help="With IMAGE: the word of a plan that was shown.")
+@click.option("--foreign", is_flag=True, help="IMAGE is none of imagekit: nothing in it can be checked.")
+@trust_option
+@json_option
+def recover(image: Path | None, name: str, loader: Path | None, tool: str | None, port: str | None,
+            confirm: str | None, foreign: bool, trust: tuple[Path, ...], as_json: bool, **wish: Any) -> None:
+    """Bring a board back that starts nothing of its own: load a boot loader into it over USB, from its boot ROM.
+
+    The program that does it (rpiboot, uuu, snagrecover, sunxi-fel, dfu-util) must be installed; which one a board takes
+    is its recipe's. With IMAGE, what comes up at the same USB port, fastboot or a disk, is then flashed as by `board
+    flash`.
+    """
+    lost = [option for option, value in (("--confirm", confirm), ("--foreign", foreign),
+                                         ("--partition", wish["partition"])) if value and image is None]
+    if lost:
+        raise click.UsageError(f"{', '.join(lost)}: only with IMAGE")
+    from imagekit.cli.board_recover import Around, RecoverRequest, allowed_for
+    from imagekit.cli.board_recover import recover as recover_board
+    from imagekit.cli.flash_run import Request
+
+    request = None if image is None else Request(
+        image=image, targets=(), allowed=allowed_for(port), trust=trust, foreign=foreign, confirm=confirm,
+        as_json=as_json)
+    recover_board(RecoverRequest(board=name, loader=loader, tool=tool, port=port, as_json=as_json, flash=request,
+                                 **wish), Around())

@@ -25,8 +25,10 @@ from imagekit.flash.fastboot_write import Place, begin, send_parts
 from imagekit.flash.look import make_plan
 from imagekit.flash.wanted import Wanted
 from imagekit.host.fastboot_tcp import connect
+from imagekit.host.fastboot_usb import find_fastboot, open_usb
 from imagekit.host.folders import log_folder
 from imagekit.host.ports import PacketLink, Progress
+from imagekit.host.usbdevices import DeniedError, usb_devices
 from imagekit.plan.board_flash import in_words, wanted_extents
 from imagekit.plan.fastboot import PART, FilePart, parts_of, whole_blocks
 from imagekit.plan.flash import FlashPlan, as_json
@@ -35,6 +37,7 @@ from imagekit.units import SECTOR, align_up, iec
 
 LOG = logging.getLogger("imagekit.fastboot")
 RAW = "imagekit"  # what a partition that is made for this is called
+READS, BLIND = "it can be read back", "it cannot be read back"  # of the plan's word too: no other one is carried out
 LOOK_S = 0.5
 
 
@@ -80,13 +83,23 @@ class Teller:
             self._lines.line({"event": "wrote", "start": part.start, "end": part.end, "bytes": part.amount})
 
 
-def flash_by_fastboot(request: Request, wish: FastbootRequest) -> None:
+def open_place(address: TcpAddress | UsbAddress) -> PacketLink:
+    """The line to a boot loader. Raises: as `connect`, `find_fastboot` and `open_usb`."""
+    if isinstance(address, TcpAddress):
+        return connect(address)
+    return open_usb(find_fastboot(address, usb_devices()))
+
+
+Opener = Callable[[TcpAddress | UsbAddress], PacketLink]
+
+
+def flash_by_fastboot(request: Request, wish: FastbootRequest, *, opener: Opener = open_place) -> None:
     """`imagekit board flash --fastboot`."""
     lines = JsonLines(talk_of())
-    with told(request, lines), waited_for(wish) as link, looked_into(request) as image:
+    with told(request, lines), waited_for(wish, opener) as link, looked_into(request) as image:
         found = _found(link, wish)
         size = _size(found, image, wish)
-        plan = _planned(found, image, size, wish)
+        plan = _planned(found, image, size, wish, request.allowed)
         refuse(plan)
         place = Place(fastboot=found.fastboot, size=plan.targets[0].device.identity.size,
                       partition=wish.partition or RAW, shell=None if found.blind else found.shell)
@@ -108,7 +121,7 @@ def flash_by_fastboot(request: Request, wish: FastbootRequest) -> None:
 
 
 @contextlib.contextmanager
-def waited_for(wish: FastbootRequest) -> Iterator[PacketLink]:
+def waited_for(wish: FastbootRequest, opener: Opener) -> Iterator[PacketLink]:
     """The line to the boot loader, as soon as it is there.
 
     Raises:
@@ -123,10 +136,10 @@ def waited_for(wish: FastbootRequest) -> Iterator[PacketLink]:
     deadline, waits = time.monotonic() + wish.wait_s, False
     while True:
         try:
-            link = _opener(address)()
+            link = opener(address)
             break
         except HostError as error:
-            if getattr(error, "final", False) or time.monotonic() >= deadline:
+            if isinstance(error, DeniedError) or time.monotonic() >= deadline:
                 raise
             if not waits:
                 say(f"{address}: waiting for fastboot ({error.message})")
@@ -134,12 +147,6 @@ def waited_for(wish: FastbootRequest) -> Iterator[PacketLink]:
             time.sleep(LOOK_S)
     with contextlib.closing(link):
         yield link
-
-
-def _opener(address: TcpAddress | UsbAddress) -> Callable[[], PacketLink]:
-    if isinstance(address, TcpAddress):
-        return lambda: connect(address)
-    raise UsageError(f"cannot use {address}: fastboot over USB is not built in")
 
 
 def _found(link: PacketLink, wish: FastbootRequest) -> Found:
@@ -181,24 +188,27 @@ def _size(found: Found, image: Looked, wish: FastbootRequest) -> int | None:
     return found.shell.disk_size(least) if found.shell else None
 
 
-def _planned(found: Found, image: Looked, size: int | None, wish: FastbootRequest) -> FlashPlan:
+def _planned(found: Found, image: Looked, size: int | None, wish: FastbootRequest, allowed: Allowed) -> FlashPlan:
     """The plan for the disk; where it is reached through U-Boot, a partition is made of all of it."""
     if wish.partition is None and found.shell is None:
         raise TargetError(f"cannot write the disk of {found.fastboot.link.name}: {found.blind}, so no partition can be"
                           " made of it", hint="--partition NAME: one that is the whole disk")
     disk = wish.partition or (found.shell.board.disk if found.shell else "")
     about = f"product {found.product}" if found.product else "it does not say what it is"
+    address = parse_address(wish.place)
+    port = address.port if isinstance(address, UsbAddress) else ""
     device = Device(path=f"{found.fastboot.link.name}:{disk}", kind=Kind.DISK, removable=True, bus="fastboot",
-                    model=f"board {wish.board}" if wish.board else found.product, content=about, sector=SECTOR,
+                    port=port, content=about, sector=SECTOR,
+                    model=f"board {wish.board}" if wish.board else found.product,
                     identity=Identity(size=align_up(image.facts.size, SECTOR) if size is None else size,
-                                      serial=found.serial))
+                                      serial=found.serial, backing=f"{about}; {READS if not found.blind else BLIND}"))
     if size is None:
         warn(f"{device.path} does not tell its size: the image's partition table is written as it is")
     if wish.partition is None and found.shell and not found.shell.run(
             f"setenv fastboot_raw_partition_{RAW} 0 {device.identity.size // SECTOR:#x}"):
         raise TargetError(f"cannot write disk {disk} of {found.fastboot.link.name}: its U-Boot lets no partition be"
                           " made of it", hint="--partition NAME: one that is the whole disk")
-    return make_plan(image.facts, image.source, [device], Allowed())
+    return make_plan(image.facts, image.source, [device], allowed)
 
 
 def _show(request: Request, plan: FlashPlan, found: Found, parts: tuple[FilePart, ...], about: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -22,9 +23,16 @@ from imagekit.plan.flash_device import Code, Refusal, RefusedError
 
 
 def confirm_board(plan: FlashPlan, request: Request) -> None:
-    """Raises: UsageError: nobody can be asked; RefusedError: another plan was confirmed."""
+    """Ask, unless the plan's word or a list has answered already.
+
+    Raises:
+        UsageError: nobody can be asked.
+        RefusedError: another plan was confirmed.
+    """
     device = plan.targets[0].device
     if request.confirm is None:
+        if request.allowed.names(device):
+            return
         if not sys.stdin.isatty():
             raise UsageError(f"cannot write {device.path}: there is no terminal to ask on",
                              hint=f"--confirm {plan.token}")
@@ -48,6 +56,12 @@ class Record:
         return float(self.values["seconds"])
 
 
+def _free(folder: Path, name: str) -> Path:
+    """A name that no record has: one process may flash two boards within a second."""
+    names = (folder / f"{name}{f'-{number}' if number else ''}.json" for number in itertools.count())
+    return next(path for path in names if not path.exists())
+
+
 @contextlib.contextmanager
 def recorded(plan: FlashPlan, *, more: dict[str, Any], unfinished: str) -> Iterator[Record]:
     """Keep a record of what happens inside, from before the first byte; `unfinished` is said where it breaks off.
@@ -57,7 +71,7 @@ def recorded(plan: FlashPlan, *, more: dict[str, Any], unfinished: str) -> Itera
     """
     clock, device = SystemClock(), plan.targets[0].device
     began, start = clock.now(), clock.monotonic_s()
-    record = Record(path=log_folder().parent / "flash" / f"{began:%Y%m%dT%H%M%SZ}-board-{os.getpid()}.json", values={
+    record = Record(path=_free(log_folder().parent / "flash", f"{began:%Y%m%dT%H%M%SZ}-board-{os.getpid()}"), values={
         "version": RECORD_VERSION, "tool": __version__, "began": began.isoformat(timespec="seconds"), "ended": None,
         "image": {"path": str(Path(plan.image.path).absolute()), "size": plan.image.size, "digest": plan.image.digest},
         "device": device_json(device), "result": "begun", **more})

@@ -7,16 +7,18 @@ use is listed too. Nothing is fetched; what is started is the tiny guest that te
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
+from imagekit.cli.doctor_boards import board_checks, rom_ids, udev_rules
+from imagekit.cli.doctor_check import Check, Machine
 from imagekit.cli.options import json_option
 from imagekit.cli.output import emit_json, say, table, write
 from imagekit.errors import HostError
@@ -35,42 +37,13 @@ FIRMWARE = ("usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd")
 ARCHIVE_KEYS = "usr/share/keyrings/debian-archive-keyring.gpg"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing looked at. `state` is ok, missing, denied, low, broken, or none (there is none, and none is needed)."""
-
-    name: str
-    state: str
-    found: str
-    needed: bool
-    package: str | None = None
-    remedy: str | None = None
-
-    @property
-    def fatal(self) -> bool:
-        return self.needed and self.state not in {"ok", "none"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """Where to look: a root folder and an environment, so that tests can hand in a machine of their own."""
-
-    root: Path
-    environ: Mapping[str, str]
-    uid: int
-    python: tuple[int, int]
-    access: Callable[[Path, int], bool] = os.access
-
-    def find(self, program: str) -> str | None:
-        """The program on PATH, or where Debian puts what only root has on its PATH."""
-        return shutil.which(program, path=f"{self.environ.get('PATH', '')}:{self.root}/usr/sbin:{self.root}/sbin")
-
-    def at(self, path: str) -> Path:
-        return self.root / path
-
-
 def this_machine() -> Machine:
-    return Machine(root=Path("/"), environ=os.environ, uid=os.geteuid(), python=sys.version_info[:2])
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a number that has no name, as in some containers
+        user = ""
+    return Machine(root=Path("/"), environ=os.environ, uid=os.geteuid(), python=sys.version_info[:2],
+                   groups=frozenset((*os.getgroups(), os.getegid())), user=user)
 
 
 def examine(machine: Machine, *, cache: Path, here: Path) -> list[Check]:
@@ -87,6 +60,7 @@ def examine(machine: Machine, *, cache: Path, here: Path) -> list[Check]:
         _space("free space for the cache", cache),
         _space("free space here", here),
         *_programs(machine, FOR_TESTS, needed=False),
+        *board_checks(machine),
     ]
 
 
@@ -192,8 +166,13 @@ def _space(name: str, folder: Path) -> Check:
 @click.command()
 @json_option
 @click.option("--install-line", "line_only", is_flag=True, help="Print only the apt line that brings what is missing.")
-def doctor(as_json: bool, line_only: bool) -> None:
+@click.option("--udev-rules", "rules_only", is_flag=True,
+              help="Print only rules for udev that let users reach boards over USB.")
+def doctor(as_json: bool, line_only: bool, rules_only: bool) -> None:
     """Check that this machine has what imagekit needs; exit 6 if something is missing."""
+    if rules_only:
+        write(udev_rules(rom_ids()).rstrip("\n"))
+        return
     machine = this_machine()
     checks = examine(machine, cache=default_cache_folder(machine.environ), here=Path.cwd())
     line = install_line(checks, uid=machine.uid)

@@ -148,6 +148,13 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
          "what its fastboot takes, and whether it reads back"),
         ("imagekit board flash out/pi.img --partition mmc0 --fastboot tcp:192.168.1.20 --reboot",
          "a boot loader that is no U-Boot, and whose whole disk is called mmc0"),
+        ("imagekit board flash out/pi.img --ums usb:1-1.4", "a board that shows itself as a USB disk at this port"),
+    ),
+    "board recover": (
+        ("imagekit board recover --board pi --dry-run", "is a Pi there in its boot ROM, and what would be run"),
+        ("imagekit board recover out/pi.img --board pi", "by rpiboot, then its disk: you see the plan, and are asked"),
+        ("imagekit board recover out/h3.img --board orangepi-pc --loader u-boot-sunxi-with-spl.bin --port 1-1.4",
+         "the board at this port, by fastboot afterwards, without a question"),
     ),
     "inspect": (
         ("imagekit inspect out/pc-demo.img", "everything about an image, before it is flashed"),
@@ -279,6 +286,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "doctor": (
         ("imagekit doctor", "what is there, what is missing, and the one line that installs it"),
         ("imagekit doctor --json", "the same for programs"),
+        ("imagekit doctor --udev-rules | sudo tee /etc/udev/rules.d/70-imagekit.rules", "boards over USB without root"),
     ),
     "completion": (
         ("imagekit completion bash > ~/.local/share/bash-completion/completions/imagekit", "for bash"),

@@ -142,7 +142,8 @@ class Shell:
 
     def disk_size(self, least: int) -> int:
         """The size of the disk in bytes, found by reading; less than `least` where that cannot be read."""
-        return size_by_reading(lambda sector: self._read(sector * SECTOR, SECTOR), least, disk=self.board.disk)
+        return size_by_reading(lambda sector: self._read(sector * SECTOR, SECTOR), least, sector=SECTOR,
+                               disk=self.board.disk)
 
     def disk_holds(self, start: int, content: bytes) -> bool:
         """Whether these bytes are on the disk. Raises: TargetError: it cannot be read there."""

@@ -156,7 +156,7 @@ class UBoot:
                           timeout_s=limit(size))
 
 
-def size_by_reading(readable: Callable[[int], bool], least: int, *, disk: str, sector: int = SECTOR) -> int:
+def size_by_reading(readable: Callable[[int], bool], least: int, *, sector: int, disk: str) -> int:
     """The size of a disk in bytes, of which `readable` tells whether a sector can be read; perhaps less than `least`.
 
     Any size that is told in words is rounded; whether a sector can be read is not.

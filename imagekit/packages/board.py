@@ -29,11 +29,28 @@ _UBOOT = {
     },
 }
 
+ROM_ID = "[0-9a-f]{4}:[0-9a-f]{4}"  # vendor and product, as lsusb has them
+RECOVERY_TOOLS = ("rpiboot", "uuu", "snagrecover", "sunxi-fel", "dfu-util")
+_ARGUMENTS = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}, "maxItems": 24}
+
+_RECOVER = {
+    "type": "object", "additionalProperties": False, "required": ["rom", "enter", "then", "tools"],
+    "properties": {
+        "rom": {"type": "array", "minItems": 1, "maxItems": 8, "uniqueItems": True,
+                "items": {"type": "string", "pattern": f"^{ROM_ID}$"}},
+        "enter": _TEXT, "loader": _TEXT, "then": {"enum": ["fastboot", "ums"]},
+        "tools": {"type": "array", "minItems": 1, "maxItems": 4, "items": {
+            "type": "object", "additionalProperties": False, "required": ["tool", "arguments"],
+            "properties": {"tool": {"enum": list(RECOVERY_TOOLS)}, "arguments": _ARGUMENTS,
+                           "with-loader": _ARGUMENTS}}},
+    },
+}
+
 SCHEMA: dict[str, Any] = {
     "type": "object", "additionalProperties": False,
     "required": ["title", "covers", "boot-path", "flash", "unverified"],
     "properties": {"title": {**_TEXT, "maxLength": 60}, "covers": _TEXTS, "boot-path": _TEXTS, "flash": _TEXTS,
-                   "unverified": {**_TEXTS, "minItems": 0}, "u-boot": _UBOOT},
+                   "unverified": {**_TEXTS, "minItems": 0}, "u-boot": _UBOOT, "recover": _RECOVER},
 }
 
 
@@ -55,6 +72,31 @@ class UBoot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryTool:
+    """A program that loads something into a board in its boot ROM. Words in braces are filled in by `plan.recover`;
+    `with_loader` follows only where a loader is named."""
+
+    tool: str
+    arguments: tuple[str, ...]
+    with_loader: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """How a board is brought back that starts nothing of its own.
+
+    `rom` are the USB ids of its boot ROM, `enter` is how one gets there, `loader` what is loaded, `then` what comes up:
+    fastboot, or a USB disk (ums).
+    """
+
+    rom: tuple[str, ...]
+    enter: str
+    loader: str
+    then: str
+    tools: tuple[RecoveryTool, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BoardInfo:
     """`boot_path` are the stages, first to last; `flash` ways to put an image there; `unverified` what no signature
     reaches on this hardware."""
@@ -65,13 +107,22 @@ class BoardInfo:
     flash: tuple[str, ...]
     unverified: tuple[str, ...]
     uboot: UBoot | None = None
+    recovery: Recovery | None = None
 
 
 def board_info(value: Mapping[str, Any]) -> BoardInfo:
     """A block whose shape was checked."""
     return BoardInfo(title=value["title"], covers=tuple(value["covers"]), boot_path=tuple(value["boot-path"]),
                      flash=tuple(value["flash"]), unverified=tuple(value["unverified"]),
-                     uboot=_uboot(value["u-boot"]) if "u-boot" in value else None)
+                     uboot=_uboot(value["u-boot"]) if "u-boot" in value else None,
+                     recovery=_recovery(value["recover"]) if "recover" in value else None)
+
+
+def _recovery(value: Mapping[str, Any]) -> Recovery:
+    tools = tuple(RecoveryTool(tool=item["tool"], arguments=tuple(item["arguments"]),
+                               with_loader=tuple(item.get("with-loader", ()))) for item in value["tools"])
+    return Recovery(rom=tuple(value["rom"]), enter=value["enter"], loader=value.get("loader", ""), then=value["then"],
+                    tools=tools)
 
 
 def _uboot(value: Mapping[str, Any]) -> UBoot:

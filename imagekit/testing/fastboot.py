@@ -48,6 +48,7 @@ class FastbootBoard:
     drop_at: str = ""  # the connection ends at this command, or within the data of it
     drops: int = 1  # so often
     damages: int = 0  # so many writes put something else on the disk
+    wrong_crcs: int = 0  # so many checksums of what was read from the disk are wrong
     lies: bool = False  # every command succeeds
     slow_s: float = 0.0  # a pause before each answer
     mute_at: str = ""  # this command is never answered
@@ -57,6 +58,7 @@ class FastbootBoard:
     environment: dict[str, str] = field(default_factory=dict)
     memory: bytearray = field(default_factory=bytearray)
     held: bytes = b""
+    was_read: bool = False
 
     def __post_init__(self) -> None:
         self.memory = bytearray(b"\xa5" * self.room)
@@ -143,6 +145,7 @@ class FastbootBoard:
         if what != "read" or (sector + count) * SECTOR > len(self.disk):
             return False
         self._put(where, bytes(self.disk[sector * SECTOR:(sector + count) * SECTOR]))
+        self.was_read = True
         return True
 
     def _fill(self, where: str, value: str, count: str) -> bool:
@@ -157,6 +160,9 @@ class FastbootBoard:
             return False
         where, size, last = words[1:] if verify else words
         found = zlib.crc32(self._get(int(where, 16), int(size, 16)))
+        if self.wrong_crcs and self.was_read:
+            self.wrong_crcs -= 1
+            found ^= 0x100
         if verify:
             return found == int(last, 16)
         self._put(int(last, 16), found.to_bytes(4, "little" if self.crc == "little" else "big"))

@@ -59,6 +59,14 @@ def test_uboot_is_stopped_and_answers(board: Powered) -> None:
         assert console.must('echo "${ik_word}"') == "two words"
         with pytest.raises(TargetError, match="failed with status 1"):
             console.must("virtio read 48000000 ffffff 1")
+        # what a CRC-32 is compared by where only a status comes back (fastboot's `oem run`), in the order of this build
+        console.must("mw.b 48000000 0 800; crc32 48000000 800 48000800")
+        right = zlib.crc32(bytes(0x800))
+        words = {right, int.from_bytes(right.to_bytes(4, "big"), "little")}
+        assert [console.run(f"itest.l *48000800 == {word:x}").status for word in sorted(words)].count(0) == 1
+        assert console.run(f"itest.l *48000800 == {right ^ 0x01010101:x}").status == 1
+        console.must("setenv fastboot_raw_partition_imagekit 0 0x1d5a000")
+        assert console.must("echo ${fastboot_raw_partition_imagekit}") == "0 0x1d5a000"
     with spoken_with(board) as console:  # it waits at its prompt now
         assert console.must("echo ${ik_word}") == "two words"
 

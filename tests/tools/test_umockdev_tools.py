@@ -66,3 +66,33 @@ def test_devices_of_a_pretended_machine_are_listed_with_what_udev_knows(program:
     assert (card["size"], card["diskseq"], card["removable"]) == (60088320 * 512, 12, True)
     assert (disk["serial"], disk["bus"], disk["port"], disk["sector"]) == ("S2R6NX0H", "ata", "ata3", 4096)
     assert [item["code"] for item in disk["refusals"]] == ["not-allowed"]
+
+
+ROM = """\
+P: /devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.4
+N: bus/usb/001/012
+E: DEVTYPE=usb_device
+E: SUBSYSTEM=usb
+A: idVendor=0a5c
+A: idProduct=2711
+A: busnum=1
+A: devnum=12
+A: serial=000000001206
+A: manufacturer=Broadcom
+A: product=BCM2711 Boot
+"""
+
+
+def test_board_in_its_boot_rom_is_found_on_a_pretended_machine(program: Callable[[str], str], tmp_path: Path) -> None:
+    (tmp_path / "machine.umockdev").write_text(ROM)
+    (tmp_path / "rpiboot").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/ran\n')
+    (tmp_path / "rpiboot").chmod(0o755)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "XDG_STATE_HOME": str(tmp_path),
+           "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([program("umockdev-run"), "--device", str(tmp_path / "machine.umockdev"), "--",
+                           sys.executable, "-m", "imagekit.cli", "board", "recover", "--board", "pi", "--wait", "0",
+                           "--json"], capture_output=True, text=True, env=env, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["port"], found["id"], found["serial"], found["ran"]) == ("1-1.4", "0a5c:2711", "000000001206", True)
+    assert (tmp_path / "ran").read_text() == "-p 1-1.4\n"

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from imagekit.boot.fastboot import USB_CLASS, TcpAddress, UsbAddress
 from imagekit.cli.board import board as command
+from imagekit.cli.board_fastboot import FastbootRequest, flash_by_fastboot
 from imagekit.cli.board_serial import profile_of
+from imagekit.cli.flash_run import Request
 from imagekit.disk import gpt
-from imagekit.errors import ImagekitError, PlanError, TargetError
-from imagekit.plan.flash_device import RefusedError
+from imagekit.errors import HostError, ImagekitError, PlanError, TargetError, UsageError
+from imagekit.host.fastboot_usb import find_fastboot, open_usb
+from imagekit.host.ports import PacketLink
+from imagekit.host.usbdevices import DeniedError, UsbDevice
+from imagekit.plan.flash_device import Allowed, RefusedError
 from imagekit.testing.fastboot import FastbootBoard, FastbootServer
+from imagekit.testing.usbfastboot import ADDRESS, BUS, FakeBackend, UsbBoard
 from imagekit.units import BLOCK, MIB
 from tests.patience import patience
 from tests.unit.flash.conftest import SIZE, USED, write_image
@@ -222,6 +236,27 @@ def test_write_that_puts_something_else_there_is_repeated(make: Make) -> None:
     assert desk.is_right()
 
 
+def test_wrong_checksum_is_asked_for_again_before_anything_is_written_again(make: Make) -> None:
+    desk = make()
+    token = desk.planned()["token"]
+    desk.board.wrong_crcs, desk.board.was_read = 1, False
+    assert desk.run("--confirm", token).exit_code == 0
+    assert (desk.is_right(), desk.board.wrong_crcs) == (True, 0)
+    assert len(desk.board.files) == len(set(desk.board.files))
+    desk.board.wrong_crcs, desk.board.was_read = 1000, False
+    failed(desk.run("--confirm", token), TargetError, "something else when they are read back, after 3 writes")
+
+
+def test_plan_that_reads_back_is_not_carried_out_blindly(make: Make) -> None:
+    desk = make()
+    token = desk.planned()["token"]
+    desk.board.crc = "none"
+    error = desk.run("--confirm", token).exception
+    assert isinstance(error, RefusedError)
+    assert [item.code.value for item in error.refusals] == ["identity-changed"]
+    assert desk.is_untouched()
+
+
 def test_disk_that_never_holds_what_was_written_is_given_up(make: Make) -> None:
     desk = make()
     token = desk.planned()["token"]
@@ -248,11 +283,11 @@ def test_board_that_takes_too_little_at_once_is_refused(make: Make) -> None:
 
 
 def test_board_that_takes_little_at_once_gets_many_files(make: Make) -> None:
-    desk = make(most=128 << 10)
-    assert desk.planned()["files"] > 30
+    desk = make(most=512 << 10)
+    assert desk.planned()["files"] > 10
     assert desk.flash().exit_code == 0
     assert desk.is_right()
-    assert max(map(len, desk.board.files)) <= 128 << 10
+    assert max(map(len, desk.board.files)) <= 512 << 10
 
 
 def test_board_that_does_not_say_how_much_it_takes_gets_some(make: Make) -> None:
@@ -281,11 +316,115 @@ def test_other_board_under_the_same_address_has_another_plan(make: Make) -> None
     assert desk.is_untouched()
 
 
+# ---- over USB
+
+
+def over_usb(board: FastbootBoard, address: TcpAddress | UsbAddress) -> PacketLink:
+    """A board that is plugged in at port 1-1.4."""
+    found = UsbDevice(port="1-1.4", vendor=0x1F3A, product=0x1010, bus=BUS, address=ADDRESS, interfaces=(USB_CLASS,))
+    assert isinstance(address, UsbAddress)
+    return open_usb(find_fastboot(address, [found]), backend=FakeBackend(UsbBoard(board=board)))
+
+
+def test_image_goes_over_usb_and_a_port_that_was_named_is_not_asked_about(make: Make) -> None:
+    desk = make()
+    request = Request(image=desk.image, targets=(), allowed=Allowed(), trust=(), foreign=True)
+    wish = FastbootRequest(place="usb:1-1.4", board="pi")
+    opener = partial(over_usb, desk.board)
+    with pytest.raises(UsageError, match="there is no terminal to ask on"):
+        flash_by_fastboot(request, wish, opener=opener)
+    other = replace(request, allowed=Allowed(ports=frozenset({"1-1.3"})))
+    with pytest.raises(RefusedError, match="not-allowed"):
+        flash_by_fastboot(other, wish, opener=opener)
+    assert desk.is_untouched()
+    flash_by_fastboot(replace(request, allowed=Allowed(ports=frozenset({"1-1.4"}))), wish, opener=opener)
+    assert desk.is_right()
+    assert desk.records()[0]["device"]["port"] == "1-1.4"
+
+
+def test_board_that_comes_up_late_is_waited_for_and_one_that_is_denied_is_not(make: Make) -> None:
+    desk = make()
+    request = Request(image=desk.image, targets=(), allowed=Allowed(), trust=(), foreign=True)
+    wish = FastbootRequest(place="usb:1-1.4", board="pi", wait_s=3600, dry_run=True)
+    tries: list[object] = []
+
+    def late(address: TcpAddress | UsbAddress) -> PacketLink:
+        tries.append(address)
+        if len(tries) < 3:
+            raise HostError("cannot find fastboot")
+        return over_usb(desk.board, address)
+
+    flash_by_fastboot(request, wish, opener=late)
+    assert len(tries) == 3
+
+    def denied(address: TcpAddress | UsbAddress) -> PacketLink:
+        raise DeniedError(UsbDevice(port="1-1.4", vendor=1, product=1, bus=1, address=1))
+
+    with pytest.raises(DeniedError):
+        flash_by_fastboot(request, wish, opener=denied)
+
+
+# ---- interrupted, and as the page says
+
+
+def test_interrupt_is_recorded_and_told(make: Make) -> None:
+    desk = make(mute_at="flash:")
+    token = desk.planned()["token"]
+    running = subprocess.Popen([sys.executable, "-m", "imagekit.cli", "board", "flash", str(desk.image), "--foreign",
+                                "--board", "pi", "--fastboot", desk.server.address, "--confirm", token],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while not any(command.startswith("flash:") for command in desk.board.commands):
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate()
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == 130, said
+    assert "is not complete, and does not boot: the same line goes on where it was" in said
+    assert desk.records()[0]["result"] == "interrupted"
+
+
+def plain(text: str) -> list[str]:
+    """What was said, without what is another one each time."""
+    return [re.sub(r"127\.0\.0\.1:\d+|[0-9a-f]{12}$|\S*disk\.img", "-", line.strip()) for line in text.splitlines()
+            if line.strip()]
+
+
+def test_lines_of_the_page_do_what_it_says(make: Make) -> None:
+    page = Path(__file__).parents[3] / "docs/how-to/flash-by-fastboot.md"
+    lines = [line for block in re.findall(r"^```\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+             for line in block.splitlines() if "--fastboot" in line]
+    assert len(lines) == 3
+    desk = make(partitions={"mmc0": (0, 40 * MIB)}, tells_sizes=True)
+    word = ""
+    for line in lines:
+        words = shlex.split(line.replace("out/pi.img", str(desk.image))
+                            .replace("tcp:192.168.1.20", desk.server.address))[2:]
+        if "--dry-run" not in words:
+            word = str(desk.planned("--partition", "mmc0", bare=True)["token"]) if "--partition" in words else word
+            words += ["--confirm", word]
+        done = CliRunner().invoke(command, [*words, "--foreign", "--wait", "0"])
+        assert done.exit_code == 0, (line, done.output, done.exception)
+        found = re.search(r"this plan is ([0-9a-f]+)", done.stdout)
+        word = found[1] if found else word
+        if "--dry-run" in words:
+            assert desk.is_untouched()
+            indented = "\n".join(text for text in page.read_text().splitlines() if text.startswith("    "))
+            assert plain(done.stdout) == plain(indented)
+    assert desk.is_right()
+    assert "reboot" in desk.board.commands
+
+
 @pytest.mark.parametrize(("words", "told"), [
-    (["--board", "pi"], "one of --serial and --fastboot"),
-    (["--serial", "/dev/x", "--fastboot", "usb"], "one of --serial and --fastboot"),
+    (["--board", "pi"], "one of --serial, --fastboot and --ums"),
+    (["--serial", "/dev/x", "--fastboot", "usb"], "one of --serial, --fastboot and --ums"),
     (["--serial", "/dev/x"], "--serial needs --board"),
     (["--fastboot", "usb", "--tftp", "10.0.0.1"], "--tftp: not with --fastboot"),
+    (["--ums", "usb:1-1", "--disk", "mmc 1", "--dry-run"], "--disk, --dry-run: not with --ums"),
+    (["--fastboot", "usb", "--disk", "mmc 1"], "--disk needs --board"),
     (["--fastboot", "usb", "--baud", "9600"], "--baud: not with --fastboot"),
     (["--serial", "/dev/x", "--board", "pi", "--partition", "a", "--reboot"], "--partition, --reboot: not with"),
 ])

@@ -14,12 +14,13 @@ from imagekit.cli.doctor import (
     FIRMWARE,
     FOR_TESTS,
     NEEDED,
-    Check,
-    Machine,
     examine,
     install_line,
 )
+from imagekit.cli.doctor_boards import rom_ids, udev_rules
+from imagekit.cli.doctor_check import Check, Machine
 from imagekit.cli.main import main
+from imagekit.host.usbdevices import RULES
 
 
 @pytest.fixture
@@ -112,3 +113,52 @@ def test_machine_that_lacks_something_needed_exits_6(monkeypatch: pytest.MonkeyP
     assert "hint: sudo apt-get install --no-install-recommends qemu-system-x86" in result.stderr
     line = CliRunner().invoke(main, ["doctor", "--install-line"])
     assert line.stdout == "sudo apt-get install --no-install-recommends qemu-system-x86\n"
+
+
+# ---- boards
+
+GROUP = "root:x:0:\ndialout:x:20:alice\nplugdev:x:46:\ndisk:x:6:bob\n"
+
+
+@pytest.mark.parametrize(("name", "state", "told"), [
+    ("dialout", "denied", "log in again"), ("plugdev", "ok", "USB devices"),
+    ("disk", "denied", "sudo adduser $USER disk"), ("kvm", "none", "no such group"),
+])
+def test_group_that_lacks_is_told_from_one_that_needs_a_login(machine: Machine, name: str, state: str,
+                                                              told: str) -> None:
+    (machine.root / "etc/group").write_text(GROUP)
+    found = seen(replace(machine, groups=frozenset({46, 100}), user="alice"))[f"group {name}"]
+    assert (found.state, found.fatal) == (state, False)
+    assert told in (found.remedy or found.found)
+
+
+def test_root_needs_no_groups(machine: Machine) -> None:
+    assert seen(replace(machine, uid=0))["group dialout"].state == "ok"
+
+
+def test_udev_rules_are_looked_at(machine: Machine) -> None:
+    assert seen(machine)["udev rules"].state == "missing"
+    path = machine.root / RULES.removeprefix("/")
+    path.parent.mkdir(parents=True)
+    path.write_text(udev_rules(rom_ids()))
+    assert seen(machine)["udev rules"].state == "ok"
+    path.write_text(udev_rules(["dead:beef"]))
+    assert seen(machine)["udev rules"].state == "low"
+
+
+def test_udev_rules_name_every_boot_rom_and_fastboot() -> None:
+    done = CliRunner().invoke(main, ["doctor", "--udev-rules"])
+    assert done.exit_code == 0, done.output
+    rules = done.stdout.splitlines()
+    assert len(rom_ids()) >= 6
+    for word in rom_ids():
+        vendor, product = word.split(":")
+        assert sum(f'ATTR{{idVendor}}=="{vendor}", ATTR{{idProduct}}=="{product}"' in line for line in rules) == 1
+    assert any('ENV{ID_USB_INTERFACES}=="*:ff4203:*"' in line for line in rules)
+
+
+def test_programs_that_load_boards_are_never_in_the_line(machine: Machine) -> None:
+    found = seen(machine)["uuu"]
+    assert (found.state, found.needed) == ("missing", False)
+    assert "apt-get install uuu" in str(found.remedy)
+    assert install_line([found], uid=0) is None
