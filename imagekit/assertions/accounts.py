@@ -97,7 +97,10 @@ class AccountKeyRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """Who runs a store, and where it is. `friendly_stores` are those whose snaps its devices may use too."""
+    """Who runs a store, and where it is. `friendly_stores` are those whose snaps its devices may use too.
+
+    `mirrors`, a header of ours, are URLs that serve the same files.
+    """
 
     store: str
     operator_id: str
@@ -106,6 +109,7 @@ class Store:
     location: str
     timestamp: datetime
     assertion: Assertion
+    mirrors: tuple[str, ...] = ()
 
 
 def parse_account(assertion: Assertion) -> Account:
@@ -152,10 +156,14 @@ def parse_store(assertion: Assertion) -> Store:
     url = fields.optional("url")
     if url and (reason := url_problem(url)):
         fields.problem(f"{shown(url)} {reason}", "url", rule=AssertionRules.STORE_URL)
+    mirrors = fields.texts("mirrors")
+    for mirror in mirrors:
+        if reason := url_problem(mirror):
+            fields.problem(f"{shown(mirror)} {reason}", "mirrors", rule=AssertionRules.STORE_URL)
     store = Store(
         store=fields.text("store"), operator_id=fields.text("operator-id"), url=url,
         friendly_stores=fields.texts("friendly-stores"), location=fields.optional("location"),
-        timestamp=fields.time("timestamp"), assertion=assertion)
+        timestamp=fields.time("timestamp"), assertion=assertion, mirrors=mirrors)
     fields.finish()
     return store
 

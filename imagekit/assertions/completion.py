@@ -68,7 +68,7 @@ KNOWN: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType({
     "snap-revision": {
         "": _names("snap-id snap-revision snap-size developer-id integrity verity-root timestamp"),
         "integrity": _names("type version hash-algorithm data-block-size hash-block-size digest salt")},
-    "store": {"": _names("operator-id url friendly-stores location timestamp")},
+    "store": {"": _names("operator-id url mirrors friendly-stores location timestamp")},
     "system-user": {"": _names("series models serials name username password force-password-change ssh-keys since until"
                                " user-presence")},
     "validation": {"": _names("revoked timestamp")},

@@ -231,24 +231,33 @@ def _audit_json(found: Audit) -> Mapping[str, object]:
 @store.command()
 @click.argument("url")
 @click.option("--id", "store_id", metavar="ID", help="What models call it.  [default: the store's name]")
+@click.option("--mirror", "mirrors", metavar="URL", multiple=True,
+              help="Another address of the same files, for devices that URL fails. May be given again.")
+@click.option("--revision", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+              help="Above that of the last one, when the store moves: devices take later ones only.")
 @store_option
 @output_option
 @json_option
-def describe(url: str, store_id: str | None, store: Path, output: Path | None, as_json: bool) -> None:
+def describe(url: str, store_id: str | None, mirrors: tuple[str, ...], revision: int, store: Path,
+             output: Path | None, as_json: bool) -> None:
     """Write what devices need to find this store at URL and to believe it: a draft, to be signed by their brand.
 
     It has the newest root in it. A model that says `store: ID`, and the signed draft beside the packages when an image
     is built, make devices ask this store.
     """
-    if problem := url_problem(url):
-        raise UsageError(f"cannot use {url!r} as the address of a store: it {problem}")
+    for address in (url, *mirrors):
+        if problem := url_problem(address):
+            raise UsageError(f"cannot use {address!r} as the address of a store: it {problem}")
     with open_store(store) as held:
         name, root = store_id or held.config.name, held.published.roots[-1]
     path = output or Path(f"{name}.yaml")
     body = "".join(f"  {line}\n" for line in root.to_bytes().decode().splitlines())
-    write_atomic(path, f"type: store\nstore: {name}\nurl: {url}\nbody: |\n{body}".encode())
+    more = (f"revision: {revision}\n" if revision else "") + (
+        "mirrors:\n" + "".join(f"  - {mirror}\n" for mirror in mirrors) if mirrors else "")
+    write_atomic(path, f"type: store\nstore: {name}\nurl: {url}\n{more}body: |\n{body}".encode())
     if as_json:
-        emit_json({"store": name, "url": url, "root": root.signed.version, "file": str(path)})
+        emit_json({"store": name, "url": url, "mirrors": list(mirrors), "revision": revision,
+                   "root": root.signed.version, "file": str(path)})
         return
     say(f"written to {short_path(path)}, with root {root.signed.version}; next: imagekit sign {short_path(path)} -k KEY"
         f" -o {name}.store, and `store: {name}` in the model")

@@ -23,11 +23,11 @@ from imagekit.plan.channelmap import ChannelMap, Release, UpdateClass
 from imagekit.plan.channels import Channel
 from imagekit.plan.releases import Terms, changed, closed, floored, released, revoked, top_of
 from imagekit.store.commit import Outcome
-from imagekit.store.publishing import Offer, Wanted, change, publish_set
+from imagekit.store.publishing import Offer, Wanted, change, publish_address, publish_set
 from imagekit.store.publishing import publish as publish_packages
 from imagekit.store.repository import Store
 
-SET_SUFFIX = ".validation-set"
+ALONE = {".validation-set": publish_set, ".store": publish_address}  # what a file of its own is about
 PERCENT = click.option("--percent", "share", type=Percent(), default="100", show_default=True, metavar="P",
                        help="The share of devices that get it; the same ones each time it is raised.")
 LEAST = click.option("--least", type=click.IntRange(0), default=0, metavar="REVISION",
@@ -52,18 +52,20 @@ LEAST = click.option("--least", type=click.IntRange(0), default=0, metavar="REVI
 def publish(files: tuple[Path, ...], channel: Channel | None, share: int, least: int, update_class: str,
             advisory: str | None, advisory_file: Path | None, store: Path, trust: tuple[Path, ...],
             passphrase_file: Path | None, as_json: bool) -> None:
-    """Publish signed packages, or a validation set (NAME.validation-set).
+    """Publish signed packages, a validation set (NAME.validation-set), or where the store moves to (NAME.store).
 
     The assertions of a package are taken from NAME_REVISION.assert beside it. All PACKAGEs become visible at once.
     """
-    sets = [path for path in files if path.suffix == SET_SUFFIX]
-    if sets and (len(files) > 1 or channel is not None):
-        raise UsageError("cannot publish a validation set along with others, or to a channel: publish it alone")
+    alone = next((path for path in files if path.suffix in ALONE), None)
+    if alone is not None and (len(files) > 1 or channel is not None):
+        raise UsageError(f"cannot publish a {alone.suffix[1:].replace('-', ' ')} along with others, or to a channel:"
+                         " publish it alone")
     report = examine(files, trusted(trust), now=SystemClock().now())
     report.raise_if_any()
     with open_store(store, passphrase_file) as held:
-        if sets:
-            tell(publish_set(held, _chain_of(report.findings, "validation-set"), sets[0]), store, as_json=as_json)
+        if alone is not None:
+            chain = _chain_of(report.findings, alone.suffix[1:])
+            tell(ALONE[alone.suffix](held, chain, alone), store, as_json=as_json)
             return
         offers = [_offer(path, report.findings) for path in files]
         wanted = Wanted(channel=channel, terms=Terms(share=share, least=least), update_class=UpdateClass(update_class),

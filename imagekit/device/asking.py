@@ -1,9 +1,9 @@
 """Ask this device's store what is meant for it: for each part of a slot the revision, and why.
 
-Decides whom to ask and what is believed of the answer. The store's address and its first TUF root are in the model's
-`store` assertion, which the builder puts into the seed: signed by a root of this device, named by the signed model.
-From there TUF says what is current, `imagekit.plan.rollout` what of it is this device's. Nothing is fetched but
-metadata, channel maps and the accounts and sets that bear on the choice.
+Decides what is believed of the answer. The store's address (`imagekit.device.addresses`) and its first TUF root are in
+the model's `store` assertion, which the builder puts into the seed: signed by a root of this device, named by the
+signed model. From there TUF says what is current, `imagekit.plan.rollout` what of it is this device's. Nothing is
+fetched but metadata, channel maps, where the store is, and the accounts and sets that bear on the choice.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from imagekit.assertions import Assertion, ModelSnap, Store, decode_stream, parse_store
-from imagekit.device.history import ADVISORIES_MOST, ADVISORY_MOST, Advisory, Packages, folder_of
+from imagekit.assertions import Assertion, ModelSnap, decode_stream
+from imagekit.device.addresses import find_stores, learn, reach
+from imagekit.device.history import ADVISORIES_MOST, ADVISORY_MOST, Advisory, Packages
 from imagekit.device.identity import identify
 from imagekit.device.install import Known
 from imagekit.device.machine import Machine
-from imagekit.errors import TargetError, TrustError
-from imagekit.host.storeclient import Client, open_client
+from imagekit.errors import TrustError
+from imagekit.host.storeclient import Client
 from imagekit.plan.channelmap import LIMIT, ChannelMap, UpdateClass, parse_channel_map
 from imagekit.plan.channels import parse_channel
 from imagekit.plan.rollout import Asking, Choice, Why, choose
 from imagekit.plan.sets import SetRules, combine, find_sets
-from imagekit.plan.storepaths import account_path, channels_path, set_path
+from imagekit.plan.storepaths import account_path, channels_path, set_path, store_path
 from imagekit.plan.update import BASE, PARTS, Held
-
-METADATA, DOWNLOADS = "store", "downloads"  # folders beside the memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,55 +69,36 @@ class Answers:
                    default=UpdateClass.FEATURE)
 
 
-def find_store(known: Known) -> Store:
-    """The believed store of the model.
-
-    Raises:
-        TargetError: the model names none, or it says too little to be asked.
-        TrustError: nobody that is believed signed it.
-    """
-    anchors = known.anchors
-    name = anchors.model.store
-    if not name:
-        raise TargetError("cannot ask a store: the model of this device names none",
-                          hint="updates come from sticks: imagekit-device install")
-    chain = anchors.database.believed("store", name, now=known.now)
-    if chain is None:
-        raise TargetError(f"cannot ask store {name!r}: its assertion is not in this device's seed",
-                          hint="lay NAME.store beside the packages when the image is built")
-    store = parse_store(chain.links[-1].assertion)
-    if not store.url or not store.assertion.body:
-        raise TargetError(f"cannot ask store {name!r}: its assertion has no {'TUF root' if store.url else 'url'}",
-                          hint="make it with imagekit store describe")
-    return store
-
-
 def ask(machine: Machine, known: Known, say: Callable[[str], None]) -> Answers:
     """Raises: HostError: the store cannot be reached. TrustError, DocumentError: it is not believed. TargetError."""
-    store = find_store(known)
-    say(f"update: asking the store at {store.url}")
-    folder = folder_of(machine)
-    client = open_client(store.url, state=folder / METADATA / store.store, downloads=folder / DOWNLOADS,
-                         root=store.assertion.body, now=known.now)
     anchors = known.anchors
-    assertions = tuple(_further(client, known))
+    stores = find_stores(machine, anchors, known.now)
+    url, client = reach(machine, stores, say, now=known.now)
+    assertions = tuple(_further(client, known, since=stores[0].assertion.revision))
     anchors.add(assertions)
+    if moved := learn(machine, anchors, since=stores[0].assertion.revision, now=known.now):
+        say(f"update: the store says that it is at {moved.url} from now on")
     rules = combine(find_sets(anchors.model, anchors.database, now=known.now))
     snaps = {part: anchors.model.base_snap if part == BASE else anchors.model.kernel for part in PARTS}
     parts = tuple(_answer(machine, known, client, part, snaps[part], rules) for part in PARTS)
-    return Answers(url=store.url, client=client, parts=parts, assertions=assertions)
+    return Answers(url=url, client=client, parts=parts, assertions=assertions)
 
 
-def _further(client: Client, known: Known) -> Iterator[Assertion]:
-    """Accounts with keys that may have been ended, and the model's validation sets; what the store has of them."""
+def _further(client: Client, known: Known, *, since: int) -> Iterator[Assertion]:
+    """Accounts with keys that may have been ended, the model's validation sets, and where the store is, if it moved.
+
+    That is left alone unless its revision is above `since`: of one revision there is one.
+    """
     model = known.anchors.model
     accounts = {model.brand_id, *(root.account_id for root in known.anchors.database.roots)}
-    paths = [*map(account_path, sorted(accounts)),
+    paths = [store_path(model.store or ""), *map(account_path, sorted(accounts)),
              *(set_path(item.account_id, item.name, item.sequence) for item in model.validation_sets)]
     for path in paths:
         target = client.find(path)
         if target is not None:
-            yield from decode_stream(client.fetch(target).read_bytes(), name=path)
+            for item in decode_stream(client.fetch(target).read_bytes(), name=path):
+                if item.type != "store" or item.revision > since:
+                    yield item
 
 
 def _answer(machine: Machine, known: Known, client: Client, part: str, snap: ModelSnap, rules: SetRules) -> Answer:

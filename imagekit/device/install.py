@@ -19,6 +19,7 @@ from typing import BinaryIO
 from imagekit.assertions import Assertion, decode_stream, encode_stream
 from imagekit.boot.entries import kernel_path
 from imagekit.device import history as past
+from imagekit.device.addresses import last_revision, learn
 from imagekit.device.anchors import Anchors, load_anchors, trusted_now
 from imagekit.device.history import Advisory, Change, History, Pending, load_history, save_history
 from imagekit.device.install_steps import KERNEL_IMAGE, Job, execute
@@ -142,7 +143,9 @@ def know(machine: Machine, *, now: datetime) -> Known:
 def prepare(machine: Machine, known: Known, offers: Offers, *, again: bool = False) -> Ready:
     """Find the packages of the model in what is offered, plan, and read all that will be written. Raises: `install`."""
     anchors = known.anchors
+    since = last_revision(machine, anchors, known.now)
     anchors.add(offers.assertions)
+    learn(machine, anchors, since=since, now=known.now)
     available, notes = _available(anchors, known.running, offers)
     resolution = resolve(anchors.model, anchors.database, available, now=known.now)
     keep_keys(machine, anchors, now=known.now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -179,10 +179,12 @@ class WebTargets:
 
 
 class Client:
-    """A device's view of a store, refreshed."""
+    """A device's view of a store, refreshed. `others` are where its targets lie as well; `say` hears why they count."""
 
-    def __init__(self, updater: Updater, targets: Targets, downloads: Path) -> None:
+    def __init__(self, updater: Updater, targets: Targets, downloads: Path, *, others: Sequence[Targets] = (),
+                 say: Callable[[str], object] = lambda _: None) -> None:
         self._updater, self._targets, self._downloads = updater, targets, downloads
+        self._others, self._say = others, say
 
     def find(self, path: str) -> TargetFile | None:
         """The signed facts of a target; None: nobody signs for it. Raises: TrustError: the store is not believed."""
@@ -209,19 +211,31 @@ class Client:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise no_space(path, error) from error
-        name = stored_name(target.path, target.hashes["sha256"])
         with _told("fetch", target.path):
-            went_on = self._receive(name, target.length, part)
-            sound = _is_target(part, target)
-            if went_on and not sound:
-                part.unlink()
-                self._receive(name, target.length, part)
-                sound = _is_target(part, target)
-            if not sound:
-                part.unlink()
-                raise LengthOrHashMismatchError("what the server sent is not what was signed")
-            part.rename(path)
+            for source in self._others:
+                try:
+                    self._bring(target, part)
+                    break
+                except (DownloadError, requests.RequestException, RepositoryError) as error:
+                    self._say(f"cannot fetch {target.path}: {_reason(error)}: trying another address of the store")
+                    self._targets, self._others = source, (*self._others[1:], self._targets)
+            else:
+                self._bring(target, part)
+        part.rename(path)
         return path
+
+    def _bring(self, target: TargetFile, part: Path) -> None:
+        """Make `part` the whole target, out of what is there and what comes."""
+        name = stored_name(target.path, target.hashes["sha256"])
+        went_on = self._receive(name, target.length, part)
+        sound = _is_target(part, target)
+        if went_on and not sound:
+            part.unlink()
+            self._receive(name, target.length, part)
+            sound = _is_target(part, target)
+        if not sound:
+            part.unlink()
+            raise LengthOrHashMismatchError("what the server sent is not what was signed")
 
     def prune(self, folders: Iterable[str], *, but: Iterable[TargetFile] = ()) -> None:
         """Forget what was downloaded below these folders, parts too, but for these targets."""
@@ -297,14 +311,15 @@ def _reason(error: Exception) -> str:
 
 
 def open_client(source: str | Path, *, state: Path, downloads: Path, root: bytes | None = None,
-                config: UpdaterConfig | None = None, now: datetime | None = None,
-                patience: Patience = PATIENCE) -> Client:
+                config: UpdaterConfig | None = None, now: datetime | None = None, patience: Patience = PATIENCE,
+                mirrors: Iterable[str] = (), say: Callable[[str], object] = lambda _: None) -> Client:
     """A client that has just refreshed.
 
     `source` is a folder (a stick, a mounted store) or the URL that the store's files are below. `state` is a folder
     that keeps what was believed from one time to the next: versions never go back below it. `root` is the first root,
     needed where `state` has none yet, or a damaged one. python-tuf replaces files in `state` by rename. `now` is the
-    time to hold expiry against, where the machine's clock is not to be relied on.
+    time to hold expiry against, where the machine's clock is not to be relied on. `mirrors` are URLs that targets are
+    fetched from where this source fails, which `say` is told.
 
     Raises:
         HostError: the store cannot be reached. TrustError: it is not believed, or has expired.
@@ -342,7 +357,8 @@ def open_client(source: str | Path, *, state: Path, downloads: Path, root: bytes
         except OSError as error:
             raise no_space(state, error) from error
         _check_keys(made)
-    return Client(made, FolderTargets(source) if isinstance(source, Path) else WebTargets(base, web), downloads)
+    return Client(made, FolderTargets(source) if isinstance(source, Path) else WebTargets(base, web), downloads,
+                  others=tuple(WebTargets(mirror.rstrip("/") + "/", web) for mirror in mirrors), say=say)
 
 
 def _check_keys(refreshed: Updater) -> None:

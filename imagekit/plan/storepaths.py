@@ -9,9 +9,10 @@ consistent snapshots the file of the target `a/b` is `targets/a/SHA256.b`, so th
     deltas/NAME/NAME_FROM_TO.delta          what makes revision TO out of revision FROM
     sets/ACCOUNT/NAME_SEQUENCE.assert       a validation set; NAME.assert is the newest of its name
     accounts/ACCOUNT.assert                 an account and its keys, so that devices learn of those that were ended
+    stores/STORE.assert                     where the store is from now on, so that devices ask there
 
 A publisher signs for package names, each a whole name or a beginning with `*` behind it; its delegation has exactly the
-names above for them, and those of its own sets. Accounts are signed by the role that delegates to publishers.
+names above for them, and those of its own sets. The role that delegates to publishers signs accounts and stores.
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ def account_path(account_id: str) -> str:
     return f"accounts/{account_id}.assert"
 
 
+def store_path(store_id: str) -> str:
+    return f"stores/{store_id}.assert"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """Which package a target belongs to. `revision` is None for the channel map; `source` is of deltas alone."""
@@ -65,7 +70,7 @@ class Subject:
 
 
 def subject_of(path: str) -> Subject | None:
-    """What a target's name says; None for sets and accounts."""
+    """What a target's name says; None for sets, accounts and stores."""
     if found := _PACKAGE.match(path) or _ASSERTIONS.match(path):
         return Subject(name=found["name"], revision=int(found["revision"]))
     if found := _DELTA.match(path):

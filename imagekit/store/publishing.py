@@ -1,4 +1,4 @@
-"""Packages and validation sets come into a store, and are released.
+"""Packages, validation sets and the address of the store itself come into a store; packages are released.
 
 The order of a publish is: everything is checked and planned (`imagekit.plan.releases`), files are laid down under names
 that nothing mentions yet, then the publisher's metadata is signed and the change becomes visible at once
@@ -19,9 +19,11 @@ from imagekit.assertions import (
     Chain,
     SnapDeclaration,
     ValidationSet,
+    decode_stream,
     encode_stream,
     parse_snap_declaration,
     parse_snap_revision,
+    parse_store,
     parse_validation_set,
 )
 from imagekit.digests import CHUNK, b64url, chunks, short
@@ -32,8 +34,18 @@ from imagekit.packages.snapyaml import SnapInfo
 from imagekit.plan.channelmap import ChannelMap, Compression, Revision, UpdateClass, encode_channel_map
 from imagekit.plan.channels import Channel
 from imagekit.plan.releases import Terms, check_set, released, with_revision
-from imagekit.plan.storepaths import assertions_path, channels_path, fits, package_path, patterns_of, role_of, set_path
+from imagekit.plan.storepaths import (
+    assertions_path,
+    channels_path,
+    fits,
+    package_path,
+    patterns_of,
+    role_of,
+    set_path,
+    store_path,
+)
 from imagekit.store.commit import Draft, Outcome
+from imagekit.store.metadata import target_bytes
 from imagekit.store.repository import Store
 
 LEVEL = 10  # zstd, one thread, as a package's twin for the seed is made: more would give other bytes
@@ -205,6 +217,27 @@ def publish_set(store: Store, chain: Chain, path: Path) -> Outcome:
     targets, content = draft.publisher(role), encode_stream(chain.assertions)
     for name in (set_path(value.account_id, value.name, value.sequence), set_path(value.account_id, value.name)):
         store.put(targets, name, content)
+    return store.commit(draft)
+
+
+def publish_address(store: Store, chain: Chain, path: Path) -> Outcome:
+    """Publish where the store is from now on: its `store` assertion, in a later revision than devices had.
+
+    Raises:
+        PlanError: it names no address, or one of its name was published that is no older.
+    """
+    value = parse_store(chain.links[-1].assertion)
+    if not value.url:
+        raise PlanError(f"cannot publish {path}: it has no url", hint="make it with imagekit store describe")
+    name, draft = store_path(value.store), store.draft()
+    before = store.published.targets.signed.targets.get(name)
+    if before is not None:
+        content = target_bytes(store.public, before)
+        known = max((item.revision for item in decode_stream(content, name=name) if item.type == "store"), default=0)
+        if known >= value.assertion.revision:
+            raise PlanError(f"cannot publish {path}: it is revision {value.assertion.revision}, and revision {known} is"
+                            " published", hint="imagekit store describe --revision: devices take later ones only")
+    store.put(draft.targets(), name, encode_stream(chain.assertions))
     return store.commit(draft)
 
 

@@ -112,10 +112,16 @@ ROWS = (
             "test_package_of_another_brand"),
         twins=install_twins("package-for-another-architecture") + store_twins(
             "publisher-signs-for-the-name-of-another")),
-    Row(attack="Malicious mirror", defence="a bad answer changes nothing, the next good one counts",
+    Row(attack="Malicious mirror", defence="a bad answer changes nothing, and another address of the store is asked;"
+        " addresses are the brand's signed word",
         tests=of(STORE, "test_whatever_a_mirror_says_the_device_is_as_it_was_and_the_next_answer_counts",
-                 "test_store_that_is_not_there_is_told_and_changes_nothing"),
-        twins=store_twins("one-byte-of-a-package"), open="a device knows one address: it does not change to another"),
+                 "test_store_that_is_not_there_is_told_and_changes_nothing") + of(
+            REFRESH, "test_good_mirror_wins_over_a_bad_one",
+            "test_address_that_is_not_the_brands_later_word_is_not_taken",
+            "test_redirect_is_followed_and_not_remembered"),
+        twins=store_twins("one-byte-of-a-package") + of(
+            REFRESH, "test_good_mirror_wins_over_a_bad_one", "test_strangers_address_is_taken_without_the_proof"),
+        open="a mirror that holds a device up is waited for, as in 10"),
     Row(attack="Too few keys", defence="thresholds; a key counts once",
         tests=of(STORE, "test_one_key_of_two_does_not_sign_for_both") + of(
             KEYS, "test_2_1_threshold_of_a_role", "test_4_3_one_key_under_many_ids_counts_once"),

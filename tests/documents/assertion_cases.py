@@ -159,6 +159,7 @@ TYPES: Mapping[str, dict[str, str]] = {
     "system-user-presence--format": made(wire("system-user", format="1")),
     "system-user-period": made(wire("system-user", models=(), serials=(), until="2027-01-01T00:00:01Z")),
     "store-url": made(wire("store", url="ftp://shop.example.com/")),
+    "store-url--mirror": made(wire("store", mirrors=("https://mirror.example.org/", "mirror.example.net"))),
     "store-url--query": made(wire("store", url="https://shop.example.com/?a=b")),
     "preseed-system-label": made(wire("preseed", system_label="First_Boot")),
     "preseed-snap": made(entry("preseed", "snaps", 0, revision=())),

@@ -268,3 +268,23 @@ def test_what_devices_need_is_a_draft_that_the_brand_signs(run: Run, store: Path
 @pytest.mark.parametrize("url", ["updates.example.com", "ftp://updates.example.com", "https://", "https://a/?b"])
 def test_address_that_no_device_could_ask_is_refused(run: Run, store: Path, url: str) -> None:
     assert "as the address of a store" in run("store describe", url, code=2).stderr
+
+
+def test_store_that_moves_says_so_in_a_later_revision(run: Run, store: Path, tmp_path: Path) -> None:
+    run("store publish small_1.snap --channel stable")
+    said = run("store describe https://new.example.com --id acme-fleet --mirror https://mirror.example.org --revision 1"
+               " --json")
+    assert (json.loads(said.stdout)["mirrors"], json.loads(said.stdout)["revision"]) == (
+        ["https://mirror.example.org"], 1)
+    run("sign acme-fleet.yaml -k acme")
+    assert "publish it alone" in run("store publish acme-fleet.store small_1.snap", code=2).stderr
+    run("store publish acme-fleet.store")
+    with connected(store / "public", (store / "public/metadata/1.root.json").read_bytes()) as client:
+        target = client.find("stores/acme-fleet.assert")
+        assert target is not None
+        [assertion] = [item for item in decode_stream(client.fetch(target).read_bytes(), name="test")
+                       if item.type == "store"]
+    found = parse_store(assertion)
+    assert (found.url, found.mirrors, assertion.revision) == (
+        "https://new.example.com", ("https://mirror.example.org",), 1)
+    assert "revision 1 is published" in run("store publish acme-fleet.store", code=5).stderr

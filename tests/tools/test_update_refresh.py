@@ -7,29 +7,33 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 import zstandard
 from tuf.api.metadata import TargetFile
 
+from imagekit.assertions import Assertion, Chain, Database, Header, encode_stream
+from imagekit.assertions.proof import Link
 from imagekit.boot.slotstate import Slot
 from imagekit.device import history
+from imagekit.device.addresses import find_stores
 from imagekit.device.checks import check_store
 from imagekit.device.cli import main
 from imagekit.device.install import Options
 from imagekit.device.refresh import Came, refresh
 from imagekit.device.rhythm import load_rhythm, when_due
-from imagekit.errors import HostError, ImagekitError, TargetError, TrustError
+from imagekit.errors import HostError, ImagekitError, PlanError, TargetError, TrustError
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.plan.releases import Terms, revoked
 from imagekit.plan.schedule import ALARM_DAYS, ALARM_FEW_CHECKS, NARROW_S, PERIOD_S, TICK_S
-from imagekit.plan.storepaths import delta_path
+from imagekit.plan.storepaths import delta_path, store_path
 from imagekit.store.deltas import publish_deltas
-from imagekit.store.publishing import change
-from imagekit.testing.documents import NOW
+from imagekit.store.publishing import change, publish_address
+from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import Silent, noise
 from imagekit.testing.stores import StoreRig
 from tests.tools.conftest import ADMIN_PATH, require
@@ -645,3 +649,153 @@ def test_boots_without_an_answer_are_counted_and_forgotten_with_one(scene: Scene
     for _ in range(3):
         lost.append(load_rhythm(scene.rig.machine).checks.lost_boots)
     assert lost == [0, 1, 2]  # nothing was kept of this boot, as after each of three boots
+
+
+# ---- a store that moves, and its mirrors
+
+def described(scene: Scene, url: str, *, revision: int, brand: Brand | None = None, store: str = STORE,
+              mirrors: tuple[str, ...] = ()) -> Assertion:
+    signer = brand or scene.world.maker.workshop.brand
+    more: dict[str, Header] = {"mirrors": mirrors} if mirrors else {}
+    return signer.sign({"type": "store", "authority-id": signer.name, "revision": str(revision), "store": store,
+                        "operator-id": signer.name, "url": url, "timestamp": "2026-01-01T00:00:00Z", **more},
+                       body=scene.world.store.first_root)
+
+
+def put_address(scene: Scene, *assertions: Assertion) -> None:
+    """As whoever has the store's own keys can, whatever the program would say to it."""
+    with scene.store.open() as store:
+        draft = store.draft()
+        store.put(draft.targets(), store_path(STORE), encode_stream(assertions))
+        store.commit(draft)
+    scene.serve()
+
+
+@contextmanager
+def elsewhere(scene: Scene, tmp_path: Path) -> Iterator[str]:
+    """Another server, of the same files."""
+    with nginx(scene.world.program, scene.world.served, tmp_path / "elsewhere") as url:
+        yield url + "/"
+
+
+def asked(rig: Rig) -> list[str]:
+    found = [text.removeprefix("update: asking the store at ") for text in rig.said if "asking the store" in text]
+    rig.said.clear()
+    return found
+
+
+def test_store_that_moves_is_asked_where_it_is_from_then_on(scene: Scene, tmp_path: Path) -> None:
+    with elsewhere(scene, tmp_path) as url:
+        brand = scene.world.maker.workshop.brand
+        assertion = described(scene, url, revision=1)
+        with scene.store.open() as store:
+            publish_address(store, brand.database().verify(assertion, now=NOW), tmp_path / "acme.store")
+        scene.serve()
+        scene.rig.refresh()
+        assert f"update: the store says that it is at {url} from now on" in scene.rig.said
+        assert asked(scene.rig) == [scene.world.url]
+        scene.publish("debian-13_2")
+        assert scene.rig.refresh().came is Came.INSTALLED
+        assert asked(scene.rig) == [url]
+        scene.rig.up()
+        assert scene.runs == ("b", 2, 1)
+        with scene.store.open() as store, pytest.raises(PlanError, match="revision 1 is published"):
+            publish_address(store, brand.database().verify(assertion, now=NOW), tmp_path / "acme.store")
+    assert scene.rig.refresh().answers.url == scene.world.url, "where nobody answers, the one before is asked"
+    assert asked(scene.rig) == [url, scene.world.url]
+
+
+def test_stick_tells_where_the_store_is(scene: Scene, tmp_path: Path) -> None:
+    with elsewhere(scene, tmp_path) as url:
+        stick = scene.world.maker.stick(tmp_path / "stick", scene.world.maker.workshop.packages / "debian-13_2.snap",
+                                        more=(described(scene, url, revision=1),))
+        scene.rig.install(stick)
+        scene.rig.up()
+        scene.rig.refresh()
+        assert asked(scene.rig) == [url]
+
+
+FALSE = {"stranger": lambda scene, url: described(scene, url, revision=1, brand=Brand("stranger")),
+         "earlier": lambda scene, url: described(scene, url, revision=0),
+         "another store": lambda scene, url: described(scene, url, revision=1, store="other-store")}
+
+
+@pytest.mark.parametrize("trick", FALSE)
+def test_address_that_is_not_the_brands_later_word_is_not_taken(scene: Scene, tmp_path: Path, trick: str) -> None:
+    with elsewhere(scene, tmp_path) as url:
+        put_address(scene, FALSE[trick](scene, url))
+        scene.rig.refresh()
+        scene.rig.refresh()
+        assert asked(scene.rig) == [scene.world.url] * 2
+    scene.publish("debian-13_2")
+    scene.still_updates()
+
+
+def test_strangers_address_is_taken_without_the_proof(scene: Scene, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    true = Database.believed
+
+    def unproved(self: Database, kind: str, *key: str, now: datetime) -> Chain | None:
+        if kind != "store":
+            return true(self, kind, *key, now=now)
+        return Chain(links=(Link(assertion=self._stored[kind, key][0], signer=None),), evidence=())
+
+    with elsewhere(scene, tmp_path) as url:
+        put_address(scene, FALSE["stranger"](scene, url))
+        monkeypatch.setattr(Database, "believed", unproved)
+        scene.rig.refresh()
+        scene.rig.refresh()
+        assert asked(scene.rig) == [scene.world.url, url]
+
+
+def test_redirect_is_followed_and_not_remembered(scene: Scene, tmp_path: Path) -> None:
+    """It says where these bytes are, now; nobody signed it."""
+    onward = f"rewrite ^/(.*)$ {scene.world.url}$1 redirect;"
+    with nginx(scene.world.program, scene.world.served, tmp_path / "elsewhere", more=onward) as url:
+        put_address(scene, described(scene, url, revision=1))
+        for _ in range(3):
+            scene.rig.refresh()
+        assert asked(scene.rig) == [scene.world.url, url, url]
+        assert '"GET /metadata/timestamp.json HTTP/1.1" 302' in (tmp_path / "elsewhere/access.log").read_text()
+
+
+def corrupt(root: Path, scene: Scene) -> None:
+    shutil.copytree(scene.world.served, root)
+    for path in [*root.glob("targets/packages/*/*"), *root.glob("targets/deltas/*/*")]:
+        path.write_bytes(bytes(path.stat().st_size))
+
+
+BAD: dict[str, tuple[Callable[[Path, Scene], object], str]] = {
+    "not found": (lambda root, scene: root.mkdir(), ""),
+    "out of order": (lambda root, scene: root.mkdir(), "return 503;"),
+    "stale": (lambda root, scene: shutil.copytree(scene.world.store.public, root), ""),
+    "corrupt": (corrupt, ""),
+}
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["with a mirror", "without"])
+@pytest.mark.parametrize("kind", BAD)
+def test_good_mirror_wins_over_a_bad_one(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str,
+                                         others: bool) -> None:
+    """Without another address, the twin, the device gets nothing."""
+    port, mirror = free_port(), scene.world.url.rstrip("/")
+    bad = f"http://127.0.0.1:{port}/"
+    put_address(scene, described(scene, bad, revision=1, mirrors=(mirror,)))
+    scene.rig.refresh()
+    scene.publish("debian-13_2")
+    asked(scene.rig)
+    prepare, more = BAD[kind]
+    prepare(tmp_path / "bad", scene)
+    if not others:
+        monkeypatch.setattr("imagekit.device.asking.find_stores",
+                            lambda *args: (replace(find_stores(*args)[0], mirrors=()),))
+    with nginx(scene.world.program, tmp_path / "bad", tmp_path / "elsewhere", more=more, port=port):
+        if not others:
+            with pytest.raises((HostError, TrustError)):
+                scene.rig.refresh()
+            return
+        assert scene.rig.refresh().came is Came.INSTALLED
+    assert any("trying another address" in text for text in scene.rig.said)
+    assert asked(scene.rig) == ([bad] if kind == "corrupt" else [bad, mirror])
+    scene.rig.up()
+    assert scene.runs == ("b", 2, 1)
