@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -120,12 +120,17 @@ def _cubieboard(folder: Path) -> Rig:
 
 def _part(recipe: str, package: str, path: str, folder: Path) -> Path:
     """A file out of a locked Debian package; `package` and `path` are how its name begins and ends."""
+    root = folder / package
+    open_part(recipe, package, root, only=lambda name: name.endswith(path))
+    return next(found for found in root.rglob(Path(path).name))
+
+
+def open_part(recipe: str, package: str, root: Path, *, only: Callable[[str], bool]) -> None:
+    """Put files of a locked Debian package under `root`; `package` is how its name begins."""
     parts = Parts(Cache(default_cache_folder(os.environ)), load_lock(), policy=Policy(), environment=os.environ,
                   progress=Silence())
     part = next(part for part in parts.section(load_recipe(recipe).recipe).parts if part.name.startswith(package))
-    root = folder / package
-    unpack(parts.path(part), root, name=part.name, only=lambda name: name.endswith(path))
-    return next(found for found in root.rglob(Path(path).name))
+    unpack(parts.path(part), root, name=part.name, only=only)
 
 
 def slot_files(slot: Slot) -> dict[str, bytes]:
