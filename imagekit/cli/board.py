@@ -96,6 +96,8 @@ def _show(found: Board) -> None:
             write(f"flash:        {way}")
         if info.uboot:
             write(f"serial:       {info.uboot.baud} baud, prompt {info.uboot.prompt!r}, disk {info.uboot.disk}")
+        for text in info.updated:
+            write(f"updated:      {text}")
         for text in info.unverified or ("nothing",):
             write(f"not verified: {text}")
     else:
@@ -123,6 +125,7 @@ def _json(found: Board) -> dict[str, Any]:
         "covers": list(info.covers) if info else [], "boot_path": list(info.boot_path) if info else [],
         "uboot": _uboot_json(info.uboot) if info and info.uboot else None,
         "flash": list(info.flash) if info else [], "unverified": list(info.unverified) if info else None,
+        "updated": list(info.updated) if info else [],
     }
 
 
