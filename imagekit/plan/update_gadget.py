@@ -17,6 +17,7 @@ from imagekit.assertions import encode_stream
 from imagekit.boot.gadgetrecord import KnownGadget
 from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.disk.fat_read import FatVolume
+from imagekit.disk.fat_swap import plan_swap
 from imagekit.errors import PlanError
 from imagekit.gadget import Extension, FileContent, Filesystem, Gadget, Role, Structure
 from imagekit.gadget.content_files import inside, landing_files
@@ -97,9 +98,11 @@ def plan_gadget(old: Gadget, new: NewGadget, resolution: Resolution, volume: Fat
                         details=tuple(reasons) if len(reasons) > 1 else (),
                         hint="what cannot change on a running device comes with a new image")
     assert new.gadget.extension is not None
+    written = tuple(asset for asset in assets.values() if _differs(asset, volume))
+    plan_swap(volume, {asset.path: asset.content for asset in written})  # or refused now, with nothing begun
     return GadgetPlan(
         name=package.name, file=package.file.path, size=package.size, sha3_384=package.sha3_384, partition=partition,
-        assets=tuple(asset for asset in assets.values() if _differs(asset, volume)),
+        assets=written,
         known=KnownGadget(revision=package.number, document=new.files[GADGET_YAML],
                           proof=encode_stream(evidence(resolution, package))),
         cmdline=new.gadget.extension.cmdline,

@@ -179,6 +179,11 @@ def test_raw_boot_code_is_refused_since_there_is_one_of_it() -> None:
         two, old=UBOOT, there={"boot.scr": b"old"}, architecture="arm64", files={"u-boot.bin": b"x"}))
 
 
+def test_boot_partition_without_room_for_both_is_refused_before_anything_is_begun() -> None:
+    with pytest.raises(PlanError, match=r"cannot replace EFI/BOOT/BOOTX64\.EFI: it needs"):
+        planned(files={**FILES, "systemd-bootx64.efi": bytes(3 * MIB)}, there={**THERE, "big": bytes(2 * MIB)})
+
+
 def test_gadget_that_nobody_signed_is_refused() -> None:
     resolution = resolved()
     package = replace(resolution.of(resolution.model.gadget), revision=None)
