@@ -153,7 +153,16 @@ def prepare(machine: Machine, known: Known, offers: Offers, *, again: bool = Fal
     available, notes = _available(anchors, known, offers)
     resolution = resolve(anchors.model, anchors.database, available, now=known.now)
     keep_keys(machine, anchors, now=known.now)
-    gadget = new_gadget(known, resolution, offers)
+    try:
+        gadget = new_gadget(known, resolution, offers)
+    except PlanError as error:
+        if not news(known, resolution):
+            raise
+        # A gadget that cannot come keeps no fix of base or kernel away, if the pair is allowed with the present one.
+        package = resolution.of(resolution.model.gadget)
+        del available[package.name, package.number]
+        resolution = resolve(anchors.model, anchors.database, available, now=known.now)
+        gadget, notes = None, (*notes, f"{package.file.path} is left out: {'; '.join((error.message, *error.details))}")
     plan = plan_with_spare(machine, known, resolution, again=again, gadget=gadget)
     if plan is not None:
         check_offers(machine, plan, resolution, offers)
@@ -185,6 +194,12 @@ def what_runs(anchors: Anchors, report: BootReport, memory: History, *, now: dat
         signed = anchors.with_root(name_of(anchors, part), roots[part], now=now)
         now = max(now, signed.timestamp) if signed is not None else now
     return running, now
+
+
+def news(known: Known, resolution: Resolution) -> bool:
+    """Whether base or kernel are others than those that run."""
+    wanted = {BASE: resolution.model.base_snap, KERNEL: resolution.model.kernel}
+    return any(resolution.of(wanted[part]).verity_root != known.running[part].root for part in PARTS)
 
 
 def new_gadget(known: Known, resolution: Resolution, offers: Offers) -> GadgetPlan | None:

@@ -166,6 +166,16 @@ def test_other_layout_is_refused_and_nothing_is_written(rig: Rig, stick: Stick) 
 
 
 @ONE
+def test_gadget_that_is_refused_keeps_no_base_away(rig: Rig, stick: Stick) -> None:
+    outcome = rig.install(stick("pc_4", "debian-13_2"))
+    assert outcome.plan is not None
+    assert outcome.plan.pair == (("debian-13", 2), ("pc-kernel", 1))
+    assert any(note.startswith("pc_4.snap is left out: cannot update the gadget to pc 4") for note in outcome.notes)
+    rig.up()
+    assert (rig.slot.value, installed(rig)) == ("b", 1)
+
+
+@ONE
 def test_gadget_with_a_changed_byte_is_refused(rig: Rig, stick: Stick) -> None:
     folder = stick("pc_2")
     raw = bytearray((folder / "pc_2.snap").read_bytes())
