@@ -102,6 +102,8 @@ def _show(found: Board) -> None:
             write(f"              by {tools}, then {info.recovery.then}; USB ids {', '.join(info.recovery.rom)}")
             if info.recovery.loader:
                 write(f"              loader: {info.recovery.loader}")
+        for text in info.updated:
+            write(f"updated:      {text}")
         for text in info.unverified or ("nothing",):
             write(f"not verified: {text}")
     else:
@@ -130,6 +132,7 @@ def _json(found: Board) -> dict[str, Any]:
         "uboot": _uboot_json(info.uboot) if info and info.uboot else None,
         "flash": list(info.flash) if info else [], "unverified": list(info.unverified) if info else None,
         "recover": _recovery_json(info.recovery) if info and info.recovery else None,
+        "updated": list(info.updated) if info else [],
     }
 
 

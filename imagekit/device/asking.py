@@ -1,4 +1,4 @@
-"""Ask this device's store what is meant for it: for each part of a slot the revision, and why.
+"""Ask this device's store what is meant for it: for each part of a slot, and the gadget, the revision, and why.
 
 Decides what is believed of the answer. The store's address (`imagekit.device.addresses`) and its first TUF root are in
 the model's `store` assertion, which the builder puts into the seed: signed by a root of this device, named by the
@@ -25,6 +25,7 @@ from imagekit.plan.rollout import Asking, Choice, Why, choose
 from imagekit.plan.sets import SetRules, combine, find_sets
 from imagekit.plan.storepaths import account_path, channels_path, set_path, store_path
 from imagekit.plan.update import BASE, PARTS, Held
+from imagekit.plan.update_gadget import GADGET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +54,9 @@ class Answers:
 
     @property
     def pair(self) -> Packages:
-        """What would run."""
-        return tuple((item.held.name, item.wanted or item.held.revision or 0) for item in self.parts)
+        """What would run; with the gadget, where that is a new one."""
+        return tuple((item.held.name, item.wanted or item.held.revision or 0) for item in self.parts
+                     if item.part in PARTS or item.wanted is not None)
 
     @property
     def advisories(self) -> tuple[Advisory, ...]:
@@ -80,8 +82,12 @@ def ask(machine: Machine, known: Known, say: Callable[[str], None]) -> Answers:
         say(f"update: the store says that it is at {moved.url} from now on")
     rules = combine(find_sets(anchors.model, anchors.database, now=known.now))
     snaps = {part: anchors.model.base_snap if part == BASE else anchors.model.kernel for part in PARTS}
-    parts = tuple(_answer(machine, known, client, part, snaps[part], rules) for part in PARTS)
-    return Answers(url=url, client=client, parts=parts, assertions=assertions)
+    parts = [_answer(machine, known, client, known.running[part], part=part, snap=snaps[part], rules=rules)
+             for part in PARTS]
+    if known.gadget.revision is not None and read_channels(client, anchors.model.gadget) is not None:
+        gadget = Held(name=known.gadget.name, revision=known.gadget.revision, root="")
+        parts.append(_answer(machine, known, client, gadget, part=GADGET, snap=anchors.model.gadget, rules=rules))
+    return Answers(url=url, client=client, parts=tuple(parts), assertions=assertions)
 
 
 def _further(client: Client, known: Known, *, since: int) -> Iterator[Assertion]:
@@ -101,8 +107,9 @@ def _further(client: Client, known: Known, *, since: int) -> Iterator[Assertion]
                     yield item
 
 
-def _answer(machine: Machine, known: Known, client: Client, part: str, snap: ModelSnap, rules: SetRules) -> Answer:
-    held, model = known.running[part], known.anchors.model
+def _answer(machine: Machine, known: Known, client: Client, held: Held, *, part: str, snap: ModelSnap,
+            rules: SetRules) -> Answer:
+    model = known.anchors.model
     rule = rules.of(snap)
     channels = read_channels(client, snap)
     if channels is None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from imagekit.device.history import Change, alone, load_history, save_history
 from imagekit.device.machine import Machine
 from imagekit.device.report import BootReport, load_report
-from imagekit.device.state import StatePartition
+from imagekit.device.state import StatePartition, load_gadget_record
 from imagekit.errors import TargetError
 
 WHAT = "factory-reset"
@@ -41,7 +41,7 @@ def factory_reset(machine: Machine, say: Callable[[str], None], *, now: str, reb
         if state is None or state.slot is not report.slot or not state.confirmed:
             raise TargetError(f"cannot reset this device: slot {report.slot.value} is on trial",
                               hint="wait for its verdict: imagekit-device status")
-        if memory.pending is not None and memory.pending.trial:
+        if (memory.pending is not None and memory.pending.trial) or load_gadget_record(report.state_device).trial:
             raise TargetError("cannot reset this device: an update waits for its reboot",
                               hint="reboot, and reset it when that is judged")
         with suppress(TargetError):  # a data partition that is lost is what brought somebody here

@@ -29,7 +29,7 @@ from imagekit.device.esp import bless
 from imagekit.device.machine import Machine
 from imagekit.device.port import Host, open_port
 from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, U_BOOT, BootReport, load_report
-from imagekit.device.state import StatePartition
+from imagekit.device.state import StatePartition, load_gadget_record
 from imagekit.device.verity import VerityDevice
 from imagekit.errors import ImagekitError, TargetError
 
@@ -77,6 +77,8 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
     remember(machine, report, verdict)
     if verdict.healthy:
         _end_reset(machine, report)
+    if confirmed:
+        end_gadget_trial(machine, report, say)
     state = "healthy" if verdict.healthy else "NOT healthy"
     say(f"slot {verdict.slot} is {state}" + "".join(f"; {reason}" for reason in reasons))
     if reasons and can_fall_back(machine, report):
@@ -191,6 +193,15 @@ def _end_reset(machine: Machine, report: BootReport) -> None:
 
     with suppress(TargetError):
         end_reset(machine, report, now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+
+
+def end_gadget_trial(machine: Machine, report: BootReport, say: Callable[[str], None]) -> None:
+    """A gadget that came with this slot is kept; one that came with another slot is taken back."""
+    with suppress(TargetError):
+        if load_gadget_record(report.state_device).trial is not None:
+            from imagekit.device.gadget import settle
+
+            settle(machine, report, say)
 
 
 def publish(machine: Machine, verdict: Verdict, host: Host | None) -> None:

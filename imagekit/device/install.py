@@ -21,17 +21,26 @@ from imagekit.boot.entries import kernel_path
 from imagekit.device import history as past
 from imagekit.device.addresses import last_revision, learn
 from imagekit.device.anchors import Anchors, load_anchors, trusted_now
+from imagekit.device.gadget import (
+    HeldGadget,
+    held_gadget,
+    installed_document,
+    open_medium,
+    proofs_of,
+    read_offered,
+    state_name,
+)
 from imagekit.device.history import Advisory, Change, History, Pending, load_history, save_history
 from imagekit.device.install_steps import KERNEL_IMAGE, Job, execute
 from imagekit.device.machine import Machine
-from imagekit.device.medium import DiskMedium
 from imagekit.device.offers import Offer, Offers, open_offers
 from imagekit.device.partitions import Partition, find_partitions, partition
 from imagekit.device.report import BootReport, load_report
-from imagekit.device.state import StatePartition
+from imagekit.device.state import load_gadget_record
 from imagekit.device.survey import held, holds, name_of, slot_proof, survey
 from imagekit.device.wishes import in_force
 from imagekit.digests import b64url, chunks, short
+from imagekit.disk.fat_read import read_fat
 from imagekit.errors import DocumentError, PlanError, TargetError, TrustError
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.snapyaml import read_snap_yaml
@@ -49,8 +58,10 @@ from imagekit.plan.update import (
     Past,
     Source,
     UpdatePlan,
+    check_loader,
     plan_update,
 )
+from imagekit.plan.update_gadget import GADGET, GadgetPlan, boot_partition, plan_gadget
 from imagekit.units import MIB, iec
 
 SNAP_YAML = "meta/snap.yaml"
@@ -85,6 +96,7 @@ class Known:
     partitions: dict[str, Partition]
     anchors: Anchors
     running: dict[str, Held]
+    gadget: HeldGadget
     history: History
     now: datetime
 
@@ -136,8 +148,11 @@ def know(machine: Machine, *, now: datetime) -> Known:
     for part in PARTS:
         anchors.add(slot_proof(partition(partitions, f"{part}-{report.slot.value}")))
     anchors.add(kept_keys(machine))
+    record = load_gadget_record(report.state_device)
+    anchors.add(proofs_of(record))
     running, now = what_runs(anchors, report, memory, now=now)
-    return Known(report=report, partitions=partitions, anchors=anchors, running=running, history=memory, now=now)
+    return Known(report=report, partitions=partitions, anchors=anchors, running=running, history=memory, now=now,
+                 gadget=held_gadget(anchors, record, report))
 
 
 def prepare(machine: Machine, known: Known, offers: Offers, *, again: bool = False) -> Ready:
@@ -146,10 +161,20 @@ def prepare(machine: Machine, known: Known, offers: Offers, *, again: bool = Fal
     since = last_revision(machine, anchors, known.now)
     anchors.add(offers.assertions)
     learn(machine, anchors, since=since, now=known.now)
-    available, notes = _available(anchors, known.running, offers)
+    available, notes = _available(anchors, known, offers)
     resolution = resolve(anchors.model, anchors.database, available, now=known.now)
     keep_keys(machine, anchors, now=known.now)
-    plan = plan_with_spare(machine, known, resolution, again=again)
+    try:
+        gadget = new_gadget(known, resolution, offers)
+    except PlanError as error:
+        if not news(known, resolution):
+            raise
+        # A gadget that cannot come keeps no fix of base or kernel away, if the pair is allowed with the present one.
+        package = resolution.of(resolution.model.gadget)
+        del available[package.name, package.number]
+        resolution = resolve(anchors.model, anchors.database, available, now=known.now)
+        gadget, notes = None, (*notes, f"{package.file.path} is left out: {'; '.join((error.message, *error.details))}")
+    plan = plan_with_spare(machine, known, resolution, again=again, gadget=gadget)
     if plan is not None:
         check_offers(machine, plan, resolution, offers)
     return Ready(known=known, offers=offers, resolution=resolution, plan=plan, notes=notes)
@@ -182,16 +207,44 @@ def what_runs(anchors: Anchors, report: BootReport, memory: History, *, now: dat
     return running, now
 
 
-def _available(anchors: Anchors, running: dict[str, Held], offers: Offers
+def news(known: Known, resolution: Resolution) -> bool:
+    """Whether base or kernel are others than those that run."""
+    wanted = {BASE: resolution.model.base_snap, KERNEL: resolution.model.kernel}
+    return any(resolution.of(wanted[part]).verity_root != known.running[part].root for part in PARTS)
+
+
+def new_gadget(known: Known, resolution: Resolution, offers: Offers) -> GadgetPlan | None:
+    """What a newer gadget brings, if one was offered. Raises: as `install`, of what the gadget holds."""
+    package = resolution.of(resolution.model.gadget)
+    offer = offers.packages.get((package.name, package.number))
+    if offer is None or package.number <= (known.gadget.revision or 0):
+        return None
+    check_loader(known.report.loader)
+    new = read_offered(offer, resolution)
+    old = installed_document(known.gadget, partition(known.partitions, "seed"))
+    boot = partition(known.partitions, boot_partition(old))
+    try:
+        with boot.device.open("rb") as stream:
+            return plan_gadget(old, new, resolution, read_fat(stream, name=boot.name))
+    except OSError as error:
+        raise TargetError(f"cannot read {boot.device}: {error.strerror}") from error
+
+
+def _available(anchors: Anchors, known: Known, offers: Offers
                ) -> tuple[dict[tuple[str, int], PackageFile], tuple[str, ...]]:
     """Every package that may count: what runs, what was offered, and of the seed what lies in no slot."""
+    running, gadget = known.running, known.gadget
     names = {item.name for item in running.values()}
     available = {key: file for key, file in anchors.packages.items() if key[0] not in names}
+    if gadget.known is not None:
+        available |= {(gadget.name, item.snap_revision): PackageFile(path="the boot partition", size=item.snap_size,
+                                                                     seed_size=None)
+                      for item in anchors.revisions(gadget.name) if item.snap_revision == gadget.revision}
     notes = []
     for (name, number), offer in offers.packages.items():
-        if name not in names:
-            known = name in {snap.name for snap in anchors.model.snaps}
-            why = "only the kernel and the base are updated yet" if known else "it is no package of this model"
+        if name not in (*names, gadget.name):
+            ours = name in {snap.name for snap in anchors.model.snaps}
+            why = "only kernel, base and gadget are updated yet" if ours else "it is no package of this model"
             notes.append(f"{offer.file} is left out: {why}")
             continue
         signed = next((item.snap_size for item in anchors.revisions(name) if item.snap_revision == number), offer.size)
@@ -211,13 +264,16 @@ def _available(anchors: Anchors, running: dict[str, Held], offers: Offers
     return available, tuple(notes)
 
 
-def plan_with_spare(machine: Machine, known: Known, resolution: Resolution, *, again: bool) -> UpdatePlan | None:
+def plan_with_spare(machine: Machine, known: Known, resolution: Resolution, *, again: bool,
+                    gadget: GadgetPlan | None) -> UpdatePlan | None:
     """The plan, once the idle slot was looked at. Raises: TargetError, PlanError: see `plan_update`."""
-    state = survey(machine, known.report, known.partitions, known.running)
+    held = {**known.running, GADGET: Held(name=known.gadget.name, revision=known.gadget.revision, root="")}
+    state = replace(survey(machine, known.report, known.partitions, held), gadget_record=known.gadget.record,
+                    state_partition=state_name(known.report, known.partitions))
     model = resolution.model
     spare = known.report.slot.other.value
     wanted = {BASE: resolution.of(model.base_snap).verity_root, KERNEL: resolution.of(model.kernel).verity_root}
-    if all(wanted[part] == known.running[part].root for part in PARTS):
+    if gadget is None and all(wanted[part] == known.running[part].root for part in PARTS):
         spare_roots = {}  # nothing to write: do not read a slot for nothing
     else:
         spare_roots = {part: root for part, root in wanted.items() if root is not None
@@ -225,7 +281,7 @@ def plan_with_spare(machine: Machine, known: Known, resolution: Resolution, *, a
     failed = tuple(Failure(packages=item.packages, reason=item.reason, time=item.time)
                    for item in known.history.failed)
     return plan_update(replace(state, spare_roots=spare_roots), resolution,
-                       Past(floors=known.history.floors, failed=failed), again=again)
+                       Past(floors=known.history.floors, failed=failed), again=again, gadget=gadget)
 
 
 def check_offers(machine: Machine, plan: UpdatePlan, resolution: Resolution, offers: Offers) -> None:
@@ -249,7 +305,8 @@ def check_offers(machine: Machine, plan: UpdatePlan, resolution: Resolution, off
     if image is None:
         with suppress(OSError):
             image = (machine.package / KERNEL_IMAGE).stat().st_size
-    _check_room(machine, plan, image or 0)
+    beside = sum(len(item.content) for item in plan.gadget.assets) if plan.gadget is not None else 0
+    _check_room(machine, plan, (image or 0) + beside)
 
 
 def check_bytes(offer: Offer, part: PartPlan) -> None:
@@ -316,8 +373,7 @@ def carry_out(machine: Machine, plan: UpdatePlan, ready: Ready, options: Options
             return ready.offers.packages[part.name, part.revision].open(most=part.size)
         return running(machine, part.part, root=part.root)
 
-    with DiskMedium(partitions={name: item.device for name, item in known.partitions.items()}, esp=machine.esp,
-                    record=StatePartition(device=known.report.state_device), programs=machine.programs) as medium:
+    with open_medium(machine, known.report, known.partitions) as medium:
         execute(Job(plan=plan, medium=medium, open_part=open_part, say=say))
     _remember(machine, replace(memory, pending=replace(pending, trial=True)).with_change(
         Change(time=stamp(known.now), what="install", packages=plan.pair, outcome="on trial",

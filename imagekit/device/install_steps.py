@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 from imagekit.boot.entries import ENTRY_FOLDER, kernel_path
 from imagekit.boot.systemd_boot import slot_of
 from imagekit.boot.uboot import ENV_NAME, SlotEnv, encode_env
+from imagekit.device.gadget_steps import put_gadget, settle_gadget
 from imagekit.device.medium import Medium
 from imagekit.digests import CHUNK, chunks
 from imagekit.disk.fat_write import FatFile, FatPlan, plan_fat
@@ -225,6 +226,11 @@ def _zeros(start: int, end: int) -> Iterator[tuple[int, bytes]]:
         start += length
 
 
+def _settle(job: Job) -> None:
+    assert job.plan.settled is not None
+    settle_gadget(job.plan.gadget_record, job.plan.settled, job.medium, state_partition=job.plan.state_partition)
+
+
 def _trial(job: Job) -> None:
     job.medium.store(job.plan.trial)
 
@@ -254,13 +260,14 @@ def _fresh_name(plan: UpdatePlan) -> str:
 
 _STEPS: dict[Step, Callable[[Job], None]] = {
     Step.FORGET: _forget, Step.CLOSE: _close, Step.BASE: lambda job: _write_part(job, BASE),
-    Step.KERNEL: lambda job: _write_part(job, KERNEL), Step.BOOT_FILES: _boot_files, Step.TRIAL: _trial,
-    Step.OPEN: _open,
+    Step.KERNEL: lambda job: _write_part(job, KERNEL), Step.BOOT_FILES: _boot_files, Step.SETTLE: _settle,
+    Step.GADGET: lambda job: put_gadget(job.plan, job.medium), Step.TRIAL: _trial, Step.OPEN: _open,
 }
 _TOLD = {
     Step.FORGET: "slot {slot} is no way back any more", Step.CLOSE: "slot {slot} is closed to the loader",
     Step.BASE: "writing the base of slot {slot}", Step.KERNEL: "writing the kernel of slot {slot}",
     Step.BOOT_FILES: "writing the boot files of slot {slot}", Step.TRIAL: "slot {slot} gets its tries",
+    Step.SETTLE: "the trial of another gadget ends", Step.GADGET: "the gadget's boot files, one at a time",
     Step.OPEN: "the loader gets the entry of slot {slot}",
 }
 

@@ -21,6 +21,8 @@ from imagekit.device.state import StatePartition
 from imagekit.errors import TargetError
 
 FLUSH_EVERY = 32 << 20  # so much may lie in memory, unwritten
+ESP = "esp"  # the partition that is mounted at `esp`
+MOUNT_OPTIONS = "nosuid,nodev,noexec,umask=0077,codepage=437,iocharset=ascii"  # as the initrd mounts it
 
 
 class Medium(Protocol):
@@ -38,6 +40,9 @@ class Medium(Protocol):
         """Write the record; it is on the medium when this returns."""
 
     def writable_esp(self) -> AbstractContextManager[None]: ...
+
+    def unmounted(self, partition: str) -> AbstractContextManager[None]:
+        """The partition may be written as it lies meanwhile, also where it is the ESP, which is mounted."""
 
     def names(self, folder: str) -> tuple[str, ...]:
         """What lies in a folder of the ESP; nothing where there is none."""
@@ -69,6 +74,7 @@ class DiskMedium:
         self._record = record
         self._esp = esp
         self._programs = programs
+        self._mode = "ro"
         self._handles: dict[str, int] = {}  # a block device that is closed is probed anew by udev, each time
 
     def __enter__(self) -> DiskMedium:
@@ -76,12 +82,13 @@ class DiskMedium:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        while self._handles:
-            os.close(self._handles.popitem()[1])
+        for partition in list(self._handles):
+            self._close(partition)
 
     def _handle(self, partition: str) -> int:
         if partition not in self._handles:
-            self._handles[partition] = os.open(self._partitions[partition], os.O_WRONLY | os.O_CLOEXEC)
+            own = os.O_EXCL if partition == ESP else 0  # of a block device: refused while it is mounted anywhere
+            self._handles[partition] = os.open(self._partitions[partition], os.O_WRONLY | os.O_CLOEXEC | own)
         return self._handles[partition]
 
     def write(self, partition: str, offset: int, data: bytes) -> None:
@@ -111,12 +118,32 @@ class DiskMedium:
     def writable_esp(self) -> Iterator[None]:
         if self._programs is not None:
             self._programs.run("mount", "-o", "remount,rw", str(self._esp))
+            self._mode = "rw"
         try:
             yield
         finally:
             if self._programs is not None:
+                self._mode = "ro"
                 with suppress(TargetError):  # still mounted writable: untidy, but nothing is lost by it
                     self._programs.run("mount", "-o", "remount,ro", str(self._esp))
+
+    @contextmanager
+    def unmounted(self, partition: str) -> Iterator[None]:
+        if partition != ESP or self._programs is None:
+            yield
+            return
+        self._programs.run("umount", str(self._esp))
+        try:
+            yield
+        finally:
+            self._close(partition)
+            self._programs.run("mount", "-t", "vfat", "-o", f"{self._mode},{MOUNT_OPTIONS}",
+                               str(self._partitions[partition]), str(self._esp))
+
+    def _close(self, partition: str) -> None:
+        handle = self._handles.pop(partition, None)
+        if handle is not None:
+            os.close(handle)
 
     def names(self, folder: str) -> tuple[str, ...]:
         with suppress(FileNotFoundError):

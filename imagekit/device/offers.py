@@ -30,6 +30,7 @@ ASSERTIONS_LIMIT = 2 * MIB
 MOST_FILES = 1000
 PIECE = 256 * KIB
 MAX_WINDOW = 32 * MIB  # of zstd: what reading a package may take of memory
+MAX_GADGET = 64 * MIB  # it is read into memory
 
 
 class Shelf(Protocol):

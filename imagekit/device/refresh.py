@@ -34,6 +34,7 @@ from imagekit.plan.schedule import Verdict as Start
 from imagekit.plan.schedule import believed, may_start, phase_of
 from imagekit.plan.storepaths import assertions_path, delta_path, package_path
 from imagekit.plan.update import UpdatePlan
+from imagekit.plan.update_gadget import GADGET
 from imagekit.plan.windows import next_opening
 from imagekit.units import MIB, iec
 
@@ -231,7 +232,7 @@ def _find(answers: Answers, path: str) -> TargetFile:
 
 
 def _find_delta(answers: Answers, item: Answer) -> TargetFile | None:
-    if item.held.revision is None:
+    if item.held.revision is None or item.part == GADGET:  # of a gadget nothing is kept that a delta could start from
         return None
     return answers.client.find(delta_path(item.held.name, item.held.revision, _revision(item).revision))
 

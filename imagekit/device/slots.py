@@ -6,18 +6,19 @@ Nothing is believed here and nothing is checked: it is what the slots, the loade
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from imagekit.boot.slotstate import Slot, SlotState, seen_from
 from imagekit.device.anchors import Anchors, load_anchors
+from imagekit.device.gadget import held_gadget, proofs_of
 from imagekit.device.history import Advisory, History, load_history
 from imagekit.device.machine import Machine
 from imagekit.device.partitions import Partition, find_partitions, partition
 from imagekit.device.report import BootReport, load_report
 from imagekit.device.rhythm import silence
-from imagekit.device.state import StatePartition
+from imagekit.device.state import StatePartition, load_gadget_record
 from imagekit.device.survey import claimed_root, name_of, slot_proof
 from imagekit.device.wishes import held_until, in_force, load_owner, policy_json, told_policy, waiting_text
 from imagekit.errors import ImagekitError
@@ -35,6 +36,7 @@ def collect_slots(machine: Machine) -> dict[str, Any]:
         anchors = load_anchors(partition(partitions, "seed"))
         state = StatePartition(device=report.state_device).load()
         found["policy"] = policy_json(in_force(machine, anchors.model, memory))
+        found["gadget"] = _gadget(anchors, report)
         for slot in Slot:
             found["slots"][slot.value] = _slot(anchors, partitions, report, state, memory, slot)
     return found
@@ -74,6 +76,15 @@ def _slot(anchors: Anchors, partitions: dict[str, Partition], report: BootReport
     return told
 
 
+def _gadget(anchors: Anchors, report: BootReport) -> dict[str, Any]:
+    """Which one is installed, and which is on trial."""
+    record = load_gadget_record(report.state_device)
+    anchors.add(proofs_of(record))
+    held = held_gadget(anchors, replace(record, trial=None), report)
+    return {"name": held.name, "revision": held.revision,
+            "on_trial": record.trial.gadget.revision if record.trial is not None else None}
+
+
 def _worth(state: SlotState | None, report: BootReport, memory: History, slot: Slot) -> str:
     """running, on trial, good (a way back), or idle: nothing leads there."""
     if state is None:
@@ -97,6 +108,9 @@ def _package(anchors: Anchors, device: Partition, part: str, root: str) -> dict[
 def text_slots(found: dict[str, Any]) -> dict[str, str]:
     """The lines of `status`."""
     lines = {f"slot {name}": f"{slot['state']}: {_text(slot)}" for name, slot in found["slots"].items()}
+    if gadget := found.get("gadget"):
+        lines["gadget"] = f"{gadget['name']} {gadget['revision'] or 'of unknown revision'}" + (
+            f", {gadget['on_trial']} is on trial" if gadget["on_trial"] else "")
     if found["pending"]:
         lines["update"] = (f"{_pair(found['pending']['packages'])} in slot {found['pending']['slot']}, "
                            + ("on trial" if found["pending"]["on_trial"] else "being written"))

@@ -1,4 +1,7 @@
-"""The slot-state record on its partition: read the newest copy, write over the other one and wait for the disk."""
+"""The slot-state record on its partition: read the newest copy, write over the other one and wait for the disk.
+
+The gadget's record lies there too, and is read here; `imagekit.device.gadget_steps` writes it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,20 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagekit.boot.gadgetrecord import GADGET_OFFSETS, GADGET_SIZE, GadgetRecord, newest_gadget
 from imagekit.boot.numbers import LEDGER, NUMBER_SIZE, RESET, Place
 from imagekit.boot.slotstate import COPY_OFFSETS, RECORD_SIZE, SlotState, encode_record, newest
 from imagekit.errors import TargetError
+
+
+def load_gadget_record(device: Path) -> GadgetRecord:
+    """The gadget's record on the same partition. Raises: TargetError: that cannot be read."""
+    try:
+        with device.open("rb", buffering=0) as stream:
+            copies = [os.pread(stream.fileno(), GADGET_SIZE, offset) for offset in GADGET_OFFSETS]
+    except OSError as error:
+        raise TargetError(f"cannot read the gadget's record on {device}: {error.strerror}") from error
+    return newest_gadget(copies)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,8 @@ SCHEMA: dict[str, Any] = {
     "type": "object", "additionalProperties": False,
     "required": ["title", "covers", "boot-path", "flash", "unverified"],
     "properties": {"title": {**_TEXT, "maxLength": 60}, "covers": _TEXTS, "boot-path": _TEXTS, "flash": _TEXTS,
-                   "unverified": {**_TEXTS, "minItems": 0}, "u-boot": _UBOOT, "recover": _RECOVER},
+                   "unverified": {**_TEXTS, "minItems": 0}, "updated": _TEXTS, "u-boot": _UBOOT,
+                   "recover": _RECOVER},
 }
 
 
@@ -99,13 +100,14 @@ class Recovery:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardInfo:
     """`boot_path` are the stages, first to last; `flash` ways to put an image there; `unverified` what no signature
-    reaches on this hardware."""
+    reaches on this hardware; `updated` which boot files of the gadget a running device takes, and their way back."""
 
     title: str
     covers: tuple[str, ...]
     boot_path: tuple[str, ...]
     flash: tuple[str, ...]
     unverified: tuple[str, ...]
+    updated: tuple[str, ...] = ()
     uboot: UBoot | None = None
     recovery: Recovery | None = None
 
@@ -114,6 +116,7 @@ def board_info(value: Mapping[str, Any]) -> BoardInfo:
     """A block whose shape was checked."""
     return BoardInfo(title=value["title"], covers=tuple(value["covers"]), boot_path=tuple(value["boot-path"]),
                      flash=tuple(value["flash"]), unverified=tuple(value["unverified"]),
+                     updated=tuple(value.get("updated", ())),
                      uboot=_uboot(value["u-boot"]) if "u-boot" in value else None,
                      recovery=_recovery(value["recover"]) if "recover" in value else None)
 

@@ -10,19 +10,22 @@ steps, the loader finds no slot that is half written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from imagekit.assertions import Assertion, encode_stream
+from imagekit.assertions import encode_stream
 from imagekit.boot.entries import LoaderEntry, encode_entry, entry_name
+from imagekit.boot.gadgetrecord import NO_RECORD, End, GadgetRecord, end_of, ended
 from imagekit.boot.slotproof import encode_proof
 from imagekit.boot.slotstate import TRIES, Slot, SlotState, begin_trial, forget_other, seen_from
 from imagekit.boot.uboot import LABEL
 from imagekit.digests import derived_uuid
 from imagekit.disk.verity import tree_size
 from imagekit.errors import PlanError, TargetError
+from imagekit.plan.proofs import evidence
 from imagekit.plan.resolve import Resolution, ResolvedPackage, model_digest
+from imagekit.plan.update_gadget import GADGET, GadgetPlan
 from imagekit.units import iec
 
 BASE, KERNEL = "base", "kernel"
@@ -51,7 +54,8 @@ class RunningState:
     `held` are the packages of the running slot, by part. `spare_roots` are the roots, by part, that the idle slot's
     partitions were found to hold from their first byte to the last. `rank` is the highest version among the loader
     entries. `capacity` has the bytes of the idle slot's partitions, by part. `boot_files` is for U-Boot: name in a
-    slot's FAT image -> path in the kernel package.
+    slot's FAT image -> path in the kernel package. `held` may have the gadget too, whose root is empty; `gadget_record`
+    is the device's memory of it, which lies on `state_partition`.
     """
 
     loader: str
@@ -64,6 +68,8 @@ class RunningState:
     rank: int
     capacity: Mapping[str, int]
     boot_files: Mapping[str, str]
+    gadget_record: GadgetRecord = NO_RECORD
+    state_partition: str = "slot-state"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +126,8 @@ class Step(StrEnum):
     BASE = "base"  # write the partition, read it back
     KERNEL = "kernel"
     BOOT_FILES = "boot-files"  # what the loader itself reads, written and read back
+    SETTLE = "settle"  # a gadget that is on trial with a slot that is given up is taken back, or else kept
+    GADGET = "gadget"  # the gadget's boot files, one at a time, and that they are on trial
     TRIAL = "trial"  # the record: the idle slot gets its tries. U-Boot: the commit
     OPEN = "open"  # systemd-boot: the entry appears. The commit
 
@@ -154,18 +162,26 @@ class UpdatePlan:
     state_partuuid: str
     cmdline: str
     steps: tuple[Step, ...]
+    gadget: GadgetPlan | None = None
+    gadget_record: GadgetRecord = NO_RECORD  # as it is before
+    settled: End | None = None  # what becomes of the trial in it
+    state_partition: str = "slot-state"
 
     def part(self, name: str) -> PartPlan:
         return next(item for item in self.parts if item.part == name)
 
     @property
     def pair(self) -> tuple[tuple[str, int], ...]:
-        """Name and revision of both packages that will run together."""
-        return tuple((item.name, item.revision) for item in self.parts)
+        """Name and revision of both packages that will run together, and of the gadget where that is a new one."""
+        pair = tuple((item.name, item.revision) for item in self.parts)
+        return pair if self.gadget is None else (*pair, (self.gadget.name, self.gadget.revision))
 
 
-def plan_update(device: RunningState, resolution: Resolution, past: Past, *, again: bool = False) -> UpdatePlan | None:
-    """What brings the resolved base and kernel into the idle slot; None: they run already.
+def plan_update(device: RunningState, resolution: Resolution, past: Past, *, again: bool = False,
+                gadget: GadgetPlan | None = None) -> UpdatePlan | None:
+    """What brings the resolved base and kernel into the idle slot, and a new gadget with them; None: they run already.
+
+    A gadget comes with a trial of the idle slot, as its way back; so that is filled although base and kernel stay.
 
     Raises:
         TargetError: the device is in no state to be updated, what came is older than what it may run, or it failed
@@ -175,24 +191,45 @@ def plan_update(device: RunningState, resolution: Resolution, past: Past, *, aga
     wanted = {BASE: resolution.of(resolution.model.base_snap), KERNEL: resolution.of(resolution.model.kernel)}
     for part in PARTS:
         _refuse_older(wanted[part], device.held[part], past)
+    if GADGET in device.held:
+        _refuse_older(resolution.of(resolution.model.gadget), device.held[GADGET], past)
     changed = [part for part in PARTS if wanted[part].verity_root != device.held[part].root]
-    if not changed:
+    if not changed and gadget is None:
         return None
     record = check_ready(device)
-    pair = tuple((wanted[part].name, wanted[part].number) for part in PARTS)
+    pair = (*((wanted[part].name, wanted[part].number) for part in PARTS),
+            *([(gadget.name, gadget.revision)] if gadget is not None else []))
     if not again and (failure := next((item for item in past.failed if item.packages == pair), None)):
         told = " with ".join(f"{name} {number}" for name, number in pair)
         raise TargetError(f"cannot install {told}: it was tried on {failure.time} and failed: {failure.reason}",
                           hint="wait for something newer, or try it once more: --again")
     parts = tuple(_part(device, resolution, wanted[part], part, changed=part in changed) for part in PARTS)
     forgotten = forget_other(record) if record.other_good or record != device.record else None
+    settled = end_of_trial(device)
+    if gadget is not None:
+        device = replace(device, cmdline=gadget.cmdline)
     return UpdatePlan(
         loader=device.loader, running=device.slot, slot=device.slot.other, parts=parts, forgotten=forgotten,
         trial=begin_trial(forgotten or record, tries=TRIES),
         entry=_entry(device, parts) if device.loader == SYSTEMD_BOOT else None,
         volume=_volume(device, resolution) if device.loader == U_BOOT else None,
         state_partuuid=device.state_partuuid, cmdline=device.cmdline,
-        steps=_steps(device.loader, parts, forget=forgotten is not None))
+        steps=_steps(device.loader, parts, forget=forgotten is not None, settle=settled is not None,
+                     gadget=gadget is not None),
+        gadget=gadget, gadget_record=device.gadget_record, settled=settled, state_partition=device.state_partition)
+
+
+def end_of_trial(device: RunningState) -> End | None:
+    """What becomes of a gadget that is still on trial, now that another update begins; None: none is."""
+    trial = device.gadget_record.trial
+    if trial is None:
+        return None
+    return end_of(trial, device.slot, (device.held[BASE].root, device.held[KERNEL].root))
+
+
+def settled_record(plan: UpdatePlan) -> GadgetRecord:
+    """The gadget's record once the trial in it has ended."""
+    return plan.gadget_record if plan.settled is None else ended(plan.gadget_record, plan.settled)
 
 
 def check_loader(loader: str) -> None:
@@ -230,7 +267,7 @@ def _refuse_older(package: ResolvedPackage, held: Held, past: Past) -> None:
         raise TargetError(f"cannot install {package.name} {package.number}: revision {held.revision} runs",
                           hint="an older one comes back only from the other slot: imagekit-device revert")
     floor = past.floors.get(package.name, 0)
-    if package.number < floor and package.verity_root != held.root:
+    if package.number < floor and (package.verity_root or "") != held.root:
         raise TargetError(f"cannot install {package.name} {package.number}: revision {floor} has run here, and nothing"
                           " older is taken", hint="publish the content again under a higher revision")
 
@@ -249,22 +286,12 @@ def _part(device: RunningState, resolution: Resolution, package: ResolvedPackage
         part=part, partition=f"{part}-{device.slot.other.value}", source=source, name=package.name,
         revision=package.number, size=package.size, tree_size=tree_size(package.size), sha3_384=package.sha3_384,
         root=root, file=package.file.path if source is Source.PACKAGE else "",
-        proof=encode_proof(encode_stream(_evidence(resolution, package))))
+        proof=encode_proof(encode_stream(evidence(resolution, package))))
     if plan.length > device.capacity[part]:
         raise PlanError(f"cannot install {package.file_name}: with its hash tree it has {plan.length} bytes"
                         f" ({iec(plan.length)}), partition {plan.partition} has {device.capacity[part]}"
                         f" ({iec(device.capacity[part])})")
     return plan
-
-
-def _evidence(resolution: Resolution, package: ResolvedPackage) -> list[Assertion]:
-    """All that leads from a root to the package's revision, each once."""
-    assert package.revision is not None
-    assert package.declaration is not None
-    own = (package.revision.assertion, package.declaration.assertion)
-    found = {(item.type, item.primary_key): item for chain in resolution.proofs
-             if chain.links[-1].assertion in own for item in chain.assertions}
-    return [found[key] for key in sorted(found)]
 
 
 def _entry(device: RunningState, parts: Iterable[PartPlan]) -> tuple[str, bytes]:
@@ -284,9 +311,10 @@ def _volume(device: RunningState, resolution: Resolution) -> BootVolume:
         files=tuple(sorted(device.boot_files.items())))
 
 
-def _steps(loader: str, parts: Iterable[PartPlan], *, forget: bool) -> tuple[Step, ...]:
+def _steps(loader: str, parts: Iterable[PartPlan], *, forget: bool, settle: bool, gadget: bool) -> tuple[Step, ...]:
     written = [Step(item.part) for item in parts if item.source is not Source.KEPT]
-    steps = [*([Step.FORGET] if forget else []), Step.CLOSE, *written, Step.BOOT_FILES, Step.TRIAL]
+    steps = [*([Step.FORGET] if forget else []), Step.CLOSE, *([Step.SETTLE] if settle else []), *written,
+             Step.BOOT_FILES, *([Step.GADGET] if gadget else []), Step.TRIAL]
     return (*steps, Step.OPEN) if loader == SYSTEMD_BOOT else tuple(steps)
 
 
@@ -297,5 +325,15 @@ def as_json(plan: UpdatePlan) -> dict[str, object]:
         "parts": [{"part": item.part, "partition": item.partition, "source": item.source.value, "name": item.name,
                    "revision": item.revision, "size": item.size, "sha3-384": item.sha3_384, "verity-root": item.root,
                    "file": item.file or None} for item in plan.parts],
+        "gadget": None if plan.gadget is None else _gadget_json(plan.gadget),
         "tries": plan.trial.tries, "steps": [step.value for step in plan.steps],
+    }
+
+
+def _gadget_json(gadget: GadgetPlan) -> dict[str, object]:
+    return {
+        "name": gadget.name, "revision": gadget.revision, "file": gadget.file, "size": gadget.size,
+        "sha3-384": gadget.sha3_384, "partition": gadget.partition, "notes": list(gadget.notes),
+        "files": [{"path": item.path, "source": item.source or None, "size": len(item.content)}
+                  for item in gadget.assets],
     }

@@ -60,10 +60,13 @@ class Verdict:
 
 
 class Examiner:
-    """Looks at one disk again and again. Made while the disk is as the image has it: what may not change is noted."""
+    """Looks at one disk again and again. Made while the disk is as the image has it: what may not change is noted.
 
-    def __init__(self, disk: CutDisk) -> None:
-        self._disk = disk
+    `brought`: digests of files of the boot partition that the update brings, by path; each is the old one or that one.
+    """
+
+    def __init__(self, disk: CutDisk, *, brought: Mapping[str, str] | None = None) -> None:
+        self._disk, self._brought = disk, dict(brought or {})
         table = gpt.decode(disk.stream())
         self._uboot = table.find("boot-a") is not None
         self._fixed: dict[str, str] = {}  # files of the boot partition that no update writes, with their digests
@@ -114,7 +117,7 @@ class Examiner:
         if missing := sorted(set(self._fixed) - {item.path for item in files}):
             raise DocumentError(f"{missing[0]} on the boot partition is gone")
         for path, wanted in self._fixed.items():
-            if self._digest(volume, path) != wanted:
+            if self._digest(volume, path) not in (wanted, self._brought.get(path)):
                 raise DocumentError(f"{path} on the boot partition is not what it was")
         copies = self._copies(table)
         if self._uboot:

@@ -16,7 +16,7 @@ import pytest
 import zstandard
 from tuf.api.metadata import TargetFile
 
-from imagekit.assertions import Assertion, Chain, Database, Header, encode_stream
+from imagekit.assertions import Assertion, Chain, Database, Header, decode_stream, encode_stream
 from imagekit.assertions.proof import Link
 from imagekit.boot.slotstate import Slot
 from imagekit.device import history
@@ -26,6 +26,7 @@ from imagekit.device.cli import main
 from imagekit.device.install import Options
 from imagekit.device.refresh import Came, refresh
 from imagekit.device.rhythm import load_rhythm, when_due
+from imagekit.device.state import load_gadget_record
 from imagekit.errors import HostError, ImagekitError, PlanError, TargetError, TrustError
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.plan.releases import Terms, revoked
@@ -38,7 +39,7 @@ from imagekit.testing.images import Silent, noise
 from imagekit.testing.stores import StoreRig
 from tests.tools.conftest import ADMIN_PATH, require
 from tests.tools.store_server import free_port, nginx
-from tests.tools.update_rig import SYSTEMD_BOOT, Maker, Rig, make, root_of
+from tests.tools.update_rig import SYSTEMD_BOOT, Maker, Rig, gadget_files, make, root_of
 
 pytestmark = pytest.mark.tools
 
@@ -86,6 +87,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         made.base(revision)
         maker.kernel(revision)
     made.base(4, alike=False)
+    maker.gadget(2)
     publish(store, maker, "debian-13_1", "pc-kernel_1")
     return made
 
@@ -95,8 +97,8 @@ def publish(store: StoreRig, maker: Maker, *names: str, channel: str | None = "s
     offers = []
     for name in names:
         path = maker.workshop.packages / f"{name}.snap"
-        signed = next(item for item in store.brand.signed if item.type == "snap-revision"
-                      and item.text("verity-root") == root_of(maker, path))
+        signed = next(item for item in decode_stream(path.with_suffix(".assert").read_bytes(), name=path.name)
+                      if item.type == "snap-revision")
         offers.append(store.offer(path, signed))
     store.publish(*offers, channel=channel, terms=terms, update_class=update_class, advisory=advisory)
 
@@ -198,6 +200,20 @@ def test_new_pair_arrives_whole_where_there_is_no_delta(scene: Scene) -> None:
     assert came.fetched == (("debian-13", "whole"), ("pc-kernel", "whole"))
     scene.rig.up()
     assert scene.runs == ("b", 4, 2)
+
+
+def test_new_gadget_arrives_whole_with_what_comes_beside_it(scene: Scene) -> None:
+    scene.publish("debian-13_2", delta=True)
+    scene.publish("pc_2")
+    came = scene.rig.refresh()
+    assert came.fetched == (("debian-13", "delta"), ("pc", "whole"))
+    scene.rig.up()
+    assert scene.runs == ("b", 2, 1)
+    found = load_gadget_record(scene.rig.device("slot-state"))
+    assert found.installed is not None
+    assert found.installed.revision == 2
+    assert scene.rig.disk_state().assets()["startup.nsh"] == gadget_files(2)["startup.nsh"]
+    assert scene.rig.refresh().came is Came.CURRENT
 
 
 def test_second_update_is_a_delta_out_of_the_first_one(scene: Scene) -> None:

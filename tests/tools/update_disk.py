@@ -23,7 +23,10 @@ PIECE = 256 << 10  # of a write that may be on the medium without the others
 
 @dataclass(frozen=True, kw_only=True)
 class Op:
-    """One thing that reached for the medium. `kind`: write, flush, record, create, rename, remove, file, folder."""
+    """One thing that reached for the medium.
+
+    `kind`: write, flush, record, create, rename, remove, file, folder, umount, mount.
+    """
 
     kind: str
     where: str
@@ -60,6 +63,17 @@ class CutDisk:
     @contextmanager
     def writable_esp(self) -> Iterator[None]:
         yield
+
+    @contextmanager
+    def unmounted(self, partition: str) -> Iterator[None]:
+        if partition != "esp":
+            yield
+            return
+        self.ops.append(Op(kind="umount", where=partition))
+        self.now.unmount()
+        yield
+        self.ops.append(Op(kind="mount", where=partition))
+        self.now.mount()
 
     def names(self, folder: str) -> tuple[str, ...]:
         return tuple(sorted({path.removeprefix(f"{folder}/").partition("/")[0] for path in self.now.esp
@@ -126,6 +140,7 @@ def after_cut(before: DiskState, ops: list[Op], draw: Draw) -> DiskState:
     state = before.copy()
     writes: dict[str, list[Op]] = {}
     files: list[Pending] = []
+    raw_esp = False
     for op in ops:
         if op.kind == "write":
             writes.setdefault(op.where, []).append(op)
@@ -137,16 +152,32 @@ def after_cut(before: DiskState, ops: list[Op], draw: Draw) -> DiskState:
             last = op is ops[-1]
             took = (0, 256, 512)[draw(3)] if last else 512
             state.partitions["slot-state"] = patched(raw, op.offset, op.data[:took])
+        elif op.kind == "umount":  # whatever waits is written first
+            for pending in files:
+                _apply(state, pending.op)
+            state.unmount()
+            files, raw_esp = [], True
+        elif op.kind == "mount":
+            _left(state, writes.pop("esp", []), draw)
+            state.mount()
+            raw_esp = False
         elif op.kind in ("file", "folder"):
             files = _flushed(state, files, op)
         else:
             files.append(Pending(op=op))
-    for partition, items in writes.items():
-        for item in _subset(items, draw):
-            state.partitions[partition] = patched(state.partitions[partition], item.offset, item.data)
+    for items in writes.values():
+        _left(state, items, draw)
+    if raw_esp:
+        state.mount()
     for pending in files:
         _partly(state, pending, draw)
     return state
+
+
+def _left(state: DiskState, items: list[Op], draw: Draw) -> None:
+    """What is left of writes to a partition that nobody flushed."""
+    for item in _subset(items, draw):
+        state.partitions[item.where] = patched(state.partitions[item.where], item.offset, item.data)
 
 
 def _flushed(state: DiskState, files: list[Pending], op: Op) -> list[Pending]:

@@ -130,6 +130,18 @@ class LoggedDisk:
         assert self._files is not None
         return self._files
 
+    @contextmanager
+    def unmounted(self, partition: str) -> Iterator[None]:
+        if partition != "esp":
+            yield
+            return
+        self._vfat.sync_all()
+        self._flush()
+        os.pwrite(self._handle, self._vfat.cache, self._esp)
+        size = len(self._vfat.cache)
+        yield
+        self._files = Vfat(os.pread(self._handle, size, self._esp), self._emit_esp)
+
     def names(self, folder: str) -> tuple[str, ...]:
         volume = read_fat(io.BytesIO(bytes(self._vfat.cache)))
         return volume.listdir(folder) if volume.find(folder) is not None else ()

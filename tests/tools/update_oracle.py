@@ -16,10 +16,11 @@ from imagekit.boot.entries import ENTRY_FOLDER, kernel_path
 from imagekit.boot.oracle import SYSTEMD_BOOT, Bootable, Roots, Unverified, env_roots, recover
 from imagekit.boot.slotstate import COPY_OFFSETS, Slot, SlotState, encode_record, newest
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, is_sound
-from imagekit.disk.fat_read import read_fat
+from imagekit.disk.fat_read import FatVolume, read_fat
 from imagekit.disk.verity import verify
 from imagekit.errors import ImagekitError
 from imagekit.packages.erofs import Erofs
+from tests.tools.update_vfat import Vfat
 
 NEEDED = ("Image", "initrd", DEVICE_TREE)
 VerdictTold = Callable[[Slot, Roots, bool], None]
@@ -57,6 +58,35 @@ class DiskState:
         except ImagekitError:
             return {}
 
+    def unmount(self) -> None:
+        """Bring what the files of the ESP are into its partition."""
+        volume = Vfat(self.partitions["esp"], lambda sector, data: None)
+        there = self._on_esp()
+        for path in there.keys() - self.esp.keys():
+            volume.remove(path)
+        for path, raw in sorted(self.esp.items()):
+            if there.get(path) != raw:
+                volume.create(path, raw)
+        volume.sync_all()
+        self.partitions["esp"] = bytes(volume.cache)
+
+    def mount(self) -> None:
+        """Read the files of the ESP out of its partition."""
+        self.esp = self._on_esp()
+
+    def _on_esp(self) -> dict[str, bytes]:
+        fat = read_fat(io.BytesIO(self.partitions["esp"]))
+        return {entry.path: _content(fat, entry.path) for entry in fat.walk() if not entry.is_dir}
+
+    def assets(self) -> dict[str, bytes]:
+        """The gadget's boot files by their names in the gadget."""
+        if self.loader == SYSTEMD_BOOT:
+            paths = {"systemd-bootx64.efi": "EFI/BOOT/BOOTX64.EFI", "loader.conf": "loader/loader.conf",
+                     "startup.nsh": "startup.nsh"}
+            return {name: self.esp.get(path, b"") for name, path in paths.items()}
+        fat = read_fat(io.BytesIO(self.partitions["boot"]))
+        return {"u-boot.bin": _content(fat, "u-boot.bin")}
+
     @property
     def bootable(self) -> Bootable:
         """What the loader sees."""
@@ -75,6 +105,14 @@ class DiskState:
         if self.loader == SYSTEMD_BOOT:
             others = {path: raw for path, raw in self.esp.items() if not path.startswith(ENTRY_FOLDER)}
             self.esp = others | {f"{ENTRY_FOLDER}/{name}": raw for name, raw in left.entries.items()}
+
+
+def _content(fat: FatVolume, path: str) -> bytes:
+    """A file; nothing where its chain is broken."""
+    try:
+        return fat.read(path)
+    except ImagekitError:
+        return b""
 
 
 def boot_until_healthy(state: DiskState, told: VerdictTold = lambda slot, roots, healthy: None) -> tuple[Slot, Roots]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +18,11 @@ from imagekit.assertions import Assertion, Header, encode_stream, snap_id
 from imagekit.boot.slotstate import Slot, SlotState
 from imagekit.build.run import Request, build
 from imagekit.device import history
+from imagekit.device.health import end_gadget_trial
 from imagekit.device.install import Options, Outcome, install
 from imagekit.device.machine import Machine
 from imagekit.device.refresh import Refreshed, refresh
+from imagekit.device.report import load_report
 from imagekit.device.state import StatePartition
 from imagekit.device.verity import VerityDevice
 from imagekit.disk import gpt
@@ -37,9 +39,11 @@ from tests.tools.update_oracle import DiskState, boot_until_healthy
 SYSTEMD_BOOT, U_BOOT = "systemd-boot", "u-boot"
 LOADERS = (SYSTEMD_BOOT, U_BOOT)
 ARCHITECTURES = {SYSTEMD_BOOT: "amd64", U_BOOT: "arm64"}
-SMALL = {SYSTEMD_BOOT: GADGET.replace("size: 8M", "size: 3M").replace("size: 6M", "size: 3M"),
+SMALL = {SYSTEMD_BOOT: GADGET.replace("size: 8M", "size: 3M").replace("size: 6M", "size: 3M").replace(
+             "size: 40M", "size: 6M"),
          U_BOOT: UBOOT.gadget.replace("size: 8M", "size: 5M")}
-PARTITIONS = ("slot-state", "boot-a", "boot-b", "base-a", "base-b", "kernel-a", "kernel-b", "seed")
+BOOT = {SYSTEMD_BOOT: "esp", U_BOOT: "boot"}
+PARTITIONS = ("slot-state", "esp", "boot", "boot-a", "boot-b", "base-a", "base-b", "kernel-a", "kernel-b", "seed")
 
 
 @dataclass(kw_only=True)
@@ -53,9 +57,7 @@ class Maker:
     def __post_init__(self) -> None:
         require("mkfs.erofs", "mke2fs")
         self.workshop.folder.mkdir(parents=True, exist_ok=True)
-        gadget = {"meta/gadget.yaml": SMALL[self.loader].encode(), "u-boot.bin": b"u-boot",
-                  **{name: b"MZ" + noise(name, 3000) for name in ("systemd-bootx64.efi", "loader.conf", "startup.nsh")}}
-        self.package("pc", "gadget", gadget)
+        self.gadget(1)
         self.kernel(1)
         self.base(1)
 
@@ -76,6 +78,14 @@ class Maker:
         arch = architecture or ARCHITECTURES[self.loader]
         yaml = f"name: {name}\nversion: '{revision}'\ntype: {kind}\narchitectures: [{arch}]\n"
         return self.workshop.package(name, kind, {"meta/snap.yaml": yaml.encode(), **files}, revision=revision)
+
+    def gadget(self, revision: int, *, edition: int | None = None, change: Callable[[str], str] = str) -> Path:
+        """A gadget whose boot files are its own; `change` is made to its gadget.yaml."""
+        update = f"update: {{edition: {edition or revision}}}"
+        text = SMALL[self.loader].replace("\n        content:", f"\n        {update}\n        content:").replace(
+            "vfat, size: 5M,\n", f"vfat, size: 5M, {update},\n", 1)
+        return self.package("pc", "gadget", {"meta/gadget.yaml": change(text).encode(), **gadget_files(revision)},
+                            revision=revision)
 
     def base(self, revision: int, *, size: int = 1_200_000, architecture: str | None = None) -> Path:
         return self.package("debian-13", "base", {"usr/bin/init": noise(f"base {revision}", size),
@@ -104,6 +114,12 @@ class Maker:
         return folder
 
 
+def gadget_files(revision: int) -> dict[str, bytes]:
+    """The boot files of a revision, each of another length."""
+    names = ("systemd-bootx64.efi", "loader.conf", "startup.nsh", "u-boot.bin")
+    return {name: b"MZ" + noise(f"{name} {revision}", 3000 * revision + 100) for name in names}
+
+
 def make(folder: Path, loader: str, *, brand: Brand | None = None) -> Maker:
     return Maker(workshop=Workshop(folder=folder, brand=brand or Brand("acme")), loader=loader)
 
@@ -111,11 +127,14 @@ def make(folder: Path, loader: str, *, brand: Brand | None = None) -> Maker:
 class Programs:
     """Remembers what was run."""
 
-    def __init__(self) -> None:
+    def __init__(self, mounting: Callable[[str], None]) -> None:
         self.ran: list[tuple[str, ...]] = []
+        self._mounting = mounting
 
     def run(self, *command: str) -> str:
         self.ran.append(command)
+        if command[0] == "umount" or command[:2] == ("mount", "-t"):
+            self._mounting(command[0])
         return ""
 
 
@@ -127,7 +146,7 @@ class Rig:
 
     def __init__(self, folder: Path, image: Path, loader: str, *, kept: Path | None = None) -> None:
         self.folder, self.loader = folder, loader
-        self.programs = Programs()
+        self.programs = Programs(self._mounting)
         self.clock = NOW
         self.said: list[str] = []
         for name in ("run", "dev", "var/lib/imagekit", "package", "efi", "sys/block/vda"):
@@ -170,6 +189,12 @@ class Rig:
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(volume.read(entry.path))
+
+    def _mounting(self, command: str) -> None:
+        """The ESP is a folder while it is mounted, and a partition while it is not."""
+        state = self.disk_state()
+        state.unmount() if command == "umount" else state.mount()
+        self.take(state)
 
     def device(self, name: str) -> Path:
         found = self.table.find(name)
@@ -235,6 +260,7 @@ class Rig:
         self.roots = dict(zip(("base", "kernel"), roots, strict=True))
         self.take(state)
         self._report()
+        end_gadget_trial(self.machine, load_report(self.machine.run), self.said.append)
         return self.slot
 
     revisions: Mapping[tuple[str, int], str] = {}  # verity roots, by package

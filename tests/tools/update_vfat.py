@@ -136,7 +136,7 @@ class Vfat:
     def _allocate(self, count: int) -> list[int]:
         free = (cluster for cluster in range(2, self._g.clusters + 2) if not self._next(cluster))
         found = [next(free) for _ in range(count)]
-        for cluster, following in zip(found, [*found[1:], self._end + 7], strict=True):
+        for cluster, following in zip(found, [*found[1:], self._end + 7][:count], strict=True):
             self._set_next(cluster, following)
         return found
 

@@ -34,11 +34,12 @@ def test_list_has_every_board(run: Run) -> None:
 def test_show_tells_disk_boot_path_and_what_is_not_verified(run: Run, tmp_path: Path) -> None:
     shown = run("board", "show", "arm64-uefi", "-o", "disk.svg").stdout
     for part in ("board:        arm64-uefi, arm64", "QEMU:         arm64-uefi", "-> systemd-boot", "flash: ",
-                 "not verified: ", "8  data", "|1#"):
+                 "updated:      boot loader", "not verified: ", "8  data", "|1#"):
         assert part in shown
     assert (tmp_path / "disk.svg").read_text().startswith("<svg")
     found = json.loads(run("board", "show", "arm64-uefi", "--json").stdout)
     assert found["volumes"][0]["name"] == "arm64-uefi" and found["picture"] is None and found["unverified"]
+    assert "no second place" in found["updated"][1]
 
 
 def test_unknown_board_is_told_with_those_there_are(run: Run) -> None:

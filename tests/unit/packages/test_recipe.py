@@ -180,6 +180,8 @@ BOARD = "board:\n  title: A board\n  covers: [one]\n  boot-path: [rom, loader]\n
 def test_board_of_a_gadget_is_read() -> None:
     board = parse(GADGET + BOARD).board
     assert board is not None and (board.title, board.boot_path, board.unverified) == ("A board", ("rom", "loader"), ())
+    told = parse(GADGET + BOARD + "  updated: [the script]\n").board
+    assert told is not None and told.updated == ("the script",)
     with pytest.raises(DocumentError, match="only a gadget has this"):
         parse(KERNEL + BOARD)
     with pytest.raises(DocumentError, match="boot-path"):

@@ -1,0 +1,154 @@
+"""Which gadget this device has, what a new one brings, and what a healthy boot makes of one on trial.
+
+The record on the slot-state partition says which revision is installed, if it is proved; else the seed's is. Its
+gadget.yaml, which a new one is compared with, comes from the same place. A gadget that was offered is read whole into
+memory and checked there, so that what was checked is what is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from imagekit.assertions import Assertion, decode_stream
+from imagekit.boot.gadgetrecord import End, GadgetRecord, KnownGadget, end_of
+from imagekit.device.anchors import Anchors
+from imagekit.device.gadget_steps import settle_gadget
+from imagekit.device.machine import Machine
+from imagekit.device.medium import DiskMedium
+from imagekit.device.offers import MAX_GADGET, Offer, unpacked
+from imagekit.device.partitions import Partition, find_partitions, partition
+from imagekit.device.report import BootReport
+from imagekit.device.state import StatePartition, load_gadget_record
+from imagekit.digests import b64url, short
+from imagekit.disk.fat_read import read_fat
+from imagekit.errors import DocumentError, ImagekitError, TargetError, TrustError
+from imagekit.gadget import Era, Gadget, parse_gadget
+from imagekit.packages.erofs import Erofs
+from imagekit.packages.forward import rewound
+from imagekit.packages.snapyaml import read_snap_yaml
+from imagekit.plan.identity import check_identity
+from imagekit.plan.resolve import Resolution
+from imagekit.plan.seed_read import SEED, read_system
+from imagekit.plan.update_gadget import GADGET_YAML, NewGadget
+from imagekit.schema import load_yaml
+from imagekit.units import MIB, iec
+
+SNAP_YAML = "meta/snap.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldGadget:
+    """The gadget of this device. `known` None: the factory's, revision `revision` in the seed."""
+
+    name: str
+    revision: int | None
+    record: GadgetRecord
+    known: KnownGadget | None
+
+
+def proofs_of(record: GadgetRecord) -> tuple[Assertion, ...]:
+    """The assertions that came with the gadgets in the record; nothing is believed."""
+    found: list[Assertion] = []
+    for known in (record.installed, record.trial.gadget if record.trial else None):
+        with suppress(DocumentError):
+            found += decode_stream(known.proof, name="the gadget's record") if known else ()
+    return tuple(found)
+
+
+def held_gadget(anchors: Anchors, record: GadgetRecord, report: BootReport) -> HeldGadget:
+    """What the device has, once a trial has ended as things are now; the record's where its revision is proved."""
+    name = anchors.model.gadget.name
+    known, trial = record.installed, record.trial
+    if trial is not None and end_of(trial, report.slot, (report.base_root, report.kernel_root)) is End.KEPT:
+        known = trial.gadget
+    if known is not None and not any(item.snap_revision == known.revision and anchors.believed(item, now=item.timestamp)
+                                     for item in anchors.revisions(name)):
+        known = None
+    seeded = max((number for package, number in anchors.packages if package == name), default=None)
+    return HeldGadget(name=name, revision=known.revision if known else seeded, record=record, known=known)
+
+
+def installed_document(held: HeldGadget, seed: Partition) -> Gadget:
+    """The gadget.yaml of what the device has. Raises: TargetError: it is lost. DocumentError: it is damaged."""
+    raw = held.known.document if held.known is not None else _seeded(held, seed)
+    return _parsed(raw, f"{held.name} {held.revision}: {GADGET_YAML}")
+
+
+def _seeded(held: HeldGadget, seed: Partition) -> bytes:
+    try:
+        with seed.device.open("rb") as stream:
+            volume = read_fat(stream, name=SEED)
+            for item in read_system(volume, name=SEED).packages():
+                if (item.name, item.revision) == (held.name, held.revision):
+                    with volume.open(item.path) as packed:
+                        whole = rewound(lambda: unpacked(packed), most=MAX_GADGET) if item.compressed else packed
+                        return Erofs(whole, name=item.path).read(GADGET_YAML, limit=MIB)
+    except OSError as error:
+        raise TargetError(f"cannot read {seed.device}: {error.strerror}") from error
+    raise TargetError(f"cannot update the gadget: the seed has no {held.name} {held.revision}, so nothing says what"
+                      " this device was made with")
+
+
+def read_offered(offer: Offer, resolution: Resolution) -> NewGadget:
+    """Read an offered gadget from its first byte to its last.
+
+    Raises:
+        TrustError: other bytes than those that were signed.
+        PlanError, DocumentError: it is another package than it should be, or no gadget that can be used.
+    """
+    package = resolution.of(resolution.model.gadget)
+    if package.size > MAX_GADGET:
+        raise DocumentError(f"cannot install {offer.file}: a gadget of {iec(package.size)}, a device takes at most"
+                            f" {iec(MAX_GADGET)}")
+    with offer.open(most=package.size + 1) as stream:
+        stream.seek(0)
+        raw = stream.read(package.size + 1)
+    found = b64url(hashlib.sha3_384(raw).digest())
+    if len(raw) != package.size or found != package.sha3_384:
+        raise TrustError(f"cannot install {offer.file}: its SHA3-384 is {short(found)}, signed as revision"
+                         f" {package.number} is {short(package.sha3_384)}",
+                         hint="the file was cut short or changed after it was signed: copy it again")
+    tree = Erofs(io.BytesIO(raw), name=offer.file)
+    info = read_snap_yaml(tree.read(SNAP_YAML, limit=MIB), name=f"{offer.file} {SNAP_YAML}")
+    check_identity(package, info, resolution.model)
+    files = {entry.path: tree.read(entry.path, limit=MAX_GADGET) for entry in tree.walk() if entry.inode.is_file}
+    if GADGET_YAML not in files:
+        raise DocumentError(f"cannot install {offer.file}: it has no {GADGET_YAML}")
+    return NewGadget(package=package, gadget=_parsed(files[GADGET_YAML], f"{offer.file} {GADGET_YAML}"), files=files)
+
+
+def _parsed(raw: bytes, name: str) -> Gadget:
+    """As the builder reads it. Raises: DocumentError."""
+    return parse_gadget(load_yaml(raw, name=name, repeated_keys=True), era=Era.UC20)
+
+
+def settle(machine: Machine, report: BootReport, say: Callable[[str], None]) -> None:
+    """This boot is healthy and confirmed: end the trial that is in the record. What fails is told, and waits."""
+    try:
+        record = load_gadget_record(report.state_device)
+        assert record.trial is not None
+        end = end_of(record.trial, report.slot, (report.base_root, report.kernel_root))
+        partitions = find_partitions(machine, report.disk)
+        with open_medium(machine, report, partitions) as medium:
+            settle_gadget(record, end, medium, state_partition=state_name(report, partitions))
+        say(f"update: gadget revision {record.trial.gadget.revision} is {end.value}")
+    except ImagekitError as error:
+        say(f"update: {error.message}: the gadget stays on trial")
+
+
+def open_medium(machine: Machine, report: BootReport, partitions: dict[str, Partition]) -> DiskMedium:
+    """The device's disk, for an update."""
+    return DiskMedium(partitions={name: item.device for name, item in partitions.items()}, esp=machine.esp,
+                      record=StatePartition(device=report.state_device), programs=machine.programs)
+
+
+def state_name(report: BootReport, partitions: dict[str, Partition]) -> str:
+    """What the slot-state partition is called. Raises: TargetError: it is not on this disk."""
+    for name, item in partitions.items():
+        if item.device == report.state_device:
+            return name
+    return partition(partitions, "slot-state").name
