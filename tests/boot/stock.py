@@ -33,6 +33,7 @@ from imagekit.testing.documents import Brand
 from tests.boot.boards import ROOT as ROOT
 from tests.boot.boards import Board, Counts
 
+OTHER_STARTUP = b"@echo -off\r\n# another edition\r\nreset\r\n"
 SIGNED_AT = "1767225600"  # 2026-01-01, the time of every signature: the images are the same wherever they are made
 
 
@@ -136,6 +137,14 @@ class Stock:
         return self.variant(self.kernel, "other", {"meta/other": b"another revision\n"})
 
     @cached_property
+    def other_gadget(self) -> Path:
+        """A gadget of the next edition, with another startup.nsh."""
+        with self.gadget.open("rb") as stream:
+            text = Erofs(stream).read("meta/gadget.yaml").decode()
+        return self.variant(self.gadget, "other", {
+            "meta/gadget.yaml": text.replace("edition: 1", "edition: 2", 1).encode(), "startup.nsh": OTHER_STARTUP})
+
+    @cached_property
     def both(self) -> Path:
         """The image with the same packages in slot b, both slots known to be good, slot a the one to boot."""
         path = self.folder / "both.img"
@@ -179,9 +188,9 @@ class Stock:
         return made
 
 
-def sign_revision(stock: Stock, package: Path, revision: int) -> Path:
-    """A package as a further revision of the board's base, signed, in a folder of its own with its assertions."""
-    path = stock.folder / f"revision-{revision}" / f"{stock.board.base}_{revision}.snap"
+def sign_revision(stock: Stock, package: Path, revision: int, *, name: str = "") -> Path:
+    """A package as a further revision of `name`, or of the board's base, signed, in a folder with its assertions."""
+    path = stock.folder / f"revision-{revision}" / f"{name or stock.board.base}_{revision}.snap"
     path.parent.mkdir(exist_ok=True)
     if not path.exists():
         path.symlink_to(package)

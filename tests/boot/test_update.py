@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from imagekit.qemu.pytest_plugin import MakeDevice
 from imagekit.qemu.stick import make_stick
 from tests.boot.boards import ARM64_UBOOT, PC, Board
 from tests.boot.fleet import fleet_of
-from tests.boot.stock import Stock, StockOf, sign_revision
+from tests.boot.stock import OTHER_STARTUP, Stock, StockOf, sign_revision
 
 pytestmark = pytest.mark.boot
 
@@ -39,31 +41,38 @@ def signed(stock: Stock, package: Path, revision: int) -> tuple[Path, Package]:
     raise AssertionError("no snap-revision was signed")
 
 
-def check_every_cut(image: Path, log: Path, device: Device) -> None:
-    """Every state that a power cut may have left while the log was written boots a whole slot."""
+def check_every_cut(image: Path, log: Path, device: Device, *, brought: Mapping[str, str]) -> None:
+    """Every state that a power cut may have left while the log was written boots a whole slot.
+
+    `brought`: digests of the boot files that came with a gadget, by path.
+    """
     size = device.disk_path.stat().st_size
     with open_recording(image, log, size=size) as (disk, requests), device.disk_path.open("rb") as written:
         check_log(disk, requests, written)
     with open_recording(image, log, size=size) as (disk, requests):
         check_seed(disk, requests)
-        found = Sweep(disk, requests, Examiner(disk), Limits(lost=1)).run()
+        found = Sweep(disk, requests, Examiner(disk, brought=brought), Limits(lost=1)).run()
     assert not found.unbootable, found.problems
     assert {item.verdict.slot for item in found.classes} == {"a", "b"}
     assert found.flushes > 10
     assert found.prefixes > 100_000
     unflushed = [entry for entry in requests if entry.kind is not Kind.FLUSH]
     with open_recording(image, log, size=size) as (disk, _):
-        lost = Sweep(disk, unflushed, Examiner(disk), Limits(lost=1, tree=20)).run()
+        lost = Sweep(disk, unflushed, Examiner(disk, brought=brought), Limits(lost=1, tree=20)).run()
     assert lost.unbootable, "a device that never flushed would be lost somewhere, or the sweep sees nothing"
 
 
 @BOARDS
-def test_new_base_arrives_from_a_stick(board: Board, stock_of: StockOf, make_device: MakeDevice,
+def test_new_base_and_gadget_arrive_from_a_stick(board: Board, stock_of: StockOf, make_device: MakeDevice,
                                        tmp_path: Path) -> None:
     stock = stock_of(board)
     path, package = signed(stock, stock.other_base, 2)
+    packages = [path]
+    if board is PC:
+        packages.append(sign_revision(stock, stock.other_gadget, 2, name=board.gadget))
     device = make_device(stock.image, deadline_s=DEADLINE_S)
-    device.plug(make_stick(tmp_path / "stick.img", [path, path.with_suffix(".assert")]))
+    device.plug(make_stick(tmp_path / "stick.img", [file for item in packages
+                                                    for file in (item, item.with_suffix(".assert"))]))
     log = tmp_path / "writes.log"
     device.log_writes(log)
     device.boot(slot="a")
@@ -73,13 +82,17 @@ def test_new_base_arrives_from_a_stick(board: Board, stock_of: StockOf, make_dev
     assert device.boots[-1].verdict is not None
     assert device.boots[-1].verdict.confirmed
     assert len(device.boots) == 2
+    if board is PC:
+        device.expect(r"imagekit: update: gadget revision 2 is kept", timeout_s=DEADLINE_S)
     device.power_cut()
     device.log_writes(None)
     with device.disk() as disk:
         state = disk.state
         assert state is not None
         assert (state.slot, state.confirmed, state.other_good) == (Slot.B, True, True)
-    check_every_cut(stock.image, log, device)
+        if board is PC:
+            assert disk.esp_files()["startup.nsh"] == OTHER_STARTUP
+    check_every_cut(stock.image, log, device, brought={"startup.nsh": hashlib.sha256(OTHER_STARTUP).hexdigest()})
     assert device.boot(slot="b").healthy  # with the stick still there: nothing newer
 
 
