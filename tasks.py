@@ -31,9 +31,11 @@ DEMO_SECTIONS = ("tools", "initrd", "pc-kernel", "debian-13", "pc")
 DEMO_MODEL = "models/pc-demo.yaml"
 DEMO_BRAND, DEMO_STORE = "demo", "demo-store"
 DEMO_UPDATE = "docs/examples/test_store_update.py"
+DEMO_BREAKS = "usr/lib/systemd/systemd-networkd"  # a base without it starts, and its health check says no
 # Two cores; once known, the last run's own time is told.
-GUESS_S = {"packages": 30, "base": 100, "rest": 80, "update": 200}
+GUESS_S = {"packages": 30, "base": 100, "rest": 80, "update": 480}
 GUESS_BYTES_PER_S = 5_000_000
+NEEDS_GIB = {False: 2, True: 3}  # build/demo, the demo's share of the cache, and room to pack: 1.2 measured, and 2.4
 
 DEVICE_SEES = "10.0.2.2"  # where QEMU's own network has this host
 
@@ -98,7 +100,7 @@ def announce(update: bool = False) -> bool:
     seconds += GUESS_S["update"] if update else 0
     what = f"downloads {iec(size)} ({count} Debian packages)" if count else "downloads nothing (all is in the cache)"
     shown = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-    print(f"This takes about {shown} on two cores, {what} and needs 3 GiB of disk.", flush=True)
+    print(f"This takes about {shown} on two cores, {what} and needs {NEEDS_GIB[update]} GiB of disk.", flush=True)
     return count == 0 and has_base
 
 
@@ -117,7 +119,7 @@ def demo_steps(program: Path) -> Iterator[tuple[str, list[list[str | Path]]]]:
 
 
 def update_steps(program: Path, port: int) -> Iterator[tuple[str, list[list[str | Path]]]]:
-    """A store, an image of the demo's packages whose device asks it, and a newer base in the store."""
+    """A store, an image of the demo's packages whose device asks it, a newer base in the store, and a broken one."""
     folder = DEMO / "with-store"
     packages = folder / "packages"
     shutil.rmtree(folder, ignore_errors=True)
@@ -135,12 +137,25 @@ def update_steps(program: Path, port: int) -> Iterator[tuple[str, list[list[str 
         [program, "sign", folder / "store.yaml", "-k", DEMO_BRAND, "-o", packages / "demo-store.store"]]
     yield "its image", [[program, "sign", draft, "-k", DEMO_BRAND, "-o", model],
                         [program, "build", model, "--packages", packages, "-o", folder / "out"]]
-    recipe, new = folder / "debian-13.yaml", folder / "debian-13_2.snap"
-    recipe.write_text((ROOT / "packages/debian-13.yaml").read_text().replace("revision: 1\n", "revision: 2\n"))
-    yield "newer base", [
-        [program, "pack", recipe, "-o", folder], [program, "sign", new, "-k", DEMO_BRAND],
-        [program, "store", "publish", new, "--channel", "stable", "--class", "security", "-s", store],
-        [program, "store", "delta", "debian-13", "-s", store]]
+    yield "newer base", [*newer_base(program, 2), *publishing(program, 2)]
+    yield "broken base", newer_base(program, 3, f"drop:\n  - {DEMO_BREAKS}\n")
+
+
+def newer_base(program: Path, revision: int, drop: str = "drop:\n") -> list[list[str | Path]]:
+    """Pack and sign a revision of the demo's base; `drop` is how its recipe's list of what is left out begins."""
+    folder = DEMO / "with-store"
+    recipe = folder / f"debian-13-{revision}.yaml"
+    recipe.write_text((ROOT / "packages/debian-13.yaml").read_text().replace(
+        "revision: 1\n", f"revision: {revision}\n").replace("drop:\n", drop))
+    return [[program, "pack", recipe, "-o", folder],
+            [program, "sign", folder / f"debian-13_{revision}.snap", "-k", DEMO_BRAND]]
+
+
+def publishing(program: Path, revision: int) -> list[list[str | Path]]:
+    folder = DEMO / "with-store"
+    return [[program, "store", "publish", folder / f"debian-13_{revision}.snap", "--channel", "stable", "--class",
+             "security", "-s", folder / "store"],
+            [program, "store", "delta", "debian-13", "-s", folder / "store"]]
 
 
 def free_port() -> int:
@@ -150,16 +165,18 @@ def free_port() -> int:
 
 
 def take_update(program: Path, port: int, env: Mapping[str, str]) -> None:
-    """Serve the store, and watch a device of that image take what is new there."""
+    """Serve the store, and watch a device of that image take what is new there, and go back from what is broken."""
+    broken = "\n".join(shlex.join(map(str, line)) for line in publishing(program, 3))
     words = show(program, "store", "serve", "-s", DEMO / "with-store/store", "--port", str(port))
     image = DEMO / "with-store/out/pc-demo.img"
     with (DEMO / "store.log").open("w") as log, subprocess.Popen(
             words, cwd=ROOT, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as server:
         try:
-            call(BIN / "pytest", "-q", "-s", "--no-header", DEMO_UPDATE, "--imagekit-image", image, env=env,
-                 silent=True)
+            call(BIN / "pytest", "-q", "-s", "--no-header", DEMO_UPDATE, "--imagekit-image", image,
+                 env={**env, "PUBLISH": broken}, silent=True)
         except Exit as error:
-            raise Exit("the device did not take the update", code=7) from error
+            raise Exit("the device did not take the update, or did not come back from the broken one", code=7
+                       ) from error
         finally:
             server.terminate()
 
@@ -175,7 +192,8 @@ def timed(steps: Iterator[tuple[str, list[list[str | Path]]]], env: Mapping[str,
     return took
 
 
-@task(help={"update": "then publish a newer base, and watch a device take it from its store: some minutes more"})
+@task(help={"update": "then publish a newer base, and a broken one, and watch a device take the one and go back from"
+                      " the other: some minutes more"})
 def demo(c: Context, update: bool = False) -> None:
     """Make, sign, build and boot an image, from nothing to a verdict."""
     had_all = announce(update)
@@ -194,7 +212,7 @@ def demo(c: Context, update: bool = False) -> None:
     if had_all:
         (DEMO / "times.json").write_text(json.dumps({"cached_s": round(total, 1)}) + "\n")
     if update:
-        print("\nNow the same with a store, in which the base gets a newer revision:", flush=True)
+        print("\nNow the same with a store, in which a newer base comes, and then a broken one:", flush=True)
         port = free_port()
         took |= timed(update_steps(program, port), env)
         start = time.monotonic()
