@@ -35,7 +35,7 @@ DEMO_BREAKS = "usr/lib/systemd/systemd-networkd"  # a base without it starts, an
 # Two cores; once known, the last run's own time is told.
 GUESS_S = {"packages": 30, "base": 100, "rest": 80, "update": 480}
 GUESS_BYTES_PER_S = 5_000_000
-NEEDS_GIB = {False: 2, True: 3}  # build/demo, the demo's share of the cache, and room to pack: 1.2 measured, and 2.4
+NEEDS_GIB = {False: 2, True: 3}  # build/demo (1.4 after an update), the demo's share of the cache, and room to pack
 
 DEVICE_SEES = "10.0.2.2"  # where QEMU's own network has this host
 
