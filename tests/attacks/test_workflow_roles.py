@@ -49,22 +49,21 @@ def hand_over(world: World, role: str, keys: list[CryptoSigner], signed: Signed)
     world.repo.signers[role] = [keys[number] for number in signed.signs]
 
 
-FIVE = (0, 1, 2, 3, 4)
+FOUR, NEW = (0, 1, 2, 3), (6, 7, 8, 9)
 ROOTS: dict[str, tuple[Signed, ...]] = {
-    "another key, signed by both": (Signed((1,), 1, (1,)), Signed((2,), 1, (2, 1)), Signed((2,), 1, (2,))),
-    "signatures that are nobody's are left alone": (Signed((1,), 1, (3, 1, 4)), Signed((2,), 1, (3, 2, 1, 4))),
-    "any three of five": (Signed(FIVE, 3, (0, 2, 4)), Signed(FIVE, 3, (0, 4, 1)), Signed(FIVE, 3, (1, 2, 3))),
-    "one of five exchanged": (Signed(FIVE, 3, (0, 2, 4)), Signed((0, 1, 3, 4, 5), 3, (0, 4, 1))),
-    "all five exchanged": (Signed(FIVE, 3, (0, 2, 4)), Signed((5, 6, 7, 8, 9), 3, (0, 2, 4, 5, 6, 7)),
-                           Signed((5, 6, 7, 8, 9), 3, (7, 8, 9))),
-    "a higher threshold": (Signed((1, 2, 3), 1, (1,)), Signed((1, 2, 3), 2, (1, 2))),
-    "a lower threshold": (Signed((1, 2, 3), 2, (1, 2)), Signed((1, 2, 3), 1, (1, 2)), Signed((1, 2, 3), 1, (1,))),
-    "not signed by the old key": (Signed((1,), 1, (1,)), Signed((2,), 1, (2, 3, 4), False)),
-    "not signed by the new key": (Signed((1,), 1, (1,)), Signed((2,), 1, (1, 3, 4), False)),
-    "too few of the new five": (Signed(FIVE, 3, (0, 2, 4)), Signed((0, 1, 3, 4, 5), 3, (0, 2, 4), False)),
-    "too few of the old five": (Signed(FIVE, 3, (0, 2, 4)), Signed((0, 1, 3, 4, 5), 3, (0, 4, 5), False)),
-    "a higher threshold that is not reached": (Signed((1, 2, 3), 1, (1,)), Signed((1, 2, 3), 2, (2,), False)),
-    "a lower threshold that the old one is not": (Signed((1, 2, 3), 2, (1, 2)), Signed((1, 2, 3), 1, (1,), False)),
+    "another key, signed by both": (Signed((6,), 1, (6,)), Signed((7,), 1, (6, 7)), Signed((7,), 1, (7,))),
+    "signatures that are nobody's are left alone": (Signed((6,), 1, (8, 6)), Signed((7,), 1, (8, 6, 9, 7))),
+    "any two of four": (Signed(FOUR, 2, (0, 3)), Signed(FOUR, 2, (3, 1)), Signed(FOUR, 2, (1, 2))),
+    "one of four exchanged": (Signed(FOUR, 2, (0, 2)), Signed((0, 1, 2, 7), 2, (2, 0))),
+    "all four exchanged": (Signed(FOUR, 2, (0, 2)), Signed(NEW, 2, (0, 2, 6, 7)), Signed(NEW, 2, (8, 9))),
+    "a higher threshold": (Signed((4, 5), 1, (4,)), Signed((4, 5), 2, (4, 5))),
+    "a lower threshold": (Signed((4, 5), 2, (4, 5)), Signed((4, 5), 1, (4, 5)), Signed((4, 5), 1, (5,))),
+    "not signed by the old key": (Signed((6,), 1, (6,)), Signed((7,), 1, (7, 8), False)),
+    "not signed by the new key": (Signed((6,), 1, (6,)), Signed((7,), 1, (6, 8), False)),
+    "too few of the new four": (Signed(FOUR, 2, (0, 2)), Signed((0, 6, 7, 8), 2, (0, 2), False)),
+    "too few of the old four": (Signed(FOUR, 2, (0, 2)), Signed((0, 6, 7, 8), 2, (0, 6), False)),
+    "a higher threshold that is not reached": (Signed((4, 5), 1, (4,)), Signed((4, 5), 2, (5,), False)),
+    "a lower threshold that the old one is not": (Signed((4, 5), 2, (4, 5)), Signed((4, 5), 1, (4,), False)),
 }
 
 
@@ -89,13 +88,13 @@ def test_5_3_4_chain_of_roots(world: World, keys: list[CryptoSigner], name: str)
 
 
 OTHERS: dict[str, Signed] = {
-    "another key": Signed((2,), 1, (2,)),
-    "signatures that are nobody's are left alone": Signed((1,), 1, (3, 1, 4)),
-    "not signed by the new key": Signed((2,), 1, (1, 3, 4), False),
-    "three of five, one of them a stranger": Signed((0, 1, 3, 4, 5), 3, (0, 2, 4), False),
-    "two of five": Signed(FIVE, 3, (0, 4), False),
-    "any three of five": Signed(FIVE, 3, (1, 2, 3)),
-    "more than there are keys": Signed(FIVE, 6, FIVE, False),
+    "another key": Signed((7,), 1, (7,)),
+    "signatures that are nobody's are left alone": Signed((6,), 1, (8, 6, 9)),
+    "not signed by the new key": Signed((7,), 1, (6, 8), False),
+    "two of four, one of them a stranger": Signed((0, 6, 7, 8), 2, (0, 2), False),
+    "one of four": Signed(FOUR, 2, (3,), False),
+    "any two of four": Signed(FOUR, 2, (1, 2)),
+    "more than there are keys": Signed(FOUR, 5, FOUR, False),
 }
 
 
@@ -154,22 +153,24 @@ def test_4_2_kinds_of_keys(world: World, make: type[CryptoSigner]) -> None:
 # ---- delegations
 
 Edge = tuple[str, str] | tuple[str, str, str]  # from, to, and the paths or "stop" for a terminating one
+TOP, ACME, DRIVERS, FIRMWARE, FONTS = "targets", "acme", "drivers", "firmware", "fonts"
 GRAPHS: dict[str, tuple[tuple[Edge, ...], tuple[str, ...]]] = {
-    "one": ((("targets", "A"),), ("A",)),
-    "in the order in which they stand": ((("targets", "A"), ("targets", "B")), ("A", "B")),
-    "down before across": ((("targets", "A"), ("targets", "B"), ("A", "C"), ("A", "D")), ("A", "C", "D", "B")),
-    "down to the ground": ((("targets", "A"), ("targets", "B"), ("A", "C"), ("C", "D")), ("A", "C", "D", "B")),
-    "behind one that ends the search": (
-        (("targets", "A"), ("targets", "B"), ("A", "C", "stop"), ("A", "D")), ("A", "C")),
-    "below one that ends the search": (
-        (("targets", "A"), ("targets", "B"), ("A", "C", "stop"), ("C", "D")), ("A", "C", "D")),
-    "not where the paths are others": ((("targets", "A", "*.py"), ("targets", "B"), ("A", "C")), ("B",)),
-    "not below where the paths are others": (
-        (("targets", "A"), ("targets", "B"), ("A", "C", "*.py"), ("C", "D")), ("A", "B")),
-    "in a circle": ((("targets", "A"), ("targets", "B"), ("B", "C"), ("C", "D"), ("D", "B")), ("A", "B", "C", "D")),
-    "to one from two": ((("targets", "A"), ("targets", "B"), ("B", "C"), ("A", "C")), ("A", "C", "B")),
+    "one": (((TOP, ACME),), (ACME,)),
+    "in the order in which they stand": (((TOP, FONTS), (TOP, ACME), (TOP, DRIVERS)), (FONTS, ACME, DRIVERS)),
+    "down before across": (((TOP, ACME), (TOP, FONTS), (ACME, FIRMWARE), (ACME, DRIVERS)),
+                           (ACME, FIRMWARE, DRIVERS, FONTS)),
+    "down to the ground": (((TOP, ACME), (ACME, DRIVERS), (DRIVERS, FIRMWARE), (TOP, FONTS)),
+                           (ACME, DRIVERS, FIRMWARE, FONTS)),
+    "behind one that ends the search": (((TOP, ACME, "stop"), (TOP, FONTS)), (ACME,)),
+    "below one that ends the search": (((TOP, ACME, "stop"), (ACME, DRIVERS), (TOP, FONTS)), (ACME, DRIVERS)),
+    "a deep one ends it for all above": (((TOP, ACME), (ACME, DRIVERS, "stop"), (ACME, FIRMWARE), (TOP, FONTS)),
+                                         (ACME, DRIVERS)),
+    "not where the paths are others": (((TOP, ACME, "*.ttf"), (ACME, DRIVERS), (TOP, FONTS)), (FONTS,)),
+    "not below where the paths are others": (((TOP, ACME), (ACME, DRIVERS, "*.ttf"), (DRIVERS, FIRMWARE)), (ACME,)),
+    "in a circle": (((TOP, ACME), (ACME, DRIVERS), (DRIVERS, ACME)), (ACME, DRIVERS)),
+    "to one from two": (((TOP, ACME), (TOP, FONTS), (ACME, DRIVERS), (FONTS, DRIVERS)), (ACME, DRIVERS, FONTS)),
     "to one from the second, the first gives other paths": (
-        (("targets", "A"), ("targets", "B"), ("B", "C"), ("A", "C", "*.py")), ("A", "B", "C")),
+        ((TOP, ACME), (TOP, FONTS), (ACME, DRIVERS, "*.ttf"), (FONTS, DRIVERS)), (ACME, FONTS, DRIVERS)),
 }
 
 
@@ -192,17 +193,18 @@ def test_5_6_7_delegations_are_searched(world: World, name: str) -> None:
     assert world.asked() == [f"1.{role}" for role in order]
 
 
-FILES = {"README.md": ("A", ("A",)), "releases/x/x_1": ("C", ("B", "C")), "releases/y/y_1.zip": ("D", ("B", "D"))}
+FILES = {"fonts.txt": (FONTS, (FONTS,)), "acme/gpu/one.ko": (DRIVERS, (ACME, DRIVERS)),
+         "acme/wifi/two.bin": (FIRMWARE, (ACME, FIRMWARE))}
 
 
 def tree(world: World) -> None:
-    names = build(world, (("targets", "A", "*.md"), ("targets", "B", "releases/*/*"), ("B", "C", "releases/x/*"),
-                          ("B", "D", "releases/y/*.zip")))
+    names = build(world, ((TOP, FONTS, "*.txt"), (TOP, ACME, "acme/*/*"), (ACME, DRIVERS, "acme/*/*.ko"),
+                          (ACME, FIRMWARE, "acme/wifi/*")))
     for path, (role, _) in FILES.items():
         world.repo.put(role, path, path.encode())
-    world.repo.put("D", "releases/z/z_1.zip", b"never delegated to D")
-    world.repo.put("targets", "plain", b"plain")
-    world.repo.release("targets", *names)
+    world.repo.put(FIRMWARE, "acme/gpu/three.bin", b"never delegated to it")
+    world.repo.put(TOP, "plain", b"plain")
+    world.repo.release(TOP, *names)
 
 
 @pytest.mark.parametrize(("path", "order"), [("plain", ()), *((path, order) for path, (_, order) in FILES.items())])
@@ -214,7 +216,7 @@ def test_5_6_7_target_is_found_by_its_path(world: World, path: str, order: tuple
 
 def test_5_6_7_target_of_a_role_that_was_not_given_its_path_is_not_found(world: World) -> None:
     tree(world)
-    assert world.client().find("releases/z/z_1.zip") is None
+    assert world.client().find("acme/gpu/three.bin") is None
 
 
 def test_5_6_7_1_only_so_many_roles_are_visited(world: World) -> None:
