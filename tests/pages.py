@@ -17,10 +17,15 @@ ROOT = Path(__file__).parents[1]
 HOW_TO = ROOT / "docs" / "how-to"
 
 
+def page_blocks(page: str, language: str = "") -> list[str]:
+    """A how-to page's code blocks of a language; without one they are for a shell."""
+    found = re.findall(r"^```([a-z]*)\n(.*?)^```$", (HOW_TO / page).read_text(), re.MULTILINE | re.DOTALL)
+    return [block for name, block in found if name == language]
+
+
 def page_lines(page: str) -> list[str]:
-    """What a how-to page's code blocks have, line by line."""
-    blocks = re.findall(r"^```\n(.*?)^```$", (HOW_TO / page).read_text(), re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines()]
+    """What is for a shell, line by line."""
+    return [line for block in page_blocks(page) for line in block.splitlines()]
 
 
 def desk(folder: Path, *, trust: Path) -> dict[str, str]:
@@ -34,11 +39,16 @@ def desk(folder: Path, *, trust: Path) -> dict[str, str]:
             "TERM": "dumb"}
 
 
+def ended(line: str, *, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a line where nobody can be asked."""
+    return subprocess.run(["sh", "-c", line], env=env, cwd=cwd, capture_output=True, text=True, check=False,
+                          stdin=subprocess.DEVNULL, timeout=WALL_S)
+
+
 def ran(line: str, *, env: dict[str, str], cwd: Path) -> tuple[int, str]:
-    """Run a line where nobody can be asked; its status, and what it said."""
-    ended = subprocess.run(["sh", "-c", line], env=env, cwd=cwd, capture_output=True, text=True, check=False,
-                           stdin=subprocess.DEVNULL, timeout=WALL_S)
-    return ended.returncode, ended.stdout + ended.stderr
+    """The same: its status, and what it said."""
+    done = ended(line, env=env, cwd=cwd)
+    return done.returncode, done.stdout + done.stderr
 
 
 def typed(line: str, *dialogue: tuple[str, str], env: dict[str, str], cwd: Path) -> tuple[int, str]:

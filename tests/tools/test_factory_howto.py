@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +14,12 @@ from imagekit.host.cache import Cache
 from imagekit.host.tools import LocalTools
 from imagekit.testing.documents import NOW, TESTS
 from imagekit.testing.images import GADGET, Silent, Workshop
-from tests.patience import WALL_S
+from tests.pages import desk, ended, page_blocks, page_lines, ran
 from tests.tools.conftest import require
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/how-to/run-a-factory-station.md").read_text()
-BLOCKS = re.findall(r"^```([a-z]*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-LINES = [line for language, block in BLOCKS if not language for line in block.splitlines()]
-STRUCTURE, JOB = (block for language, block in BLOCKS if language == "yaml")
+PAGE = "run-a-factory-station.md"
+LINES = page_lines(PAGE)
+STRUCTURE, JOB = page_blocks(PAGE, "yaml")
 
 
 @pytest.fixture(scope="module")
@@ -47,29 +41,13 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ran(line: str, folder: Path) -> tuple[int, str, str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb", "IMAGEKIT_CACHE": str(folder / "cache"),
-           "IMAGEKIT_TRUST": str(folder / "workshop/trust"), "XDG_STATE_HOME": str(folder / "state"),
-           "XDG_DATA_HOME": str(folder / "data"), "PATH": f"{folder}/bin:{os.environ['PATH']}"}
-    program = folder / "bin/imagekit"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m imagekit.cli "$@"\n')
-    program.chmod(0o755)
-    done = subprocess.run(["sh", "-c", line], env=env, cwd=folder, capture_output=True, text=True, check=False,
-                          stdin=subprocess.DEVNULL, timeout=WALL_S)
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture(scope="module")
+def env(station: Path) -> dict[str, str]:
+    return {**desk(station, trust=station / "workshop/trust"), "XDG_DATA_HOME": str(station / "data")}
 
 
-def answer(line: str, folder: Path) -> dict[str, Any]:
-    status, out, err = ran(line, folder)
-    assert status == 0, err
-    found = json.loads(out.splitlines()[-1] if "run" in line else out)
-    assert isinstance(found, dict)
-    return found
-
-
-def test_page_is_followed_from_its_first_line_to_its_last(station: Path) -> None:
-    brand = ran(f"imagekit key import {TESTS}/keys/TEST-ONLY-brand.pem --name acme", station)
+def test_page_is_followed_from_its_first_line_to_its_last(station: Path, env: dict[str, str]) -> None:
+    brand = ran(f"imagekit key import {TESTS}/keys/TEST-ONLY-brand.pem --name acme", env=env, cwd=station)
     assert brand[0] == 0, brand
     for line in LINES:
         command = line.replace("acme/pc-demo", "acme/pc").replace("--count 200", "--count 2")
@@ -79,8 +57,8 @@ def test_page_is_followed_from_its_first_line_to_its_last(station: Path) -> None
         elif " run " in line:
             (station / "left.img").rename(station / "A0001.img")
             (station / "right.img").touch()
-        status, out, err = ran(command, station)
-        assert status == 0, f"{command}: {out}{err}"
+        status, said = ran(command, env=env, cwd=station)
+        assert status == 0, f"{command}: {said}"
     report = (station / "batch-17.html").read_text()
     assert "A0001" in report and "A0002" in report
     assert "A0002" in (station / "factory.html").read_text()
@@ -88,22 +66,21 @@ def test_page_is_followed_from_its_first_line_to_its_last(station: Path) -> None
     assert sorted(path.name for path in (station / "units/taken").iterdir()) == ["A0001.serial", "A0002.serial"]
 
     # what the page promises of a later day
-    found = answer("imagekit factory check factory.log --json", station)
+    found: dict[str, Any] = json.loads(ended("imagekit factory check factory.log --json", env=env, cwd=station).stdout)
     assert (found["done"], found["serials"], found["torn_bytes"]) == (2, ["A0001", "A0002"], 0)
-    assert ran(f"imagekit factory check factory.log --head {found['head']}", station)[0] == 0
+    assert ran(f"imagekit factory check factory.log --head {found['head']}", env=env, cwd=station)[0] == 0
     raw = (station / "factory.log").read_bytes()
     (station / "short.log").write_bytes(b"".join(raw.splitlines(keepends=True)[:-1]))
-    assert ran(f"imagekit factory check short.log --head {found['head']}", station)[0] == 4
-    assert ran("imagekit factory check factory.log --key data/imagekit/keys/line-1.pub", station)[0] == 0
+    assert ran(f"imagekit factory check short.log --head {found['head']}", env=env, cwd=station)[0] == 4
+    assert ran("imagekit factory check factory.log --key data/imagekit/keys/line-1.pub", env=env, cwd=station)[0] == 0
 
 
-def test_finished_unit_is_still_the_image_and_holds_its_identity(station: Path) -> None:
+def test_finished_unit_is_still_the_image_and_holds_its_identity(station: Path, env: dict[str, str]) -> None:
     if not (station / "A0001.img").exists():
         pytest.skip("the page was not followed before")
-    status, out, err = ran("imagekit flash verify out/pc-demo.img A0001.img", station)
-    assert status == 0, err
-    status, out, err = ran("imagekit inspect A0001.img --json", station)
-    assert status == 0, out + err
+    for line in ("imagekit flash verify out/pc-demo.img A0001.img", "imagekit inspect A0001.img --json"):
+        status, said = ran(line, env=env, cwd=station)
+        assert status == 0, said
     from imagekit.disk import gpt
 
     with (station / "A0001.img").open("rb") as medium:
@@ -116,10 +93,10 @@ def test_finished_unit_is_still_the_image_and_holds_its_identity(station: Path) 
     assert found.key.startswith(b"-----BEGIN PRIVATE KEY-----")
 
 
-def test_station_that_has_nothing_left_to_give_says_so(station: Path) -> None:
+def test_station_that_has_nothing_left_to_give_says_so(station: Path, env: dict[str, str]) -> None:
     if not (station / "A0001.img").exists():
         pytest.skip("the page was not followed before")
-    status, out, _ = ran("imagekit factory run line-1.yaml --json --no-page", station)
-    last = json.loads(out.splitlines()[-1])
+    done = ended("imagekit factory run line-1.yaml --json --no-page", env=env, cwd=station)
+    last = json.loads(done.stdout.splitlines()[-1])
     assert (last["event"], last["why"], last["done"]) == ("result", "no identity is left", 0)
-    assert status == 0
+    assert done.returncode == 0
