@@ -38,6 +38,14 @@ def test_there_are_cases_at_all() -> None:
     assert len(REAL) == 7
 
 
+def test_kernels_of_the_projects_boards_leave_a_panic_and_a_torn_table(repository: Path) -> None:
+    found = [parse(path) for path in sorted((repository / "gadgets").glob("*/gadget.yaml"))]
+    assert found
+    for gadget in found:
+        assert gadget.extension is not None
+        assert {"panic=10", "gpt"} <= set(gadget.extension.cmdline.split()), gadget.boot_volume.name
+
+
 def test_published_pc_gadget_has_the_values_of_its_document() -> None:
     gadget = parse(TESTS / "data" / "gadgets" / "pc-gadget_24_gadget_gadget-amd64.yaml")
     volume = gadget.boot_volume
