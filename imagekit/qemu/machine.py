@@ -322,7 +322,11 @@ def _disk_options(machine: Machine, wiring: Wiring) -> list[str]:
 
 
 def _logged_disk(machine: Machine, wiring: Wiring, log: Path) -> list[str]:
-    """The disk behind QEMU's `blklogwrites`. The node that logs has to see flushes; those below need not keep them."""
+    """The disk behind QEMU's `blklogwrites`. The node that logs has to see flushes; those below need not keep them.
+
+    virtio-blk puts requests together until they have 1024 buffers, as many as one write may have (IOV_MAX). The log
+    adds one of its own, and the guest's write fails; so there each request stays by itself, which is what is logged.
+    """
     if machine.disk == SD_CARD:
         return ["-drive", f"if=sd,format=blklogwrites,discard=unmap,log-sector-size={SECTOR},log.driver=file,"
                           f"log.filename={_value(log)},file.driver={wiring.disk_format},file.file.driver=file,"
@@ -332,7 +336,7 @@ def _logged_disk(machine: Machine, wiring: Wiring, log: Path) -> list[str]:
         "-blockdev", f"driver=file,node-name=disk-file,filename={_value(wiring.disk)},cache.no-flush=on",
         "-blockdev", f"driver={wiring.disk_format},node-name=disk-raw,file=disk-file,cache.no-flush=on,discard=unmap",
         "-blockdev", f"driver=blklogwrites,node-name=disk,file=disk-raw,log=log,log-sector-size={SECTOR},discard=unmap",
-        "-device", f"{machine.disk},drive=disk",
+        "-device", f"{machine.disk},drive=disk" + ",request-merging=off" * machine.disk.startswith("virtio-blk"),
     ]
 
 

@@ -128,7 +128,8 @@ def test_writes_are_logged_by_a_node_that_sees_flushes() -> None:
     nodes = [word for word in argv if word.startswith("driver=")]
     assert "driver=file,node-name=log,filename=/tmp/writes,,.log,cache.no-flush=on" in nodes
     assert nodes[-1] == ("driver=blklogwrites,node-name=disk,file=disk-raw,log=log,log-sector-size=512,discard=unmap")
-    assert any(word.endswith(",drive=disk") for word in argv)
+    assert "virtio-blk-pci,bootindex=0,drive=disk,request-merging=off" in argv, "the log has no room for more buffers"
+    assert "request-merging" not in " ".join(command_line(load_machine("pc-nvme", [FOLDER]), wiring, Accelerator.TCG))
 
 
 def test_writes_to_a_card_are_logged_too() -> None:
