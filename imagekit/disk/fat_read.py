@@ -217,8 +217,10 @@ class FatVolume:
             raise DocumentError(f"cannot list {path} in {self._name}: it is no directory")
         return tuple(item.name for item in self._entries(entry, self._clusters(entry)))
 
-    def walk(self) -> Iterator[FatEntry]:
+    def walk(self, *, readable: bool = False) -> Iterator[FatEntry]:
         """Every entry below the root, a directory before what it holds.
+
+        `readable`: pass over directories below the root whose chain is broken, as a loader does that looks for others.
 
         Raises:
             DocumentError: the volume is damaged, or directories share clusters or lie too deep.
@@ -233,7 +235,12 @@ class FatVolume:
                 continue
             yield entry
             if entry.is_dir:
-                clusters = self._clusters(entry)
+                try:
+                    clusters = self._clusters(entry)
+                except DocumentError:
+                    if readable:
+                        continue
+                    raise
                 if not entered.isdisjoint(clusters) or not entry.cluster or len(stack) >= _MAX_DEPTH:
                     raise self._broken(f"its directories run in circles at {entry.path!r}")
                 entered.update(clusters)

@@ -113,7 +113,7 @@ class Examiner:
         if found is None:
             raise DocumentError("the partition of the loader is gone")
         volume = self._volume(found)
-        files = [item for item in volume.walk() if not item.is_dir]
+        files = [item for item in volume.walk(readable=True) if not item.is_dir]
         if missing := sorted(set(self._fixed) - {item.path for item in files}):
             raise DocumentError(f"{missing[0]} on the boot partition is gone")
         for path, wanted in self._fixed.items():

@@ -183,6 +183,15 @@ def test_directory_whose_chain_is_a_loop_is_refused(bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", [16, 32])
+def test_directory_whose_chain_was_never_written_is_refused_or_passed_over(bits: int) -> None:
+    with changed(bits, fat_entry(bits, cluster_of(bits, "many"), 0)) as volume:
+        with pytest.raises(DocumentError, match="directory 'many' leads to cluster 0"):
+            list(volume.walk())
+        found = {item.path for item in volume.walk(readable=True)}
+    assert found == {path for path in {*FILES, *DIRECTORIES} if not path.startswith("many/")}
+
+
+@pytest.mark.parametrize("bits", [16, 32])
 def test_directory_that_holds_its_parent_is_refused(bits: int) -> None:
     at = entry_of(bits, b"BOOTX64 EFI")
     with changed(bits, (at + 11, b"\x10"), (at + 26, struct.pack("<H", cluster_of(bits, "EFI")))) as volume, \
