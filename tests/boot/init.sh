@@ -49,5 +49,15 @@ panic) echo c >/proc/sysrq-trigger ;;
 reboot) hello; $b reboot -f ;;
 escape) printf '\033]0;owned\007\033[2Jplain\r\n'; challenge; verdict true "$nonce" ;;
 off) $b poweroff -f ;;
+write)
+	write() { $b dd if=/dev/urandom of=/dev/vda bs=4096 seek=128 count=1 conv=notrunc "$@" 2>/dev/null; }
+	while read -r module options; do [ -b /dev/vda ] || $b insmod "$module" $options; done </modules.load 2>/dev/null
+	until [ -b /dev/vda ]; do $b sleep 0.1; done
+	write conv=fsync
+	echo "pretend: flushed"
+	for i in 1 2 3 4 5 6 7 8 9 10; do write; done
+	echo "pretend: written"
+	while :; do write; done
+	;;
 esac
 while :; do $b sleep 60; done

@@ -14,21 +14,25 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.disk.writelog import Kind
 from imagekit.errors import HostError
 from imagekit.host.tools import LocalTools
+from imagekit.powercut.rebuild import check_log, open_recording
 from imagekit.qemu.machine import MACHINES, Accelerator, load_machine
 from imagekit.qemu.phases import Phase
 from imagekit.qemu.probe import run_guest
+from imagekit.qemu.runner import Runner
 from imagekit.qemu.session import Outcome, run_boot
 from imagekit.qemu.transcript import Transcript
 from imagekit.qemu.watch import Watch
-from imagekit.qemu.workbench import workbench
+from imagekit.qemu.workbench import Workbench, workbench
 from tests.boot.pretend import EXPECTED, make_pretend
 from tests.boot.stock import Stock
 
 pytestmark = pytest.mark.boot
 
 PC = load_machine("pc", [MACHINES])
+WRITTEN = 128 * 8  # the sector that init.sh writes again and again, before the first partition
 
 
 def play(stock: Stock, folder: Path, word: str, *, deadline_s: float = 60) -> tuple[Outcome, Watch]:
@@ -98,6 +102,32 @@ def test_qemu_that_does_not_start_is_the_hosts_fault_with_its_own_words(stock: S
         asyncio.run(run_boot(tools=LocalTools(), machine=broken, bench=bench, accelerator=Accelerator.TCG,
                              watch=watch, deadline_s=30))
     assert any("no-such-device" in line for line in caught.value.details)
+
+
+def test_log_of_writes_ends_where_the_disk_does_when_power_is_cut_while_the_guest_writes(
+    stock: Stock, tmp_path: Path
+) -> None:
+    image, log = tmp_path / "pretend.img", tmp_path / "writes.log"
+    make_pretend(stock, image, "write")
+    watch = Watch(expectation=EXPECTED, transcript=Transcript(), new_nonce=lambda: "")
+
+    async def record(bench: Workbench) -> None:
+        async with Runner(tools=LocalTools(), machine=PC, bench=bench, accelerator=Accelerator.TCG,
+                          watch=watch) as runner:
+            runner.write_log = log
+            await runner.start()
+            assert await runner.until(lambda: "pretend: written" in watch.transcript.text(), deadline_s=90)
+            await runner.power_cut()
+
+    with workbench(LocalTools(), PC, image, copy=True) as bench:
+        asyncio.run(record(bench))
+        size = image.stat().st_size
+        with open_recording(image, log, size=size) as (disk, requests), bench.disk.open("rb") as written:
+            check_log(disk, requests, written)
+    places = [(item.kind, item.first) for item in requests]
+    assert places.count((Kind.WRITE, WRITTEN)) > 10
+    guests = places.index((Kind.FLUSH, 0), places.index((Kind.WRITE, WRITTEN)))
+    assert Kind.FLUSH not in {kind for kind, _ in places[guests + 1:-1]}, "the guest never asked for a second one"
 
 
 def children_of(pid: int) -> list[int]:
