@@ -45,12 +45,14 @@ from imagekit.errors import DocumentError, PlanError, TargetError, TrustError
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.snapyaml import read_snap_yaml
 from imagekit.plan.identity import check_identity
+from imagekit.plan.piboot import ARCHITECTURE, wanted_files
 from imagekit.plan.resolve import PackageFile, Resolution, ResolvedPackage, resolve
 from imagekit.plan.schedule import is_held
 from imagekit.plan.update import (
     BASE,
     KERNEL,
     PARTS,
+    PIBOOT,
     SYSTEMD_BOOT,
     Failure,
     Held,
@@ -341,6 +343,8 @@ def _check_inside(offer: Offer, part: PartPlan, resolved: ResolvedPackage, resol
         if part.part != KERNEL:
             return 0
         wanted = [KERNEL_IMAGE] if plan.volume is None else [path for _, path in plan.volume.files]
+        if plan.loader == PIBOOT:
+            wanted = list(wanted_files((entry.path for entry in tree.walk()), ARCHITECTURE).values())
         if missing := [path for path in wanted if tree.find(path) is None]:
             raise PlanError(f"cannot install {offer.file}: it has no {missing[0]}, which this device boots from")
         return tree.stat(KERNEL_IMAGE).size if plan.volume is None else 0
