@@ -15,7 +15,7 @@ GOOD = (
     (r"update: asking the store at (\S+)", "it asks its store, {}"),
     (r"update: fetching (\S+), (.+)", "there is something for it: it fetches {}, {}"),
     (r"update: writing the base of slot b", "the new base goes into slot b, while slot a runs"),
-    (r"update: the loader gets the entry of slot b", "read back and verified; the loader may try slot b"),
+    (r"update: the loader is told of slot b", "read back and verified; the loader may try slot b"),
     (r"update: rebooting", "it reboots"),
     (r"slot b is healthy", "the new base is healthy, and stays"),
 )

@@ -11,14 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from imagekit.boot.autoboot import AUTOBOOT_NAME, Autoboot, encode_autoboot
 from imagekit.boot.entries import LoaderEntry, entry_name, kernel_path, parse_entry, sector_with_version
+from imagekit.boot.piboot import BOARDS, Card, Rules
+from imagekit.boot.piboot import choose as choose_partition
+from imagekit.boot.pislot import parse_cmdline
 from imagekit.boot.slotstate import Slot, SlotState, begin_boot, encode_record, mark_healthy, newest, stay
 from imagekit.boot.systemd_boot import candidates, choose, parse_name, slot_of
 from imagekit.boot.uboot import ENV_NAME, decide, decode_env
 from imagekit.errors import ImagekitError, TargetError
 
 BOOTS = 14  # more than any way back takes
-SYSTEMD_BOOT, U_BOOT = "systemd-boot", "u-boot"
+SYSTEMD_BOOT, U_BOOT, PIBOOT = "systemd-boot", "u-boot", "piboot"
+PI_RULES = tuple(Rules(tryboot_a_b=True, partition_walk=walks) for walks in (False, True))
 Roots = tuple[str, str]  # of base and kernel
 
 
@@ -35,7 +40,8 @@ class Bootable:
     """What loader and initrd see of a disk.
 
     `entries`: the files of loader/entries; `programs`: paths of files on the ESP that are not empty; `sound`: where
-    U-Boot boots, the slots whose files are as `slot.env` measures them, with the roots that it hands over.
+    U-Boot boots, the slots whose files are as `slot.env` measures them, with the roots that it hands over; `card`:
+    where the Raspberry Pi's firmware boots, what it sees, the slots in the partitions of `numbers`.
     """
 
     loader: str
@@ -43,6 +49,8 @@ class Bootable:
     entries: Mapping[str, bytes] = field(default_factory=dict)
     programs: frozenset[str] = frozenset()
     sound: Mapping[Slot, Roots] = field(default_factory=dict)
+    card: Card = field(default_factory=dict)
+    numbers: Mapping[Slot, int] = field(default_factory=dict)
 
     @property
     def record(self) -> SlotState | None:
@@ -56,6 +64,13 @@ class Bootable:
 
     def with_entries(self, entries: Mapping[str, bytes]) -> Bootable:
         return replace(self, entries=entries)
+
+    def naming(self, slot: Slot) -> Bootable:
+        """`autoboot.txt` overwritten, so that it names this slot."""
+        raw = encode_autoboot(Autoboot(boot=self.numbers[slot], trial=self.numbers[slot.other]))
+        first = self.card[1]
+        return replace(self, card={**self.card, 1: replace(
+            first, names=first.names | {AUTOBOOT_NAME}, texts={**first.texts, AUTOBOOT_NAME: raw})})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +140,11 @@ def offered(disk: Bootable) -> Iterator[tuple[Slot, Roots]]:
     if disk.loader == U_BOOT:
         yield from disk.sound.items()
         return
+    if disk.loader == PIBOOT:
+        for rules in PI_RULES:
+            if (entry := _by_firmware(disk, rules)) is not None:
+                yield entry.slot, (entry.base_root, entry.kernel_root)
+        return
     for item in candidates(disk.entries, disk.programs):
         entry = _entry(disk.entries[item.file_name], item.file_name)
         yield entry.slot, (entry.base_root, entry.kernel_root)
@@ -132,17 +152,18 @@ def offered(disk: Bootable) -> Iterator[tuple[Slot, Roots]]:
 
 def start(disk: Bootable) -> Started:
     """One boot, up to where the slot's system begins. Raises: Lost, Unverified: there is nothing right to start."""
-    return _start_uboot(disk) if disk.loader == U_BOOT else _start_systemd(disk)
+    return {U_BOOT: _start_uboot, PIBOOT: _start_piboot, SYSTEMD_BOOT: _start_systemd}[disk.loader](disk)
 
 
 def confirm(disk: Bootable, slot: Slot) -> Bootable:
-    """What a healthy verdict leaves: the entry without its counter, the record cleared."""
+    """What a healthy verdict leaves: the entry without its counter, or the slot's name; the record cleared."""
     entries = {parse_name(name).blessed.text if slot_of(name) is slot else name: raw
                for name, raw in disk.entries.items()}
     record = disk.record
     assert record is not None
     assert record.slot is slot
-    return disk.with_entries(entries).with_record(mark_healthy(record))
+    disk = disk.with_entries(entries).with_record(mark_healthy(record))
+    return disk.naming(slot) if disk.loader == PIBOOT else disk
 
 
 def env_roots(files: Mapping[str, bytes]) -> Roots:
@@ -201,3 +222,29 @@ def _start_uboot(disk: Bootable) -> Started:
     return Started(slot=found.slot, roots=disk.sound[found.slot], entry=f"boot-{found.slot.value}", handed_over=False,
                    after=replace(disk, copies=(copies[0], copies[1])))
 
+
+def _by_firmware(disk: Bootable, rules: Rules) -> LoaderEntry | None:
+    """What a Raspberry Pi 4 says to the kernel that it starts; None: it starts none."""
+    found = choose_partition(disk.card, board=BOARDS["raspi4b"], rules=rules).load
+    if found is None:
+        return None
+    try:
+        return parse_cmdline(found.cmdline.encode(), name=f"partition {found.partition}")
+    except ImagekitError as error:
+        raise Unverified(f"the firmware starts partition {found.partition}: {error.message}") from error
+
+
+def _start_piboot(disk: Bootable) -> Started:
+    """By firmware that looks for no other partition than the one that is named, which all firmware can do."""
+    entry = _by_firmware(disk, PI_RULES[0])
+    if entry is None:
+        raise Lost("the firmware finds nothing to start")
+    slot, roots, name = entry.slot, (entry.base_root, entry.kernel_root), f"boot-{entry.slot.value}"
+    step = begin_boot(disk.record, slot)
+    if step.hand_over and disk.numbers[slot.other] in disk.card:
+        return Started(slot=slot, roots=roots, entry=name, handed_over=True,
+                       after=disk.naming(slot.other).with_record(step.record))
+    if step.rank_first:
+        disk = disk.naming(slot)
+    after = disk.with_record(stay(disk.record, slot) if step.hand_over else step.record)
+    return Started(slot=slot, roots=roots, entry=name, handed_over=False, after=after)

@@ -22,8 +22,8 @@ def prefer(slot: Slot, *, boot: Path, disk: Path, sys: Path, programs: Programs 
     Raises:
         TargetError: the disk lacks a boot partition, or the file cannot be written.
     """
-    wanted = encode_autoboot(Autoboot(boot=_number(slot, disk=disk, sys=sys),
-                                      trial=_number(slot.other, disk=disk, sys=sys)))
+    numbers = slot_numbers(disk=disk, sys=sys)
+    wanted = encode_autoboot(Autoboot(boot=numbers[slot], trial=numbers[slot.other]))
     path = boot / AUTOBOOT_NAME
     try:
         if path.is_file() and path.read_bytes() == wanted:
@@ -54,12 +54,16 @@ def overwrite(path: Path, content: bytes) -> None:
         os.close(handle)
 
 
+def slot_numbers(*, disk: Path, sys: Path) -> dict[Slot, int]:
+    """The numbers of the slots' boot partitions, as the kernel tells them. Raises: TargetError: one is not there."""
+    return {slot: _number(slot, disk=disk, sys=sys) for slot in Slot}
+
+
 def _number(slot: Slot, *, disk: Path, sys: Path) -> int:
-    """The number of a slot's boot partition, as the kernel tells it."""
     wanted = f"PARTNAME=boot-{slot.value}"
     for path in sorted((sys / "block" / disk.name).glob(f"{disk.name}*/uevent")):
         lines = path.read_text().splitlines()
         number = next((line.partition("=")[2] for line in lines if line.startswith("PARTN=")), "")
         if wanted in lines and number.isdigit():
             return int(number)
-    raise TargetError(f"cannot bless a slot: {disk} has no partition boot-{slot.value}")
+    raise TargetError(f"cannot choose a slot: {disk} has no partition boot-{slot.value}")

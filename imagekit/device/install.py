@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -41,17 +41,21 @@ from imagekit.device.survey import held, holds, name_of, slot_proof, survey
 from imagekit.device.wishes import in_force
 from imagekit.digests import b64url, chunks, short
 from imagekit.disk.fat_read import read_fat
+from imagekit.disk.fat_write import FatFile, plan_fat
 from imagekit.errors import DocumentError, PlanError, TargetError, TrustError
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.snapyaml import read_snap_yaml
 from imagekit.plan.identity import check_identity
+from imagekit.plan.piboot import ARCHITECTURE, wanted_files
 from imagekit.plan.resolve import PackageFile, Resolution, ResolvedPackage, resolve
 from imagekit.plan.schedule import is_held
 from imagekit.plan.update import (
     BASE,
     KERNEL,
     PARTS,
+    PIBOOT,
     SYSTEMD_BOOT,
+    BootVolume,
     Failure,
     Held,
     PartPlan,
@@ -62,10 +66,12 @@ from imagekit.plan.update import (
     plan_update,
 )
 from imagekit.plan.update_gadget import GADGET, GadgetPlan, boot_partition, plan_gadget
+from imagekit.plan.writes import PackageMember
 from imagekit.units import MIB, iec
 
 SNAP_YAML = "meta/snap.yaml"
 ESP_MARGIN = 1 * MIB
+DESCRIPTION_MOST = 16 * 1024  # slot.env, or cmdline.txt and slot.sum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,10 +346,27 @@ def _check_inside(offer: Offer, part: PartPlan, resolved: ResolvedPackage, resol
         check_identity(resolved, info, resolution.model)
         if part.part != KERNEL:
             return 0
-        wanted = [KERNEL_IMAGE] if plan.volume is None else [path for _, path in plan.volume.files]
-        if missing := [path for path in wanted if tree.find(path) is None]:
+        wanted = {KERNEL_IMAGE: KERNEL_IMAGE} if plan.volume is None else dict(plan.volume.files)
+        if plan.loader == PIBOOT:
+            wanted = wanted_files((entry.path for entry in tree.walk()), ARCHITECTURE)
+        if missing := [path for path in wanted.values() if tree.find(path) is None]:
             raise PlanError(f"cannot install {offer.file}: it has no {missing[0]}, which this device boots from")
-        return tree.stat(KERNEL_IMAGE).size if plan.volume is None else 0
+        sizes = {name: tree.stat(path).size for name, path in wanted.items()}
+        if plan.volume is None:
+            return sizes[KERNEL_IMAGE]
+        _check_volume(offer, plan.volume, sizes)
+        return 0
+
+
+def _check_volume(offer: Offer, volume: BootVolume, sizes: Mapping[str, int]) -> None:
+    """Raises: PlanError: the slot's FAT image cannot take the kernel's files of these sizes beside the others."""
+    sizes = {**{name: measure.size for name, measure in volume.own}, **sizes, "imagekit": DESCRIPTION_MOST}
+    try:
+        plan_fat(volume.size, volume.label, volume.volume_id, time=volume.time, files=[
+            FatFile(path=name, source=PackageMember(package="", path="", size=size)) for name, size in sizes.items()])
+    except PlanError as error:
+        raise PlanError(f"cannot install {offer.file}: its files do not fit into {volume.partition}: {error.message}",
+                        hint="a smaller kernel or initrd; the partition cannot grow on a device") from error
 
 
 def _check_room(machine: Machine, plan: UpdatePlan, image: int) -> None:

@@ -10,22 +10,27 @@ again at any time.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from imagekit.boot.entries import ENTRY_FOLDER, kernel_path
+from imagekit.boot.autoboot import AUTOBOOT_NAME
+from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, kernel_path
+from imagekit.boot.pislot import Measure
+from imagekit.boot.slotstate import Slot
 from imagekit.boot.systemd_boot import slot_of
-from imagekit.boot.uboot import ENV_NAME, SlotEnv, encode_env
 from imagekit.device.gadget_steps import put_gadget, settle_gadget
 from imagekit.device.medium import Medium
 from imagekit.digests import CHUNK, chunks
+from imagekit.disk.fat_read import read_fat
 from imagekit.disk.fat_write import FatFile, FatPlan, plan_fat
 from imagekit.disk.verity import TreeBuilder, salt_for, uuid_for, verify
 from imagekit.errors import TargetError, TrustError
 from imagekit.packages.erofs import Erofs
-from imagekit.plan.update import BASE, KERNEL, SYSTEMD_BOOT, BootVolume, PartPlan, Step, UpdatePlan
+from imagekit.plan import piboot, uboot
+from imagekit.plan.update import BASE, KERNEL, PIBOOT, SYSTEMD_BOOT, BootVolume, PartPlan, Step, UpdatePlan
+from imagekit.plan.writes import PackageMember
 from imagekit.units import BLOCK, align_up
 
 KERNEL_IMAGE = "kernel.efi"
@@ -64,6 +69,8 @@ def _forget(job: Job) -> None:
 
 def _close(job: Job) -> None:
     """Take the idle slot's entries away; or the first block of its FAT image, without which it is none."""
+    if job.plan.loader == PIBOOT:
+        _name(job, job.plan.running)
     if job.plan.volume is not None:
         job.medium.write(job.plan.volume.partition, 0, bytes(BLOCK))
         job.medium.flush(job.plan.volume.partition)
@@ -161,7 +168,8 @@ def _equals_image(job: Job, path: str, package: Erofs) -> bool:
 def _write_volume(job: Job, volume: BootVolume, package: Erofs) -> None:
     """The slot's FAT image: all but its first block, then, when that is on the medium, the first block."""
     head = bytearray()
-    for offset, piece in volume_pieces(plan_volume(job.plan, volume, package), package):
+    planned = plan_volume(job.plan, volume, package, _own_files(job, volume))
+    for offset, piece in volume_pieces(planned, package):
         taken = max(min(BLOCK - offset, len(piece)), 0)
         head += piece[:taken]
         if len(piece) > taken:
@@ -169,39 +177,51 @@ def _write_volume(job: Job, volume: BootVolume, package: Erofs) -> None:
     job.medium.flush(volume.partition)
     job.medium.write(volume.partition, 0, bytes(head))
     job.medium.flush(volume.partition)
-    _check_volume(job, volume, package)
-
-
-def _check_volume(job: Job, volume: BootVolume, package: Erofs) -> None:
     with job.medium.read_back(volume.partition) as stream:
-        for offset, piece in volume_pieces(plan_volume(job.plan, volume, package), package):
+        for offset, piece in volume_pieces(planned, package):
             if stream.read(len(piece)) != piece:
                 raise _not_kept(volume.partition, f"the bytes from {offset} differ")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelFile:
-    """A file of the kernel package, as content of the FAT image."""
+def _own_files(job: Job, volume: BootVolume) -> dict[str, bytes]:
+    """The gadget's files, out of the running slot. Raises: TargetError: one is not what that slot measures."""
+    if not volume.own:
+        return {}
+    with job.medium.read_back(volume.running) as stream:
+        there = read_fat(stream, name=volume.running)
+        found = {name: there.read(name, limit=measure.size) for name, measure in volume.own}
+    for name, measure in volume.own:
+        if Measure.of(found[name]) != measure:
+            raise TargetError(f"cannot install: {name} of {volume.running} is not what it was measured to be",
+                              hint="the disk is failing, or somebody writes to it")
+    return found
 
-    path: str
-    size: int
 
-
-def plan_volume(plan: UpdatePlan, volume: BootVolume, package: Erofs) -> FatPlan:
-    """The FAT image, as the builder plans it: the kernel's files, and slot.env, which measures them."""
-    measured = {name: _measure(package, path) for name, path in volume.files}
-    env = SlotEnv(slot=plan.slot, base_root=plan.part(BASE).root, kernel_root=plan.part(KERNEL).root,
-                  state_partuuid=plan.state_partuuid, cmdline=plan.cmdline, files=measured)
-    files = [FatFile(path=name, source=KernelFile(path=path, size=measured[name][0])) for name, path in volume.files]
+def plan_volume(plan: UpdatePlan, volume: BootVolume, package: Erofs, own: Mapping[str, bytes]) -> FatPlan:
+    """The FAT image, as the builder plans it. Raises: PlanError: it does not fit."""
+    base_root, kernel_root = plan.part(BASE).root, plan.part(KERNEL).root
+    if plan.loader == PIBOOT:
+        paths = (entry.path for entry in package.walk() if entry.inode.is_file)
+        files = piboot.slot_files(
+            LoaderEntry(slot=plan.slot, version=0, base_root=base_root, kernel_root=kernel_root,
+                        state_partuuid=plan.state_partuuid, cmdline=plan.cmdline),
+            _measured(package, piboot.wanted_files(paths, piboot.ARCHITECTURE)), own, package=plan.part(KERNEL).name)
+    else:
+        files = uboot.slot_files(
+            _measured(package, dict(volume.files)), slot=plan.slot, package=plan.part(KERNEL).name,
+            base_root=base_root, kernel_root=kernel_root, state_partuuid=plan.state_partuuid, cmdline=plan.cmdline)
     return plan_fat(volume.size, volume.label, volume.volume_id,
-                    [*files, FatFile(path=ENV_NAME, source=encode_env(env))], time=volume.time)
+                    [FatFile(path=path, source=source) for path, source in sorted(files.items())], time=volume.time)
 
 
-def _measure(package: Erofs, path: str) -> tuple[int, int]:
-    size = crc = 0
-    for chunk in chunks(package.open(path)):
-        size, crc = size + len(chunk), zlib.crc32(chunk, crc)
-    return size, crc
+def _measured(package: Erofs, wanted: Mapping[str, str]) -> dict[str, uboot.SlotFile]:
+    found = {}
+    for name, path in wanted.items():
+        size = crc = 0
+        for chunk in chunks(package.open(path)):
+            size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+        found[name] = uboot.SlotFile(path=path, size=size, crc32=crc)
+    return found
 
 
 def volume_pieces(plan: FatPlan, package: Erofs) -> Iterator[tuple[int, bytes]]:
@@ -213,7 +233,7 @@ def volume_pieces(plan: FatPlan, package: Erofs) -> Iterator[tuple[int, bytes]]:
     for offset, source in plan.extents:
         yield from _zeros(at, offset)
         at = offset
-        for chunk in [source] if isinstance(source, bytes) else chunks(package.open(cast(KernelFile, source).path)):
+        for chunk in [source] if isinstance(source, bytes) else chunks(package.open(cast(PackageMember, source).path)):
             yield at, chunk
             at += len(chunk)
     yield from _zeros(at, plan.geometry.data_start + align_up(at - plan.geometry.data_start, plan.geometry.cluster))
@@ -238,8 +258,12 @@ def _trial(job: Job) -> None:
 def _open(job: Job) -> None:
     """The entry appears, whole: written under a name that the loader ignores, read back, renamed.
 
-    The file is flushed before the folder: vfat writes a renamed file's size with the file.
+    The file is flushed before the folder: vfat writes a renamed file's size with the file. The Pi's firmware takes a
+    name instead.
     """
+    if job.plan.loader == PIBOOT:
+        _name(job, job.plan.slot)
+        return
     assert job.plan.entry is not None
     name, content = job.plan.entry
     fresh, path = f"{ENTRY_FOLDER}/{_fresh_name(job.plan)}", f"{ENTRY_FOLDER}/{name}"
@@ -252,6 +276,23 @@ def _open(job: Job) -> None:
     job.medium.rename(fresh, path)
     job.medium.sync_file(path)
     job.medium.sync_folder(ENTRY_FOLDER)
+
+
+def _name(job: Job, slot: Slot) -> None:
+    """Let the Pi's firmware boot this slot: one sector, in place. Nothing is written where it does already."""
+    assert job.plan.autoboot is not None
+    wanted = job.plan.autoboot[slot]
+
+    def there() -> bytes:
+        with job.medium.open_file(AUTOBOOT_NAME) as stream:
+            return stream.read(len(wanted) + 1)
+
+    if AUTOBOOT_NAME in job.medium.names("") and there() == wanted:
+        return
+    with job.medium.writable_esp():
+        job.medium.overwrite(AUTOBOOT_NAME, wanted)
+    if there() != wanted:
+        raise _not_kept(AUTOBOOT_NAME, "it differs")
 
 
 def _fresh_name(plan: UpdatePlan) -> str:
@@ -268,7 +309,7 @@ _TOLD = {
     Step.BASE: "writing the base of slot {slot}", Step.KERNEL: "writing the kernel of slot {slot}",
     Step.BOOT_FILES: "writing the boot files of slot {slot}", Step.TRIAL: "slot {slot} gets its tries",
     Step.SETTLE: "the trial of another gadget ends", Step.GADGET: "the gadget's boot files, one at a time",
-    Step.OPEN: "the loader gets the entry of slot {slot}",
+    Step.OPEN: "the loader is told of slot {slot}",
 }
 
 

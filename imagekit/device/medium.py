@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol
 
 from imagekit.boot.slotstate import SlotState
+from imagekit.device.autoboot import overwrite
 from imagekit.device.machine import Programs
 from imagekit.device.state import StatePartition
 from imagekit.errors import TargetError
@@ -50,6 +51,9 @@ class Medium(Protocol):
     def create(self, path: str, content: Iterable[bytes]) -> None:
         """Make a file, with the folders above it; whatever has that name is replaced."""
 
+    def overwrite(self, path: str, content: bytes) -> None:
+        """Write a file of one sector in place; it is on the medium when this returns."""
+
     def rename(self, old: str, new: str) -> None: ...
 
     def remove(self, path: str) -> None: ...
@@ -65,7 +69,8 @@ class Medium(Protocol):
 class DiskMedium:
     """The device's own disk. Use as a context: a partition stays open from its first write to the end.
 
-    `esp` is where that is mounted read-only; without `programs` it is writable anyway.
+    `esp` is where that is mounted read-only, or the boot partition with autoboot.txt; without `programs` it is writable
+    anyway.
     """
 
     def __init__(self, *, partitions: Mapping[str, Path], record: StatePartition, esp: Path,
@@ -159,6 +164,10 @@ class DiskMedium:
                     view = memoryview(chunk)
                     while view:
                         view = view[out.write(view) or 0:]
+
+    def overwrite(self, path: str, content: bytes) -> None:
+        with _told(f"write {path}"):
+            overwrite(self._esp / path, content)
 
     def rename(self, old: str, new: str) -> None:
         with _told(f"rename {old}"):

@@ -12,14 +12,17 @@ from datetime import datetime
 from pathlib import Path
 
 from imagekit.assertions import Assertion, decode_stream
+from imagekit.boot import pislot
 from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, parse_entry
+from imagekit.boot.piboot import CMDLINE_NAME
 from imagekit.boot.slotproof import PROOF_MOST, decode_proof
 from imagekit.boot.systemd_boot import slot_of
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, LOADER_WORD, decode_env
 from imagekit.device.anchors import Anchors
+from imagekit.device.autoboot import slot_numbers
 from imagekit.device.machine import Machine
 from imagekit.device.partitions import Partition, partition
-from imagekit.device.report import U_BOOT, BootReport
+from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, U_BOOT, BootReport
 from imagekit.device.state import StatePartition
 from imagekit.disk.fat_read import read_fat
 from imagekit.disk.verity import read_root, tree_size, verify
@@ -84,11 +87,13 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
     check_loader(report.loader)
     spare = report.slot.other.value
     files: dict[str, str] = {}
-    names: tuple[str, ...] = PARTS
+    own: dict[str, pislot.Measure] = {}
+    names: tuple[str, ...] = PARTS if report.loader == SYSTEMD_BOOT else (*PARTS, "boot")
     rank = 0
     if report.loader == U_BOOT:
         state_partuuid, cmdline, files = _from_volume(machine, report)
-        names = (*PARTS, "boot")
+    elif report.loader == PIBOOT:
+        state_partuuid, cmdline, own = _from_pi_volume(report)
     else:
         entries = read_entries(machine.esp)
         entry = next((item for item in entries if item.slot is report.slot and item.base_root == report.base_root
@@ -100,6 +105,7 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
     return RunningState(
         loader=report.loader, slot=report.slot, record=StatePartition(device=report.state_device).load(),
         held=running, spare_roots={}, state_partuuid=state_partuuid, cmdline=cmdline, rank=rank, boot_files=files,
+        own_files=own, numbers=slot_numbers(disk=report.disk, sys=machine.sys) if report.loader == PIBOOT else {},
         capacity={name: partition(partitions, f"{name}-{spare}").size for name in names})
 
 
@@ -133,6 +139,22 @@ def _from_volume(machine: Machine, report: BootReport) -> tuple[str, str, dict[s
     if LOADER_WORD not in words or "imagekit.state" not in own:
         raise TargetError(f"cannot update this device: {ENV_NAME} of boot-{report.slot.value} is not one of ours")
     return own["imagekit.state"], rest, files
+
+
+def _from_pi_volume(report: BootReport) -> tuple[str, str, dict[str, pislot.Measure]]:
+    """Out of the running slot's FAT image: state partition, command line, and which of its files are the gadget's."""
+    name = f"boot-{report.slot.value}"
+    if report.boot_device is None:
+        raise TargetError(f"cannot update this device: it has no partition {name}")
+    try:
+        with report.boot_device.open("rb") as stream:
+            volume = read_fat(stream, name=name)
+            _, measures = pislot.decode_sums(volume.read(pislot.SUMS_NAME), name=pislot.SUMS_NAME)
+            entry = pislot.parse_cmdline(volume.read(CMDLINE_NAME), name=CMDLINE_NAME)
+    except (OSError, DocumentError) as error:
+        raise TargetError(f"cannot update this device: {name} does not say how it was booted: {error}") from error
+    return entry.state_partuuid, entry.cmdline, {
+        file: found for file, found in measures.items() if file != CMDLINE_NAME and not pislot.is_of_kernel(file)}
 
 
 def _tree_path(package: Path, content: bytes) -> str:

@@ -30,7 +30,7 @@ def wanted_files(paths: Iterable[str], architecture: str) -> dict[str, str]:
     """Name in the slot -> path in the kernel package, of which `paths` are the files.
 
     Raises:
-        PlanError: another architecture, or two device trees of one name.
+        PlanError: another architecture, no device tree, or two of one name.
     """
     if architecture != ARCHITECTURE:
         raise PlanError(f"cannot boot {architecture} by piboot: the backend is for {ARCHITECTURE}")
@@ -41,6 +41,9 @@ def wanted_files(paths: Iterable[str], architecture: str) -> dict[str, str]:
             if name in found:
                 raise PlanError(f"cannot put {path} beside {found[name]}: the firmware looks for {name} in one place")
             found[name] = path
+    if not any(name.endswith(TREE_SUFFIX) for name in found):
+        raise PlanError(f"cannot fill the boot files of a slot: the kernel package has no device tree below {TREES}",
+                        hint="name them in the kernel's recipe: device-trees")
     return found
 
 
@@ -90,9 +93,6 @@ def slot_files(entry: LoaderEntry, kernel: Mapping[str, SlotFile], own: Mapping[
     if twice := sorted(name for name in own if name.lower() in taken):
         raise PlanError(f"cannot fill the boot files of a slot: the gadget's {twice[0]} lies where imagekit writes"
                         " another file")
-    if not any(name.endswith(TREE_SUFFIX) for name in kernel):
-        raise PlanError("cannot fill the boot files of a slot: the kernel package has no device tree below dtbs/",
-                        hint="name them in the kernel's recipe: device-trees")
     measures = {name: Measure(size=found.size, crc32=found.crc32) for name, found in kernel.items()} | {
         name: Measure(size=len(content), crc32=zlib.crc32(content)) for name, content in made.items()}
     members = {name: PackageMember(package=package, path=found.path, size=found.size) for name, found in kernel.items()}

@@ -10,13 +10,15 @@ steps, the loader finds no slot that is half written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from imagekit.assertions import encode_stream
+from imagekit.boot.autoboot import Autoboot, encode_autoboot
 from imagekit.boot.entries import LoaderEntry, encode_entry, entry_name
 from imagekit.boot.gadgetrecord import NO_RECORD, End, GadgetRecord, end_of, ended
+from imagekit.boot.pislot import Measure
 from imagekit.boot.slotproof import encode_proof
 from imagekit.boot.slotstate import TRIES, Slot, SlotState, begin_trial, forget_other, seen_from
 from imagekit.boot.uboot import LABEL
@@ -30,8 +32,8 @@ from imagekit.units import iec
 
 BASE, KERNEL = "base", "kernel"
 PARTS = (BASE, KERNEL)
-SYSTEMD_BOOT, U_BOOT = "systemd-boot", "u-boot"
-LOADERS = (SYSTEMD_BOOT, U_BOOT)
+SYSTEMD_BOOT, U_BOOT, PIBOOT = "systemd-boot", "u-boot", "piboot"
+LOADERS = (SYSTEMD_BOOT, U_BOOT, PIBOOT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +56,10 @@ class RunningState:
     `held` are the packages of the running slot, by part. `spare_roots` are the roots, by part, that the idle slot's
     partitions were found to hold from their first byte to the last. `rank` is the highest version among the loader
     entries. `capacity` has the bytes of the idle slot's partitions, by part. `boot_files` is for U-Boot: name in a
-    slot's FAT image -> path in the kernel package. `held` may have the gadget too, whose root is empty; `gadget_record`
-    is the device's memory of it, which lies on `state_partition`.
+    slot's FAT image -> path in the kernel package. For the Raspberry Pi's firmware, `own_files` are those of the
+    running slot's FAT image that are the gadget's, and `numbers` the partitions of the slots' boot files. `held` may
+    have the gadget too, whose root is empty; `gadget_record` is the device's memory of it, which lies on
+    `state_partition`.
     """
 
     loader: str
@@ -68,6 +72,8 @@ class RunningState:
     rank: int
     capacity: Mapping[str, int]
     boot_files: Mapping[str, str]
+    own_files: Mapping[str, Measure] = field(default_factory=dict)
+    numbers: Mapping[Slot, int] = field(default_factory=dict)
     gadget_record: GadgetRecord = NO_RECORD
     state_partition: str = "slot-state"
 
@@ -129,12 +135,16 @@ class Step(StrEnum):
     SETTLE = "settle"  # a gadget that is on trial with a slot that is given up is taken back, or else kept
     GADGET = "gadget"  # the gadget's boot files, one at a time, and that they are on trial
     TRIAL = "trial"  # the record: the idle slot gets its tries. U-Boot: the commit
-    OPEN = "open"  # systemd-boot: the entry appears. The commit
+    OPEN = "open"  # systemd-boot: the entry appears; the Pi's firmware: autoboot.txt names the slot. The commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootVolume:
-    """The FAT image that U-Boot reads: the builder's, but for the slot. `files`: name in it -> path in the kernel."""
+    """The FAT image that U-Boot or the Pi's firmware reads: the builder's, but for the slot.
+
+    `files`: name in it -> path in the kernel, for U-Boot; the Pi's firmware gets all device trees of the kernel, and
+    `own`, the gadget's files, which lie in the partition `running`.
+    """
 
     partition: str
     size: int
@@ -142,13 +152,16 @@ class BootVolume:
     volume_id: int
     time: datetime
     files: tuple[tuple[str, str], ...]
+    running: str
+    own: tuple[tuple[str, Measure], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdatePlan:
     """A whole update. `forgotten` and `trial` are the records.
 
-    `entry` is the loader entry, None under U-Boot; `volume` the slot's FAT image, None under systemd-boot.
+    `entry` is systemd-boot's loader entry; `volume` the slot's FAT image, None under systemd-boot; `autoboot` are the
+    contents by which the Pi's firmware boots a slot.
     """
 
     loader: str
@@ -159,6 +172,7 @@ class UpdatePlan:
     trial: SlotState
     entry: tuple[str, bytes] | None
     volume: BootVolume | None
+    autoboot: Mapping[Slot, bytes] | None
     state_partuuid: str
     cmdline: str
     steps: tuple[Step, ...]
@@ -212,7 +226,8 @@ def plan_update(device: RunningState, resolution: Resolution, past: Past, *, aga
         loader=device.loader, running=device.slot, slot=device.slot.other, parts=parts, forgotten=forgotten,
         trial=begin_trial(forgotten or record, tries=TRIES),
         entry=_entry(device, parts) if device.loader == SYSTEMD_BOOT else None,
-        volume=_volume(device, resolution) if device.loader == U_BOOT else None,
+        volume=_volume(device, resolution) if device.loader != SYSTEMD_BOOT else None,
+        autoboot=_autoboot(device) if device.loader == PIBOOT else None,
         state_partuuid=device.state_partuuid, cmdline=device.cmdline,
         steps=_steps(device.loader, parts, forget=forgotten is not None, settle=settled is not None,
                      gadget=gadget is not None),
@@ -235,7 +250,7 @@ def settled_record(plan: UpdatePlan) -> GadgetRecord:
 def check_loader(loader: str) -> None:
     """Raises: TargetError: slots that this loader boots are not updated yet."""
     if loader not in LOADERS:
-        raise TargetError(f"cannot update this device: its loader is {loader}, updates are for {' and '.join(LOADERS)}",
+        raise TargetError(f"cannot update this device: its loader is {loader}, updates are for {', '.join(LOADERS)}",
                           hint="write its disk anew from an image")
 
 
@@ -308,14 +323,20 @@ def _volume(device: RunningState, resolution: Resolution) -> BootVolume:
     return BootVolume(
         partition=name, size=device.capacity["boot"], label=f"{LABEL}{slot.value}", time=model.timestamp,
         volume_id=int.from_bytes(derived_uuid(model_digest(model), "volume-id", name).bytes[:4]),
-        files=tuple(sorted(device.boot_files.items())))
+        files=tuple(sorted(device.boot_files.items())), running=f"boot-{device.slot.value}",
+        own=tuple(sorted(device.own_files.items())))
+
+
+def _autoboot(device: RunningState) -> dict[Slot, bytes]:
+    return {slot: encode_autoboot(Autoboot(boot=device.numbers[slot], trial=device.numbers[slot.other]))
+            for slot in Slot}
 
 
 def _steps(loader: str, parts: Iterable[PartPlan], *, forget: bool, settle: bool, gadget: bool) -> tuple[Step, ...]:
     written = [Step(item.part) for item in parts if item.source is not Source.KEPT]
     steps = [*([Step.FORGET] if forget else []), Step.CLOSE, *([Step.SETTLE] if settle else []), *written,
              Step.BOOT_FILES, *([Step.GADGET] if gadget else []), Step.TRIAL]
-    return (*steps, Step.OPEN) if loader == SYSTEMD_BOOT else tuple(steps)
+    return tuple(steps) if loader == U_BOOT else (*steps, Step.OPEN)
 
 
 def as_json(plan: UpdatePlan) -> dict[str, object]:

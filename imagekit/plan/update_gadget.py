@@ -22,7 +22,7 @@ from imagekit.errors import PlanError
 from imagekit.gadget import Extension, FileContent, Filesystem, Gadget, Role, Structure
 from imagekit.gadget.content_files import inside, landing_files
 from imagekit.packages.kernelyaml import is_reference
-from imagekit.plan import uboot
+from imagekit.plan import piboot, uboot
 from imagekit.plan.gadget_update import Action, GadgetUpdate, Side, plan_gadget_update
 from imagekit.plan.layout import lay_out_of
 from imagekit.plan.proofs import evidence
@@ -136,6 +136,8 @@ def _extension_reasons(old: Extension | None, new: Extension | None) -> Iterator
         yield "it has no x-imagekit" if new is None else "the device's own has no x-imagekit"
     elif replace(old, cmdline="", addresses={}) != replace(new, cmdline="", addresses={}):
         yield "its x-imagekit changes in more than cmdline and addresses"
+    elif new.bootloader == piboot.BACKEND:
+        yield "the Raspberry Pi's firmware lies in the slots, and its files only work together"
     elif old.unpacks != new.unpacks:
         yield "its x-imagekit changes whether the kernel is compressed"
 

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from imagekit.boot.autoboot import AUTOBOOT_NAME
 from imagekit.boot.entries import ENTRY_FOLDER, kernel_path
 from imagekit.boot.oracle import (
+    PIBOOT,
     SYSTEMD_BOOT,
     U_BOOT,
     Bootable,
@@ -24,8 +26,11 @@ from imagekit.boot.oracle import (
     Unverified,
     check_offered,
     env_roots,
+    offered,
     recover,
 )
+from imagekit.boot.piboot import TEXTS, Partition
+from imagekit.boot.pislot import is_of_kernel, is_whole
 from imagekit.boot.slotstate import COPY_OFFSETS, RECORD_SIZE, Slot
 from imagekit.boot.uboot import COMPRESSED, DEVICE_TREE, ENV_NAME, INITRD, KERNELS, is_sound
 from imagekit.digests import sha256
@@ -40,7 +45,8 @@ from imagekit.powercut.disk import CutDisk, Span, span_of
 
 KERNEL_IMAGE = "kernel.efi"
 TEXT_MOST = 65536
-_CHANGING = ("loader/random-seed", f"{ENTRY_FOLDER}/", "efi/imagekit/")  # of the ESP: not the gadget's, by path
+_CHANGING = ("loader/random-seed", f"{ENTRY_FOLDER}/", "efi/imagekit/",  # of the ESP: not the gadget's, by path
+             AUTOBOOT_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +74,16 @@ class Examiner:
     def __init__(self, disk: CutDisk, *, brought: Mapping[str, str] | None = None) -> None:
         self._disk, self._brought = disk, dict(brought or {})
         table = gpt.decode(disk.stream())
-        self._uboot = table.find("boot-a") is not None
+        self._loader = SYSTEMD_BOOT if table.find("boot-a") is None else U_BOOT
         self._fixed: dict[str, str] = {}  # files of the boot partition that no update writes, with their digests
         found = self._loader_partition(table)
         if found is not None:
             volume = self._volume(found)
+            if volume.find(AUTOBOOT_NAME) is not None:
+                self._loader = PIBOOT
             self._fixed = {item.path: self._digest(volume, item.path) for item in volume.walk()
                            if not item.is_dir and not item.path.lower().startswith(_CHANGING)}
-        if not self._fixed:
+        if not self._fixed and self._loader != PIBOOT:
             raise DocumentError("cannot judge power cuts: the image has no boot partition with a loader")
 
     def __call__(self) -> Verdict:
@@ -86,8 +94,7 @@ class Examiner:
             bootable = self._bootable(table)
         except ImagekitError as error:
             return Verdict(way=(), menu=(), record="", problem=error.message)
-        menu = tuple(sorted(bootable.entries if bootable.loader == SYSTEMD_BOOT
-                            else (f"boot-{slot.value}" for slot in bootable.sound)))
+        menu = _menu(bootable)
         record = _told(bootable)
 
         def check(slot: Slot, roots: Roots) -> None:
@@ -120,8 +127,13 @@ class Examiner:
             if self._digest(volume, path) not in (wanted, self._brought.get(path)):
                 raise DocumentError(f"{path} on the boot partition is not what it was")
         copies = self._copies(table)
-        if self._uboot:
+        if self._loader == U_BOOT:
             return Bootable(loader=U_BOOT, copies=copies, sound=dict(self._sound(table)))
+        if self._loader == PIBOOT:
+            texts = {item.path.lower(): volume.read(item.path, limit=TEXT_MOST) for item in files
+                     if item.path.lower() in TEXTS}
+            return Bootable(loader=PIBOOT, copies=copies, **self._card(
+                table, Partition(names=frozenset(item.path.lower() for item in files), texts=texts)))
         entries = {item.name: volume.read(item.path, limit=TEXT_MOST) for item in files
                    if item.path.lower().startswith(f"{ENTRY_FOLDER}/") and item.size <= TEXT_MOST}
         return Bootable(loader=SYSTEMD_BOOT, copies=copies, entries=entries,
@@ -153,6 +165,21 @@ class Examiner:
                 found.append((slot, roots))
         return found
 
+    def _card(self, table: gpt.Table, first: Partition) -> dict[str, Any]:
+        card, numbers = {1: first}, {}
+        for slot in Slot:
+            partition = table.find(f"boot-{slot.value}")
+            if partition is None:
+                continue
+            numbers[slot] = partition.index
+            if not _begins(self._disk.stream(), partition):
+                continue  # nothing more of it is read while an update has closed it
+            seen = self._disk.once(("card", slot), (span_of(partition.start, partition.end),),
+                                   partial(_seen_by_firmware, self._disk.stream(), partition))
+            if seen is not None:
+                card[partition.index] = seen
+        return {"card": card, "numbers": numbers}
+
     # what a slot has to be
 
     def _check_whole(self, table: gpt.Table, slot: Slot, roots: Roots) -> None:
@@ -163,7 +190,7 @@ class Examiner:
                 raise Unverified(f"slot {slot.value} is started and its {part} is gone")
             if problem := self._part_problem(found, root):
                 raise Unverified(f"slot {slot.value} is started and its {part} does not verify: {problem}")
-        if problem := (self._volume_problem if self._uboot else self._image_problem)(table, slot):
+        if problem := (self._image_problem if self._loader == SYSTEMD_BOOT else self._volume_problem)(table, slot):
             raise Unverified(f"slot {slot.value} is started and {problem}")
 
     def _part_problem(self, found: gpt.Partition, root: str) -> str:
@@ -205,7 +232,7 @@ class Examiner:
         return "" if there == wanted else f"{path} is not the image of its kernel package"
 
     def _volume_problem(self, table: gpt.Table, slot: Slot) -> str:
-        """What is wrong with the files of a slot's FAT image, which are as its `slot.env` measures them."""
+        """What is wrong with the files of a slot's FAT image; U-Boot takes only what its `slot.env` measures."""
         volume, kernel = table.find(f"boot-{slot.value}"), table.find(f"kernel-{slot.value}")
         assert volume is not None
         assert kernel is not None
@@ -213,9 +240,15 @@ class Examiner:
         def problem() -> str:
             package = _package(self._disk.stream(), kernel)
             trees = {sha256(package.open(entry.path)) for entry in package.walk() if entry.path.endswith(".dtb")}
-            for name, raw in _files(self._disk.stream(), volume).items():
+            files = _files(self._disk.stream(), volume)
+            if self._loader == PIBOOT:
+                if not is_whole(files, slot):
+                    return "its slot.sum does not describe its files"
+                files = {name: raw for name, raw in files.items() if is_of_kernel(name)}
+            for name, raw in files.items():
                 digest = hashlib.sha256(raw).hexdigest()
-                known = trees if name == DEVICE_TREE else {sha256(package.open(name))} if package.find(name) else set()
+                is_tree = name.endswith(".dtb")
+                known = trees if is_tree else {sha256(package.open(name))} if package.find(name) else set()
                 if name != ENV_NAME and digest not in known:
                     return f"{name} is not that of its kernel package"
             return ""
@@ -274,6 +307,23 @@ def _needed(files: Mapping[str, bytes]) -> tuple[str, ...]:
     kernels = [name for name in (COMPRESSED, *(name for name, _ in KERNELS.values())) if name in files]
     tree = [DEVICE_TREE] if b"\nik_dtb_size=" in files.get(ENV_NAME, b"") else []
     return (*(kernels[:1] or ["Image"]), INITRD, *tree)
+
+
+def _seen_by_firmware(stream: BinaryIO, found: gpt.Partition) -> Partition | None:
+    """A slot's files as the Raspberry Pi's firmware sees them."""
+    with suppress(DocumentError):
+        files = {path.lower(): raw for path, raw in _files(stream, found).items()}
+        return Partition(names=frozenset(files), texts={path: files[path] for path in TEXTS if path in files})
+    return None
+
+
+def _menu(bootable: Bootable) -> tuple[str, ...]:
+    """What the loader could start, in words."""
+    if bootable.loader == SYSTEMD_BOOT:
+        return tuple(sorted(bootable.entries))
+    if bootable.loader == U_BOOT:
+        return tuple(sorted(f"boot-{slot.value}" for slot in bootable.sound))
+    return tuple(sorted({f"boot-{slot.value}" for slot, _ in offered(bootable)}))
 
 
 def _told(bootable: Bootable) -> str:

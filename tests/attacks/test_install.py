@@ -39,7 +39,7 @@ from imagekit.units import BLOCK
 from tests.attacks.whatever import Whatever
 from tests.tools.test_update_attacks import flip, forged
 from tests.tools.update_oracle import DiskState, Unverified, boot_until_healthy
-from tests.tools.update_rig import LOADERS, SYSTEMD_BOOT, U_BOOT, Maker, Rig, make, root_of
+from tests.tools.update_rig import LOADERS, SYSTEMD_BOOT, Maker, Rig, make, root_of
 
 pytestmark = pytest.mark.tools
 PACKAGE, PROOF, KERNEL = "debian-13_2.snap", "debian-13_2.assert", "pc-kernel_2.snap"
@@ -385,7 +385,7 @@ def test_flipped_bit_of_a_slot_is_read_as_if_nothing_were_without_its_tree(shop:
 @pytest.mark.parametrize("loader", LOADERS)
 def test_record_of_random_bytes_boots_a_whole_slot_all_the_same(loader: str, shop: Shop, tmp_path: Path) -> None:
     """Two hundred states of the partition that says which slot boots: noise, flipped bits, halves of two records."""
-    image = shop.free.image if loader == SYSTEMD_BOOT else uboot_image(tmp_path)
+    image = shop.free.image if loader == SYSTEMD_BOOT else make(tmp_path / "maker", loader).build()
     start = Rig(tmp_path / "device", image, loader).disk_state()
     draw = random.Random(24)
     for _ in range(200):
@@ -402,10 +402,6 @@ def test_record_of_random_bytes_boots_a_whole_slot_all_the_same(loader: str, sho
             raw[cut:512] = draw.randbytes(512 - cut)
         state.partitions["slot-state"] = bytes(raw)
         boot_until_healthy(state)
-
-
-def uboot_image(folder: Path) -> Path:
-    return make(folder / "uboot", U_BOOT).build()
 
 
 # ---- who may ask

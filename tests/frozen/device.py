@@ -15,8 +15,7 @@ from pathlib import Path
 import zstandard
 
 from imagekit.device.rhythm import load_rhythm
-from imagekit.testing.images import kernel_image, noise
-from tests.tools.update_rig import PARTITIONS, SYSTEMD_BOOT, Maker, Rig, make, root_of
+from tests.tools.update_rig import PARTITIONS, Maker, Rig, make, root_of
 
 FOLDER = Path(__file__).parent
 VERSIONS = tuple(sorted((path.name for path in FOLDER.iterdir() if path.name.isdecimal()), key=int))
@@ -32,15 +31,8 @@ class SmallMaker(Maker):
         return self.package("debian-13", "base", {"usr/bin/init": b"base %d\n" % revision * (size // 8),
                                                   "usr/lib/os-release": b"ID=debian\n"}, revision=revision)
 
-    def kernel(self, revision: int, *, size: int = 4096) -> Path:
-        files = {"modules/6.12/a.ko": b"module %d" % revision}
-        if self.loader == SYSTEMD_BOOT:
-            files["kernel.efi"] = kernel_image(size, seed=f"kernel {revision}")
-        else:
-            files |= {"Image": noise(f"image {revision}", size), "initrd": noise(f"initrd {revision}", 500),
-                      "dtbs/vendor/board.dtb": noise(f"tree {revision}", 200),
-                      "dtbs/vendor/other.dtb": noise(f"other {revision}", 200)}
-        return self.package("pc-kernel", "kernel", files, revision=revision)
+    def kernel(self, revision: int, *, size: int = 4096, initrd: int = 500, tree: int = 200) -> Path:
+        return super().kernel(revision, size=size, initrd=initrd, tree=tree)
 
 
 def maker_of(folder: Path, loader: str) -> Maker:

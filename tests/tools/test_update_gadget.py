@@ -14,14 +14,14 @@ from imagekit.device.cli import main
 from imagekit.device.state import load_gadget_record
 from imagekit.errors import PlanError, TargetError, TrustError
 from imagekit.plan.update import Source, Step
-from tests.tools.update_rig import BOOT, LOADERS, SYSTEMD_BOOT, Maker, Rig, gadget_files, make, root_of
+from tests.tools.update_rig import BOOT, GADGET_LOADERS, SYSTEMD_BOOT, Maker, Rig, gadget_files, make, root_of
 
 pytestmark = pytest.mark.tools
 
 ONE = pytest.mark.parametrize("maker", [SYSTEMD_BOOT], indirect=True)  # what has nothing to do with the loader
 
 
-@pytest.fixture(scope="module", params=LOADERS)
+@pytest.fixture(scope="module", params=GADGET_LOADERS)
 def maker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Maker:
     made = make(tmp_path_factory.mktemp("maker"), request.param)
     made.build()

@@ -38,7 +38,7 @@ from tests.tools.update_cut import carry_out
 from tests.tools.update_disk import CutDisk, Draw, Op, after_cut, all_of_it, drawn, none_of_it
 from tests.tools.update_log import LoggedDisk, disk_of
 from tests.tools.update_oracle import DiskState, boot_until_healthy
-from tests.tools.update_rig import BOOT, LOADERS, SYSTEMD_BOOT, U_BOOT, Maker, Rig, gadget_files, make
+from tests.tools.update_rig import BOOT, GADGET_LOADERS, SYSTEMD_BOOT, U_BOOT, Maker, Rig, gadget_files, make
 
 pytestmark = pytest.mark.tools
 
@@ -55,7 +55,7 @@ class Broken(AssertionError):
 @pytest.fixture(scope="module")
 def makers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Maker]:
     found = {}
-    for loader in LOADERS:
+    for loader in GADGET_LOADERS:
         found[loader] = made = make(tmp_path_factory.mktemp("makers") / loader, loader)
         made.build()
         made.gadget(2)
@@ -158,7 +158,7 @@ def close_slot(state: DiskState, slot: Slot) -> None:
         state.partitions[name] = bytes(4096) + state.partitions[name][4096:]
 
 
-@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("loader", GADGET_LOADERS)
 def test_cut_at_every_write_of_the_gadget_leaves_whole_boot_files_and_a_true_record(
     makers: dict[str, Maker], tmp_path: Path, loader: str
 ) -> None:
@@ -168,7 +168,7 @@ def test_cut_at_every_write_of_the_gadget_leaves_whole_boot_files_and_a_true_rec
 
 
 @pytest.mark.parametrize("end", End)
-@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("loader", GADGET_LOADERS)
 def test_cut_at_every_write_of_the_end_of_a_trial_ends_it_the_same_way(makers: dict[str, Maker], tmp_path: Path,
                                                                        loader: str, end: End) -> None:
     assert end_of_trial(makers[loader], tmp_path, end).sweep() == {("b", 2) if end is End.KEPT else ("a", 1)}

@@ -17,7 +17,7 @@ from imagekit.device import history
 from imagekit.device.cli import main
 from imagekit.device.offers import Offer
 from imagekit.device.survey import slot_proof
-from imagekit.errors import ImagekitError, TargetError, TrustError
+from imagekit.errors import ImagekitError, PlanError, TargetError, TrustError
 from imagekit.plan.update import Source
 from tests.tools.update_rig import LOADERS, SYSTEMD_BOOT, Maker, Rig, make, root_of
 
@@ -210,8 +210,8 @@ def test_interruption_in_the_middle_leaves_what_runs(rig: Rig, stick: Stick, mon
 
 def test_loader_that_cannot_be_updated_yet_is_refused_clearly(rig: Rig, stick: Stick) -> None:
     path = rig.folder / "run/boot.json"
-    path.write_text(path.read_text().replace(f'"loader": "{rig.loader}"', '"loader": "piboot"'))
-    with pytest.raises(TargetError, match="its loader is piboot, updates are for systemd-boot and u-boot"):
+    path.write_text(path.read_text().replace(f'"loader": "{rig.loader}"', '"loader": "lilo"'))
+    with pytest.raises(TargetError, match="its loader is lilo, updates are for systemd-boot, u-boot, piboot"):
         rig.install(stick("debian-13_2"))
 
 
@@ -333,14 +333,18 @@ def test_full_data_partition_does_not_stop_a_person_but_stops_a_service(rig: Rig
     assert runs(rig) == ("b", 2, 1)
 
 
-def test_full_esp_is_told_before_anything_is_written(rig: Rig, stick: Stick, monkeypatch: pytest.MonkeyPatch) -> None:
-    if rig.loader != SYSTEMD_BOOT:
-        pytest.skip("U-Boot's slots have partitions of their own")
-    found = os.statvfs("/")
-    full = os.statvfs_result((found.f_bsize, 4096, found.f_blocks, 10, 10, *tuple(found)[5:10]))
-    monkeypatch.setattr("imagekit.device.install.os.statvfs", lambda path: full)
+def test_kernel_without_room_is_told_before_anything_is_written(rig: Rig, stick: Stick,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    slot = rig.table.find("boot-b")
+    if slot is None:
+        found = os.statvfs("/")
+        full = os.statvfs_result((found.f_bsize, 4096, found.f_blocks, 10, 10, *tuple(found)[5:10]))
+        monkeypatch.setattr("imagekit.device.install.os.statvfs", lambda path: full)
+    else:
+        (rig.folder / f"sys/block/vda/vda{slot.index}/size").write_text("1600\n")
     before = rig.disk_state()
-    with pytest.raises(TargetError, match="the ESP has room for 40 KiB"):
+    with pytest.raises((TargetError, PlanError), match="the ESP has room for 40 KiB" if slot is None else
+                       r"cannot install pc-kernel_2\.snap: its files do not fit into boot-b"):
         rig.install(stick("pc-kernel_2"))
     assert rig.disk_state() == before
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 from imagekit.boot.entries import ENTRY_FOLDER
 from imagekit.device.medium import Medium
 from imagekit.plan.update import Step, UpdatePlan
-from tests.tools.update_rig import LOADERS, SYSTEMD_BOOT, U_BOOT
+from tests.tools.update_rig import LOADERS, PI, SYSTEMD_BOOT, U_BOOT
 
 Change = Callable[[UpdatePlan], UpdatePlan]
 
@@ -110,4 +110,7 @@ BUGS: dict[str, Planted] = {
     "the idle slot is closed after its base is written": Planted(
         loader=SYSTEMD_BOOT, change=early(Step.FORGET, Step.BASE)),
     "the FAT image is not flushed": Planted(loader=U_BOOT, medium=VolumeAtOnce),
+    "packages are not flushed, the Pi": Planted(loader=PI, medium=NoFlush),
+    "autoboot.txt names the slot before its files are there": Planted(
+        loader=PI, change=early(Step.FORGET, Step.CLOSE, Step.OPEN)),
 }

@@ -25,7 +25,7 @@ PIECE = 256 << 10  # of a write that may be on the medium without the others
 class Op:
     """One thing that reached for the medium.
 
-    `kind`: write, flush, record, create, rename, remove, file, folder, umount, mount.
+    `kind`: write, flush, record, create, overwrite, rename, remove, file, folder, umount, mount.
     """
 
     kind: str
@@ -76,13 +76,19 @@ class CutDisk:
         self.now.mount()
 
     def names(self, folder: str) -> tuple[str, ...]:
-        return tuple(sorted({path.removeprefix(f"{folder}/").partition("/")[0] for path in self.now.esp
-                             if path.startswith(f"{folder}/")}))
+        above = f"{folder}/" if folder else ""
+        return tuple(sorted({path.removeprefix(above).partition("/")[0] for path in self.now.esp
+                             if path.startswith(above)}))
 
     def create(self, path: str, content: Iterable[bytes]) -> None:
         data = b"".join(content)
         self.ops.append(Op(kind="create", where=path, data=data))
         self.now.esp[path] = data
+
+    def overwrite(self, path: str, content: bytes) -> None:
+        assert len(content) <= 512, "no sector is written in two parts"
+        self.ops.append(Op(kind="overwrite", where=path, data=content))
+        self.now.esp[path] = content
 
     def rename(self, old: str, new: str) -> None:
         self.ops.append(Op(kind="rename", where=old, to=new))
@@ -152,6 +158,9 @@ def after_cut(before: DiskState, ops: list[Op], draw: Draw) -> DiskState:
             last = op is ops[-1]
             took = (0, 256, 512)[draw(3)] if last else 512
             state.partitions["slot-state"] = patched(raw, op.offset, op.data[:took])
+        elif op.kind == "overwrite":
+            if op is not ops[-1] or draw(2):
+                state.esp[op.where] = op.data
         elif op.kind == "umount":  # whatever waits is written first
             for pending in files:
                 _apply(state, pending.op)

@@ -21,7 +21,7 @@ from imagekit.disk.writelog import Kind, LogEntry, decode_log, encode_entry, enc
 from imagekit.qemu.surgery import Disk
 from imagekit.qemu.workbench import copy_sparse
 from imagekit.units import SECTOR
-from tests.tools.update_rig import PARTITIONS, SYSTEMD_BOOT, Rig
+from tests.tools.update_rig import PARTITIONS, PI, SYSTEMD_BOOT, Rig
 from tests.tools.update_vfat import Vfat
 
 PIECE = 128 << 10  # the largest request
@@ -36,6 +36,8 @@ def disk_of(rig: Rig, image: Path, target: Path) -> Path:
                 disk.write(name, 0, rig.device(name).read_bytes())
         if rig.loader == SYSTEMD_BOOT:
             disk.set_esp_files(rig.disk_state().esp)
+        if rig.loader == PI:
+            disk.set_fat_files("boot", rig.disk_state().esp, label="boot")
     return target
 
 
@@ -51,7 +53,7 @@ class LoggedDisk:
         self._waiting: dict[str, list[tuple[int, int]]] = {}
         self._log = [b""]
         self._requests = 0
-        esp = self._table.find("esp")
+        esp = self._table.find("esp") or self._table.find("boot")
         self._esp = esp.start if esp is not None else 0
         self._files = None if esp is None else Vfat(os.pread(self._handle, esp.size, esp.start), self._emit_esp)
 
@@ -144,10 +146,18 @@ class LoggedDisk:
 
     def names(self, folder: str) -> tuple[str, ...]:
         volume = read_fat(io.BytesIO(bytes(self._vfat.cache)))
-        return volume.listdir(folder) if volume.find(folder) is not None else ()
+        return volume.listdir(folder) if not folder or volume.find(folder) is not None else ()
 
     def create(self, path: str, content: Iterable[bytes]) -> None:
         self._vfat.create(path, b"".join(content))
+
+    def overwrite(self, path: str, content: bytes) -> None:
+        (extent,) = read_fat(io.BytesIO(bytes(self._vfat.cache))).locate(path)
+        assert extent.start is not None
+        assert extent.length == len(content) == SECTOR, "in place, one sector"
+        self._vfat.cache[extent.start:extent.start + SECTOR] = content
+        self._emit(self._esp + extent.start, content)
+        self._flush()
 
     def rename(self, old: str, new: str) -> None:
         self._vfat.rename(old, new)

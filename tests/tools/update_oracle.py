@@ -8,12 +8,15 @@ the kernel package.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from imagekit.boot import oracle
+from imagekit.boot.autoboot import AUTOBOOT_NAME
 from imagekit.boot.entries import ENTRY_FOLDER, kernel_path
-from imagekit.boot.oracle import SYSTEMD_BOOT, Bootable, Roots, Unverified, env_roots, recover
+from imagekit.boot.oracle import PIBOOT, SYSTEMD_BOOT, Bootable, Roots, Unverified, env_roots, recover
+from imagekit.boot.piboot import TEXTS, Partition
+from imagekit.boot.pislot import is_of_kernel, is_whole
 from imagekit.boot.slotstate import COPY_OFFSETS, Slot, SlotState, encode_record, newest
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, is_sound
 from imagekit.disk.fat_read import FatVolume, read_fat
@@ -23,6 +26,7 @@ from imagekit.packages.erofs import Erofs
 from tests.tools.update_vfat import Vfat
 
 NEEDED = ("Image", "initrd", DEVICE_TREE)
+NUMBERS = {Slot.A: 2, Slot.B: 3}  # of the partitions, where the Raspberry Pi's firmware boots
 VerdictTold = Callable[[Slot, Roots, bool], None]
 
 
@@ -95,6 +99,10 @@ class DiskState:
             return Bootable(loader=self.loader, copies=self.copies, entries=entries,
                             programs=frozenset(path for path, raw in self.esp.items() if raw))
         files = {slot: self.volume(slot) for slot in Slot}
+        if self.loader == PIBOOT:
+            seen = {NUMBERS[slot]: _as_partition(found) for slot, found in files.items() if found}
+            return Bootable(loader=self.loader, copies=self.copies, numbers=NUMBERS,
+                            card={1: _as_partition(self.esp), **seen})
         return Bootable(loader=self.loader, copies=self.copies, sound={
             slot: env_roots(found) for slot, found in files.items() if is_sound(found, slot, NEEDED)})
 
@@ -105,6 +113,14 @@ class DiskState:
         if self.loader == SYSTEMD_BOOT:
             others = {path: raw for path, raw in self.esp.items() if not path.startswith(ENTRY_FOLDER)}
             self.esp = others | {f"{ENTRY_FOLDER}/{name}": raw for name, raw in left.entries.items()}
+        if self.loader == PIBOOT:
+            self.esp = {**self.esp, AUTOBOOT_NAME: left.card[1].texts[AUTOBOOT_NAME]}
+
+
+def _as_partition(files: Mapping[str, bytes]) -> Partition:
+    """Files by name, as the firmware sees them."""
+    named = {name.lower(): raw for name, raw in files.items()}
+    return Partition(names=frozenset(named), texts={name: raw for name, raw in named.items() if name in TEXTS})
 
 
 def _content(fat: FatVolume, path: str) -> bytes:
@@ -147,7 +163,16 @@ def check_whole(state: DiskState, slot: Slot, roots: Roots) -> None:
         if state.esp.get(kernel_path(slot)) != package.read("kernel.efi"):
             raise Unverified(f"slot {slot.value} is started by another kernel image than its package's")
         return
-    for name, raw in state.volume(slot).items():
+    files = state.volume(slot)
+    if state.loader == PIBOOT:
+        if not is_whole(files, slot):
+            raise Unverified(f"slot {slot.value} is started and slot.sum does not describe its files")
+        for name, raw in files.items():
+            path = f"dtbs/broadcom/{name}" if name.endswith(".dtb") else name
+            if is_of_kernel(name) and raw != package.read(path):
+                raise Unverified(f"slot {slot.value} is started by another {name} than its package's")
+        return
+    for name, raw in files.items():
         path = "dtbs/vendor/board.dtb" if name == DEVICE_TREE else name
         if name != ENV_NAME and raw != package.read(path):
             raise Unverified(f"slot {slot.value} is started by another {name} than its package's")

@@ -33,16 +33,17 @@ from imagekit.packages.erofs import Erofs
 from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import GADGET, Silent, Workshop, kernel_image, noise
 from tests.tools.conftest import require
-from tests.tools.small_boards import UBOOT
+from tests.tools.small_boards import PI_TREES, PIBOOT, UBOOT
 from tests.tools.update_oracle import DiskState, boot_until_healthy
 
-SYSTEMD_BOOT, U_BOOT = "systemd-boot", "u-boot"
-LOADERS = (SYSTEMD_BOOT, U_BOOT)
-ARCHITECTURES = {SYSTEMD_BOOT: "amd64", U_BOOT: "arm64"}
+SYSTEMD_BOOT, U_BOOT, PI = "systemd-boot", "u-boot", "piboot"
+LOADERS = (SYSTEMD_BOOT, U_BOOT, PI)
+GADGET_LOADERS = (SYSTEMD_BOOT, U_BOOT)  # whose gadgets reach a running device
+ARCHITECTURES = {SYSTEMD_BOOT: "amd64", U_BOOT: "arm64", PI: "arm64"}
 SMALL = {SYSTEMD_BOOT: GADGET.replace("size: 8M", "size: 3M").replace("size: 6M", "size: 3M").replace(
              "size: 40M", "size: 6M"),
-         U_BOOT: UBOOT.gadget.replace("size: 8M", "size: 5M")}
-BOOT = {SYSTEMD_BOOT: "esp", U_BOOT: "boot"}
+         U_BOOT: UBOOT.gadget.replace("size: 8M", "size: 5M"), PI: PIBOOT.gadget.replace("size: 8M", "size: 5M")}
+BOOT = {SYSTEMD_BOOT: "esp", U_BOOT: "boot", PI: "boot"}
 PARTITIONS = ("slot-state", "esp", "boot", "boot-a", "boot-b", "base-a", "base-b", "kernel-a", "kernel-b", "seed")
 
 
@@ -84,22 +85,25 @@ class Maker:
         update = f"update: {{edition: {edition or revision}}}"
         text = SMALL[self.loader].replace("\n        content:", f"\n        {update}\n        content:").replace(
             "vfat, size: 5M,\n", f"vfat, size: 5M, {update},\n", 1)
-        return self.package("pc", "gadget", {"meta/gadget.yaml": change(text).encode(), **gadget_files(revision)},
-                            revision=revision)
+        files = PIBOOT.own if self.loader == PI else gadget_files(revision)
+        return self.package("pc", "gadget", {"meta/gadget.yaml": change(text).encode(), **files}, revision=revision)
 
     def base(self, revision: int, *, size: int = 1_200_000, architecture: str | None = None) -> Path:
         return self.package("debian-13", "base", {"usr/bin/init": noise(f"base {revision}", size),
                                                   "usr/lib/os-release": b"ID=debian\n"}, revision=revision,
                             architecture=architecture)
 
-    def kernel(self, revision: int, *, size: int = 900_000) -> Path:
+    def kernel(self, revision: int, *, size: int = 900_000, initrd: int = 70_000, tree: int = 5000) -> Path:
         files = {"modules/6.12/a.ko": f"module {revision}".encode()}
         if self.loader == SYSTEMD_BOOT:
             files["kernel.efi"] = kernel_image(size, seed=f"kernel {revision}")
+        elif self.loader == PI:
+            files |= {"Image": noise(f"image {revision}", size), "initrd": noise(f"initrd {revision}", initrd),
+                      **{f"dtbs/broadcom/{name}": noise(f"{name} {revision}", tree) for name in PI_TREES}}
         else:
-            files |= {"Image": noise(f"image {revision}", size), "initrd": noise(f"initrd {revision}", 70_000),
-                      "dtbs/vendor/board.dtb": noise(f"tree {revision}", 5000),
-                      "dtbs/vendor/other.dtb": noise(f"other {revision}", 5000)}
+            files |= {"Image": noise(f"image {revision}", size), "initrd": noise(f"initrd {revision}", initrd),
+                      "dtbs/vendor/board.dtb": noise(f"tree {revision}", tree),
+                      "dtbs/vendor/other.dtb": noise(f"other {revision}", tree)}
         return self.package("pc-kernel", "kernel", files, revision=revision)
 
     def stick(self, folder: Path, *packages: Path, packed: bool = False, more: tuple[Assertion, ...] = ()) -> Path:
@@ -155,7 +159,7 @@ class Rig:
             self.table = gpt.decode(stream)
             for item in self.table.partitions:
                 self._partition(item, stream.fileno())
-            if loader == SYSTEMD_BOOT and kept is None:
+            if loader != U_BOOT and kept is None:
                 self._extract_esp(stream)
         for name in ("efi", "var"):
             if kept is not None and (kept / name).is_dir():
@@ -179,9 +183,9 @@ class Rig:
                         out.write(chunk)
 
     def _extract_esp(self, stream: object) -> None:
-        found = self.table.find("esp")
+        found = self.table.find(BOOT[self.loader])
         assert found is not None
-        volume = read_fat(stream, found.start, name="esp")  # type: ignore[arg-type]
+        volume = read_fat(stream, found.start, name=found.name)  # type: ignore[arg-type]
         for entry in volume.walk():
             target = self.folder / "efi" / entry.path
             if entry.is_dir:
@@ -273,7 +277,7 @@ class Rig:
             "imagekit": 1, "slot": self.slot.value, "base_root": self.roots["base"],
             "kernel_root": self.roots["kernel"], "state_device": str(self.device("slot-state")), "generation": 1,
             "disk": "/dev/vda", "fallback": False, "degraded": False, "resets": True, "loader": self.loader,
-            "boot_device": str(self.device(f"boot-{self.slot.value}")) if self.loader == U_BOOT else "",
+            "boot_device": str(self.device(f"boot-{self.slot.value}")) if self.loader != SYSTEMD_BOOT else "",
             "uptime": {"initrd": 1.0, "verity": 1.0, "switch": 1.0}}))
         shutil.rmtree(self.folder / "package")
         with self.device(f"kernel-{self.slot.value}").open("rb") as stream:
@@ -319,4 +323,5 @@ def root_of(maker: Maker, path: Path) -> str:
     return found[-1].text("verity-root")
 
 
-__all__ = ["ARCHITECTURES", "LOADERS", "SYSTEMD_BOOT", "U_BOOT", "Maker", "Rig", "make", "root_of"]
+__all__ = ["ARCHITECTURES", "GADGET_LOADERS", "LOADERS", "PI", "SYSTEMD_BOOT", "U_BOOT", "Maker", "Rig", "make",
+           "root_of"]

@@ -136,7 +136,10 @@ def test_revert_names_the_other_slot_first_and_the_record_after(device: Device) 
     assert REBOOT in device.programs.ran
 
 
-def test_update_is_refused_before_anything_is_looked_at(device: Device) -> None:
-    device.for_piboot()
-    with pytest.raises(TargetError, match="its loader is piboot, updates are for systemd-boot and u-boot"):
+@pytest.mark.parametrize("changes", [{"slot_sum": b"imagekit slot a\n00000000\n"}, {"cmdline_txt": b"quiet\n"}])
+def test_update_is_refused_where_the_running_slot_does_not_say_how_it_was_booted(
+    device: Device, changes: dict[str, bytes]
+) -> None:
+    device.for_piboot(**changes)
+    with pytest.raises(TargetError, match="boot-a does not say how it was booted: "):
         survey(device.machine, load_report(device.machine.run), {}, {})

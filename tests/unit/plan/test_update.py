@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from imagekit.assertions import decode_stream, parse_model
+from imagekit.boot.autoboot import decode_autoboot
 from imagekit.boot.entries import parse_entry
+from imagekit.boot.pislot import Measure
 from imagekit.boot.slotproof import decode_proof
 from imagekit.boot.slotstate import FACTORY, Slot, SlotState, begin_trial, hand_over, seen_from
 from imagekit.errors import PlanError, TargetError
@@ -114,6 +116,18 @@ def test_uboot_gets_a_volume_and_no_entry() -> None:
     assert plan.volume.files == (("Image", "Image"), ("board.dtb", "dtbs/x.dtb"))
 
 
+def test_pi_gets_a_volume_with_the_gadgets_own_files_and_is_told_last() -> None:
+    own = {"config.txt": Measure.of(b"kernel=Image\n")}
+    plan = planned(running(replace(HEALTHY, other_good=True), loader="piboot", own_files=own,
+                           numbers={Slot.A: 2, Slot.B: 3}), resolved(base=2, kernel=2))
+    assert plan.steps == (Step.FORGET, Step.CLOSE, Step.BASE, Step.KERNEL, Step.BOOT_FILES, Step.TRIAL, Step.OPEN)
+    assert plan.entry is None
+    assert plan.volume is not None
+    assert (plan.volume.partition, plan.volume.running, plan.volume.own) == ("boot-b", "boot-a", tuple(own.items()))
+    assert plan.autoboot is not None
+    assert {slot: decode_autoboot(raw).boot for slot, raw in plan.autoboot.items()} == {Slot.A: 2, Slot.B: 3}
+
+
 def test_proof_leads_from_the_root_to_the_revision() -> None:
     proof = decode_stream(decode_proof(planned(running(), resolved(base=2)).part("base").proof), name="proof")
     kinds = [item.type for item in proof]
@@ -172,7 +186,7 @@ def test_trial_that_has_not_begun_is_given_up_in_the_record_first() -> None:
 
 
 def test_other_loader_is_refused_clearly() -> None:
-    with pytest.raises(TargetError, match="its loader is grub, updates are for systemd-boot and u-boot"):
+    with pytest.raises(TargetError, match="its loader is grub, updates are for systemd-boot, u-boot, piboot"):
         plan_update(running(loader="grub"), resolved(base=2), FRESH)
 
 

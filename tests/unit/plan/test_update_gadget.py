@@ -22,6 +22,7 @@ from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import GADGET
 from imagekit.testing.plans import SIZES, available, digest
 from imagekit.units import MIB
+from tests.tools.small_boards import PIBOOT
 
 ONE = GADGET.replace("\n        content:", "\n        update: {edition: 1}\n        content:")
 TWO = ONE.replace("edition: 1", "edition: 2")
@@ -159,6 +160,12 @@ def test_firmware_whose_files_only_work_together_is_refused() -> None:
     assert any("start4.elf, fixup4.dat only work together" in line for line in refused(two, old=one, there=there))
     alone = {**there, "fixup4.dat": FILES["startup.nsh"]}
     assert len(planned(two, old=one, there=alone).assets) == 2
+
+
+def test_gadget_of_the_pis_firmware_is_refused_as_its_files_lie_in_the_slots() -> None:
+    gadget = PIBOOT.gadget.replace("filesystem: vfat, size: 8M}", "filesystem: vfat, size: 8M, update: {edition: 2}}")
+    assert any("the Raspberry Pi's firmware lies in the slots" in line for line in refused(
+        gadget, old=PIBOOT.gadget, there={"autoboot.txt": b""}, architecture="arm64", files=PIBOOT.own))
 
 
 def test_uboot_gets_its_script_anew_also_where_the_gadget_has_no_other_files() -> None:
