@@ -9,8 +9,9 @@ import pytest
 import zstandard
 
 from imagekit.disk import gpt
+from imagekit.disk.bmap import digest_ranges, encode_bmap
 from imagekit.disk.zstd_frames import compress_frames
-from imagekit.errors import TrustError
+from imagekit.errors import DocumentError, TrustError
 from imagekit.plan.flash import HEAD
 from imagekit.plan.flash_events import Phase, Result, Started, State
 from imagekit.testing.blocks import STALE, MemoryTarget
@@ -115,6 +116,15 @@ def test_image_without_a_block_map_is_written_whole(bench: Bench) -> None:
     outcome = bench.write(target)
     assert outcome.ended[0].state is State.VERIFIED
     assert bytes(target.content) == bench.content()
+
+
+@pytest.mark.parametrize(("kept", "why"), [(0, "maps nothing"), (1, "leaves out the image's partition table")])
+def test_block_map_that_leaves_out_what_a_medium_needs_is_refused(bench: Bench, kept: int, why: str) -> None:
+    with bench.path.open("rb") as image:
+        ranges = digest_ranges(image, [USED[0]][:kept])
+    bench.path.with_name("disk.img.bmap").write_bytes(encode_bmap(SIZE, ranges))
+    with pytest.raises(DocumentError, match=why):
+        bench.plan()
 
 
 def test_image_that_is_not_its_block_map_is_refused_and_no_medium_boots(bench: Bench) -> None:
