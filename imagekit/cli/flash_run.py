@@ -218,7 +218,7 @@ def _write(request: Request, image: Looked, stack: contextlib.ExitStack, lines: 
     records = Records(plan, image.about)
     resume = {item.path: journals.ranges(item) for item in known} if request.resume else {}
     for path, count in resume.items():
-        say(f"{path}: goes on after {count} of {len(image.facts.ranges)} ranges" if count else
+        say(f"{path}: goes on after {count} of {len(image.facts.ranges)} ranges, which are looked at" if count else
             f"{path}: nothing to go on with; begins from the start")
     by_path = {item.path: item for item in known}
     listener: Listener = lines if request.as_json else stack.enter_context(painter())

@@ -182,3 +182,21 @@ def test_resumed_medium_is_not_written_again_where_it_was_durable(bench: Bench) 
     starts = [offset for what, offset, length in target.log if what == "write" and length > MIB]
     assert USED[0][0] not in starts
     assert USED[2][0] in starts
+
+
+def test_resumed_medium_that_is_another_one_is_written_whole(bench: Bench) -> None:
+    target = MemoryTarget(size=SIZE)
+    outcome = bench.write(target, resume={"/dev/sdx": 3}, verify=False)
+    assert outcome.ended[0].state is State.COMPLETE
+    assert same_where_mapped(bench, target)
+
+
+@pytest.mark.parametrize("how", [{"update": True}, {"resume": {"/dev/sdx": 3}}])
+def test_place_that_cannot_be_read_is_written(bench: Bench, how: dict[str, object]) -> None:
+    target = MemoryTarget(size=SIZE)
+    bench.write(target)
+    target.content[USED[2][0] + MIB] ^= 1
+    target.unreadable = frozenset({USED[2][0] + MIB})
+    outcome = bench.write(target, **how)
+    assert outcome.ended[0].state is State.VERIFIED
+    assert same_where_mapped(bench, target)
