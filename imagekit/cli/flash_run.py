@@ -110,6 +110,12 @@ def _listed(allowed: Allowed, inventory: Inventory) -> list[Device]:
     if len(set(serials)) < len(serials):
         raise TargetError("cannot flash: two media have the same serial number, and the list means one",
                           hint="name them by --port")
+    ports = [item.port for item in found if item.port in allowed.ports]
+    twice = next((port for port in ports if ports.count(port) > 1), None)
+    if twice is not None:
+        at = ", ".join(item.path for item in found if item.port == twice)
+        raise TargetError(f"cannot flash: at port {twice} are {at}, and the list means one",
+                          hint="of a reader with several slots, use one; or name the media that are meant")
     return found
 
 
