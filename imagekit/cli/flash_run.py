@@ -27,6 +27,7 @@ from imagekit.flash.journal import Journals, write_record
 from imagekit.flash.look import look, make_plan
 from imagekit.flash.run import Outcome, flash
 from imagekit.flash.source import Source, opened
+from imagekit.host.block import file_identity
 from imagekit.host.clock import SystemClock
 from imagekit.host.devices import SystemInventory
 from imagekit.host.folders import default_cache_folder, log_folder
@@ -91,9 +92,9 @@ def find_targets(request: Request, inventory: Inventory) -> list[Device]:
     if len(set(paths)) < len(paths):
         twice = next(path for path in paths if paths.count(path) > 1)
         raise UsageError(f"cannot write {twice}: it is named twice")
-    image = os.path.realpath(request.image)
+    image = {os.path.realpath(request.image), file_identity(request.image.stat()).backing}
     for item, path in zip(devices, paths, strict=True):
-        if image in (path, item.identity.backing) or (item.exists and Path(path).samefile(image)):
+        if image & {path, item.identity.backing}:
             raise UsageError(f"cannot write {item.path}: the image itself is there")
     return devices
 

@@ -163,6 +163,9 @@ def open_source(path: Path) -> Source | None:
         DocumentError: it is compressed, and damaged.
     """
     try:
+        if not path.is_file():
+            raise DocumentError(f"cannot use {path}: it is no file", hint="copy it into a file first: its size is not"
+                                " told, and nothing would be written")
         with path.open("rb") as stream:
             head = stream.read(4)
             if not head:

@@ -76,6 +76,13 @@ def test_other_files_that_are_cut_or_have_something_behind_them_are_refused(tmp_
             content_of(raw, tmp_path)
 
 
+def test_device_or_pipe_is_not_taken_for_an_image_of_no_bytes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(DocumentError, match=f"cannot use {path}: it is no file"), opened(path, tmp_path):
+            pytest.fail("it was opened")
+
+
 FULL = """
 import sys
 from pathlib import Path
