@@ -167,6 +167,23 @@ def test_medium_that_nothing_tells_from_others_has_no_journal(bench: Bench, tmp_
     assert not list(tmp_path.glob("*.json"))
 
 
+@pytest.mark.parametrize("content", [b"[]", b"null", b"3", b"{", b"\xff", b'{"version": 1}', b'{"ranges": 3}'])
+def test_journal_that_is_damaged_tells_nothing(bench: Bench, tmp_path: Path, content: bytes) -> None:
+    journal = Journals(tmp_path, bench.plan().image, warn=pytest.fail)
+    path = journal.name(card())
+    assert path is not None
+    path.write_bytes(content)
+    assert journal.ranges(card()) == 0
+
+
+def test_journal_that_cannot_be_removed_does_not_spoil_a_complete_medium(bench: Bench, tmp_path: Path) -> None:
+    journal = Journals(tmp_path, bench.plan().image, warn=pytest.fail)
+    path = journal.name(card())
+    assert path is not None
+    path.mkdir()
+    journal.forget(card())
+
+
 def test_journal_that_finds_no_space_says_so_once_and_stops_nothing(bench: Bench, tmp_path: Path) -> None:
     def full(path: Path, content: bytes) -> None:
         raise no_space(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
