@@ -28,6 +28,7 @@ USB_CLASS = (0xFF, 0x42, 0x03)  # class, subclass and protocol of the interface
 
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%a-z]+)\]|(?P<name>[^:\[\]/\s]+))(?::(?P<port>[0-9]{1,5}))?")
 _USB_PORT = re.compile(r"[0-9]+-[0-9]+(?:\.[0-9]+)*")
+_HEX = re.compile(r"[0-9a-f]{1,16}")
 _PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,35}")
 
 
@@ -120,3 +121,11 @@ def parse_number(text: str) -> int | None:
     except ValueError:
         return None
     return found if found >= 0 else None
+
+
+def parse_size(text: str) -> int | None:
+    """A partition's size in bytes: hexadecimal, also where no `0x` says so (AOSP fastboot.cpp, get_partition_size);
+    None: it is none.
+    """
+    digits = text.strip().lower().removeprefix("0x")
+    return int(digits, 16) if _HEX.fullmatch(digits) else None

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from imagekit.boot.fastboot import TcpAddress, UsbAddress, check_partition, parse_address
+from imagekit.boot.fastboot import TcpAddress, UsbAddress, check_partition, parse_address, parse_size
 from imagekit.cli.board_record import confirm_board, recorded
 from imagekit.cli.board_serial import checked_disk, profile_of
 from imagekit.cli.flash_run import Looked, Request, looked_into, refuse, told
@@ -182,7 +182,10 @@ def _size(found: Found, image: Looked, wish: FastbootRequest) -> int | None:
     """The size of the disk; None where nobody tells it."""
     least = align_up(image.facts.size, SECTOR)
     if wish.partition is not None:
-        told_size = found.fastboot.number(f"partition-size:{wish.partition}")
+        told_size = parse_size(found.fastboot.getvar(f"partition-size:{wish.partition}") or "")
+        if told_size and told_size % SECTOR:
+            raise TargetError(f"cannot write partition {wish.partition} of {found.fastboot.link.name}: it says that it"
+                              f" has {told_size} bytes, which are no whole sectors of {SECTOR}")
         if told_size:
             return told_size
     return found.shell.disk_size(least) if found.shell else None

@@ -27,6 +27,7 @@ from imagekit.flash.journal import Journals, write_record
 from imagekit.flash.look import look, make_plan
 from imagekit.flash.run import Outcome, flash
 from imagekit.flash.source import Source, opened
+from imagekit.host.block import file_identity
 from imagekit.host.clock import SystemClock
 from imagekit.host.devices import SystemInventory
 from imagekit.host.folders import default_cache_folder, log_folder
@@ -91,9 +92,9 @@ def find_targets(request: Request, inventory: Inventory) -> list[Device]:
     if len(set(paths)) < len(paths):
         twice = next(path for path in paths if paths.count(path) > 1)
         raise UsageError(f"cannot write {twice}: it is named twice")
-    image = os.path.realpath(request.image)
+    image = {os.path.realpath(request.image), file_identity(request.image.stat()).backing}
     for item, path in zip(devices, paths, strict=True):
-        if image in (path, item.identity.backing) or (item.exists and Path(path).samefile(image)):
+        if image & {path, item.identity.backing}:
             raise UsageError(f"cannot write {item.path}: the image itself is there")
     return devices
 
@@ -110,6 +111,12 @@ def _listed(allowed: Allowed, inventory: Inventory) -> list[Device]:
     if len(set(serials)) < len(serials):
         raise TargetError("cannot flash: two media have the same serial number, and the list means one",
                           hint="name them by --port")
+    ports = [item.port for item in found if item.port in allowed.ports]
+    twice = next((port for port in ports if ports.count(port) > 1), None)
+    if twice is not None:
+        at = ", ".join(item.path for item in found if item.port == twice)
+        raise TargetError(f"cannot flash: at port {twice} are {at}, and the list means one",
+                          hint="of a reader with several slots, use one; or name the media that are meant")
     return found
 
 
@@ -218,7 +225,7 @@ def _write(request: Request, image: Looked, stack: contextlib.ExitStack, lines: 
     records = Records(plan, image.about)
     resume = {item.path: journals.ranges(item) for item in known} if request.resume else {}
     for path, count in resume.items():
-        say(f"{path}: goes on after {count} of {len(image.facts.ranges)} ranges" if count else
+        say(f"{path}: goes on after {count} of {len(image.facts.ranges)} ranges, which are looked at" if count else
             f"{path}: nothing to go on with; begins from the start")
     by_path = {item.path: item for item in known}
     listener: Listener = lines if request.as_json else stack.enter_context(painter())
@@ -244,9 +251,10 @@ def _end(request: Request, plan: FlashPlan, outcome: Outcome, journals: Journals
     for item, ended in zip(plan.targets, outcome.ended, strict=True):
         if ended.result is Result.DONE:
             journals.forget(item.device)
-            if request.boot_from_it:
-                boot_from(LocalTools(), item.device)
     written = records.end(outcome)
+    for item, ended in zip(plan.targets, outcome.ended, strict=True):
+        if request.boot_from_it and ended.result is Result.DONE:
+            boot_from(LocalTools(), item.device)
     if request.as_json:
         lines.line({"event": "result", "ok": all(item.result is Result.DONE for item in outcome.ended),
                     "records": [str(path) for path in written]})

@@ -25,8 +25,12 @@ from imagekit.units import BLOCK, align_up
 
 _UNKNOWN = "0" * 64
 _RANGE = re.compile(r'<Range chksum="([0-9a-f]{64})"> *(\d{1,12})(?:-(\d{1,12}))? *</Range>')
+_ANY_RANGE = re.compile(r"<Range\b")
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _CHECKSUM = re.compile(r"<BmapFileChecksum> *([0-9a-f]{64}) *</BmapFileChecksum>")
 _SIZE = re.compile(r"<ImageSize> *(\d{1,15}) *</ImageSize>")
+_BLOCK = re.compile(r"<BlockSize> *(\d{1,15}) *</BlockSize>")
+_MAPPED = re.compile(r"<MappedBlocksCount> *(\d{1,15}) *</MappedBlocksCount>")
 _TEMPLATE = """<?xml version="1.0" encoding="utf-8" ?>
 <bmap version="2.0">
   <ImageSize>{size}</ImageSize>
@@ -123,26 +127,45 @@ def encode_bmap(image_size: int, ranges: Sequence[MappedRange]) -> bytes:
 
 
 def decode_bmap(raw: bytes, *, name: str = "block map") -> Bmap:
-    """A block map that `encode_bmap` wrote, with the digests that it states.
+    """A block map with a SHA-256 of every range, as `encode_bmap` and bmaptool write it.
+
+    Nothing of it is passed over: a range that is not understood would be missing on the medium, and nobody would see.
 
     Raises:
-        DocumentError: it was changed, says no size, or its ranges do not ascend within that size.
+        DocumentError: it was changed; a range has no digest of this kind; what it says of sizes and counts is missing
+            or contradicts its ranges; they do not ascend within the image.
     """
     text = raw.decode("ascii", "replace")
     found = _CHECKSUM.search(text)
     if found is None or hashlib.sha256(text.replace(found[1], _UNKNOWN, 1).encode()).hexdigest() != found[1]:
         raise DocumentError(f"cannot read {name}: its checksum does not match its content")
-    stated = _SIZE.search(text)
-    if stated is None:
+    text = _COMMENT.sub("", text)
+    size, block, mapped = (_number(pattern, text) for pattern in (_SIZE, _BLOCK, _MAPPED))
+    if size is None:
         raise DocumentError(f"cannot read {name}: it states no size of the image")
-    size = int(stated[1])
+    if block != BLOCK:
+        raise DocumentError(f"cannot read {name}: its blocks have {block or 'no stated number of'} bytes, {BLOCK} are"
+                            " understood", hint="make it again with bmaptool")
     ranges: list[MappedRange] = []
+    blocks = 0
     for digest, first, last in _RANGE.findall(text):
         start, end = int(first) * BLOCK, min((int(last or first) + 1) * BLOCK, size)
         if not (ranges[-1].end if ranges else 0) <= start < end:
             raise DocumentError(f"cannot read {name}: its ranges do not ascend within {size} bytes")
         ranges.append(MappedRange(start=start, end=end, sha256=digest))
+        blocks += int(last or first) + 1 - int(first)
+    if len(_ANY_RANGE.findall(text)) != len(ranges):
+        raise DocumentError(f"cannot read {name}: a range of it has no SHA-256",
+                            hint="make it again without --no-checksum")
+    if mapped != blocks:
+        raise DocumentError(f"cannot read {name}: its ranges have {blocks} blocks, it counts {mapped}")
     return Bmap(image_size=size, ranges=tuple(ranges))
+
+
+def _number(pattern: re.Pattern[str], text: str) -> int | None:
+    """What an element says; None: there is none."""
+    found = pattern.search(text)
+    return int(found[1]) if found else None
 
 
 def decode_ranges(raw: bytes, *, size: int, name: str = "block map") -> tuple[tuple[int, int], ...]:

@@ -37,43 +37,42 @@ class Frame:
 
 
 def index_frames(read: Read, size: int, *, name: str) -> tuple[Frame, ...] | None:
-    """Every frame of a file of `size` bytes, in order; None where a frame does not state its size.
+    """Every frame of a file of `size` bytes, in order; None where one does not state its size, or there are too many.
+
+    All frames are walked through in any case: decoders that read a file from the front do not tell that it was cut.
 
     Raises:
         DocumentError: it is no zstd file, or is cut short.
     """
     frames: list[Frame] = []
-    at = start = 0
+    at = start = count = 0
     try:
         while at < size:
             head = read(at, 18)
             if int.from_bytes(head[:4], "little") in _SKIPPABLE:
                 at += 8 + int.from_bytes(head[4:8], "little")
                 continue
-            found = _frame(read, at, head)
-            if found is None or len(frames) >= MOST_FRAMES:
-                return None
-            stop, length = found
-            frames.append(Frame(at=at, stop=stop, start=start, end=start + length))
-            at, start = stop, start + length
+            stop, length = _frame(read, at, head)
+            if length is not None and len(frames) == count < MOST_FRAMES:
+                frames.append(Frame(at=at, stop=stop, start=start, end=start + length))
+                start += length
+            at, count = stop, count + 1
     except (IndexError, ValueError) as error:
         raise DocumentError(f"cannot read {name}: it is no zstd file, or was cut short: {error}") from error
-    if at > size or not frames:
+    if at > size or not count:
         raise DocumentError(f"cannot read {name}: it was cut short")
-    return tuple(frames)
+    return tuple(frames) if len(frames) == count else None
 
 
-def _frame(read: Read, at: int, head: bytes) -> tuple[int, int] | None:
-    """Where a frame ends, and the size of its content."""
+def _frame(read: Read, at: int, head: bytes) -> tuple[int, int | None]:
+    """Where a frame ends, and the size of its content; None: it does not state it."""
     if head[:4] != MAGIC:
         raise ValueError(f"no frame begins at byte {at}")
     descriptor = head[4]
     single, checksum = descriptor >> 5 & 1, descriptor >> 2 & 1
     here = 5 + (0 if single else 1) + (0, 1, 2, 4)[descriptor & 3]
     width = (1 if single else 0, 2, 4, 8)[descriptor >> 6]
-    if not width:
-        return None
-    length = int.from_bytes(head[here:here + width], "little") + (256 if width == 2 else 0)
+    length = int.from_bytes(head[here:here + width], "little") + (256 if width == 2 else 0) if width else None
     here += at + width
     last = False
     while not last:

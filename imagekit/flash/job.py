@@ -14,7 +14,11 @@ from imagekit.plan.flash_events import Listener
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class How:
-    """What was asked for besides writing. `resume` ranges were written and flushed before."""
+    """What was asked for besides writing.
+
+    `resume`: so many ranges of a target were flushed before, it is thought. They are read, and written where they
+    differ: it may be another card in the same reader.
+    """
 
     update: bool = False
     verify: bool = True

@@ -7,6 +7,7 @@ cannot be written is said once, and stops nothing. A record is not: where it can
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -44,6 +45,8 @@ class Journals:
             found = json.loads(path.read_bytes()) if path else {}
         except (OSError, ValueError):
             return 0
+        if not isinstance(found, dict):
+            return 0
         fits = found.get("version") == VERSION and found.get("image") == self._image.digest
         count = found.get("ranges") if fits else 0
         return min(count, len(self._image.ranges)) if isinstance(count, int) and count > 0 else 0
@@ -64,10 +67,11 @@ class Journals:
                 self._warn(f"{error.message}: if this is interrupted, it must begin again from the start")
 
     def forget(self, device: Device) -> None:
-        """The medium is complete."""
+        """The medium is complete. A journal that stays is no harm: what it names is looked at before it is believed."""
         path = self.name(device)
         if path is not None:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

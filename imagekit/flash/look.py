@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from imagekit.disk import gpt
-from imagekit.disk.bmap import MappedRange, decode_bmap
+from imagekit.disk.bmap import Bmap, MappedRange, decode_bmap
 from imagekit.disk.gpt_move import Pieces, move_table
 from imagekit.errors import DocumentError
 from imagekit.flash.source import Source, plain_name
@@ -41,12 +41,23 @@ def look(path: Path, source: Source) -> ImageFacts:
             if bmap.image_size != source.size:
                 raise DocumentError(f"cannot use {beside}: it is for an image of {bmap.image_size} bytes, {path} has"
                                     f" {source.size}", hint="take the block map that was built with the image")
+            _check_head(bmap, table, beside)
             return ImageFacts(path=str(path), size=source.size, ranges=bmap.ranges, table=table,
                               digest=ranges_digest(bmap.ranges))
     found = path.stat()
     name = hashlib.sha256(f"{path.resolve()} {found.st_ino} {found.st_size} {found.st_mtime_ns}".encode()).hexdigest()
     return ImageFacts(path=str(path), size=source.size, digest=name, table=table, mapped=False, ranges=tuple(
         MappedRange(start=start, end=end, sha256="") for start, end in cut(0, source.size, RUN)))
+
+
+def _check_head(bmap: Bmap, table: gpt.Table | None, beside: Path) -> None:
+    """Raises: DocumentError: the map leaves out what every medium needs, and an empty one would pass for written."""
+    first = bmap.ranges[0] if bmap.ranges else None
+    if first is None:
+        raise DocumentError(f"cannot use {beside}: it maps nothing", hint="make it again with bmaptool")
+    if table is not None and (first.start or first.end < 2 * table.sector):
+        raise DocumentError(f"cannot use {beside}: it leaves out the image's partition table",
+                            hint="take the block map that was built with the image")
 
 
 def _table(stream: object) -> gpt.Table | None:

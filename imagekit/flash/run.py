@@ -6,6 +6,7 @@ waits for it is let go, so that the others go on. Ctrl-C ends them all between t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -56,22 +57,18 @@ def flash(plan: FlashPlan, source: Source, targets: Sequence[BlockTarget], *, ho
                     reopen=reopen, reached=reached, helpers=1 if len(targets) < (os.cpu_count() or 1) else 0)
     writers = [Writer(item, target, shared) for item, target in zip(plan.targets, targets, strict=True)]
     feeder = Feeder(feed, writers, plan)
-    for thread in (*writers, feeder):
-        thread.start()
     interrupt: BaseException | None = None
     try:
+        for thread in (*writers, feeder):
+            thread.start()
         watch(writers, clock=clock, listener=listener, patience=patience or Patience())
     except KeyboardInterrupt as asked:
         interrupt = asked
+        _stop(writers, feed)
+    finally:
         for writer in writers:
-            writer.stop.set()
-        feed.stop.set()
-        for writer in writers:
-            writer.queue.put(None)
-        for writer in writers:
-            writer.join(STOPPING_S)
-            if writer.is_alive():
-                writer.abandon(f"cannot stop writing {writer.path}: it does not answer")
+            if writer.ended is None:  # it may write yet: the number of its descriptor must not become another file's
+                writer.medium.target.abandon()
     feeder.join(STOPPING_S)
     for writer in writers:
         if writer.bug is not None:
@@ -80,6 +77,21 @@ def flash(plan: FlashPlan, source: Source, targets: Sequence[BlockTarget], *, ho
         raise feeder.bug
     return Outcome(ended=tuple(writer.ended for writer in writers if writer.ended), digests=dict(feed.digests),
                    source_error=feeder.error, interrupt=interrupt)
+
+
+def _stop(writers: Sequence[Writer], feed: Feed) -> None:
+    """End all between two pieces, and wait for that; asked once more, no longer."""
+    with contextlib.suppress(KeyboardInterrupt):
+        for writer in writers:
+            writer.stop.set()
+        feed.stop.set()
+        for writer in writers:
+            writer.queue.put(None)
+        for writer in writers:
+            writer.join(STOPPING_S)
+    for writer in writers:
+        if writer.ended is None:
+            writer.abandon(f"cannot stop writing {writer.path}: it does not answer")
 
 
 def watch(writers: Sequence[Writer], *, clock: Clock, listener: Listener, patience: Patience) -> None:

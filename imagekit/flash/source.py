@@ -163,6 +163,9 @@ def open_source(path: Path) -> Source | None:
         DocumentError: it is compressed, and damaged.
     """
     try:
+        if not path.is_file():
+            raise DocumentError(f"cannot use {path}: it is no file", hint="copy it into a file first: its size is not"
+                                " told, and nothing would be written")
         with path.open("rb") as stream:
             head = stream.read(4)
             if not head:
@@ -204,21 +207,56 @@ def unpack(path: Path, target: Path) -> None:
     with path.open("rb") as packed:
         kind = compression(packed.read(4))
         packed.seek(0)
-        with _unpacker(kind, packed) as stream, target.open("wb", buffering=0) as out:
-            while count := _more(path, stream, buffer, at):
-                if buffer != zeros:
-                    try:
-                        os.pwrite(out.fileno(), memoryview(buffer)[:count], at)
-                    except OSError as error:
-                        raise no_space(target, error) from error
-                at += count
-            out.truncate(at)
+        try:
+            with _unpacker(kind, packed) as stream, target.open("wb") as out:
+                while count := _more(path, stream, buffer, at):
+                    if buffer != zeros:
+                        out.seek(at)
+                        out.write(memoryview(buffer)[:count])  # whole: what a full disk takes a part of is written on
+                    at += count
+                out.truncate(at)
+        except OSError as error:
+            raise no_space(target, error) from error
 
 
 def _unpacker(kind: str | None, packed: BinaryIO) -> Any:
     if kind == ".zst":
         return zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
-    return lzma.LZMAFile(packed) if kind == ".xz" else gzip.GzipFile(fileobj=packed)
+    return XzReader(packed) if kind == ".xz" else gzip.GzipFile(fileobj=packed)
+
+
+class XzReader(io.RawIOBase):
+    """Every stream of an .xz file. `lzma.LZMAFile` ends silently at one that is damaged at its start.
+
+    Source: the .xz file format 1.2.1, section 2.2: zeros may lie between streams, and after the last.
+    """
+
+    def __init__(self, packed: BinaryIO) -> None:
+        super().__init__()
+        self._packed = packed
+        self._decoder: lzma.LZMADecompressor | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Raises: lzma.LZMAError: it is damaged. EOFError: it was cut short."""
+        content = b""
+        while not content:
+            if self._decoder is None or self._decoder.eof:
+                raw = self._decoder.unused_data if self._decoder else b""
+                while not (raw := raw.lstrip(b"\0")):
+                    if not (raw := self._packed.read(GRAIN)):
+                        return 0
+                self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+            elif self._decoder.needs_input:
+                if not (raw := self._packed.read(GRAIN)):
+                    raise EOFError("it was cut short")
+            else:
+                raw = b""
+            content = self._decoder.decompress(raw, max_length=len(buffer))
+        buffer[:len(content)] = content
+        return len(content)
 
 
 def _more(path: Path, stream: Any, buffer: bytearray, at: int) -> int:

@@ -54,10 +54,11 @@ class Writer(threading.Thread):
         self.unequal: set[int] | None = None  # ranges to write; None: all
         self._began_s = self.moved_s
         self._held: dict[Piece, bytes] = {}
-        self._own = Buffer(MIB) if shared.how.update else None
+        self._resumed = shared.how.resume.get(plan.device.path, 0)  # ranges that are there already, it is thought
+        self._own = Buffer(MIB) if shared.how.update or self._resumed else None  # what is on the medium
         self._verified = 0
         self._total = self._done = 0
-        self._counting = threading.Lock()
+        self._counting, self._looking = threading.Lock(), threading.Lock()
         self._damage: Damage | None = None
 
     @property
@@ -75,11 +76,8 @@ class Writer(threading.Thread):
 
     def wants(self, piece: Piece) -> bool:
         """Whether this medium needs a piece."""
-        if piece.held or self.shared.how.only_verify:
-            return piece.held
-        if self.unequal is not None:
-            return piece.range in self.unequal
-        return piece.range >= self.shared.how.resume.get(self.path, 0)
+        return piece.held or (not self.shared.how.only_verify
+                              and (self.unequal is None or piece.range in self.unequal))
 
     def run(self) -> None:
         result, problem = Result.FAILED, ""
@@ -138,10 +136,10 @@ class Writer(threading.Thread):
     # ---- before the first piece
 
     def _prepare(self) -> None:
-        update, resumed = self.shared.how.update, bool(self.shared.how.resume.get(self.path))
+        update = self.shared.how.update
         if self.plan.device.kind is Kind.FILE:
-            self._size_file(whole=not (update or resumed))
-            if not (update or resumed):
+            self._size_file(whole=self._own is None)
+            if self._own is None:
                 return
         wipes = self.plan.wipes if not update else without(self.plan.wipes, joined(self._last_extents()))
         self._phase(Phase.WIPE, sum(end - start for start, end in wipes))
@@ -149,7 +147,7 @@ class Writer(threading.Thread):
         for start, end in wipes:
             for extent in cut(start, end, MIB):
                 self._stopped()
-                if self._own is None or not self.medium.is_zero(extent, self._own):
+                if not update or self._own is None or not self.medium.is_zero(extent, self._own):
                     self._make_unbootable()
                     self.medium.zero(extent)
                 done += extent[1] - extent[0]
@@ -230,7 +228,7 @@ class Writer(threading.Thread):
                 finally:
                     flushing.release()
 
-        lanes.run(LANES if self._own is None else 1, pulse)
+        lanes.run(1 if self.shared.how.update else LANES, pulse)
         if lanes.done != total:  # the image's reader was told to stop
             raise Interrupted
         if self.shared.how.only_verify:
@@ -261,10 +259,11 @@ class Writer(threading.Thread):
             self._stopped()
             if piece.held:
                 self._held[piece] = bytes(buffer.view)
-            elif self._own is None:
-                self.medium.write(piece.start, buffer.view)
+            elif self._own is not None and (self.shared.how.update or piece.range < self._resumed):
+                with self._looking:
+                    self._write_differences(piece, buffer, self._own)
             else:
-                self._write_differences(piece, buffer, self._own)
+                self.medium.write(piece.start, buffer.view)
         finally:
             self.shared.pool.let_go(buffer)
 
@@ -272,8 +271,12 @@ class Writer(threading.Thread):
         """Read what is there, and write only the runs that differ."""
         for start, end in cut(0, piece.end - piece.start, MIB):
             view = own.take(end - start)
-            self.medium.read(piece.start + start, view)
-            run = start
+            try:
+                self.medium.read(piece.start + start, view)
+                run = start
+            except TargetError:  # a block that cannot be read may be written yet
+                self._write_run(piece.start, buffer, start, end)
+                continue
             for low, high in cut(start, end, GRAIN):
                 same = equal(buffer, low, own, low - start, high - low)
                 if same and run < low:

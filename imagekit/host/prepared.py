@@ -128,6 +128,7 @@ class PreparedFolder:
         try:
             with path.open("r+b") as stream:
                 stream.write(bytes(os.fstat(stream.fileno()).st_size))
+                stream.flush()  # or nothing is there yet to be synchronised
                 os.fsync(stream.fileno())
             path.unlink()
             flush_folder(path.parent)

@@ -25,6 +25,7 @@ class MemoryTarget:
     seen: Identity | None = None
     content: bytearray = field(default_factory=bytearray)
     bad: frozenset[int] = frozenset()  # EIO
+    unreadable: frozenset[int] = frozenset()  # EIO, until they are written
     real: int = 0  # writes beyond go round to its start
     lost: tuple[int, int] = (0, 0)  # writes into this extent are taken and never arrive
     flipped: frozenset[int] = frozenset()  # bytes that are read with one bit changed
@@ -55,6 +56,8 @@ class MemoryTarget:
     def read_into(self, offset: int, buffer: memoryview) -> int:
         if self._gone():
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        if any(offset <= place < offset + len(buffer) for place in self.unreadable):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         length = min(len(buffer), self.size - offset)
         start = offset % (self.real or self.size)
         length = min(length, len(self.content) - start)
@@ -83,6 +86,7 @@ class MemoryTarget:
         length = min(length, len(self.content) - start)
         if not self.lost[0] <= offset < self.lost[1]:
             self.content[start:start + length] = content[:length]
+            self.unreadable = frozenset(place for place in self.unreadable if not offset <= place < offset + length)
         self.written += length
         return length
 

@@ -39,6 +39,7 @@ class FastbootBoard:
     most: int | None = 4 << 20  # max-download-size; None: it does not say
     partitions: dict[str, tuple[int, int]] = field(default_factory=dict)  # name: start, end
     tells_sizes: bool = False
+    size_form: str = "0x{:016x}"
     runner: str | None = "oem run"  # how it runs commands; None: not at all
     crc: str = "big"  # how `crc32` stores: big, little; verify: it has -v too; none: it has no crc32
     serial: str = "TEST-0001"
@@ -88,7 +89,7 @@ class FastbootBoard:
         if self.most is not None:
             known["max-download-size"] = f"0x{self.most:08x}"
         if self.tells_sizes:
-            known |= {f"partition-size:{name}": f"0x{end - start:016x}" for name, (start, end)
+            known |= {f"partition-size:{name}": self.size_form.format(end - start) for name, (start, end)
                       in self.partitions.items()}
         return known.get(name)
 

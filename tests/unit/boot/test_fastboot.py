@@ -15,6 +15,7 @@ from imagekit.boot.fastboot import (
     encode_length,
     parse_address,
     parse_number,
+    parse_size,
 )
 from imagekit.errors import UsageError
 
@@ -54,6 +55,11 @@ def test_place_that_is_none_is_refused(text: str) -> None:
 def test_name_that_no_partition_has_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="cannot use partition"):
         check_partition(name)
+
+
+def test_size_of_a_partition_is_hexadecimal_whether_it_says_so_or_not() -> None:
+    told = ("0x0000000747000000", "747000000", " 0x1000", "0X10", "", "0x", "large", "-1", "0x1_0", "1" * 17)
+    assert [parse_size(text) for text in told] == [0x747000000, 0x747000000, 4096, 16] + 6 * [None]
 
 
 def test_numbers_are_read_as_boot_loaders_write_them() -> None:

@@ -159,7 +159,7 @@ def test_people_see_the_plan_and_are_asked(make: Make) -> None:
 
 
 def test_partition_that_is_the_disk_is_written_blindly_and_that_is_said(make: Make) -> None:
-    desk = make(runner=None, partitions={"mmc0": (0, 40 * MIB)}, tells_sizes=True)
+    desk = make(runner=None, partitions={"mmc0": (0, 40 * MIB)}, tells_sizes=True, size_form="{:x}")
     shown = desk.run("--partition", "mmc0", "--dry-run", bare=True)
     assert "nothing can be read back: no --board says which memory is free" in shown.stdout
     done = desk.flash("--partition", "mmc0", bare=True)
@@ -186,6 +186,13 @@ def test_size_that_nobody_tells_leaves_the_table_where_it_is(make: Make) -> None
 
 
 # ---- what goes wrong
+
+
+def test_partition_of_no_whole_sectors_is_refused(make: Make) -> None:
+    desk = make(runner=None, partitions={"mmc0": (0, 40 * MIB - 100)}, tells_sizes=True)
+    done = desk.run("--partition", "mmc0", bare=True)
+    assert "it says that it has 41942940 bytes, which are no whole sectors of 512" in str(done.exception)
+    assert desk.is_untouched()
 
 
 def test_refused_write_ends_it_and_the_disk_does_not_boot(make: Make) -> None:

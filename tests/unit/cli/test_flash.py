@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,16 @@ def test_two_media_with_the_serial_number_that_means_one_are_refused() -> None:
         find_targets(request(serials=("0001",)), FakeInventory(known=(ONE, twin)))
     assert "--port" in str(caught.value.hint)
     assert find_targets(request(ports=("1-1.3",)), FakeInventory(known=(ONE, twin))) == [twin]
+
+
+def test_two_cards_in_one_reader_are_not_both_meant_by_its_port(tmp_path: Path) -> None:
+    second = card("/dev/sdz", identity=Identity(size=64 << 20, serial="0003"))
+    inventory = FakeInventory(known=(ONE, second, OTHER))
+    with pytest.raises(TargetError, match=r"at port 1-1\.4 are /dev/sdx, /dev/sdz, and the list means one"):
+        find_targets(request(ports=("1-1.4", "1-1.3")), inventory)
+    (tmp_path / "disk.img").write_bytes(b"image")
+    named = replace(request(ports=("1-1.4",), targets=("/dev/sdz",)), image=tmp_path / "disk.img")
+    assert find_targets(named, inventory) == [second]
 
 
 def test_neither_target_nor_list_is_a_mistake_of_the_call() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
@@ -89,6 +90,30 @@ def test_map_comes_back_with_its_digests() -> None:
     found = decode_bmap(raw)
     assert (found.image_size, found.ranges) == (len(IMAGE), ranges)
     assert decode_ranges(raw, size=len(IMAGE)) == RANGES
+
+
+def reseal(raw: bytes) -> bytes:
+    """A map that was changed, with a checksum that is right again."""
+    head, tail = re.split(rb"(?<=<BmapFileChecksum>)[0-9a-f]{64}", raw)
+    return head + hashlib.sha256(head + b"0" * 64 + tail).hexdigest().encode() + tail
+
+
+@pytest.mark.parametrize(("old", "new", "why"), [
+    (rb' chksum="[0-9a-f]{64}"> 4 ', b"> 4 ", "a range of it has no SHA-256"),
+    (rb' chksum="[0-9a-f]{64}"> 4 ', b' chksum="' + b"ab" * 20 + b'"> 4 ', "a range of it has no SHA-256"),
+    (rb"    <Range [^/]*> 4 </Range>\n", b"", "its ranges have 1 blocks, it counts 2"),
+    (rb"(<Range [^/]*> 4 </Range>)", rb"<!-- \1 -->", "its ranges have 1 blocks, it counts 2"),
+    (rb"<BlockSize>4096<", b"<BlockSize>512<", "its blocks have 512 bytes, 4096 are understood"),
+    (rb"  <BlockSize>.*\n", b"", "its blocks have no stated number of bytes"),
+    (rb"<MappedBlocksCount>.*\n", b"", "it counts None"),
+    (rb"<ImageSize>", b"<Size>", "it states no size of the image"),
+])
+def test_map_of_which_something_would_be_passed_over_is_refused(old: bytes, new: bytes, why: str) -> None:
+    raw = encode_bmap(len(IMAGE), digest_ranges(io.BytesIO(IMAGE), RANGES))
+    changed, count = re.subn(old, new, raw)
+    assert count == 1
+    with pytest.raises(DocumentError, match=why):
+        decode_bmap(reseal(changed))
 
 
 def test_map_that_was_changed_or_is_for_another_size_is_refused() -> None:

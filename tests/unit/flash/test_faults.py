@@ -14,6 +14,7 @@ import pytest
 
 from imagekit.flash.journal import Journals
 from imagekit.flash.run import Patience
+from imagekit.flash.writer import Writer
 from imagekit.host.files import no_space
 from imagekit.plan.flash import HEAD
 from imagekit.plan.flash_damage import Pattern
@@ -166,6 +167,23 @@ def test_medium_that_nothing_tells_from_others_has_no_journal(bench: Bench, tmp_
     assert not list(tmp_path.glob("*.json"))
 
 
+@pytest.mark.parametrize("content", [b"[]", b"null", b"3", b"{", b"\xff", b'{"version": 1}', b'{"ranges": 3}'])
+def test_journal_that_is_damaged_tells_nothing(bench: Bench, tmp_path: Path, content: bytes) -> None:
+    journal = Journals(tmp_path, bench.plan().image, warn=pytest.fail)
+    path = journal.name(card())
+    assert path is not None
+    path.write_bytes(content)
+    assert journal.ranges(card()) == 0
+
+
+def test_journal_that_cannot_be_removed_does_not_spoil_a_complete_medium(bench: Bench, tmp_path: Path) -> None:
+    journal = Journals(tmp_path, bench.plan().image, warn=pytest.fail)
+    path = journal.name(card())
+    assert path is not None
+    path.mkdir()
+    journal.forget(card())
+
+
 def test_journal_that_finds_no_space_says_so_once_and_stops_nothing(bench: Bench, tmp_path: Path) -> None:
     def full(path: Path, content: bytes) -> None:
         raise no_space(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -195,3 +213,25 @@ def test_ctrl_c_waits_for_the_piece_on_its_way_and_tells_the_state_of_every_medi
     assert isinstance(outcome.interrupt, KeyboardInterrupt)
     assert [item.result for item in outcome.ended] == [Result.INTERRUPTED, Result.INTERRUPTED]
     assert outcome.ended[0].state is State.NOT_BOOTABLE
+
+
+def test_second_ctrl_c_waits_for_nobody_and_leaves_no_descriptor_to_another_file(bench: Bench) -> None:
+    target = MemoryTarget(size=SIZE, hangs_at=USED[2][0])
+
+    def press() -> None:
+        target.hangs.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        writer, = (thread for thread in threading.enumerate() if isinstance(thread, Writer) and thread.path == "/dev/sdx")
+        writer.stop.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    try:
+        outcome = bench.write(target, MemoryTarget(size=SIZE))
+        assert target.abandoned
+    except KeyboardInterrupt:
+        pytest.fail("the state of no medium was told")
+    finally:
+        target.released.set()
+    assert len(outcome.ended) == 2
+    assert outcome.ended[0].problem == "cannot stop writing /dev/sdx: it does not answer"

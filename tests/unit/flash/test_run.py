@@ -9,8 +9,9 @@ import pytest
 import zstandard
 
 from imagekit.disk import gpt
+from imagekit.disk.bmap import digest_ranges, encode_bmap
 from imagekit.disk.zstd_frames import compress_frames
-from imagekit.errors import TrustError
+from imagekit.errors import DocumentError, TrustError
 from imagekit.plan.flash import HEAD
 from imagekit.plan.flash_events import Phase, Result, Started, State
 from imagekit.testing.blocks import STALE, MemoryTarget
@@ -117,6 +118,15 @@ def test_image_without_a_block_map_is_written_whole(bench: Bench) -> None:
     assert bytes(target.content) == bench.content()
 
 
+@pytest.mark.parametrize(("kept", "why"), [(0, "maps nothing"), (1, "leaves out the image's partition table")])
+def test_block_map_that_leaves_out_what_a_medium_needs_is_refused(bench: Bench, kept: int, why: str) -> None:
+    with bench.path.open("rb") as image:
+        ranges = digest_ranges(image, [USED[0]][:kept])
+    bench.path.with_name("disk.img.bmap").write_bytes(encode_bmap(SIZE, ranges))
+    with pytest.raises(DocumentError, match=why):
+        bench.plan()
+
+
 def test_image_that_is_not_its_block_map_is_refused_and_no_medium_boots(bench: Bench) -> None:
     with bench.path.open("r+b") as image:
         image.seek(USED[2][0] + 7)
@@ -172,3 +182,21 @@ def test_resumed_medium_is_not_written_again_where_it_was_durable(bench: Bench) 
     starts = [offset for what, offset, length in target.log if what == "write" and length > MIB]
     assert USED[0][0] not in starts
     assert USED[2][0] in starts
+
+
+def test_resumed_medium_that_is_another_one_is_written_whole(bench: Bench) -> None:
+    target = MemoryTarget(size=SIZE)
+    outcome = bench.write(target, resume={"/dev/sdx": 3}, verify=False)
+    assert outcome.ended[0].state is State.COMPLETE
+    assert same_where_mapped(bench, target)
+
+
+@pytest.mark.parametrize("how", [{"update": True}, {"resume": {"/dev/sdx": 3}}])
+def test_place_that_cannot_be_read_is_written(bench: Bench, how: dict[str, object]) -> None:
+    target = MemoryTarget(size=SIZE)
+    bench.write(target)
+    target.content[USED[2][0] + MIB] ^= 1
+    target.unreadable = frozenset({USED[2][0] + MIB})
+    outcome = bench.write(target, **how)
+    assert outcome.ended[0].state is State.VERIFIED
+    assert same_where_mapped(bench, target)
