@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -178,6 +178,36 @@ class WebTargets:
         return (start if partial else 0), self._web.pieces(response, unpack=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """What a client has on its own side.
+
+    `state` is a folder that keeps what was believed from one time to the next: versions never go back below it.
+    python-tuf replaces files in it by rename. `downloads` is the folder that targets come into. `root` is the first
+    root, needed where `state` has none yet, or a damaged one.
+    """
+
+    state: Path
+    downloads: Path
+    root: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirrors:
+    """URLs that targets are fetched from where their source fails, and who hears that it did."""
+
+    urls: tuple[str, ...] = ()
+    say: Callable[[str], object] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is taken from a server: how slow it may be, and how much metadata it may send."""
+
+    patience: Patience = PATIENCE
+    metadata: UpdaterConfig = field(default_factory=UpdaterConfig)
+
+
 class Client:
     """A device's view of a store, refreshed. `others` are where its targets lie as well; `say` hears why they count."""
 
@@ -310,44 +340,41 @@ def _reason(error: Exception) -> str:
     return f"{error}: {inner}" if inner is not error and str(inner) not in str(error) else str(error)
 
 
-def open_client(source: str | Path, *, state: Path, downloads: Path, root: bytes | None = None,
-                config: UpdaterConfig | None = None, now: datetime | None = None, patience: Patience = PATIENCE,
-                mirrors: Iterable[str] = (), say: Callable[[str], object] = lambda _: None) -> Client:
+def open_client(source: str | Path, local: Local, *, mirrors: Mirrors | None = None, limits: Limits | None = None,
+                now: datetime | None = None) -> Client:
     """A client that has just refreshed.
 
-    `source` is a folder (a stick, a mounted store) or the URL that the store's files are below. `state` is a folder
-    that keeps what was believed from one time to the next: versions never go back below it. `root` is the first root,
-    needed where `state` has none yet, or a damaged one. python-tuf replaces files in `state` by rename. `now` is the
-    time to hold expiry against, where the machine's clock is not to be relied on. `mirrors` are URLs that targets are
-    fetched from where this source fails, which `say` is told.
+    `source` is a folder (a stick, a mounted store) or the URL that the store's files are below. `now` is the time to
+    hold expiry against, where the machine's clock is not to be relied on.
 
     Raises:
         HostError: the store cannot be reached. TrustError: it is not believed, or has expired.
     """
-    for folder in (state, downloads):
+    mirrors, limits, state = mirrors or Mirrors(), limits or Limits(), local.state
+    for folder in (state, local.downloads):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise no_space(folder, error) from error
     base = "store:///" if isinstance(source, Path) else source.rstrip("/") + "/"
-    web = Web(patience)
+    web = Web(limits.patience)
     fetcher = FolderFetcher(source) if isinstance(source, Path) else WebFetcher(web)
 
     def updater() -> Updater:
         return Updater(metadata_dir=str(state), metadata_base_url=f"{base}{METADATA}/", fetcher=fetcher,
-                       config=config)
+                       config=limits.metadata)
 
     if not (state / ROOT).exists():
-        if root is None:
+        if local.root is None:
             raise TrustError(f"cannot use store {source}: there is no root to begin with in {state}")
-        write_atomic(state / ROOT, root)
+        write_atomic(state / ROOT, local.root)
     with _told("refresh", str(source)):
         try:
             made = updater()
         except RepositoryError:  # python-tuf does not flush what it writes: a power cut may leave less than a root
-            if root is None:
+            if local.root is None:
                 raise
-            write_atomic(state / ROOT, root)
+            write_atomic(state / ROOT, local.root)
             made = updater()
         if now is not None:
             # python-tuf asks the clock alone, and offers no other way to tell it the time.
@@ -357,8 +384,9 @@ def open_client(source: str | Path, *, state: Path, downloads: Path, root: bytes
         except OSError as error:
             raise no_space(state, error) from error
         _check_keys(made)
-    return Client(made, FolderTargets(source) if isinstance(source, Path) else WebTargets(base, web), downloads,
-                  others=tuple(WebTargets(mirror.rstrip("/") + "/", web) for mirror in mirrors), say=say)
+    targets = FolderTargets(source) if isinstance(source, Path) else WebTargets(base, web)
+    return Client(made, targets, local.downloads, say=mirrors.say,
+                  others=tuple(WebTargets(url.rstrip("/") + "/", web) for url in mirrors.urls))
 
 
 def _check_keys(refreshed: Updater) -> None:
@@ -379,4 +407,4 @@ def _check_keys(refreshed: Updater) -> None:
 def connected(source: str | Path, root: bytes) -> Iterator[Client]:
     """A client that remembers nothing and begins with `root`. Raises: as `open_client`."""
     with tempfile.TemporaryDirectory(prefix="imagekit-store-") as folder:
-        yield open_client(source, state=Path(folder, "metadata"), downloads=Path(folder, "targets"), root=root)
+        yield open_client(source, Local(state=Path(folder, "metadata"), downloads=Path(folder, "targets"), root=root))

@@ -28,7 +28,7 @@ from tuf.ngclient import UpdaterConfig
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 
 from imagekit.errors import HostError, ImagekitError, TrustError
-from imagekit.host.storeclient import Client, Patience, open_client
+from imagekit.host.storeclient import Client, Local, Patience, open_client
 from imagekit.plan.storepaths import channels_path
 from imagekit.store.roles import add_key, remove_key
 from imagekit.testing.stores import StoreRig
@@ -386,8 +386,8 @@ def test_one_key_of_two_does_not_sign_for_both(tmp_path: Path, trick: str, thres
     path.write_text(json.dumps(document))
     with serving(rig.public) as server:
         def believe() -> None:
-            open_client(f"http://127.0.0.1:{server.server_port}", state=tmp_path / "state",
-                        downloads=tmp_path / "downloads", root=rig.first_root).find(channels_path("small"))
+            local = Local(state=tmp_path / "state", downloads=tmp_path / "downloads", root=rig.first_root)
+            open_client(f"http://127.0.0.1:{server.server_port}", local).find(channels_path("small"))
 
         if taken and trick != "twice":  # a document with the same key twice is none, whatever the threshold
             believe()
@@ -476,7 +476,7 @@ def test_whatever_a_mirror_says_the_device_is_as_it_was_and_the_next_answer_coun
 def test_store_that_is_not_there_is_told_and_changes_nothing(field: Field) -> None:
     before = field.remembers()
     with pytest.raises(HostError):
-        open_client("http://127.0.0.1:9", state=field.folder / "state", downloads=field.folder / "downloads")
+        open_client("http://127.0.0.1:9", field.local)
     assert field.remembers() == before and field.sees() == 2
 
 
@@ -518,8 +518,7 @@ def dripped(field: Field, name: str) -> Drip:
 
 def fetch_patiently(field: Field, patience: Patience) -> Path:
     field.forget()
-    client = open_client(f"http://127.0.0.1:{field.server.server_port}", state=field.folder / "state",
-                         downloads=field.folder / "downloads", root=field.rig.first_root, patience=patience)
+    client = field.client(patience=patience)
     target = client.find(PACKAGE)
     assert target is not None
     return client.fetch(target)
