@@ -8,7 +8,6 @@ assertions to say.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from typing import Protocol
 from urllib.parse import quote, unquote, urlparse
 
 import requests
-import urllib3
 from tuf.api.exceptions import (
     DownloadError,
     DownloadHTTPError,
@@ -33,66 +31,10 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 from imagekit.digests import CHUNK, chunks
 from imagekit.errors import HostError, TrustError
 from imagekit.host.files import no_space, write_atomic
+from imagekit.host.web import PATIENCE, Patience, Web
 from imagekit.plan.storepaths import METADATA, TARGETS, stored_name
-from imagekit.units import KIB
 
 ROOT = "root.json"
-PIECE = 16 * KIB  # at most at once; a server that packed it may have made it a thousand times smaller
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How slow a server may be before it is left: `stall_s` without a byte, or `least_rate` bytes/s over `window_s`.
-
-    Only the time that is spent waiting for it counts.
-    """
-
-    stall_s: float = 30.0
-    window_s: float = 120.0
-    least_rate: int = 512
-
-
-PATIENCE = Patience()
-
-
-def paced(pieces: Iterator[bytes], patience: Patience, *, seconds: Callable[[], float] = time.monotonic
-          ) -> Iterator[bytes]:
-    """These, as long as they come fast enough. Raises: DownloadError: they do not any more."""
-    waited, came, total = 0.0, 0, 0
-    began = seconds()
-    for piece in pieces:
-        waited, came, total = waited + seconds() - began, came + len(piece), total + len(piece)
-        yield piece
-        if waited >= patience.window_s:
-            if came < patience.least_rate * patience.window_s:
-                raise DownloadError(f"it came too slowly, {came} bytes in {waited:.0f} s, after {total} bytes")
-            waited, came = 0.0, 0
-        began = seconds()
-
-
-class Web:
-    """Files of a web server, as they come, and no longer than patience lasts."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._session = requests.Session()
-        self._session.headers["User-Agent"] = "imagekit"
-
-    def get(self, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
-        """The head of an answer. Raises: requests.RequestException."""
-        return self._session.get(url, headers=headers, stream=True, timeout=self._patience.stall_s)
-
-    def pieces(self, response: requests.Response, *, unpack: bool) -> Iterator[bytes]:
-        """Its body; `unpack`: what a server packed for the way is unpacked. Raises: DownloadError: it breaks off."""
-        def received() -> Iterator[bytes]:
-            while piece := response.raw.read1(PIECE, decode_content=unpack):
-                yield piece
-
-        with response:
-            try:
-                yield from paced(received(), self._patience)
-            except urllib3.exceptions.HTTPError as error:
-                raise DownloadError(f"it broke off: {error}") from error
 
 
 class WebFetcher(FetcherInterface):
@@ -106,7 +48,7 @@ class WebFetcher(FetcherInterface):
         if response.status_code >= HTTPStatus.BAD_REQUEST:
             response.close()
             raise DownloadHTTPError(f"the server answered {response.status_code}", response.status_code)
-        return self._web.pieces(response, unpack=True)
+        return self._web.pieces(response)
 
 
 class FolderFetcher(FetcherInterface):
@@ -163,7 +105,7 @@ class WebTargets:
         self._web = web
 
     def read(self, name: str, start: int) -> tuple[int, Iterator[bytes]]:
-        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+        headers = {"Range": f"bytes={start}-"} if start else None
         response = self._web.get(f"{self._url}{TARGETS}/{quote(name)}", headers)
         if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
             response.close()
@@ -175,7 +117,7 @@ class WebTargets:
         if partial and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             response.close()
             raise DownloadError("the server sent another range than it was asked for")
-        return (start if partial else 0), self._web.pieces(response, unpack=False)
+        return (start if partial else 0), self._web.pieces(response)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

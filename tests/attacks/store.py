@@ -21,7 +21,8 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata
 from tuf.ngclient import UpdaterConfig
 
-from imagekit.host.storeclient import PATIENCE, Client, Limits, Local, Patience, open_client
+from imagekit.host.storeclient import Client, Limits, Local, open_client
+from imagekit.host.web import PATIENCE, Patience
 from imagekit.plan.channelmap import ChannelMap, parse_channel_map
 from imagekit.plan.channels import parse_channel
 from imagekit.plan.rollout import Asking, DeviceId, choose

@@ -8,11 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tuf.api.exceptions import DownloadError
 from tuf.api.metadata import TargetFile
 
 from imagekit.errors import HostError, TrustError
-from imagekit.host.storeclient import Client, FolderTargets, Local, Patience, open_client, paced
+from imagekit.host.storeclient import Client, FolderTargets, Local, open_client
 from imagekit.plan.storepaths import channels_path
 from imagekit.testing.stores import StoreRig
 
@@ -147,28 +146,3 @@ def test_part_that_cannot_be_begun_is_told(client: Client, tmp_path: Path) -> No
     part_of(client, target).symlink_to(tmp_path / "nowhere/part")
     with pytest.raises(HostError, match=r"cannot write \S+\.part: no such file or directory"):
         client.fetch(target)
-
-
-def test_pace_is_held_against_the_time_of_waiting_alone() -> None:
-    """Ten seconds for each piece, and as long again to do something with it."""
-    passed: list[float] = []
-
-    def pieces(size: int) -> Iterator[bytes]:
-        for _ in range(100):
-            passed.append(10)
-            yield bytes(size)
-
-    def taken(size: int) -> int:
-        total = 0
-        for piece in paced(pieces(size), Patience(window_s=60, least_rate=100), seconds=lambda: sum(passed)):
-            total += len(piece)
-            passed.append(10)
-        return total
-
-    assert taken(1000) == 100_000
-    with pytest.raises(DownloadError, match=r"too slowly, 5994 bytes in 60 s, after 5994 bytes"):
-        taken(999)
-
-
-def test_file_that_ends_within_the_first_window_may_come_slowly() -> None:
-    assert list(paced(iter([b"x"]), Patience(window_s=60, least_rate=100), seconds=lambda: 0.0)) == [b"x"]
