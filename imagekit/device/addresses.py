@@ -19,7 +19,7 @@ from imagekit.device import history as past
 from imagekit.device.anchors import Anchors
 from imagekit.device.machine import Machine
 from imagekit.errors import DocumentError, HostError, TargetError, TrustError
-from imagekit.host.storeclient import Client, open_client
+from imagekit.host.storeclient import Client, Local, Mirrors, open_client
 
 METADATA, DOWNLOADS = "store", "downloads"  # folders beside the memory
 KEPT = "store.assert"  # the assertion that moved the store, with its proof
@@ -68,14 +68,13 @@ def reach(machine: Machine, stores: tuple[Store, ...], say: Callable[[str], None
     """
     urls = tuple(dict.fromkeys(url for store in stores for url in (store.url, *store.mirrors)))
     folder, seed = past.folder_of(machine), stores[-1]
+    local = Local(state=folder / METADATA / seed.store, downloads=folder / DOWNLOADS, root=seed.assertion.body)
     failed: HostError | TrustError | None = None
     for url in urls:
         say(f"update: asking the store at {url}")
+        others = Mirrors(urls=tuple(other for other in urls if other != url), say=lambda text: say(f"update: {text}"))
         try:
-            return url, open_client(url, state=folder / METADATA / seed.store, downloads=folder / DOWNLOADS,
-                                    root=seed.assertion.body, now=now,
-                                    mirrors=[other for other in urls if other != url],
-                                    say=lambda text: say(f"update: {text}"))
+            return url, open_client(url, local, mirrors=others, now=now)
         except (HostError, TrustError) as error:
             failed = failed or error
             if url != urls[-1]:

@@ -8,10 +8,9 @@ assertions to say.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Protocol
 from urllib.parse import quote, unquote, urlparse
 
 import requests
-import urllib3
 from tuf.api.exceptions import (
     DownloadError,
     DownloadHTTPError,
@@ -33,66 +31,10 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 from imagekit.digests import CHUNK, chunks
 from imagekit.errors import HostError, TrustError
 from imagekit.host.files import no_space, write_atomic
+from imagekit.host.web import PATIENCE, Patience, Web
 from imagekit.plan.storepaths import METADATA, TARGETS, stored_name
-from imagekit.units import KIB
 
 ROOT = "root.json"
-PIECE = 16 * KIB  # at most at once; a server that packed it may have made it a thousand times smaller
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How slow a server may be before it is left: `stall_s` without a byte, or `least_rate` bytes/s over `window_s`.
-
-    Only the time that is spent waiting for it counts.
-    """
-
-    stall_s: float = 30.0
-    window_s: float = 120.0
-    least_rate: int = 512
-
-
-PATIENCE = Patience()
-
-
-def paced(pieces: Iterator[bytes], patience: Patience, *, seconds: Callable[[], float] = time.monotonic
-          ) -> Iterator[bytes]:
-    """These, as long as they come fast enough. Raises: DownloadError: they do not any more."""
-    waited, came, total = 0.0, 0, 0
-    began = seconds()
-    for piece in pieces:
-        waited, came, total = waited + seconds() - began, came + len(piece), total + len(piece)
-        yield piece
-        if waited >= patience.window_s:
-            if came < patience.least_rate * patience.window_s:
-                raise DownloadError(f"it came too slowly, {came} bytes in {waited:.0f} s, after {total} bytes")
-            waited, came = 0.0, 0
-        began = seconds()
-
-
-class Web:
-    """Files of a web server, as they come, and no longer than patience lasts."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._session = requests.Session()
-        self._session.headers["User-Agent"] = "imagekit"
-
-    def get(self, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
-        """The head of an answer. Raises: requests.RequestException."""
-        return self._session.get(url, headers=headers, stream=True, timeout=self._patience.stall_s)
-
-    def pieces(self, response: requests.Response, *, unpack: bool) -> Iterator[bytes]:
-        """Its body; `unpack`: what a server packed for the way is unpacked. Raises: DownloadError: it breaks off."""
-        def received() -> Iterator[bytes]:
-            while piece := response.raw.read1(PIECE, decode_content=unpack):
-                yield piece
-
-        with response:
-            try:
-                yield from paced(received(), self._patience)
-            except urllib3.exceptions.HTTPError as error:
-                raise DownloadError(f"it broke off: {error}") from error
 
 
 class WebFetcher(FetcherInterface):
@@ -106,7 +48,7 @@ class WebFetcher(FetcherInterface):
         if response.status_code >= HTTPStatus.BAD_REQUEST:
             response.close()
             raise DownloadHTTPError(f"the server answered {response.status_code}", response.status_code)
-        return self._web.pieces(response, unpack=True)
+        return self._web.pieces(response)
 
 
 class FolderFetcher(FetcherInterface):
@@ -163,7 +105,7 @@ class WebTargets:
         self._web = web
 
     def read(self, name: str, start: int) -> tuple[int, Iterator[bytes]]:
-        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+        headers = {"Range": f"bytes={start}-"} if start else None
         response = self._web.get(f"{self._url}{TARGETS}/{quote(name)}", headers)
         if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
             response.close()
@@ -175,7 +117,37 @@ class WebTargets:
         if partial and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             response.close()
             raise DownloadError("the server sent another range than it was asked for")
-        return (start if partial else 0), self._web.pieces(response, unpack=False)
+        return (start if partial else 0), self._web.pieces(response)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """What a client has on its own side.
+
+    `state` is a folder that keeps what was believed from one time to the next: versions never go back below it.
+    python-tuf replaces files in it by rename. `downloads` is the folder that targets come into. `root` is the first
+    root, needed where `state` has none yet, or a damaged one.
+    """
+
+    state: Path
+    downloads: Path
+    root: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirrors:
+    """URLs that targets are fetched from where their source fails, and who hears that it did."""
+
+    urls: tuple[str, ...] = ()
+    say: Callable[[str], object] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is taken from a server: how slow it may be, and how much metadata it may send."""
+
+    patience: Patience = PATIENCE
+    metadata: UpdaterConfig = field(default_factory=UpdaterConfig)
 
 
 class Client:
@@ -310,44 +282,41 @@ def _reason(error: Exception) -> str:
     return f"{error}: {inner}" if inner is not error and str(inner) not in str(error) else str(error)
 
 
-def open_client(source: str | Path, *, state: Path, downloads: Path, root: bytes | None = None,
-                config: UpdaterConfig | None = None, now: datetime | None = None, patience: Patience = PATIENCE,
-                mirrors: Iterable[str] = (), say: Callable[[str], object] = lambda _: None) -> Client:
+def open_client(source: str | Path, local: Local, *, mirrors: Mirrors | None = None, limits: Limits | None = None,
+                now: datetime | None = None) -> Client:
     """A client that has just refreshed.
 
-    `source` is a folder (a stick, a mounted store) or the URL that the store's files are below. `state` is a folder
-    that keeps what was believed from one time to the next: versions never go back below it. `root` is the first root,
-    needed where `state` has none yet, or a damaged one. python-tuf replaces files in `state` by rename. `now` is the
-    time to hold expiry against, where the machine's clock is not to be relied on. `mirrors` are URLs that targets are
-    fetched from where this source fails, which `say` is told.
+    `source` is a folder (a stick, a mounted store) or the URL that the store's files are below. `now` is the time to
+    hold expiry against, where the machine's clock is not to be relied on.
 
     Raises:
         HostError: the store cannot be reached. TrustError: it is not believed, or has expired.
     """
-    for folder in (state, downloads):
+    mirrors, limits, state = mirrors or Mirrors(), limits or Limits(), local.state
+    for folder in (state, local.downloads):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise no_space(folder, error) from error
     base = "store:///" if isinstance(source, Path) else source.rstrip("/") + "/"
-    web = Web(patience)
+    web = Web(limits.patience)
     fetcher = FolderFetcher(source) if isinstance(source, Path) else WebFetcher(web)
 
     def updater() -> Updater:
         return Updater(metadata_dir=str(state), metadata_base_url=f"{base}{METADATA}/", fetcher=fetcher,
-                       config=config)
+                       config=limits.metadata)
 
     if not (state / ROOT).exists():
-        if root is None:
+        if local.root is None:
             raise TrustError(f"cannot use store {source}: there is no root to begin with in {state}")
-        write_atomic(state / ROOT, root)
+        write_atomic(state / ROOT, local.root)
     with _told("refresh", str(source)):
         try:
             made = updater()
         except RepositoryError:  # python-tuf does not flush what it writes: a power cut may leave less than a root
-            if root is None:
+            if local.root is None:
                 raise
-            write_atomic(state / ROOT, root)
+            write_atomic(state / ROOT, local.root)
             made = updater()
         if now is not None:
             # python-tuf asks the clock alone, and offers no other way to tell it the time.
@@ -357,8 +326,9 @@ def open_client(source: str | Path, *, state: Path, downloads: Path, root: bytes
         except OSError as error:
             raise no_space(state, error) from error
         _check_keys(made)
-    return Client(made, FolderTargets(source) if isinstance(source, Path) else WebTargets(base, web), downloads,
-                  others=tuple(WebTargets(mirror.rstrip("/") + "/", web) for mirror in mirrors), say=say)
+    targets = FolderTargets(source) if isinstance(source, Path) else WebTargets(base, web)
+    return Client(made, targets, local.downloads, say=mirrors.say,
+                  others=tuple(WebTargets(url.rstrip("/") + "/", web) for url in mirrors.urls))
 
 
 def _check_keys(refreshed: Updater) -> None:
@@ -379,4 +349,4 @@ def _check_keys(refreshed: Updater) -> None:
 def connected(source: str | Path, root: bytes) -> Iterator[Client]:
     """A client that remembers nothing and begins with `root`. Raises: as `open_client`."""
     with tempfile.TemporaryDirectory(prefix="imagekit-store-") as folder:
-        yield open_client(source, state=Path(folder, "metadata"), downloads=Path(folder, "targets"), root=root)
+        yield open_client(source, Local(state=Path(folder, "metadata"), downloads=Path(folder, "targets"), root=root))

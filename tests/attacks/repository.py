@@ -29,7 +29,7 @@ from tuf.api.metadata import (
 )
 from tuf.ngclient import UpdaterConfig
 
-from imagekit.host.storeclient import Client, open_client
+from imagekit.host.storeclient import Client, Limits, Local, open_client
 from imagekit.plan.storepaths import stored_name
 from tests.attacks.store import ScriptedServer, serving
 
@@ -170,8 +170,9 @@ class World:
     now: datetime | None = None
 
     def client(self) -> Client:
-        return open_client(f"http://127.0.0.1:{self.server.server_port}", state=self.device / "state",
-                           downloads=self.device / "downloads", root=self.first_root, config=self.config, now=self.now)
+        return open_client(f"http://127.0.0.1:{self.server.server_port}",
+                           Local(state=self.device / "state", downloads=self.device / "downloads",
+                                 root=self.first_root), limits=Limits(metadata=self.config), now=self.now)
 
     def fetch(self, path: str = TARGET) -> bytes:
         client = self.client()

@@ -21,7 +21,8 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata
 from tuf.ngclient import UpdaterConfig
 
-from imagekit.host.storeclient import Client, open_client
+from imagekit.host.storeclient import Client, Limits, Local, open_client
+from imagekit.host.web import PATIENCE, Patience
 from imagekit.plan.channelmap import ChannelMap, parse_channel_map
 from imagekit.plan.channels import parse_channel
 from imagekit.plan.rollout import Asking, DeviceId, choose
@@ -111,9 +112,16 @@ class Field:
         shutil.rmtree(self.served)
         shutil.copytree(source, self.served)
 
-    def client(self) -> Client:
-        return open_client(f"http://127.0.0.1:{self.server.server_port}", state=self.folder / "state",
-                           downloads=self.folder / "downloads", root=self.rig.first_root, config=self.config)
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    @property
+    def local(self) -> Local:
+        return Local(state=self.folder / "state", downloads=self.folder / "downloads", root=self.rig.first_root)
+
+    def client(self, *, patience: Patience = PATIENCE) -> Client:
+        return open_client(self.url, self.local, limits=Limits(patience=patience, metadata=self.config))
 
     def channels(self) -> ChannelMap:
         client = self.client()

@@ -14,7 +14,7 @@ from tests.parts import with_part
 TOP = Path(__file__).parents[2]
 PAGE = TOP / "docs" / "security.md"
 
-STORE, INSTALL, DELTA = (f"tests/attacks/test_{name}.py" for name in ("store", "install", "delta"))
+STORE, AROUND, INSTALL, DELTA = (f"tests/attacks/test_{name}.py" for name in ("store", "around", "install", "delta"))
 OLDER_STORE, OLDER_INSTALL = "tests/tools/test_store_attacks.py", "tests/tools/test_update_attacks.py"
 UPDATES, REFRESH = "tests/tools/test_update_install.py", "tests/tools/test_update_refresh.py"
 RESET, KEYS = "tests/tools/test_factory_reset.py", "tests/attacks/test_workflow_roles.py"
@@ -88,7 +88,7 @@ ROWS = (
     Row(attack="Mix and match", defence="the snapshot names one version of each role; a validation set names the pair",
         tests=store("mix-and-match-of-metadata") + install("kernel-that-was-not-tested-with-the-base"),
         twins=store_twins("mix-and-match-of-metadata") + install_twins("kernel-that-was-not-tested-with-the-base")),
-    Row(attack="Endless metadata", defence="each role has a most of bytes, before and after unpacking",
+    Row(attack="Endless metadata", defence="each role has a most of bytes; what was packed for the way is refused",
         tests=store(*ENDLESS) + of(
             STORE, "test_whatever_a_mirror_says_the_device_is_as_it_was_and_the_next_answer_counts") + of(
             OLDER_INSTALL, "test_a_million_files_and_endless_assertions"),
@@ -98,11 +98,16 @@ ROWS = (
             OLDER_INSTALL, "test_payload_longer_than_signed", "test_compressed_payload_that_never_ends"),
         twins=store_twins("endless-package")),
     Row(attack="Slow retrieval",
-        defence="a server that sends less than 512 bytes/s for two minutes is left; what came is kept",
+        defence="left is who sends less than 512 bytes/s of body for two minutes, or 64 KiB of"
+        " anything else between two bytes of it; what came is kept",
         tests=of(STORE, "test_server_that_drips_is_left_and_gone_on_with_later",
-                 "test_metadata_that_drips_is_left_too"),
-        twins=of(STORE, "test_server_that_drips_is_waited_for_without_a_least_rate"),
-        open="headers that drip are waited for, six hours at most"),
+                 "test_metadata_that_drips_is_left_too") + of(
+            AROUND, "test_server_that_drips_around_a_body_is_left", "test_drip_inside_tls_is_left",
+            "test_flood_around_a_body_is_left"),
+        twins=of(STORE, "test_server_that_drips_is_waited_for_without_a_least_rate") + of(
+            AROUND, "test_server_that_drips_around_a_body_is_waited_for_without_a_least_rate",
+            "test_flood_around_a_body_is_taken_without_a_limit"),
+        open="a name with many addresses that do not answer: 30 s for each, six hours at most"),
     Row(attack="Extraneous dependency", defence="what the model does not name is left out",
         tests=of(OLDER_INSTALL, "test_extra_package_that_the_model_does_not_name"),
         open="no twin: a device has no place for another package"),
@@ -121,7 +126,7 @@ ROWS = (
             "test_redirect_is_followed_and_not_remembered"),
         twins=store_twins("one-byte-of-a-package") + of(
             REFRESH, "test_good_mirror_wins_over_a_bad_one", "test_strangers_address_is_taken_without_the_proof"),
-        open="a mirror that holds a device up is waited for, as in 10"),
+        open="a mirror that is just fast enough is not left for a faster one"),
     Row(attack="Too few keys", defence="thresholds; a key counts once",
         tests=of(STORE, "test_one_key_of_two_does_not_sign_for_both") + of(
             KEYS, "test_2_1_threshold_of_a_role", "test_4_3_one_key_under_many_ids_counts_once"),

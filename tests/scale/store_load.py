@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from imagekit.host.storeclient import open_client
+from imagekit.host.storeclient import Local, open_client
 from imagekit.plan.channelmap import parse_channel_map
 from imagekit.plan.storepaths import assertions_path, channels_path, package_path
 from imagekit.testing.images import noise
@@ -52,7 +52,7 @@ def asked(log: Path, already: int) -> tuple[list[dict[str, Any]], int]:
 
 def check(url: str, device: Path, root: bytes, *, take: int | None = None) -> None:
     """A check of one package by a device that knows its channel map; `take`: a revision that is new to it."""
-    client = open_client(url, state=device / "metadata", downloads=device / "targets", root=root)
+    client = open_client(url, Local(state=device / "metadata", downloads=device / "targets", root=root))
     target = client.find(channels_path("small"))
     assert target is not None
     if take is None:

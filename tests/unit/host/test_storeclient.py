@@ -8,11 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tuf.api.exceptions import DownloadError
 from tuf.api.metadata import TargetFile
 
 from imagekit.errors import HostError, TrustError
-from imagekit.host.storeclient import Client, FolderTargets, Patience, open_client, paced
+from imagekit.host.storeclient import Client, FolderTargets, Local, open_client
 from imagekit.plan.storepaths import channels_path
 from imagekit.testing.stores import StoreRig
 
@@ -26,28 +25,30 @@ def rig(tmp_path: Path) -> StoreRig:
     return rig
 
 
+def local(folder: Path, rig: StoreRig | None = None) -> Local:
+    return Local(state=folder / "state", downloads=folder / "downloads", root=rig.first_root if rig else None)
+
+
 def test_what_was_believed_once_is_not_taken_back(rig: StoreRig, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(rig.public, old)
     rig.publish(rig.package(2), channel="stable")
-    state, downloads = tmp_path / "state", tmp_path / "downloads"
-    client = open_client(rig.public, state=state, downloads=downloads, root=rig.first_root)
+    client = open_client(rig.public, local(tmp_path, rig))
     target = client.find(channels_path("small"))
-    assert target is not None and client.fetch(target) == downloads / channels_path("small")
+    assert target is not None and client.fetch(target) == tmp_path / "downloads" / channels_path("small")
     with pytest.raises(TrustError, match="as a device"):
-        open_client(old, state=state, downloads=downloads)
-    assert open_client(rig.public, state=state, downloads=downloads).find(channels_path("small")) is not None
+        open_client(old, local(tmp_path))
+    assert open_client(rig.public, local(tmp_path)).find(channels_path("small")) is not None
 
 
 def test_a_state_without_a_root_needs_one(rig: StoreRig, tmp_path: Path) -> None:
     with pytest.raises(TrustError, match="no root to begin with"):
-        open_client(rig.public, state=tmp_path / "state", downloads=tmp_path / "downloads")
+        open_client(rig.public, local(tmp_path))
 
 
 def test_a_store_that_is_not_there_is_no_matter_of_trust(rig: StoreRig, tmp_path: Path) -> None:
     with pytest.raises(HostError, match="cannot refresh"):
-        open_client(tmp_path / "nowhere", state=tmp_path / "state", downloads=tmp_path / "downloads",
-                    root=rig.first_root)
+        open_client(tmp_path / "nowhere", local(tmp_path, rig))
 
 
 PACKAGE = "packages/small/small_1.snap.zst"
@@ -55,7 +56,7 @@ PACKAGE = "packages/small/small_1.snap.zst"
 
 @pytest.fixture
 def client(rig: StoreRig, tmp_path: Path) -> Client:
-    return open_client(rig.public, state=tmp_path / "state", downloads=tmp_path / "downloads", root=rig.first_root)
+    return open_client(rig.public, local(tmp_path, rig))
 
 
 class Cut(FolderTargets):
@@ -113,15 +114,14 @@ def test_a_lying_server_gets_no_file_named(rig: StoreRig, client: Client, tmp_pa
 def test_a_state_that_a_power_cut_has_damaged_begins_anew(rig: StoreRig, client: Client, tmp_path: Path) -> None:
     for path in (tmp_path / "state").glob("*.json"):
         path.write_bytes(b"")
-    again = open_client(rig.public, state=tmp_path / "state", downloads=tmp_path / "downloads", root=rig.first_root)
+    again = open_client(rig.public, local(tmp_path, rig))
     assert again.find(PACKAGE) is not None
 
 
 def test_expiry_is_held_against_the_time_that_is_given(rig: StoreRig, tmp_path: Path) -> None:
     later = rig.now + timedelta(days=8)  # a timestamp is valid for 7
     with pytest.raises(TrustError, match="expired"):
-        open_client(rig.public, state=tmp_path / "state", downloads=tmp_path / "downloads", root=rig.first_root,
-                    now=later)
+        open_client(rig.public, local(tmp_path, rig), now=later)
 
 
 def part_of(client: Client, target: TargetFile) -> Path:
@@ -146,28 +146,3 @@ def test_part_that_cannot_be_begun_is_told(client: Client, tmp_path: Path) -> No
     part_of(client, target).symlink_to(tmp_path / "nowhere/part")
     with pytest.raises(HostError, match=r"cannot write \S+\.part: no such file or directory"):
         client.fetch(target)
-
-
-def test_pace_is_held_against_the_time_of_waiting_alone() -> None:
-    """Ten seconds for each piece, and as long again to do something with it."""
-    passed: list[float] = []
-
-    def pieces(size: int) -> Iterator[bytes]:
-        for _ in range(100):
-            passed.append(10)
-            yield bytes(size)
-
-    def taken(size: int) -> int:
-        total = 0
-        for piece in paced(pieces(size), Patience(window_s=60, least_rate=100), seconds=lambda: sum(passed)):
-            total += len(piece)
-            passed.append(10)
-        return total
-
-    assert taken(1000) == 100_000
-    with pytest.raises(DownloadError, match=r"too slowly, 5994 bytes in 60 s, after 5994 bytes"):
-        taken(999)
-
-
-def test_file_that_ends_within_the_first_window_may_come_slowly() -> None:
-    assert list(paced(iter([b"x"]), Patience(window_s=60, least_rate=100), seconds=lambda: 0.0)) == [b"x"]
