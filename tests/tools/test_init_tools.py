@@ -550,6 +550,21 @@ def test_no_word_of_the_kernel_command_line_reaches_a_shell_or_skips_a_check() -
     assert len(reads) == 5  # slot, base, kernel, state, and who counts
 
 
+@pytest.mark.parametrize("loader", ["", "u-boot", "piboot"])
+@pytest.mark.parametrize("confirmed", [True, False])
+@pytest.mark.parametrize("written", [True, False])
+def test_reboot_out_of_a_boot_that_nobody_counted_leads_nowhere(shell: Shell, tmp_path: Path, loader: str,
+                                                                confirmed: bool, written: bool) -> None:
+    """But where systemd-boot counts a trial itself."""
+    state = tmp_path / "state"
+    state.write_bytes(encode_partition(replace(FACTORY, other_good=True, confirmed=confirmed)))
+    broken = "" if written else "record_write() { return 1; }; "
+    said = shell(f'{broken}slot=a loader={loader} state_device=$1 disk=vda degraded=false; count_boot; write_report;'
+                 ' cat $RUN/boot.json', state)
+    expected = written or (not loader and not confirmed)
+    assert f'"fallback":{str(expected).lower()},' in said
+
+
 def test_generation_of_the_model_follows_the_shell_over_many_boots(shell: Shell, tmp_path: Path) -> None:
     state: SlotState | None = replace(FACTORY, other_good=True)
     assert state
