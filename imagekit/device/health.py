@@ -154,10 +154,10 @@ def confirm(machine: Machine, report: BootReport) -> None:
 def can_fall_back(machine: Machine, report: BootReport) -> bool:
     """Whether a reboot leads anywhere: by what the initrd read and counted, and by the record as it is now.
 
-    A boot that could not be counted is followed by the next one like it, for ever. From a slot on trial systemd-boot leads away by itself. From a confirmed one the initrd does, by an entry on the
-    ESP: where that is lost, this slot is what the firmware knows to start, and a reboot would be followed by the next.
-    From a slot that the Pi's firmware started only the initrd leads away, by autoboot.txt. U-Boot leads away from both
-    by the record.
+    A boot that could not be counted is followed by the next one like it, for ever. From a slot on trial systemd-boot
+    leads away by itself. From a confirmed one the initrd does, by an entry on the ESP: where that is lost, this slot is
+    what the firmware knows to start, and a reboot would be followed by the next. From a slot that the Pi's firmware
+    started only the initrd leads away, by autoboot.txt. U-Boot leads away from both by the record.
     """
     with suppress(TargetError):
         state = StatePartition(device=report.state_device).load()
@@ -167,7 +167,7 @@ def can_fall_back(machine: Machine, report: BootReport) -> bool:
 
 
 def _is_counted(machine: Machine, report: BootReport, state: SlotState) -> bool:
-    """Whether this boot is in the count that leads away from its slot: the record's, or that of systemd-boot's entry."""
+    """Whether this boot is in a count that leads away from its slot: the record's, or its entry's for systemd-boot."""
     if state.slot is report.slot and state.unhealthy:
         return True
     return report.loader == SYSTEMD_BOOT and tries_left(report.slot, esp=machine.esp) is not None

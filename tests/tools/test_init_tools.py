@@ -376,6 +376,22 @@ def test_disk_is_found_by_its_backup_table(shell: Shell, tmp_path: Path) -> None
     assert shell(f"state={STATE_GUID}; find_state && echo $disk", sys=sys, dev=dev) == "vda\n"
 
 
+@pytest.mark.parametrize(("at", "value"), [
+    (2 * 512 + 128 + 16, 0xFF),  # the GUID in the entry: noise that the header's checksum would show
+    (512 + 72, 9),  # where the entries are
+    (512 + 84, 0),  # how long one is
+])
+def test_disk_is_found_by_its_backup_table_where_the_primary_one_is_damaged(shell: Shell, tmp_path: Path, at: int,
+                                                                            value: int) -> None:
+    """As the firmware and the kernel find it, which hold a table against its checksums."""
+    sys, dev = disk_of(tmp_path, {"data": b"", "slot-state": b""}, guid=uuid.uuid5(STATE_GUID, "data"))
+    state = uuid.uuid5(uuid.uuid5(STATE_GUID, "data"), "slot-state")
+    with (dev / "vda").open("r+b") as stream:
+        stream.seek(at)
+        stream.write(bytes([value]))
+    assert shell(f"state={state}; find_state && echo $disk", sys=sys, dev=dev) == "vda\n"
+
+
 def test_foreign_disk_is_not_taken(shell: Shell, tmp_path: Path) -> None:
     sys, dev = disk_of(tmp_path, {"slot-state": b""}, guid=uuid.uuid5(STATE_GUID, "foreign"))
     assert shell(f"state={STATE_GUID}; find_state || echo none", sys=sys, dev=dev) == "none\n"
