@@ -212,11 +212,12 @@ def end_gadget_trial(machine: Machine, report: BootReport, say: Callable[[str], 
 
 
 def publish(machine: Machine, verdict: Verdict, host: Host | None) -> None:
-    """Leave the verdict for `imagekit-device status`, and send it to the host."""
+    """Leave the verdict for `imagekit-device status`, where there is room in memory, and send it to the host."""
     path = machine.run / "health.json"
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(verdict)) + "\n")
-    fresh.rename(path)
+    with suppress(OSError):
+        fresh.write_text(json.dumps(asdict(verdict)) + "\n")
+        fresh.rename(path)
     if host:
         host.tell(verdict)
         host.close()

@@ -215,6 +215,21 @@ def test_verdict_is_left_for_status_and_names_the_phases(device: Device) -> None
     assert verdict.phases["initrd"] == pytest.approx(1.11)
 
 
+def test_verdict_that_cannot_be_left_for_status_is_one_all_the_same(device: Device) -> None:
+    """A judge that died here would have a healthy device rebooted, once it is confirmed: for ever."""
+    (device.folder / "run/health.new").mkdir()
+    verdict, said = run(device)
+    assert verdict.confirmed
+    assert said[-1] == "slot a is healthy"
+
+
+def test_memory_that_is_no_memory_does_not_end_the_judge(device: Device) -> None:
+    folder = device.folder / "var/lib/imagekit/updates"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text("[" * 100_000)
+    assert run(device)[0].healthy
+
+
 def test_times_of_firmware_and_loader_come_from_the_loader(device: Device) -> None:
     folder = device.folder / "sys/firmware/efi/efivars"
     folder.mkdir(parents=True)
