@@ -25,7 +25,7 @@ from imagekit.boot.slotstate import SlotState, mark_healthy
 from imagekit.device import checks
 from imagekit.device.autoboot import prefer
 from imagekit.device.console import open_console
-from imagekit.device.esp import bless
+from imagekit.device.esp import bless, tries_left
 from imagekit.device.machine import Machine
 from imagekit.device.port import Host, open_port
 from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, U_BOOT, BootReport, load_report
@@ -152,18 +152,25 @@ def confirm(machine: Machine, report: BootReport) -> None:
 
 
 def can_fall_back(machine: Machine, report: BootReport) -> bool:
-    """Whether a reboot leads anywhere: by the record as it is now, else by what the initrd read.
+    """Whether a reboot leads anywhere: by what the initrd read and counted, and by the record as it is now.
 
-    From a slot on trial systemd-boot leads away by itself. From a confirmed one the initrd does, by an entry on the
-    ESP: where that is lost, this slot is what the firmware knows to start, and a reboot would be followed by the next.
-    From a slot that the Pi's firmware started only the initrd leads away, by autoboot.txt. U-Boot leads away from both
-    by the record.
+    A boot that could not be counted is followed by the next one like it, for ever. From a slot on trial systemd-boot
+    leads away by itself. From a confirmed one the initrd does, by an entry on the ESP: where that is lost, this slot is
+    what the firmware knows to start, and a reboot would be followed by the next. From a slot that the Pi's firmware
+    started only the initrd leads away, by autoboot.txt. U-Boot leads away from both by the record.
     """
     with suppress(TargetError):
         state = StatePartition(device=report.state_device).load()
-        if state is not None:
-            return state.other_good and not _way_is_lost(machine, report, state)
+        if state is not None and report.fallback:
+            return state.other_good and _is_counted(machine, report, state) and not _way_is_lost(machine, report, state)
     return report.fallback
+
+
+def _is_counted(machine: Machine, report: BootReport, state: SlotState) -> bool:
+    """Whether this boot is in a count that leads away from its slot: the record's, or its entry's for systemd-boot."""
+    if state.slot is report.slot and state.unhealthy:
+        return True
+    return report.loader == SYSTEMD_BOOT and tries_left(report.slot, esp=machine.esp) is not None
 
 
 def _way_is_lost(machine: Machine, report: BootReport, state: SlotState) -> bool:
@@ -205,11 +212,12 @@ def end_gadget_trial(machine: Machine, report: BootReport, say: Callable[[str], 
 
 
 def publish(machine: Machine, verdict: Verdict, host: Host | None) -> None:
-    """Leave the verdict for `imagekit-device status`, and send it to the host."""
+    """Leave the verdict for `imagekit-device status`, where there is room in memory, and send it to the host."""
     path = machine.run / "health.json"
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(verdict)) + "\n")
-    fresh.rename(path)
+    with suppress(OSError):
+        fresh.write_text(json.dumps(asdict(verdict)) + "\n")
+        fresh.rename(path)
     if host:
         host.tell(verdict)
         host.close()

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ STATE, KEYS = "state.json", "keys.assert"
 MEMORY = "memory"  # its lock is held while the file is replaced, and no longer
 CHANGES_MOST, FAILED_MOST = 50, 20
 ADVISORIES_MOST, ADVISORY_MOST = 5, 1000  # of one update; characters that are kept of each
+
+# What reading a file of ours may raise when its disk, or whoever may write there, has made something else of it.
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 Packages = tuple[tuple[str, int], ...]
 
@@ -127,7 +131,7 @@ def folder_of(machine: Machine) -> Path:
 
 def load_history(machine: Machine) -> History:
     """What is remembered; nothing, where there is no file or it is not one of ours."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(*DAMAGE):
         return _history(json.loads((folder_of(machine) / STATE).read_text()))
     return History()
 
@@ -165,6 +169,14 @@ def _waits(found: dict[str, Any] | None) -> Waiting | None:
         return None
     return Waiting(packages=_packages(found["packages"]), since=str(found["since"]), why=str(found["why"]),
                    until=str(found["until"]), **_told(found))
+
+
+def moment(text: str) -> datetime | None:
+    """A time that was kept; None where there is none, or one that names no zone."""
+    with suppress(ValueError):
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo is not None else None
+    return None
 
 
 def _packages(found: Any) -> Packages:

@@ -201,10 +201,8 @@ def bring(machine: Machine, ready: Ready, options: Options, say: Callable[[str],
 def what_runs(anchors: Anchors, report: BootReport, memory: History, *, now: datetime
               ) -> tuple[dict[str, Held], datetime]:
     """The packages of the running slot, and the time to verify at, which no wrong clock takes behind them."""
-    floors = [anchors.model.timestamp]
-    with suppress(ValueError):
-        floors.append(datetime.fromisoformat(memory.latest))
-    now = trusted_now(now, *floors)
+    latest = past.moment(memory.latest)
+    now = trusted_now(now, anchors.model.timestamp, *([latest] if latest is not None else []))
     roots = {BASE: report.base_root, KERNEL: report.kernel_root}
     running = {part: held(anchors, part, roots[part], now=now) for part in PARTS}
     for part in PARTS:

@@ -151,7 +151,7 @@ class DiskMedium:
             os.close(handle)
 
     def names(self, folder: str) -> tuple[str, ...]:
-        with suppress(FileNotFoundError):
+        with _told(f"read {folder}"), suppress(FileNotFoundError):
             return tuple(sorted(os.listdir(self._esp / folder)))  # noqa: PTH208  names are wanted
         return ()
 

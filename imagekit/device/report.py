@@ -15,9 +15,10 @@ SYSTEMD_BOOT, U_BOOT, PIBOOT = "systemd-boot", "u-boot", "piboot"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootReport:
-    """One boot as the initrd saw it. Roots are those it was told to use; `fallback`: the other slot was once healthy.
+    """One boot as the initrd saw it. Roots are those it was told to use.
 
-    `initrd_s`, `verity_s` and `switch_s` are seconds since the kernel started.
+    `fallback`: a reboot may lead to the other slot, which was once healthy. `initrd_s`, `verity_s` and `switch_s` are
+    seconds since the kernel started.
     """
 
     slot: Slot

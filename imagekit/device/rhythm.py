@@ -92,7 +92,7 @@ def load_rhythm(machine: Machine) -> Rhythm:
 
     Raises: TargetError: the seed cannot be read, or nothing be written.
     """
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(*past.DAMAGE):
         found = json.loads((machine.run / IN_BOOT).read_text())
         if found["imagekit"] == FORMAT:
             return Rhythm(phase=Phase(**found["phase"]), checks=Checks(**found["checks"]),
@@ -110,10 +110,7 @@ def load_rhythm(machine: Machine) -> Rhythm:
 
 def silence(history: past.History, *, now: datetime | None = None) -> str:
     """The alarm of a device whose store has not been believed for days; empty: there is none to raise."""
-    answered = None
-    with suppress(ValueError):
-        answered = datetime.fromisoformat(history.answered)
-    if not is_silent(failed=history.unanswered, answered=answered, now=now):
+    if not is_silent(failed=history.unanswered, answered=past.moment(history.answered), now=now):
         return ""
     since = f"since {history.answered}" if history.answered else "so far"
     return f"no believed answer of the store {since}, {history.unanswered} checks in a row came to none"
@@ -131,7 +128,7 @@ def _keep(machine: Machine, rhythm: Rhythm) -> None:
 
 def _load_beyond(machine: Machine) -> tuple[int, int]:
     """Boots in a row that ended without an answer, and where the count goes on."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(*past.DAMAGE):
         found: dict[str, Any] = json.loads((past.folder_of(machine) / BEYOND).read_text())
         if found["imagekit"] == FORMAT:
             return max(int(found["lost_boots"]), 0), max(int(found["counted_s"]), 0)

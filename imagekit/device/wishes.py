@@ -47,7 +47,7 @@ class InForce:
 
 def load_owner(machine: Machine) -> Owner:
     """What was said; nothing, where there is no file or it is not one of ours."""
-    with suppress(OSError, ValueError, KeyError, TypeError, DocumentError):
+    with suppress(*past.DAMAGE, DocumentError):
         found = json.loads((past.folder_of(machine) / WISHES).read_text())
         if found["imagekit"] == FORMAT:
             return Owner(wishes=_wishes(found), held_until=_optional(found["held_until"]))
@@ -85,11 +85,8 @@ def held_until(owner: Owner, memory: History) -> str:
 def in_force(machine: Machine, model: Model, memory: History) -> InForce:
     """What counts on this device. Raises: DocumentError: the model's policy is none."""
     told, owner = model_policy(model), load_owner(machine)
-    until = None
-    with suppress(ValueError):
-        until = datetime.fromisoformat(held_until(owner, memory))
     return InForce(policy=policy_of(told.policy, owner.wishes, fixed=told.fixed), owner=owner, fixed=told.fixed,
-                   held_until=until)
+                   held_until=past.moment(held_until(owner, memory)))
 
 
 def policy_json(found: InForce) -> dict[str, Any]:

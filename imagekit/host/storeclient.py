@@ -30,7 +30,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from imagekit.digests import CHUNK, chunks
 from imagekit.errors import HostError, TrustError
-from imagekit.host.files import no_space, write_atomic
+from imagekit.host.files import no_space, reason, write_atomic
 from imagekit.host.web import PATIENCE, Patience, Web
 from imagekit.plan.storepaths import METADATA, TARGETS, stored_name
 
@@ -255,7 +255,8 @@ class Client:
 
 
 def _is_target(path: Path, target: TargetFile) -> bool:
-    with path.open("rb") as stream, suppress(LengthOrHashMismatchError):
+    """What the disk does not give back any more is none either: it is fetched anew."""
+    with suppress(OSError, LengthOrHashMismatchError), path.open("rb") as stream:
         target.verify_length_and_hashes(stream)
         return True
     return False
@@ -274,6 +275,8 @@ def _told(verb: str, what: str) -> Iterator[None]:
                          ) from error
     except RepositoryError as error:
         raise TrustError(f"cannot {verb} {what} as a device: {error}") from error
+    except OSError as error:  # of our own disk, where python-tuf or we keep what came
+        raise HostError(f"cannot {verb} {what} as a device: {reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

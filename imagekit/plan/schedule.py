@@ -224,7 +224,7 @@ def is_held(until: datetime, now: datetime | None, waited_checks: int = 0) -> bo
     """Whether a postponement counts still; `now` and `waited_checks` as of `may_start`."""
     if now is None:
         return waited_checks < UNKNOWN_CLOCK_CHECKS
-    return now < until <= now + timedelta(days=HOLD_MOST_DAYS)
+    return timedelta() < until - now <= timedelta(days=HOLD_MOST_DAYS)
 
 
 def in_window(windows: tuple[Window, ...], phase: Phase, now: datetime) -> bool:

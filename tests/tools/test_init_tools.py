@@ -376,6 +376,22 @@ def test_disk_is_found_by_its_backup_table(shell: Shell, tmp_path: Path) -> None
     assert shell(f"state={STATE_GUID}; find_state && echo $disk", sys=sys, dev=dev) == "vda\n"
 
 
+@pytest.mark.parametrize(("at", "value"), [
+    (2 * 512 + 128 + 16, 0xFF),  # the GUID in the entry: noise that the header's checksum would show
+    (512 + 72, 9),  # where the entries are
+    (512 + 84, 0),  # how long one is
+])
+def test_disk_is_found_by_its_backup_table_where_the_primary_one_is_damaged(shell: Shell, tmp_path: Path, at: int,
+                                                                            value: int) -> None:
+    """As the firmware and the kernel find it, which hold a table against its checksums."""
+    sys, dev = disk_of(tmp_path, {"data": b"", "slot-state": b""}, guid=uuid.uuid5(STATE_GUID, "data"))
+    state = uuid.uuid5(uuid.uuid5(STATE_GUID, "data"), "slot-state")
+    with (dev / "vda").open("r+b") as stream:
+        stream.seek(at)
+        stream.write(bytes([value]))
+    assert shell(f"state={state}; find_state && echo $disk", sys=sys, dev=dev) == "vda\n"
+
+
 def test_foreign_disk_is_not_taken(shell: Shell, tmp_path: Path) -> None:
     sys, dev = disk_of(tmp_path, {"slot-state": b""}, guid=uuid.uuid5(STATE_GUID, "foreign"))
     assert shell(f"state={STATE_GUID}; find_state || echo none", sys=sys, dev=dev) == "none\n"
@@ -548,6 +564,21 @@ def test_no_word_of_the_kernel_command_line_reaches_a_shell_or_skips_a_check() -
     assert text.count("/proc/cmdline") == 1
     reads = [line for line in code if "imagekit." in line and "=*)" in line]
     assert len(reads) == 5  # slot, base, kernel, state, and who counts
+
+
+@pytest.mark.parametrize("loader", ["", "u-boot", "piboot"])
+@pytest.mark.parametrize("confirmed", [True, False])
+@pytest.mark.parametrize("written", [True, False])
+def test_reboot_out_of_a_boot_that_nobody_counted_leads_nowhere(shell: Shell, tmp_path: Path, loader: str,
+                                                                confirmed: bool, written: bool) -> None:
+    """But where systemd-boot counts a trial itself."""
+    state = tmp_path / "state"
+    state.write_bytes(encode_partition(replace(FACTORY, other_good=True, confirmed=confirmed)))
+    broken = "" if written else "record_write() { return 1; }; "
+    said = shell(f'{broken}slot=a loader={loader} state_device=$1 disk=vda degraded=false; count_boot; write_report;'
+                 ' cat $RUN/boot.json', state)
+    expected = written or (not loader and not confirmed)
+    assert f'"fallback":{str(expected).lower()},' in said
 
 
 def test_generation_of_the_model_follows_the_shell_over_many_boots(shell: Shell, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -155,6 +156,50 @@ def test_confirmed_slot_without_an_esp_does_not_reboot_for_ever(device: Device) 
     assert REBOOT not in device.programs.ran
 
 
+@pytest.fixture
+def unwritable(device: Device) -> Iterator[Device]:
+    """A device that ran healthy slots, whose slot-state partition can be read and takes no write any more."""
+    device.report(fallback=True)
+    device.record(replace(FACTORY, other_good=True))
+    sealed = os.memfd_create("state", os.MFD_ALLOW_SEALING)
+    os.write(sealed, device.state_path.read_bytes())
+    fcntl.fcntl(sealed, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    device.state_path.unlink()
+    device.state_path.symlink_to(f"/proc/self/fd/{sealed}")
+    yield device
+    os.close(sealed)
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_device_whose_record_takes_no_write_does_not_reboot_for_ever(unwritable: Device, healthy: bool) -> None:
+    """Nobody can count its boots, so nobody would ever lead away: it lives on, with its updater."""
+    if not healthy:
+        unwritable.hook("10-pump", "exit 1")
+    verdict, _ = run(unwritable)
+    assert not verdict.healthy
+    assert ("confirm: cannot write the slot-state record" in verdict.reasons[0]) is healthy
+    assert REBOOT not in unwritable.programs.ran
+
+
+@pytest.mark.parametrize(("left", "reboots"), [("imagekit-b+2-1.conf", True), ("imagekit-b.conf", False)])
+def test_trial_that_only_the_loader_counts_is_left_until_it_is_blessed(unwritable: Device, left: str, reboots: bool
+                                                                       ) -> None:
+    unwritable.report(slot="b", fallback=True)
+    (unwritable.folder / "efi/loader/entries" / left).write_bytes(unwritable.entry(Slot.A).read_bytes())
+    unwritable.hook("10-pump", "exit 1")
+    run(unwritable)
+    assert (REBOOT in unwritable.programs.ran) is reboots
+
+
+def test_initrd_that_could_not_count_is_believed(device: Device) -> None:
+    """What it wrote may lie in the page cache still, and nowhere else."""
+    device.report(fallback=False)
+    device.record(begin_boot(replace(FACTORY, other_good=True), Slot.A).record)
+    device.hook("10-pump", "exit 1")
+    run(device)
+    assert REBOOT not in device.programs.ran
+
+
 def test_trial_without_an_esp_is_left_to_the_loader(device: Device) -> None:
     device.on_trial()
     shutil.rmtree(device.folder / "efi")
@@ -168,6 +213,21 @@ def test_verdict_is_left_for_status_and_names_the_phases(device: Device) -> None
     assert kept["healthy"] is True
     assert list(verdict.phases) == ["kernel", "initrd", "systemd", "health"]
     assert verdict.phases["initrd"] == pytest.approx(1.11)
+
+
+def test_verdict_that_cannot_be_left_for_status_is_one_all_the_same(device: Device) -> None:
+    """A judge that died here would have a healthy device rebooted, once it is confirmed: for ever."""
+    (device.folder / "run/health.new").mkdir()
+    verdict, said = run(device)
+    assert verdict.confirmed
+    assert said[-1] == "slot a is healthy"
+
+
+def test_memory_that_is_no_memory_does_not_end_the_judge(device: Device) -> None:
+    folder = device.folder / "var/lib/imagekit/updates"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text("[" * 100_000)
+    assert run(device)[0].healthy
 
 
 def test_times_of_firmware_and_loader_come_from_the_loader(device: Device) -> None:

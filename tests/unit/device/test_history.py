@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from imagekit.device.health import judge
 from imagekit.device.history import (
     CHANGES_MOST,
+    STATE,
     Change,
     Failed,
     History,
     Pending,
+    Waiting,
     after_verdict,
+    as_json,
     edit_history,
+    folder_of,
     load_history,
+    moment,
     save_history,
 )
+from imagekit.device.rhythm import silence
 from imagekit.errors import TargetError
 from tests.unit.device.conftest import BASE_ROOT, KERNEL_ROOT, Device
 
@@ -97,6 +108,37 @@ def test_history_is_kept_whole(device: Device) -> None:
                    changes=(Change(time="t", what="revert", packages=(), outcome="done", reason="z"),))
     save_history(device.machine, kept)
     assert load_history(device.machine) == kept
+
+
+DAMAGES = (None, [], {}, "x", -1, True, float("inf"), [1], [["a"]], {"a": None}, "2026-06-01T00:00:00")
+
+
+def places(document: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every value of a document."""
+    yield above
+    for key in document if isinstance(document, dict) else range(len(document)) if isinstance(document, list) else ():
+        yield from places(document[key], (*above, key))
+
+
+def test_no_damaged_value_ends_whoever_reads_it(device: Device) -> None:
+    """The judge reads it before it confirms: what it dies of takes both slots along."""
+    kept = History(floors={"a": 1}, failed=(Failed(packages=PAIR, reason="x", time="t"),), hold_until=TIME, latest=TIME,
+                   pending=UNDER_WAY, changes=(Change(time="t", what="revert", packages=PAIR, outcome="done"),),
+                   waits=Waiting(packages=PAIR, update_class="urgent", since="t", why="held"), answered=TIME)
+    whole = json.loads(json.dumps(as_json(kept)))
+    folder_of(device.machine).mkdir(parents=True)
+    for place in places(whole):
+        for damage in DAMAGES:
+            document = {"it": copy.deepcopy(whole)}
+            inner: Any = document
+            *above, last = ("it", *place)
+            for key in above:
+                inner = inner[key]
+            inner[last] = damage
+            (folder_of(device.machine) / STATE).write_text(json.dumps(document["it"]))
+            found = load_history(device.machine)
+            assert isinstance(silence(found, now=datetime(2027, 1, 1, tzinfo=UTC)), str)
+            assert (latest := moment(found.latest)) is None or latest.tzinfo is not None
 
 
 def test_history_does_not_grow_for_ever() -> None:

@@ -22,7 +22,8 @@ def test_what_was_said_is_read_back(device: Device, owner: Owner) -> None:
     assert load_owner(device.machine) == owner
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"imagekit": 2}', "[]", '{"imagekit": 1, "automatic": null}',
+@pytest.mark.parametrize("text", ["", "{}", '{"imagekit": 2}', "[]", "[" * 100_000,
+                                  '{"imagekit": 1, "automatic": null}',
                                   '{"imagekit": 1, "automatic": null, "windows": "at night", "urgent": null,'
                                   ' "held_until": null}'])
 def test_damaged_file_says_nothing(device: Device, text: str) -> None:

@@ -131,6 +131,28 @@ def part_of(client: Client, target: TargetFile) -> Path:
     return part
 
 
+def test_download_that_the_disk_does_not_give_back_is_fetched_anew(client: Client, tmp_path: Path) -> None:
+    target = client.find(PACKAGE)
+    assert target is not None
+    path = client.fetch(target)
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # opens, and cannot be read at its beginning
+    assert client.fetch(target).stat().st_size == target.length
+    assert not path.is_symlink()
+
+
+@pytest.mark.parametrize("delegated", [False, True])
+def test_state_that_cannot_be_written_is_told(rig: StoreRig, client: Client, tmp_path: Path, delegated: bool) -> None:
+    state = tmp_path / "state"
+    usual = {path.name for path in state.iterdir()}
+    client.find(PACKAGE)
+    path = state / ((sorted({path.name for path in state.iterdir()} - usual)[0]) if delegated else "root.json")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(HostError, match="as a device: is a directory"):
+        open_client(rig.public, state=state, downloads=tmp_path / "downloads", root=rig.first_root).find(PACKAGE)
+
+
 def test_disk_that_fills_up_is_told(client: Client) -> None:
     target = client.find(PACKAGE)
     assert target is not None

@@ -32,6 +32,7 @@ from imagekit.plan.schedule import (
     at_boot,
     believed,
     in_window,
+    is_held,
     is_silent,
     looked,
     may_start,
@@ -261,3 +262,10 @@ def test_silent_store_is_an_alarm_after_days(failed: int, days: int | None, expe
 
 def test_device_that_is_always_awake_is_alarmed_on_the_third_day() -> None:
     assert 2.9 * 24 * 3600 < ALARM_CHECKS * NARROW_S <= 3 * 24 * 3600
+
+
+def test_hold_can_be_told_at_the_end_of_time() -> None:
+    """A device believes what something signed proves to be past, however late that is."""
+    now = datetime.max.replace(tzinfo=UTC)
+    assert not is_held(now - timedelta(days=1), now)
+    assert is_held(now, now - timedelta(days=1))
