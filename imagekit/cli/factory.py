@@ -14,6 +14,13 @@ LOG = click.argument("log", metavar="LOG", type=click.Path(path_type=Path, exist
 STATION_KEY = click.option("--key", metavar="KEY", shell_complete=complete_key,
                            help="The station's key: a name in your keyring, or a file with its public key."
                                 "  [default: any key of your keyring]")
+MODEL = click.argument("model", metavar="BRAND/MODEL")
+FIRST = click.option("--first", metavar="SERIAL", required=True,
+                     help="The first serial number; its last digits are counted.")
+COUNT = click.option("--count", metavar="N", type=click.IntRange(1, 100_000), required=True, help="How many.")
+BRAND_KEY = click.option("-k", "--key", "key_name", metavar="KEY", required=True, shell_complete=complete_key,
+                         help="The brand's key, or that of an account which the model lets sign serials.")
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group(no_args_is_help=True)
@@ -83,11 +90,10 @@ def report_(log: Path, key: str | None, output: Path | None, as_json: bool) -> N
 
 
 @factory.command("prepare")
-@click.argument("model", metavar="BRAND/MODEL")
-@click.option("--first", metavar="SERIAL", required=True, help="The first serial number; its last digits are counted.")
-@click.option("--count", metavar="N", type=click.IntRange(1, 100_000), required=True, help="How many.")
-@click.option("-k", "--key", "key_name", metavar="KEY", required=True, shell_complete=complete_key,
-              help="The brand's key, or that of an account which the model lets sign serials.")
+@MODEL
+@FIRST
+@COUNT
+@BRAND_KEY
 @click.option("-o", "--output", metavar="DIR", required=True, type=click.Path(path_type=Path, file_okay=False),
               help="The folder that a station takes them from.")
 @passphrase_option
@@ -100,3 +106,32 @@ def prepare_(model: str, first: str, count: int, key_name: str, output: Path, pa
 
     prepare_all(model, first, count, key_name=key_name, output=output, passphrase_file=passphrase_file, trust=trust,
                 as_json=as_json)
+
+
+@factory.command("serve")
+@MODEL
+@FIRST
+@COUNT
+@BRAND_KEY
+@click.option("--log", metavar="FILE", type=FILE, default=Path("serials.log"), show_default=True,
+              help="Where every serial that was given is recorded. The next start goes on with it.")
+@click.option("--token", "tokens", metavar="STATION.token", type=FILE, multiple=True, required=True,
+              help="What a station shows to be let in; made if there is none. One for each station.")
+@click.option("--a-minute", metavar="N", type=click.IntRange(1, 10_000), default=60, show_default=True,
+              help="The most serials that one station gets in a minute.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8124, show_default=True, help="0 takes a free one.")
+@click.option("--tls", metavar="CERT KEY", type=FILE, nargs=2, help="Certificate and its key in PEM: speak TLS.")
+@passphrase_option
+@trust_option
+def serve_(model: str, first: str, count: int, key_name: str, log: Path, tokens: tuple[Path, ...], a_minute: int,
+           host: str, port: int, tls: tuple[Path, Path] | None, passphrase_file: Path | None,
+           trust: tuple[Path, ...]) -> None:
+    """Sign serials while stations ask for them, so that no station has the brand's key or a list; Ctrl-C ends it.
+
+    Only serials of the range are given, each about one device key. To other machines it speaks TLS or nothing.
+    """
+    from imagekit.cli.factory_prepare import Service, serve
+
+    serve(model, first, count, Service(log=log, tokens=tokens, a_minute=a_minute, host=host, port=port, tls=tls),
+          key_name=key_name, passphrase_file=passphrase_file, trust=trust)

@@ -7,11 +7,11 @@ from pathlib import Path
 from imagekit.cli.keyring import keyring
 from imagekit.cli.output import emit_json, say, table, warn, write
 from imagekit.digests import short
-from imagekit.errors import TrustError
+from imagekit.errors import DocumentError, TrustError
 from imagekit.host.files import read_file, write_atomic
 from imagekit.host.trust import read_public_key
 from imagekit.keys import PublicKey
-from imagekit.plan.factory_log import Kind, Log, decode_log, totals
+from imagekit.plan.factory_log import Kind, Log, Totals, decode_log, given, totals
 from imagekit.plan.factory_report import encode_report
 from imagekit.plan.factory_tiles import clock_text
 
@@ -49,7 +49,7 @@ def _known(key: str | None) -> dict[str, PublicKey]:
 def check(path: Path, *, key: str | None, head: str | None, as_json: bool) -> None:
     """`imagekit factory check`."""
     log, whose = read_log(path, key=key)
-    counts = totals(log)
+    counts, handed = totals(log), given(log)
     if head is not None and head not in {record.digest for record in log.records}:
         raise TrustError(f"cannot believe {path}: it does not hold the digest {short(head)}",
                          hint="its last records were taken away, or it is another log")
@@ -57,22 +57,36 @@ def check(path: Path, *, key: str | None, head: str | None, as_json: bool) -> No
         emit_json({"log": str(path), "station": log.records[0].said["station"] if log.records else None,
                    "records": len(log.records), "head": log.head, "key": log.key.key_id if log.key else None,
                    "done": counts.done, "failed": counts.failed, "interrupted": counts.interrupted,
-                   "serials": list(counts.serials), "torn_bytes": len(log.torn)})
+                   "serials": [*counts.serials, *handed], "torn_bytes": len(log.torn)})
         return
+    if handed:
+        table(("record", "serial", "model", "asked by", "time", "device key"), [
+            (record.number, record.said["serial"], f"{record.said['brand']}/{record.said['model']}",
+             record.said["asked_by"], record.said["time"][:19].replace("T", " "), short(record.said["device_key"]))
+            for record in log.of(Kind.SERIAL)], right=("record",))
+        write(f"\n{len(handed)} serials were given; the last record is {log.head}")
+    else:
+        _show_units(log, counts)
+    say(f"every signature and every link holds; the key is {whose}")
+    if log.torn:
+        warn(f"{len(log.torn)} bytes at the end are no record: a power cut tore them; the station sets them aside")
+
+
+def _show_units(log: Log, counts: Totals) -> None:
     table(("record", "serial", "result", "port", "began", "time", "problem"), [
         (record.number, (record.said["identity"] or {}).get("serial", "-"), record.said["result"], record.said["port"],
          record.said["began"][:19].replace("T", " "), clock_text(record.said["seconds"]), record.said["problem"] or "-")
         for record in log.of(Kind.UNIT)], right=("record", "time"))
     write(f"\n{counts.done} good, {counts.failed + counts.interrupted} not; {len(log.records)} records, the last is"
           f" {log.head}")
-    say(f"every signature and every link holds; the key is {whose}")
-    if log.torn:
-        warn(f"{len(log.torn)} bytes at the end are no record: a power cut tore them; the station sets them aside")
 
 
 def report(path: Path, output: Path, *, key: str | None, as_json: bool) -> None:
     """`imagekit factory report`."""
     log, whose = read_log(path, key=key)
+    if given(log):
+        raise DocumentError(f"cannot report on {path}: it is a signing service's log, and has no units",
+                            hint="imagekit factory check shows the serials that were given")
     write_atomic(output, encode_report(log, name=path.name, key=whose))
     if as_json:
         counts = totals(log)

@@ -33,7 +33,7 @@ from imagekit.host.files import read_file, uninterrupted, write_atomic
 from imagekit.host.mediaports import SystemPorts
 from imagekit.host.ports import Identities
 from imagekit.host.prepared import SERIAL, PreparedFolder, check_serial
-from imagekit.host.serialservice import SerialService
+from imagekit.host.serialservice import SerialService, read_token
 from imagekit.host.tools import LocalTools
 from imagekit.plan.factory_job import Job, Port, in_range, parse_job
 from imagekit.plan.factory_log import Kind, decode_log, totals
@@ -73,8 +73,9 @@ def read_job(path: Path) -> tuple[Job, str]:
             if port.path and os.path.realpath(port.path) == os.path.realpath(own):
                 raise UsageError(f"cannot use port {port.name} of {path}: {port.path} is the job's {name}")
     personal = job.personal
-    if personal is not None and personal.list:
-        personal = replace(personal, list=str(folder / personal.list))
+    if personal is not None:
+        personal = replace(personal, **{name: str(folder / getattr(personal, name)) for name in ("list", "token", "ca")
+                                        if getattr(personal, name)})
     return replace(job, ports=ports, personal=personal), hashlib.sha256(raw).hexdigest()
 
 
@@ -182,8 +183,10 @@ def _prepared(job: Job, image: Looked, trust: tuple[Path, ...], stack: contextli
     check = check_serial(Database(roots), brand=model.brand_id, model=model.model, now=SystemClock().now())
     prepared: Identities
     if job.personal.service:
+        token, ca = job.personal.token, job.personal.ca
         prepared = SerialService(job.personal.service, brand=model.brand_id, model=model.model,
-                                 now=SystemClock().now, check=check)
+                                 now=SystemClock().now, check=check, token=read_token(Path(token)) if token else "",
+                                 ca=Path(ca) if ca else None)
     else:
         prepared = PreparedFolder(Path(job.personal.list), check=check)
     stack.callback(prepared.close)

@@ -6,16 +6,22 @@ The station makes the device key, and asks for a serial assertion about it, in t
     POST URL/serial    a serial-request assertion   -> a serial assertion, and those that prove it
 
 The brand's key stays with the service, the device's key never leaves the station but to the device. Decides what of an
-answer is taken: a serial that is believed, of the image's model, about this very key. Plain HTTP is for this machine
-alone; to another one it is HTTPS.
+answer is taken: a serial that is believed, of the image's model, about this very key; and how long an answer may take
+from its first byte to its last. Plain HTTP is for this machine alone; to another one it is HTTPS. A station shows the
+service who it is by a token (RFC 6750), if it was given one.
 
 Source: the two requests are those of Canonical's serial-vault (/v1/request-id, /v1/serial), which snapd asks.
 """
 
 from __future__ import annotations
 
+import queue
+import re
+import secrets
+import threading
 from collections.abc import Callable, Collection
 from datetime import datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -26,12 +32,27 @@ from imagekit.assertions.wire import armor, printable
 from imagekit.disk.identity import DeviceIdentity, encode_identity
 from imagekit.errors import DocumentError, HostError, TrustError, UsageError
 from imagekit.host.prepared import Prepared
+from imagekit.host.privatefiles import create_private, read_private
 from imagekit.keys import SIGNING_BITS, PrivateKey
 
 TIMEOUT_S = 20.0
 MOST = 64 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ASSERTION = "application/x.ubuntu.assertion"
+TOKEN = re.compile(r"[!-~]{20,200}\Z")
+
+
+def make_token(path: Path) -> None:
+    """A station's token, which nobody can guess. Raises: UsageError: there is such a file. HostError: no room."""
+    create_private(path, f"{secrets.token_hex(32)}\n".encode())
+
+
+def read_token(path: Path) -> str:
+    """Raises: TrustError: others may read it. DocumentError: it is no token. HostError: it cannot be read."""
+    text = read_private(path).decode("ascii", "replace").removesuffix("\n")
+    if not TOKEN.match(text):
+        raise DocumentError(f"cannot use {path}: a token is one line of 20 to 200 visible characters")
+    return text
 
 
 class SerialService:
@@ -40,8 +61,13 @@ class SerialService:
     left = 1 << 30
 
     def __init__(self, url: str, *, brand: str, model: str, now: Callable[[], datetime],
-                 check: Callable[[Assertion, tuple[Assertion, ...]], Serial]) -> None:
-        """Raises: UsageError: it is no address that identities may be asked from."""
+                 check: Callable[[Assertion, tuple[Assertion, ...]], Serial], token: str = "",
+                 ca: Path | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        """`ca` are the certificates that the service's is to lead back to, in PEM; the system's if it is left out.
+
+        Raises:
+            UsageError: it is no address that identities may be asked from.
+        """
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
             raise UsageError(f"cannot ask {url} for identities: https is allowed, and http on this machine")
@@ -50,6 +76,11 @@ class SerialService:
         self._url, self._brand, self._model, self._now, self._check = url.rstrip("/"), brand, model, now, check
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy between a station and its service
+        self._timeout_s = timeout_s
+        if token:
+            self._session.headers["Authorization"] = f"Bearer {token}"
+        if ca is not None:
+            self._session.verify = str(ca)
 
     def take(self) -> Prepared | None:
         """An identity that nobody else gets.
@@ -77,18 +108,34 @@ class SerialService:
 
     def _post(self, what: str, content: bytes, *, kind: str) -> bytes:
         import requests
+        from urllib3.exceptions import HTTPError
 
         place = f"{self._url}/{what}"
+        answered: queue.SimpleQueue[tuple[int, bytes] | Exception] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                with self._session.post(place, data=content, headers={"Content-Type": kind}, timeout=self._timeout_s,
+                                        allow_redirects=False, stream=True) as answer:
+                    answered.put((answer.status_code, answer.raw.read(MOST + 1, decode_content=False)))
+            except Exception as error:
+                answered.put(error)
+
+        # a thread, because a time limit of the library begins anew with every byte that comes
+        threading.Thread(target=ask, name="signing service", daemon=True).start()
         try:
-            with self._session.post(place, data=content, headers={"Content-Type": kind}, timeout=TIMEOUT_S,
-                                    allow_redirects=False, stream=True) as answer:
-                body = answer.raw.read(MOST + 1, decode_content=False)
-        except (requests.RequestException, OSError) as error:
-            raise HostError(f"cannot ask {place}: {type(error).__name__}", hint="is the signing service running?"
-                            ) from error
-        if answer.status_code != requests.codes.ok:
+            found = answered.get(timeout=self._timeout_s)
+        except queue.Empty as error:
+            raise HostError(f"cannot ask {place}: it took longer than {self._timeout_s:g} s") from error
+        if isinstance(found, Exception):
+            if not isinstance(found, (requests.RequestException, HTTPError, OSError)):
+                raise found
+            raise HostError(f"cannot ask {place}: {type(found).__name__}", hint="is the signing service running?"
+                            ) from found
+        status, body = found
+        if status != requests.codes.ok:
             said = printable(body[:300].decode("utf-8", "replace")).strip()
-            raise HostError(f"cannot ask {place}: it answers {answer.status_code}" + (f": {said}" if said else ""))
+            raise HostError(f"cannot ask {place}: it answers {status}" + (f": {said}" if said else ""))
         if len(body) > MOST:
             raise DocumentError(f"cannot use the answer of {place}: it has more than {MOST} bytes")
         return bytes(body)

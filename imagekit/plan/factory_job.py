@@ -39,7 +39,8 @@ SCHEMA: dict[str, Any] = {
         "size": {"type": "object", "additionalProperties": False, "properties": {"least": _SIZE, "most": _SIZE}},
         "personalise": {"type": "object", "additionalProperties": False,
                         "oneOf": [{"required": ["list"]}, {"required": ["service"]}],
-                        "properties": {"structure": {**_TEXT, "maxLength": 36}, "list": _TEXT, "service": _TEXT}},
+                        "properties": {"structure": {**_TEXT, "maxLength": 36}, "list": _TEXT, "service": _TEXT,
+                                       "token": _TEXT, "ca": _TEXT}},
         "label": {"type": "object", "additionalProperties": False, "required": ["text"],
                   "properties": {"text": {"type": "string", "minLength": 1, "maxLength": 400}, "code": _TEXT,
                                  "folder": _TEXT,
@@ -64,11 +65,16 @@ class Port:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Personal:
-    """Units are given an identity into the structure of this name: from the folder `list`, or by a `service`."""
+    """Units are given an identity into the structure of this name: from the folder `list`, or by a `service`.
+
+    `token` is the file that shows the service who asks, `ca` the one with the certificates that prove the service.
+    """
 
     structure: str
     list: str = ""
     service: str = ""
+    token: str = ""
+    ca: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +110,16 @@ def parse_job(source: Source) -> Job:
     report = value.get("report", f"{PurePath(log).with_suffix('.html')}")
     if PurePath(report) == PurePath(log):
         problems.add(("report",), f"{report} is the log")
-    problems.raise_if_any()
     personal = value.get("personalise")
+    for key in ("token", "ca"):
+        if personal and "list" in personal and key in personal:
+            problems.add(("personalise", key), "it is for a service, and there is a list")
+    problems.raise_if_any()
     return Job(station=value["station"], operator=value.get("operator", ""), key=value["key"], image=value["image"],
                log=log, report=report, ports=ports, least=least, most=most, label=label, page=value.get("page", 0),
                personal=Personal(structure=personal.get("structure", "identity"),
-                                 list=personal.get("list", ""), service=personal.get("service", ""))
+                                 list=personal.get("list", ""), service=personal.get("service", ""),
+                                 token=personal.get("token", ""), ca=personal.get("ca", ""))
                if personal else None)
 
 

@@ -3,7 +3,7 @@
     log    = line*
     line   = {"record": RECORD, "signature": base64} LF         JSON without spaces, keys sorted, UTF-8
     RECORD = {"version": 1, "number": 0, 1, ..., "previous": SHA-256 of the line before, with its LF, in hex,
-              "kind": "start" | "unit" | "recovered" | "stop", "station": ..., "time": RFC 3339, ...}
+              "kind": "start" | "unit" | "serial" | "recovered" | "stop", "station": ..., "time": RFC 3339, ...}
 
 The first record has 64 zeros for `previous`. A signature is one of `imagekit.keys`, over `imagekit-factory-record-1`, a
 line feed and the record's JSON, by the key that the first record states. So no line can be changed, taken out or put in
@@ -38,10 +38,12 @@ COMMON = ("version", "number", "previous", "kind", "station", "time")
 
 
 class Kind(StrEnum):
-    """What a record is about: a run that began, a unit, a torn line that was set aside, a run that ended."""
+    """What a record is about: a run that began, a unit, a serial that a signing service gave, a torn line that was set
+    aside, a run that ended."""
 
     START = "start"
     UNIT = "unit"
+    SERIAL = "serial"
     RECOVERED = "recovered"
     STOP = "stop"
 
@@ -180,6 +182,28 @@ def made(log: Log) -> frozenset[str]:
     """The serials of the units that are good."""
     return frozenset(record.said["identity"]["serial"] for record in log.of(Kind.UNIT)
                      if record.said.get("result") == "done" and record.said.get("identity"))
+
+
+def given(log: Log) -> Mapping[str, str]:
+    """The serials that a signing service gave, each with the id of its device key.
+
+    Raises:
+        TrustError: one of them was given twice.
+        DocumentError: a record does not say what it should.
+    """
+    found: dict[str, str] = {}
+    keys: set[str] = set()
+    for record in log.of(Kind.SERIAL):
+        said = [record.said.get(name) for name in ("serial", "device_key", "assertions")]
+        if not all(isinstance(text, str) for text in said):
+            raise DocumentError(f"cannot read the log: record {record.number} does not say which serial was given")
+        serial, key = str(said[0]), str(said[1])
+        if serial in found or key in keys:
+            raise TrustError(f"cannot believe the log: record {record.number} gives serial {serial} or its device key"
+                             " a second time")
+        found[serial] = key
+        keys.add(key)
+    return found
 
 
 def totals(log: Log) -> Totals:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ from imagekit.host.tools import LocalTools
 from imagekit.testing.documents import NOW, TESTS
 from imagekit.testing.images import GADGET, Silent, Workshop
 from tests.pages import desk, ended, page_blocks, page_lines, ran
+from tests.patience import WALL_S
 from tests.tools.conftest import require
 
 PAGE = "run-a-factory-station.md"
 LINES = page_lines(PAGE)
-STRUCTURE, JOB = page_blocks(PAGE, "yaml")
+STRUCTURE, SERVICE, JOB = page_blocks(PAGE, "yaml")
+ASKED = ("factory serve", "serials.log")  # what the page says of a signing service
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,8 @@ def test_page_is_followed_from_its_first_line_to_its_last(station: Path, env: di
     brand = ran(f"imagekit key import {TESTS}/keys/TEST-ONLY-brand.pem --name acme", env=env, cwd=station)
     assert brand[0] == 0, brand
     for line in LINES:
+        if any(word in line for word in ASKED):
+            continue
         command = line.replace("acme/pc-demo", "acme/pc").replace("--count 200", "--count 2")
         if " run " in line and "--once" not in line:
             command += " --units 1 --no-page"
@@ -91,6 +97,31 @@ def test_finished_unit_is_still_the_image_and_holds_its_identity(station: Path, 
     assert found is not None
     assert b"serial: A0001" in found.assertions
     assert found.key.startswith(b"-----BEGIN PRIVATE KEY-----")
+
+
+def test_page_is_followed_with_a_service_that_signs(station: Path, env: dict[str, str]) -> None:
+    if not (station / "A0001.img").exists():
+        pytest.skip("the page was not followed before")
+    serve, check = (line.replace("acme/pc-demo", "acme/pc") for line in LINES if any(word in line for word in ASKED))
+    service = subprocess.Popen(["sh", "-c", f"exec {serve} --port 0"], env=env, cwd=station, stdout=subprocess.PIPE,
+                               text=True)
+    try:
+        assert service.stdout is not None
+        address = service.stdout.readline().strip()
+        job = JOB.replace("personalise: {list: units}\n", SERVICE.replace("http://127.0.0.1:8124/v1", address))
+        assert address.startswith("http://127.0.0.1:") and address in job
+        (station / "asking.yaml").write_text(job.replace("usb: 1-1.3", "path: asked.img").replace(
+            "usb: 1-1.4", "path: nothing.img") + "log: asking.log\n")
+        (station / "asked.img").touch()
+        done = ended("imagekit factory run asking.yaml --once --no-page --json", env=env, cwd=station)
+    finally:
+        service.send_signal(signal.SIGINT)
+        assert service.wait(WALL_S) == 130
+    recorded = next(item for item in map(json.loads, done.stdout.splitlines()) if item["event"] == "recorded")
+    assert (done.returncode, recorded["serial"], recorded["result"]) == (0, "B0001", "done"), done.stderr
+    status, said = ran(check, env=env, cwd=station)
+    assert status == 0 and "B0001" in said and "line-1" in said, said
+    assert ran("imagekit factory report serials.log", env=env, cwd=station)[0] == 3
 
 
 def test_station_that_has_nothing_left_to_give_says_so(station: Path, env: dict[str, str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -110,6 +112,39 @@ def test_answer_that_is_not_right_gives_no_identity(service: Service, monkeypatc
     with pytest.raises(error) as caught:
         client(service).take()
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize(("what", "words"), [("nothing", "cannot ask"), ("its head", "longer than 1 s"),
+                                             ("its body", "longer than 1 s")])
+def test_service_that_is_silent_or_drips_is_left_after_its_time(monkeypatch: pytest.MonkeyPatch, what: str,
+                                                                words: str) -> None:
+    monkeypatch.setattr("imagekit.host.serialservice.rsa.generate_private_key",
+                        lambda **_: signing_key("stranger").rsa)
+    over = threading.Event()
+
+    def drip() -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(4096)
+            if what == "its body":
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            if what == "its head":
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+            for _ in range(200):
+                if over.wait(0.05):
+                    return
+                connection.sendall(b"x" if what != "nothing" else b"")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        asking = SerialService(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", brand="acme", model="pc",
+                               now=lambda: NOW, timeout_s=1.0,
+                               check=check_serial(ACME.database(), brand="acme", model="pc", now=NOW))
+        with pytest.raises(HostError, match=words):
+            asking.take()
+        over.set()
+        thread.join()
 
 
 def test_service_that_is_not_there_is_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
