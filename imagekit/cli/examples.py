@@ -172,7 +172,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit inspect out/pc-demo.img", "everything about an image, before it is flashed"),
         ("imagekit inspect out/pc-demo.img --quick --json", "without reading all of it, for programs"),
         ("imagekit inspect packages-out/debian-13_1.snap", "what it says of itself, its digest, who signed it"),
-        ("imagekit inspect packages-out/*.snap --json", "the same for programs"),
+        ("imagekit inspect packages-out/*.snap -o report.json", "and a file for programs"),
     ),
     "flash": (
         ("imagekit flash list", "the media of this machine, and why some are refused"),
