@@ -104,8 +104,11 @@ def _print(text: str) -> int:
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains while it exits
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"imagekit: cannot print: {os.strerror(error.errno or 0).lower()}\n")
+            return 6
     return 0
 
 
