@@ -274,6 +274,8 @@ def raise_for(outcome: Outcome) -> None:
 def _hint(ended: Ended) -> str | None:
     if ended.damage is not None:
         return "do not use this medium; try another one, or another reader"
+    if Path(ended.target).is_file():
+        return "the file lies on a disk of this machine: look there, make room, then --resume"
     return "try another reader, port or cable, then --resume; if it fails again, the medium is broken"
 
 
