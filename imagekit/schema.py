@@ -195,6 +195,11 @@ def check_shape(source: Source, schema: dict[str, Any]) -> None:
             for key in error.instance:
                 if key not in known:
                     problems.add((*place, key), f"there is no such key{near(key, known)}")
+        elif error.validator == "type" and error.instance is None and not place:
+            problems.add(place, "it is empty")
+        elif error.validator == "oneOf" and all(set(branch) == {"required"} for branch in error.validator_value):
+            keys = ", ".join(key for branch in error.validator_value for key in branch["required"])
+            problems.add(place, f"exactly one of these keys is needed: {keys}")
         elif error.validator == "enum":
             allowed = ", ".join(map(str, error.validator_value))
             problems.add(place, f"{error.instance!r} is not one of {allowed}")

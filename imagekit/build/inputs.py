@@ -100,7 +100,13 @@ def make_plan(inputs: Inputs) -> ImagePlan:
 
 def refuse_unsigned(raw: bytes, path: Path) -> None:
     """Raises: TrustError: a model in YAML or JSON, which nobody signed, with the command that signs it."""
-    if not raw.startswith(b"type: ") or b"\n\n" not in raw.rstrip(b"\n"):
+    if raw.startswith(b"type: ") and b"\n\n" in raw.rstrip(b"\n"):
+        return
+    try:
+        written = bool(raw.decode().strip())
+    except UnicodeDecodeError:
+        written = False
+    if written:  # nothing at all, or noise: that it is no assertion is said when it is read
         raise TrustError(f"cannot use model {path}: it is not signed",
                          hint=f"imagekit sign {path} -k KEY, then use {path.with_suffix('.model')}")
 

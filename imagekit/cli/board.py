@@ -174,7 +174,8 @@ SERIAL_HELP = "The line: /dev/ttyUSB0, socket://HOST:PORT, rfc2217://HOST:PORT."
 
 WAIT = click.option("--wait", "wait_s", metavar="SECONDS", type=click.FloatRange(min=0), default=120.0,
                     show_default=True, help="How long the board may take to come up.")
-BAUD = click.option("--baud", type=click.IntRange(300, 12_000_000), help="The rate.  [default: the board's]")
+BAUD = click.option("--baud", metavar="BAUD", type=click.IntRange(300, 12_000_000),
+                    help="The rate.  [default: the board's]")
 
 
 def serial_options(function: F) -> F:
@@ -199,7 +200,8 @@ def way_options(function: F) -> F:
 @click.option("--serial", metavar="LINE", required=True, help=SERIAL_HELP)
 @click.option("--board", "name", metavar="NAME", shell_complete=complete_board,
               help="Which board it is; needed for --run.")
-@click.option("--baud", type=click.IntRange(300, 12_000_000), help="The rate.  [default: the board's, or 115200]")
+@click.option("--baud", metavar="BAUD", type=click.IntRange(300, 12_000_000),
+              help="The rate.  [default: the board's, or 115200]")
 @click.option("--run", "commands", metavar="COMMAND", multiple=True,
               help="Stop at U-Boot's prompt, run this, print the answer, and end.")
 @click.option("--wait", "wait_s", metavar="SECONDS", type=click.FloatRange(min=0), default=120.0, show_default=True,

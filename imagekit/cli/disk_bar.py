@@ -61,19 +61,20 @@ def draw_bar(plan: ImagePlan) -> None:
 
 def draw_parts(parts: Sequence[BarPart]) -> None:
     """The bar and, where there are colours, which is which."""
-    counts = cells([item.size for item in parts], WIDTH)
+    sizes = [item.size for item in parts]
     if not (drawn(sys.stdout) and colors_wanted(sys.stdout, talk=talk_of())):
-        write("".join(cell(item, count) for item, count in zip(parts, counts, strict=True)))
+        write("".join(cell(item, count) for item, count in zip(parts, cells(sizes, WIDTH), strict=True)))
         return
     from rich.text import Text
 
+    screen = console()
+    counts = cells(sizes, min(WIDTH, screen.width))
     bar, legend = Text(), Text()
     for item, count in zip(parts, counts, strict=True):
         color = COLORS.get(item.style, "#8c959f")
         used = filled(item, count)
         bar.append("█" * used + "░" * (count - used), style=color)
         legend.append(f" {item.number or '-'} ", style=f"bold #ffffff on {color}").append(f" {item.title}  ")
-    screen = console()
     screen.print(bar, soft_wrap=True)
     screen.print(legend)
 

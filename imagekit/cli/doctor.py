@@ -19,8 +19,8 @@ import click
 
 from imagekit.cli.doctor_boards import board_checks, rom_ids, udev_rules
 from imagekit.cli.doctor_check import Check, Machine
-from imagekit.cli.options import json_option
-from imagekit.cli.output import emit_json, say, table, write
+from imagekit.cli.options import json_option, report_option
+from imagekit.cli.output import emit_json, say, table, write, write_report
 from imagekit.errors import HostError
 from imagekit.host.folders import default_cache_folder
 from imagekit.host.tools import DEBIAN_PACKAGES, LocalTools
@@ -164,11 +164,12 @@ def _space(name: str, folder: Path) -> Check:
 
 
 @click.command()
+@report_option
 @json_option
 @click.option("--install-line", "line_only", is_flag=True, help="Print only the apt line that brings what is missing.")
 @click.option("--udev-rules", "rules_only", is_flag=True,
               help="Print only rules for udev that let users reach boards over USB.")
-def doctor(as_json: bool, line_only: bool, rules_only: bool) -> None:
+def doctor(output: Path | None, as_json: bool, line_only: bool, rules_only: bool) -> None:
     """Check that this machine has what imagekit needs; exit 6 if something is missing."""
     if rules_only:
         write(udev_rules(rom_ids()).rstrip("\n"))
@@ -177,10 +178,12 @@ def doctor(as_json: bool, line_only: bool, rules_only: bool) -> None:
     checks = examine(machine, cache=default_cache_folder(machine.environ), here=Path.cwd())
     line = install_line(checks, uid=machine.uid)
     fatal = [check for check in checks if check.fatal]
+    document = {"version": 1, "ok": not fatal, "install": line, "checks": [
+        {"name": check.name, "state": check.state, "found": check.found, "needed": check.needed,
+         "package": check.package, "remedy": check.remedy} for check in checks]}
+    write_report(document, output)
     if as_json:
-        shown = [{"name": check.name, "state": check.state, "found": check.found, "needed": check.needed,
-                  "package": check.package, "remedy": check.remedy} for check in checks]
-        emit_json({"version": 1, "ok": not fatal, "checks": shown, "install": line})
+        emit_json(document)
     elif line_only:
         if line:
             write(line)

@@ -20,10 +20,22 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit key add hsm --signer 'sign-with-pkcs11.py acme' --public acme.pem", "a key that a program has"),
         ("imagekit key check hsm", "try it"),
     ),
+    "key check": (
+        ("imagekit key check hsm", "does its program sign"),
+        ("imagekit key check acme --passphrase-file safe/passphrase", "is this its passphrase"),
+    ),
     "key import": (
         ("imagekit key import acme.pem --name acme", "from PEM"),
         ("gpg --homedir ~/.snap/gnupg --export-secret-keys acme | imagekit key import - --name acme",
          "what `snap create-key acme` made, through no file"),
+    ),
+    "key list": (
+        ("imagekit key list", "the keys you have, and whose they are"),
+        ("imagekit key list --json", "the same for programs"),
+    ),
+    "key show": (
+        ("imagekit key show acme", "its key id, whose it is, and until when"),
+        ("imagekit key show acme --json", "the same for programs"),
     ),
     "key vouch": (
         ("imagekit key vouch hsm --brand acme", "an own root of trust for the brand acme"),
@@ -160,7 +172,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit inspect out/pc-demo.img", "everything about an image, before it is flashed"),
         ("imagekit inspect out/pc-demo.img --quick --json", "without reading all of it, for programs"),
         ("imagekit inspect packages-out/debian-13_1.snap", "what it says of itself, its digest, who signed it"),
-        ("imagekit inspect packages-out/*.snap --json", "the same for programs"),
+        ("imagekit inspect packages-out/*.snap -o report.json", "and a file for programs"),
     ),
     "flash": (
         ("imagekit flash list", "the media of this machine, and why some are refused"),
@@ -236,6 +248,38 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit store publish packages-out/pc-kernel_2.snap --channel edge", "a package, for those who dare"),
         ("imagekit store status", "what devices get, who signs it, and until when it holds"),
     ),
+    "store key": (
+        ("imagekit store key create acme-root-a", "a key, for root for instance"),
+        ("imagekit store key add acme-root-a --role root", "let it sign for a role"),
+    ),
+    "store key create": (
+        ("imagekit store key create online-2027", "of kind Ed25519"),
+        ("imagekit store key create acme-root-a --passphrase-file safe/passphrase", "with a passphrase"),
+    ),
+    "store key export": (
+        ("imagekit store key export acme-root-a > acme-root-a.json", "for the machine with the store"),
+        ("imagekit store key export acme-root-a -o stick/acme-root-a.json", "to a stick"),
+    ),
+    "store key import": (
+        ("imagekit store key import stick/acme-root-a.json", "the public part of a key that is elsewhere"),
+        ("imagekit store key import online.pem --name acme-online", "a private key, under another name"),
+    ),
+    "store key list": (
+        ("imagekit store key list", "the store keys you have"),
+        ("imagekit store key list --json", "the same for programs"),
+    ),
+    "store key remove": (
+        ("imagekit store key remove online-2026 --role timestamp", "it signs no timestamps any more"),
+        ("imagekit store key remove carol --role root --threshold 1", "and one root key is enough again"),
+    ),
+    "store publisher": (
+        ("imagekit store publisher add acme --package 'acme-*' --key acme-online", "who may publish what"),
+        ("imagekit store publisher remove globex", "and who may no longer"),
+    ),
+    "store publisher remove": (
+        ("imagekit store publisher remove globex", "nothing of globex is believed any more"),
+        ("imagekit store publisher remove globex --store fleet", "in another store"),
+    ),
     "store init": (
         ("imagekit store init store --name acme", "with new keys, two for root"),
         ("imagekit store init store --root 2/2 --root-key alice --root-key bob", "with root keys that are there"),
@@ -278,6 +322,34 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "store sync": (
         ("imagekit store sync s3://updates/fleet --dry-run", "what would go up, in its order"),
         ("imagekit store sync /srv/store --delete", "to a folder, and take away what was pruned"),
+    ),
+    "store serve": (
+        ("imagekit store serve", "at port 8099 of this machine, until Ctrl-C"),
+        ("imagekit store serve --port 0", "at a free port, which is told"),
+    ),
+    "store status": (
+        ("imagekit store status", "what devices get, who signs it, and until when it holds"),
+        ("imagekit store status --store fleet --json", "of another store, for programs"),
+    ),
+    "store close": (
+        ("imagekit store close pc-kernel latest/beta", "beta's devices follow candidate"),
+        ("imagekit store close pc-kernel 1.0/stable", "an old track ends"),
+    ),
+    "store renew": (
+        ("imagekit store renew", "every day, where the online key is"),
+        ("imagekit store renew --all --offline", "root and targets too: they wait for their signatures"),
+    ),
+    "store prune": (
+        ("imagekit store prune --dry-run", "what would go"),
+        ("imagekit store prune --keep 5", "and keep five revisions to go back to"),
+    ),
+    "store sign": (
+        ("imagekit store sign root.json -k acme-root-a", "what it says is told first"),
+        ("imagekit store sign root.json -k acme-root-a -o signed.json", "and root.json stays as it is"),
+    ),
+    "store apply": (
+        ("imagekit store apply root.json", "signatures that came back; with the last one the change is published"),
+        ("imagekit store apply --discard", "give the change up"),
     ),
     "store check": (
         ("imagekit store check", "all digests, signatures and dates, then all of it as a device"),

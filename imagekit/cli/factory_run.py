@@ -150,7 +150,7 @@ def _run(path: Path, wanted: Wanted, lines: JsonLines) -> None:
         stack.callback(log.close)
         teller = Teller(lines if wanted.as_json else None)
         labels = LabelPrinter(job.label, path.absolute().parent, station=job.station, tools=LocalTools(),
-                              image=Path(job.image).name) if job.label else None
+                              image=Path(job.image).name, model=image.model) if job.label else None
         station = Station(Bench(
             job=job, image=image.facts, source=image.source, reopen=lambda: reopened(image.source), log=log,
             ports=SystemPorts(SystemInventory()), clock=SystemClock(), told=teller.told, prepared=prepared,

@@ -81,9 +81,10 @@ def tell(error: ImagekitError, *, talk: Talk, as_json: bool) -> int:
     sys.stdout.flush()
     click.echo("\n".join(lines), err=True, color=bool(bold) or None)
     if as_json and not talk.emitted:
-        emit_json({"error": {"exit_code": int(error.exit_code), "kind": error.exit_code.name.lower(),
-                             "message": error.message, "details": list(error.details), "hint": error.hint,
-                             "log": log_path}})
+        with contextlib.suppress(OSError):  # stdout itself may be what failed
+            emit_json({"error": {"exit_code": int(error.exit_code), "kind": error.exit_code.name.lower(),
+                                 "message": error.message, "details": list(error.details), "hint": error.hint,
+                                 "log": log_path}})
     return int(error.exit_code)
 
 

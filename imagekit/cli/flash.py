@@ -126,7 +126,8 @@ def verify_(image: Path, targets: tuple[Path, ...], foreign: bool, trust: tuple[
 @IMAGE
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path),
               help="Where it goes; without it, IMAGE.zst.")
-@click.option("--level", type=click.IntRange(1, 19), default=6, show_default=True, help="How hard zstd tries.")
+@click.option("--level", metavar="N", type=click.IntRange(1, 19), default=6, show_default=True,
+              help="How hard zstd tries.")
 @json_option
 def compress_(image: Path, output: Path | None, level: int, as_json: bool) -> None:
     """Compress IMAGE so that it is written quickly: zstd in many frames, each decoded by itself, empty space skipped.
@@ -141,8 +142,8 @@ def compress_(image: Path, output: Path | None, level: int, as_json: bool) -> No
 @flash.command("os-list")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True,
                 type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--url", required=True, help="Where the images will be fetched from.")
-@click.option("--icon", default="", help="Address of a picture for the list.")
+@click.option("--url", metavar="URL", required=True, help="Where the images will be fetched from.")
+@click.option("--icon", metavar="URL", default="", help="Address of a picture for the list.")
 @click.option("-o", "--output", metavar="FILE", default=Path("os_list.json"), show_default=True,
               type=click.Path(path_type=Path), help="Where it goes.")
 @json_option

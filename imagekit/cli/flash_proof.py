@@ -32,8 +32,8 @@ FOREIGN_HINT = "--foreign writes an image that is not of imagekit; nothing in it
 
 
 def prove(path: Path, source: Source, image: ImageFacts, *, trust: tuple[Path, ...], foreign: bool,
-          progress: Progress) -> str:
-    """Look into an image; who it is, in words. With `foreign`, it must be none of ours.
+          progress: Progress) -> tuple[str, str]:
+    """Look into an image; who it is, in words, and the name of its model. With `foreign`, it must be none of ours.
 
     Raises:
         DocumentError: it is damaged, or none of ours.
@@ -43,7 +43,7 @@ def prove(path: Path, source: Source, image: ImageFacts, *, trust: tuple[Path, .
     if foreign:
         if image.table is not None:
             _must_be_foreign(path, source)
-        return "an image that is not of imagekit: nothing in it was checked"
+        return "an image that is not of imagekit: nothing in it was checked", ""
     from imagekit.build.inspect_image import inspect_image
     from imagekit.cli.inspect_image import error_of
     from imagekit.cli.keyring import trusted
@@ -65,7 +65,8 @@ def prove(path: Path, source: Source, image: ImageFacts, *, trust: tuple[Path, .
         _remember(proof, image)
     model = found.seed.model
     who = f"{model.brand_id}/{model.model} revision {model.revision}" if model else "an image without a model"
-    return f"{who}: {found.seed.model_state}, {'its blocks were checked before' if known else 'every block checked'}"
+    how = "its blocks were checked before" if known else "every block checked"
+    return f"{who}: {found.seed.model_state}, {how}", model.model if model else ""
 
 
 def _must_be_foreign(path: Path, source: Source) -> None:

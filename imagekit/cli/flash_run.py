@@ -60,11 +60,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """An image that was looked into, and what it is in words."""
+    """An image that was looked into, and what it is in words; `model` is empty where it is none of ours."""
 
     source: Source
     facts: ImageFacts
     about: str
+    model: str
 
 
 @contextlib.contextmanager
@@ -74,8 +75,9 @@ def looked_into(request: Request) -> Iterator[Looked]:
     with opened(request.image, scratch) as source:
         facts = look(request.image, source)
         with progress() as told:
-            about = prove(request.image, source, facts, trust=request.trust, foreign=request.foreign, progress=told)
-        yield Looked(source=source, facts=facts, about=about)
+            about, model = prove(request.image, source, facts, trust=request.trust, foreign=request.foreign,
+                                 progress=told)
+        yield Looked(source=source, facts=facts, about=about, model=model)
 
 
 def find_targets(request: Request, inventory: Inventory) -> list[Device]:
@@ -280,6 +282,8 @@ def raise_for(outcome: Outcome) -> None:
 def _hint(ended: Ended) -> str | None:
     if ended.damage is not None:
         return "do not use this medium; try another one, or another reader"
+    if Path(ended.target).is_file():
+        return "the file lies on a disk of this machine: look there, make room, then --resume"
     return "try another reader, port or cable, then --resume; if it fails again, the medium is broken"
 
 

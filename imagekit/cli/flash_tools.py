@@ -10,6 +10,7 @@ from imagekit.cli.progress import progress
 from imagekit.digests import sha256
 from imagekit.errors import UsageError
 from imagekit.flash.compress import compress_image
+from imagekit.flash.look import BMAP_SUFFIX
 from imagekit.flash.offer import offer_image
 from imagekit.host.files import write_atomic
 from imagekit.host.folders import default_cache_folder
@@ -29,7 +30,9 @@ def compress(image: Path, output: Path, *, level: int, as_json: bool) -> None:
         emit_json({"file": str(output), "size": output.stat().st_size, "sha256": digest})
         return
     write(str(output))
-    say(f"{iec(output.stat().st_size)}; its block map stays the image's: {image.name}.bmap")
+    block_map = image.with_name(image.name + BMAP_SUFFIX)
+    say(f"{iec(output.stat().st_size)}; " + (f"its block map stays the image's: {block_map.name}"
+        if block_map.is_file() else f"all of it is written: the image has no block map {block_map.name} beside it"))
 
 
 def offer(images: tuple[Path, ...], output: Path, *, url: str, icon: str, as_json: bool) -> None:

@@ -45,6 +45,8 @@ def show(path: Path, sector_size: str, rules: str | None, output: Path | None, a
     if as_json:
         emit_json(_document(found.name, shown, output))
         return
+    if not shown:
+        say(f"{found.name} declares no volumes")
     for number, volume in enumerate(shown):
         if number:
             write("")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 import click
@@ -59,6 +60,7 @@ class Lazy(click.Group):
 def dress(command: click.Command, name: str) -> None:
     """Give a command, and those under it, what all have: `-h`, the common options, examples in the help."""
     command.context_settings = {**CONTEXT, **command.context_settings}
+    command.short_help = command.short_help or first_sentence(command.help or "")
     if not command.epilog and name in EXAMPLES:
         command.epilog = epilog(EXAMPLES[name])
     if isinstance(command, click.Group):
@@ -66,6 +68,11 @@ def dress(command: click.Command, name: str) -> None:
             dress(child, f"{name} {below}")
     else:
         attach_common(command)
+
+
+def first_sentence(text: str) -> str:
+    """Of a help text, for the list of a group: click's own would be cut off where a line ends."""
+    return re.split(r"(?<=\.) ", " ".join(text.partition("\n\n")[0].split()), maxsplit=1)[0]
 
 
 @click.group(cls=Lazy, context_settings=CONTEXT, no_args_is_help=False)

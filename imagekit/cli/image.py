@@ -11,7 +11,7 @@ import click
 from imagekit.build.run import Request, up_to_date
 from imagekit.build.run import build as make_image
 from imagekit.build.run import plan as make_plan
-from imagekit.cli.options import json_option, output_option, trust_option
+from imagekit.cli.options import folder_option, json_option, trust_option
 from imagekit.cli.output import emit_json, say, table, write
 from imagekit.cli.progress import progress
 from imagekit.digests import short
@@ -84,7 +84,7 @@ def plan(model: Path, packages: tuple[Path, ...], snaps: tuple[str, ...], trust:
 
 @click.command()
 @MODEL
-@output_option
+@folder_option
 @PACKAGES
 @SNAPS
 @trust_option

@@ -13,8 +13,8 @@ from imagekit.build.inspect import PackageReport, inspect_file
 from imagekit.build.repair_table import repair_table as make_anew
 from imagekit.cli.inspect_image import error_of, image_json, show_image
 from imagekit.cli.keyring import trusted
-from imagekit.cli.options import json_option, trust_option
-from imagekit.cli.output import emit_json, say, short_path, write
+from imagekit.cli.options import json_option, report_option, trust_option
+from imagekit.cli.output import emit_json, say, short_path, write, write_report
 from imagekit.cli.progress import progress
 from imagekit.errors import DocumentError, ImagekitError, TrustError
 from imagekit.host.clock import SystemClock
@@ -35,8 +35,10 @@ Report = PackageReport | Inspection
 @click.option("--repair-table", is_flag=True, help="Of images: first make a damaged copy of the partition table anew"
               " from the other one. Nothing else is ever written.")
 @trust_option
+@report_option
 @json_option
-def inspect(files: tuple[Path, ...], quick: bool, repair_table: bool, trust: tuple[Path, ...], as_json: bool) -> None:
+def inspect(files: tuple[Path, ...], quick: bool, repair_table: bool, trust: tuple[Path, ...], output: Path | None,
+            as_json: bool) -> None:
     """Look into packages (EROFS or squashfs) and disk images, without root, and say what is wrong with them.
 
     Run it on an image before you flash it: partitions, loader, slots, which of them boots next and why, signatures,
@@ -63,9 +65,11 @@ def inspect(files: tuple[Path, ...], quick: bool, repair_table: bool, trust: tup
             errors += report.errors
         elif (wrong := error_of(report)) is not None:
             errors.append(wrong)
+    document = {"files": [image_json(item) if isinstance(item, Inspection) else _package_json(item)
+                          for item in reports]}
+    write_report(document, output)
     if as_json and (reports or not errors):
-        emit_json({"files": [image_json(item) if isinstance(item, Inspection) else _package_json(item)
-                             for item in reports]})
+        emit_json(document)
     elif not as_json:
         for number, item in enumerate(reports):
             write("") if number else None

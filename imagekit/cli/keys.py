@@ -123,7 +123,7 @@ def add(name: str, command: str, public_file: Path, timeout_s: float, as_json: b
 
 @key.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
-@click.option("--name", help="Its name here.  [default: the file's]")
+@click.option("--name", metavar="NAME", help="Its name here.  [default: the file's]")
 @click.option("--key-id", metavar="ID", help="Which key of an export: its fingerprint, its name, or its key id.")
 @passphrase_option
 @json_option

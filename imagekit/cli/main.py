@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "build": ("Images", "imagekit.cli.image", "build", "make a disk image from a signed model"),
     "inspect": ("Images", "imagekit.cli.inspect", "inspect", "look into packages and images"),
     "gadget": ("Boards", "imagekit.cli.gadget", "gadget", "check, show and compare gadgets"),
-    "board": ("Boards", "imagekit.cli.board", "board", "list, show and make boards, and reach them by serial"),
+    "board": ("Boards", "imagekit.cli.board", "board", "list, show and make boards; flash and recover them by cable"),
     "flash": ("Media", "imagekit.cli.flash", "flash", "write images to cards and disks, and read them back"),
     "factory": ("Media", "imagekit.cli.factory", "factory", "run a station that makes and records units"),
     "boot": ("QEMU", "imagekit.cli.boot", "boot", "boot an image and tell whether it is healthy"),
@@ -104,8 +104,11 @@ def _print(text: str) -> int:
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains while it exits
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"imagekit: cannot print: {os.strerror(error.errno or 0).lower()}\n")
+            return 6
     return 0
 
 

@@ -68,6 +68,12 @@ def output_option(function: F) -> F:
                         help="Where the result goes.")(function)
 
 
+def folder_option(function: F) -> F:
+    """`-o/--output DIR` of commands that make several files, passed as `output: Path | None`."""
+    return click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path),
+                        help="Folder for what is made; it must be named.")(function)
+
+
 def report_option(function: F) -> F:
     """`-o/--output FILE` of commands that answer with a report, passed as `output: Path | None`; always JSON."""
     return click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),

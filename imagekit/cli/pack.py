@@ -13,7 +13,7 @@ from imagekit.build.pack import Packed
 from imagekit.build.pack import pack as make_package
 from imagekit.build.parts import Parts, Policy
 from imagekit.build.recipes import GADGETS, LOCK, RECIPES, load_lock, load_recipe, project_recipes
-from imagekit.cli.options import json_option, output_option
+from imagekit.cli.options import folder_option, json_option
 from imagekit.cli.output import emit_json, say, short_path, table
 from imagekit.cli.progress import progress
 from imagekit.errors import UsageError
@@ -84,7 +84,7 @@ def lock(recipes: tuple[str, ...], update: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...", shell_complete=complete_recipe)
-@output_option
+@folder_option
 @click.option("--locked", is_flag=True, help="Take the parts of the lock and no others, even if one has vanished.")
 @OFFLINE
 @json_option

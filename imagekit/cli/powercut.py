@@ -81,7 +81,7 @@ def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
 @click.option("--no-torn", is_flag=True, help="Leave out states with a torn sector.")
 @click.option("--tree", metavar="N", type=click.IntRange(min=1), default=TREE_MOST, show_default=True,
               help="Verdicts that all subsets of one epoch may cost; larger epochs are sampled.")
-@click.option("--seed", type=int, default=0, show_default=True, help="For whatever is drawn.")
+@click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="For whatever is drawn.")
 @click.option("--shard", metavar="I/N", default="1/1", callback=parse_shard,
               help="Judge only this shard of the epochs: 2/4.")
 @click.option("--lost", metavar="N", type=click.IntRange(min=1), default=LOST_MOST, show_default=True,

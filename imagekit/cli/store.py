@@ -58,7 +58,7 @@ for _command in (key, publisher, sign, apply, publish, promote, release, revoke,
 
 @store.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--name", help="What the store is called; its keys begin with it.  [default: the folder's name]")
+@click.option("--name", metavar="NAME", help="What the store is called; its keys begin with it.  [default: the folder's name]")
 @click.option("--root", "root", metavar="M/N", default="1/2", show_default=True,
               help="Make N root keys, of which M have to sign.")
 @click.option("--targets", "targets", metavar="M/N", default="1/1", show_default=True,
@@ -67,7 +67,7 @@ for _command in (key, publisher, sign, apply, publish, promote, release, revoke,
               help="Use this key of yours instead of making any; with --root M/N for the threshold.")
 @click.option("--targets-key", "targets_keys", metavar="KEY", multiple=True, shell_complete=complete_store_key,
               help="The same for targets.")
-@click.option("--timestamp-days", type=click.IntRange(1, 365), default=Periods().timestamp, show_default=True,
+@click.option("--timestamp-days", metavar="DAYS", type=click.IntRange(1, 365), default=Periods().timestamp, show_default=True,
               help="How long a device believes what it saw last; renew it more often than that.")
 @passphrase_option
 @json_option
@@ -242,7 +242,7 @@ def describe(url: str, store_id: str | None, mirrors: tuple[str, ...], revision:
              output: Path | None, as_json: bool) -> None:
     """Write what devices need to find this store at URL and to believe it: a draft, to be signed by their brand.
 
-    It has the newest root in it. A model that says `store: ID`, and the signed draft beside the packages when an image
+    Without -o it is ID.yaml. It has the newest root in it. A model that says `store: ID`, and the signed draft beside the packages when an image
     is built, make devices ask this store.
     """
     for address in (url, *mirrors):
@@ -264,8 +264,9 @@ def describe(url: str, store_id: str | None, mirrors: tuple[str, ...], revision:
 
 
 @store.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8099, show_default=True, help="0 takes a free one.")
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), default=8099, show_default=True,
+              help="0 takes a free one.")
 @store_option
 def serve(host: str, port: int, store: Path) -> None:
     """Serve the public files, to try out; Ctrl-C ends it. Nothing is written, and there is no TLS."""

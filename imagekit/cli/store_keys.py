@@ -50,7 +50,7 @@ def create(name: str, kind: str, passphrase_file: Path | None, as_json: bool) ->
 
 @key.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--name", help="Its name here.  [default: the file's]")
+@click.option("--name", metavar="NAME", help="Its name here.  [default: the file's]")
 @passphrase_option
 @json_option
 def import_key(file: Path, name: str | None, passphrase_file: Path | None, as_json: bool) -> None:
@@ -65,7 +65,7 @@ def import_key(file: Path, name: str | None, passphrase_file: Path | None, as_js
 @NAME
 @output_option
 def export(name: str, output: Path | None) -> None:
-    """Write the public key, for the machine with the store."""
+    """Print the public key, for the machine with the store; with -o into a file."""
     content = encode_public(store_keyring().stored(name).public)
     if output is None:
         sys.stdout.write(content.decode())

@@ -20,14 +20,14 @@ PRINT_S = 60.0
 class LabelPrinter:
     """Makes and prints labels; `folder` is the job's, from which relative paths count."""
 
-    def __init__(self, label: Label, folder: Path, *, station: str, image: str, tools: Tools) -> None:
+    def __init__(self, label: Label, folder: Path, *, station: str, image: str, model: str,
+                 tools: Tools) -> None:
         self._label, self._folder, self._tools = label, folder, tools
-        self._station, self._image = station, image
+        self._station, self._image, self._model = station, image, model
 
     def __call__(self, number: int, said: Mapping[str, Any]) -> str:
         """Make the label of a record; what went wrong, or nothing."""
-        identity = said.get("identity") or {}
-        values = {"serial": str(identity.get("serial", "")), "model": str(identity.get("model", "")),
+        values = {"serial": str((said.get("identity") or {}).get("serial", "")), "model": self._model,
                   "number": str(number), "station": self._station, "image": self._image,
                   "date": str(said["began"])[:10], "record": str(said["record"])}
         path = self._folder / self._label.folder / f"{number:06}.svg"

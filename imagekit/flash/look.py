@@ -33,7 +33,7 @@ def look(path: Path, source: Source) -> ImageFacts:
         DocumentError: its block map is damaged or another image's; its partition table contradicts itself.
     """
     with source.stream() as stream:
-        table = _table(stream)
+        table = _table(stream, path)
     for beside in (path.with_name(path.name + BMAP_SUFFIX), plain_name(path).with_name(plain_name(path).name
                                                                                      + BMAP_SUFFIX)):
         if beside.is_file():
@@ -60,12 +60,12 @@ def _check_head(bmap: Bmap, table: gpt.Table | None, beside: Path) -> None:
                             hint="take the block map that was built with the image")
 
 
-def _table(stream: object) -> gpt.Table | None:
+def _table(stream: object, path: Path) -> gpt.Table | None:
     try:
         return gpt.decode(stream)  # type: ignore[arg-type]  # a reader is a BinaryIO
     except DocumentError as error:
         if error.hint:  # there is a table, and it does not fit
-            raise
+            raise DocumentError(f"cannot use {path}: {error.message}", hint=error.hint, details=error.details) from error
         return None
 
 

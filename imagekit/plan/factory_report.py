@@ -89,6 +89,9 @@ def _chain(log: Log, name: str, key: str) -> Iterator[tuple[str, str]]:
     yield "file", name
     yield "records", f"{len(log.records)}, each signed, each bound to the one before it"
     yield "key", key
+    operators = dict.fromkeys(name for record in log.of(Kind.START) if (name := record.said.get("operator")))
+    if operators:
+        yield "operator", ", ".join(operators)
     yield "last digest", log.head
     if log.records:
         yield "its signature", log.records[-1].signature
@@ -111,7 +114,7 @@ COLUMNS = ("record", "serial", "result", "port", "medium", "began", "time", "pro
 def _table(units: Sequence[Record]) -> str:
     if not units:
         return "<p>None.</p>"
-    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
+    head = "".join(f'<th class="number">{name}</th>' if name == "record" else f"<th>{name}</th>" for name in COLUMNS)
     return (f'<table class="units"><thead><tr>{head}</tr></thead>\n<tbody>\n'
             + "\n".join(_row(record) for record in units) + "\n</tbody></table>")
 

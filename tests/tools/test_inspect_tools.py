@@ -59,7 +59,7 @@ def test_signed_kernel_is_told_with_its_root(workshop: Workshop) -> None:
 
 
 def test_squashfs_app_is_told_in_short(app: Path) -> None:
-    shown = inspect(app.name, folder=app.parent).stdout
+    shown = inspect(app.name, "-o", "hello.json", folder=app.parent).stdout
     assert shown.startswith("package:       hello_1.snap: squashfs, xz\nname:          hello, revision 1\n")
     for line in ("version:       1.10", "base:          debian-13", "confinement:   strict",
                  "apps:          hello, web (simple)", "plugs:         data (content)",
@@ -67,6 +67,7 @@ def test_squashfs_app_is_told_in_short(app: Path) -> None:
         assert line + "\n" in shown
     assert "warning:       hello_1.snap meta/snap.yaml:4: grade: 'beta' is not a grade" in shown
     (found,) = told(app)
+    assert json.loads((app.parent / "hello.json").read_text()) == {"files": [{**found, "file": app.name}]}
     assert found["apps"][1] == {"name": "web", "command": "bin/web", "daemon": "simple", "daemon_scope": "system",
                                 "plugs": ["data"], "slots": []}
     assert found["signature"] is None and found["verity_root"] is None and found["binaries"] is None

@@ -97,9 +97,10 @@ def test_size_of_the_cache_counts_its_files(machine: Machine) -> None:
     assert seen(machine)["cache"].found.endswith("2 KiB")
 
 
-def test_json_says_the_same_as_the_exit_code() -> None:
-    result = CliRunner().invoke(main, ["doctor", "--json"])
+def test_json_says_the_same_as_the_exit_code(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["doctor", "--json", "-o", str(tmp_path / "machine.json")])
     document = json.loads(result.stdout)
+    assert (tmp_path / "machine.json").read_text() == result.stdout
     assert document["version"] == 1
     assert result.exit_code == (0 if document["ok"] else 6)
     assert {"name", "state", "found", "needed", "package", "remedy"} == set(document["checks"][0])

@@ -115,6 +115,16 @@ def test_one_failure_is_told_as_it_is_and_several_with_their_number() -> None:
         raise_for(outcome(ended(), ended("/dev/sdy", "a"), ended("/dev/sdz", "b")))
 
 
+def test_file_that_could_not_be_written_is_no_broken_card(tmp_path: Path) -> None:
+    (tmp_path / "card.img").write_bytes(b"")
+    with pytest.raises(TargetError) as caught:
+        raise_for(outcome(ended(f"{tmp_path}/card.img", "cannot write card.img: no space left on its disk")))
+    assert "make room" in str(caught.value.hint)
+    with pytest.raises(TargetError) as caught:
+        raise_for(outcome(ended("/dev/sdy", "cannot write /dev/sdy: it was pulled out")))
+    assert "another reader" in str(caught.value.hint)
+
+
 def test_wrong_image_is_graver_than_what_it_did_to_media_and_ctrl_c_than_both() -> None:
     wrong = TrustError("cannot use disk.img")
     with pytest.raises(TrustError):

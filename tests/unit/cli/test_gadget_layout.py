@@ -159,6 +159,13 @@ def test_bar_has_the_numbers_of_the_table() -> None:
     assert large == {"2", "3", "5"}
 
 
+def test_gadget_without_volumes_says_so(tmp_path: Path) -> None:
+    (tmp_path / "gadget.yaml").write_text("")
+    shown = run("gadget", "show", tmp_path / "gadget.yaml")
+    assert (shown.exit_code, shown.stdout) == (0, "")
+    assert "declares no volumes" in shown.stderr
+
+
 @pytest.mark.parametrize("schema", ["gpt", "mbr", "emmc"])
 def test_volume_without_structures_is_shown_as_empty(tmp_path: Path, schema: str) -> None:
     path = tmp_path / "gadget.yaml"

@@ -17,6 +17,7 @@ from imagekit.cli import main as main_module
 from imagekit.cli.main import COMMANDS, main
 from imagekit.cli.output import emit_json, say
 from imagekit.errors import DocumentError, ExitCode, TargetError
+from tests.patience import WALL_S
 
 HELP_FACTOR = 3  # of a bare interpreter's start
 
@@ -188,6 +189,16 @@ def test_full_disk_is_the_machines_fault(plug) -> None:
     result = invoke("trial")
     assert result.exit_code == ExitCode.HOST
     assert "no space left on device" in result.stderr
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "board list", "board list --json"])
+def test_output_that_finds_no_room_exits_6_without_a_trace(words: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "imagekit.cli", *words.split()], stdout=full, text=True,
+                              stderr=subprocess.PIPE, check=False, timeout=WALL_S)
+    assert done.returncode == ExitCode.HOST
+    assert "no space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_ctrl_c_exits_130_with_one_line(plug) -> None:

@@ -44,10 +44,25 @@ def test_command_has_the_common_options_and_a_line_of_help(name: str) -> None:
         assert {"-v", "--verbose", "-q", "--quiet", "--no-color"} <= names
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if " " not in name])
+@pytest.mark.parametrize("name", ALL)
 def test_help_of_a_command_ends_with_examples(name: str) -> None:
     with click.Context(ALL[name], info_name=name) as ctx:
         assert f"imagekit {name}" in ctx.command.get_help(ctx).partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_list_of_a_groups_commands_cuts_no_sentence_off(width: int) -> None:
+    for name, command in ALL.items():
+        with click.Context(command, info_name=name, terminal_width=width) as ctx:
+            listed = command.get_help(ctx).partition("Commands:")[2].partition("Examples:")[0]
+        assert "..." not in listed.replace("https://...", ""), name
+
+
+def test_what_an_option_takes_has_a_name_of_its_own() -> None:
+    plain = [(name, param.opts) for name, command in ALL.items() for param in command.params
+             if isinstance(param, click.Option) and not param.is_flag and not param.count and not param.metavar
+             and not isinstance(param.type, click.Choice)]
+    assert plain == []
 
 
 def test_a_letter_stands_for_one_word_everywhere() -> None:

@@ -10,12 +10,12 @@ from imagekit.host.tools import LocalTools
 from imagekit.plan.factory_label import Label
 
 SAID: dict[str, Any] = {"began": "2026-06-01T08:30:00+00:00", "record": "ab" * 32,
-                        "identity": {"serial": "A0001", "model": "pc"}}
+                        "identity": {"serial": "A0001"}}
 
 
 def printer(folder: Path, *command: str) -> LabelPrinter:
     label = Label(text="{model} {serial}\n{date} {station} {number}", code="{serial}", folder="labels", command=command)
-    return LabelPrinter(label, folder, station="line-1", image="pc.img", tools=LocalTools())
+    return LabelPrinter(label, folder, station="line-1", image="pc.img", model="pc", tools=LocalTools())
 
 
 def test_label_is_a_file_and_the_program_of_the_job_gets_it(tmp_path: Path) -> None:
@@ -34,6 +34,7 @@ def test_program_beside_the_job_is_found_and_one_that_fails_is_told(tmp_path: Pa
     assert (tmp_path / "labels/000007.svg").exists()
 
 
-def test_label_without_an_identity_has_its_number(tmp_path: Path) -> None:
+def test_label_without_an_identity_has_the_images_model_and_its_number(tmp_path: Path) -> None:
     assert printer(tmp_path)(12, {**SAID, "identity": None}) == ""
+    assert ">pc </text>" in (tmp_path / "labels/000012.svg").read_text()
     assert ">2026-06-01 line-1 12</text>" in (tmp_path / "labels/000012.svg").read_text()

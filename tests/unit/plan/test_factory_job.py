@@ -45,12 +45,13 @@ def test_job_says_ports_sizes_and_what_units_get() -> None:
     ("path: bench/c.img", "path: /dev/sdb", "job.yaml:8: ports[2].path: /dev/sdb is a name that another disk may get"),
     ("usb: 1-1.4", "usb: 1-1.3", "job.yaml:7: ports[1]: 1-1.3 is the place of ports[0] too"),
     ("name: file", "name: left", "job.yaml:8: ports[2]: left is the name of ports[0] too"),
-    ("usb: 1-1.4", "name: x", "is not valid under any of the given schemas"),
+    ("usb: 1-1.4", "size: 1", "job.yaml:7: ports[1]: exactly one of these keys is needed: usb, path"),
     ("least: 4G", "least: 4K", "job.yaml:9: size.least: '4K' is not a size"),
     ("least: 4G", "least: 128G", "job.yaml:9: size: most (64 GiB) is below least (128 GiB)"),
     ("personalise: {list: units}\n", "", "label: it shows {serial}, and no unit gets one"),
     ('code: "{serial}"', 'code: "{sreial}"', "label.code: {sreial} stands for nothing: there is date, image"),
     ("key:", "report: factory.log\nkey:", "report: factory.log is the log"),
+    (GOOD, "", "job.yaml:1: document: it is empty"),
 ])
 def test_mistake_is_told_with_its_line(old: str, new: str, problem: str) -> None:
     assert old in GOOD

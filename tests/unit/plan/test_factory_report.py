@@ -23,8 +23,9 @@ def unit(serial: str, result: str = "done", problem: str | None = None) -> dict[
 def log_raw() -> bytes:
     from imagekit.plan.factory_log import key_said
 
-    records = [(Kind.START, {"key": key_said(KEY.public), "image": {"file": "pc.img", "size": 1 << 30, "digest": "abc",
-                                                                    "about": "acme/pc revision 3"}}),
+    records = [(Kind.START, {"operator": "Zoë <i>", "key": key_said(KEY.public),
+                             "image": {"file": "pc.img", "size": 1 << 30, "digest": "abc",
+                                       "about": "acme/pc revision 3"}}),
                (Kind.UNIT, unit("A0001")), (Kind.UNIT, unit("A0002", "failed", "zeros & ones <b>"))]
     raw = b""
     for number, (kind, said) in enumerate(records):
@@ -54,7 +55,7 @@ def test_report_has_totals_units_image_and_the_end_of_the_chain() -> None:
     text = encode_report(log, name="factory.log", key="line-1").decode()
     found = Cells(text)
     for word in ("Station line-1", "A0001", "A0002", "zeros & ones <b>",
-                 "2026-06-01 08:30:00 to 2026-06-01 08:30:00 UTC", "Ultra <Fit> AA 32 GiB", "1:24", log.head,
+                 "2026-06-01 08:30:00 to 2026-06-01 08:30:00 UTC", "Ultra <Fit> AA 32 GiB", "1:24", log.head, "Zoë <i>",
                  log.records[-1].signature, "acme/pc revision 3", "abc"):
         assert any(word in item for item in found.words), word
     assert "b" in found.tags
