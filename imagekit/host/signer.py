@@ -161,12 +161,12 @@ def _signature(program: Program, status: int, answer: bytes, what: str) -> bytes
 def _converse(program: Program, request: bytes, what: str) -> tuple[int, bytes]:
     """Start the program, hand it the request, and take its answer: exit status and what it wrote."""
     about = f"cannot sign {what}: signing program {program.argv[0]}"
+    settings = _terminal_settings()  # before it runs: it may switch the echo off at once
     try:
         process = subprocess.Popen(program.argv, executable=program.found(), bufsize=0, stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE)
     except OSError as error:
         raise HostError(f"{about} cannot be started: {reason(error)}") from error
-    settings = _terminal_settings()
     try:
         return _answer(process, request, program.timeout_s, about)
     except BaseException:  # Ctrl-C too: it does not outlive us, nor does what it started
