@@ -54,6 +54,46 @@ def machine(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def installed() -> tuple[dict[str, set[str]], set[str]]:
+    """What each installed package depends on, alternatives and virtual packages included; and those that always are."""
+    shown = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Package}\t${Essential}\t${Priority}\t${Pre-Depends}, ${Depends}\t${Provides}\n"],
+        capture_output=True, text=True, check=True).stdout
+    needs: dict[str, set[str]] = {}
+    always = set()
+    for line in shown.splitlines():
+        name, essential, priority, depends, provides = line.split("\t")
+        needs.setdefault(name, set()).update(re.findall(r"(?:^|[,|]) *([a-z0-9][a-z0-9+.-]*)", depends))
+        for virtual in re.findall(r"(?:^|,) *([a-z0-9][a-z0-9+.-]*)", provides):
+            needs.setdefault(virtual, set()).add(name)
+        if essential == "yes" or priority == "required":
+            always.add(name)
+    return needs, always
+
+
+def owners(path: str) -> set[str]:
+    """The packages that a program came with."""
+    places = {path, os.path.realpath(path)}
+    places |= {place.removeprefix("/usr") for place in places}
+    done = subprocess.run(["dpkg-query", "-S", *places], capture_output=True, text=True, check=False)
+    return {line.partition(":")[0] for line in done.stdout.splitlines()}
+
+
+@pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="dpkg says which package a program came with")
+def test_every_program_that_a_test_asks_for_comes_with_a_package_of_the_list() -> None:
+    needs, listed = installed()
+    waiting = [*listed, "git", "python3", *(one for name in PACKAGES for one in name.split("|"))]
+    while waiting:
+        listed.add(name := waiting.pop())
+        waiting += needs.get(name, set()) - listed
+    asked = {name for path in (ROOT / "tests").rglob("test_*.py")
+             for name in re.findall(r'\b(?:program|run_tool|require)\("([\w.-]+)"', path.read_text())}
+    search = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin"))
+    found = {name: owners(path) for name in sorted(asked) if (path := shutil.which(name, path=search))}
+    assert {name for name, packages in found.items() if packages} > {"sgdisk", "mcopy", "veritysetup"}
+    assert {name: packages for name, packages in found.items() if packages and not packages & listed} == {}
+
+
 def run(machine: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([machine / "bootstrap", *words], capture_output=True, text=True, check=False, timeout=60,
                           env={**os.environ, "PATH": f"{machine}/bin:{os.environ['PATH']}", **env})

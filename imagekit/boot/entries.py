@@ -39,9 +39,14 @@ class LoaderEntry:
     cmdline: str
 
 
+def slot_folder(slot: Slot) -> str:
+    """The folder of the slot on the ESP, without a leading slash. An image has both: a device never makes one."""
+    return f"EFI/imagekit/{slot.value}"
+
+
 def kernel_path(slot: Slot) -> str:
     """Where the slot's unified kernel image lies on the ESP, without a leading slash."""
-    return f"EFI/imagekit/{slot.value}/kernel.efi"
+    return f"{slot_folder(slot)}/kernel.efi"
 
 
 def entry_name(slot: Slot, *, tries: int | None = None) -> str:

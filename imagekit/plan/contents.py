@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
-from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, encode_entry, entry_name, kernel_path
+from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, encode_entry, entry_name, kernel_path, slot_folder
 from imagekit.boot.slotstate import FACTORY, TRIES, Slot, encode_partition
 from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.digests import derived_uuid
@@ -35,6 +35,8 @@ KERNEL_IMAGE = "kernel.efi"
 SLOT_BACKENDS = (uboot.BACKEND, piboot.BACKEND)  # their slots have boot files in a FAT image of their own
 LOADERS_OWN = ("loader/entries/", "efi/linux/")  # whatever lies there is an entry (Boot Loader Specification)
 FIRST_VERSION = 1  # of the loader entries: the generation
+
+_Source = bytes | PackageMember | SeedFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +184,7 @@ def fat(contents: Contents, placement: Placement) -> tuple[Write, ...]:
             raise PlanError(f"cannot fill structure {structure.title!r}: the gadget's {path!r} would be offered by the"
                             " loader beside the slots", hint="imagekit alone says what boots")
         files[path] = source  # the later of two counts, as snapd has it
-    extra: dict[str, bytes | PackageMember | SeedFile] = {}
+    extra: dict[str, _Source | None] = {}
     if structure.role is Role.BOOT:
         extra = boot_files(contents)
     elif structure.role is Role.SEED:
@@ -197,8 +199,7 @@ def fat(contents: Contents, placement: Placement) -> tuple[Write, ...]:
     return _volume(contents, placement, structure.label or "", {**files, **extra})
 
 
-def _check_room(contents: Contents, placement: Placement,
-                files: Mapping[str, bytes | PackageMember | SeedFile]) -> None:
+def _check_room(contents: Contents, placement: Placement, files: Mapping[str, _Source | None]) -> None:
     """Raises: PlanError: the first update would find no room beside the kernel that is there."""
     both = {**files, **slot_files(contents, Slot.B, tries=TRIES)}
     try:
@@ -224,8 +225,11 @@ def slot_volume(contents: Contents, placement: Placement) -> tuple[Write, ...]:
 
 
 def _volume(contents: Contents, placement: Placement, label: str,
-            files: Mapping[str, bytes | PackageMember | SeedFile]) -> tuple[Write, ...]:
-    """A FAT file system over the whole structure, of the type that the gadget names; a slot's own names none."""
+            files: Mapping[str, _Source | None]) -> tuple[Write, ...]:
+    """A FAT file system over the whole structure, of the type that the gadget names; a slot's own names none.
+
+    A file without a source is a folder.
+    """
     filesystem = placement.structure.filesystem
     bits = None if filesystem is None else fat_type(placement.size, wide=filesystem is Filesystem.VFAT32)
     listed = [FatFile(path=path, source=source) for path, source in sorted(files.items())]
@@ -263,8 +267,12 @@ def _fat_writes(placement: Placement, plan: FatPlan) -> Iterator[Write]:
         yield Zeros(offset=placement.start + written, length=geometry.data_start - written, what=what)
 
 
-def boot_files(contents: Contents) -> dict[str, bytes | PackageMember | SeedFile]:
-    """What the loader reads beside the gadget's content: what chooses the slot, or the first one's entry and kernel."""
+def boot_files(contents: Contents) -> dict[str, _Source | None]:
+    """What the loader reads beside the gadget's content: what chooses the slot, or the first one's entry and kernel.
+
+    The other one's folder is there too. Made on a device, a power cut could leave it without its first sectors, and
+    Linux then holds the whole volume to be broken.
+    """
     extension = contents.extension
     if extension.bootloader == uboot.BACKEND:
         return {SCRIPT_NAME: uboot.boot_script(
@@ -272,11 +280,10 @@ def boot_files(contents: Contents) -> dict[str, bytes | PackageMember | SeedFile
             time=contents.timestamp)}
     if extension.bootloader == piboot.BACKEND:
         return {**piboot.autoboot_file(extension, contents.layout, contents.table)}
-    return slot_files(contents, Slot.A)
+    return {**slot_files(contents, Slot.A), slot_folder(Slot.B): None}
 
 
-def slot_files(contents: Contents, slot: Slot, *,
-               tries: int | None = None) -> dict[str, bytes | PackageMember | SeedFile]:
+def slot_files(contents: Contents, slot: Slot, *, tries: int | None = None) -> dict[str, _Source]:
     """What systemd-boot takes of a slot: its entry, and the kernel that it names."""
     return {
         f"{ENTRY_FOLDER}/{entry_name(slot, tries=tries)}": encode_entry(replace(contents.entry, slot=slot)),
