@@ -32,7 +32,7 @@ from imagekit.powercut.sweep import DRAWN, LOST_MOST, TREE_MOST, Found, Limits, 
 from imagekit.qemu.device import Device
 from imagekit.qemu.machine import SD_CARD, machine_folders, machine_of
 from imagekit.qemu.record import image_digest, manifest_of
-from imagekit.qemu.recording import record_update
+from imagekit.qemu.recording import boot_files_on, record_update
 from imagekit.qemu.session import Wish, choose
 from imagekit.qemu.stick import make_stick
 from imagekit.qemu.workbench import copy_sparse, disk_size
@@ -123,9 +123,10 @@ def powercut(image: Path, update: tuple[Path, ...], output: Path | None, medium:
         limits = Limits(medium=Medium(medium or (Medium.IN_ORDER if machine.disk == SD_CARD else Medium.EPOCHS)),
                         torn=not no_torn, tree=tree, drawn=DRAWN, seed=seed, shard=shard, lost=lost)
         with opened(job) as (disk, log):
-            found = sweep(disk, log, limits, told)
+            found = sweep(Examiner(disk, brought=recording["brought"]), disk, log, limits, told)
         with opened(job) as (disk, log):
-            booted = boot_states(job, found, log, disk, boots=boots, drawn=drawn, seed=seed, told=told)
+            booted = boot_states(job, Examiner(disk, brought=recording["brought"]), found, log, disk,
+                                 boots=boots, drawn=drawn, seed=seed, told=told)
     whole = {"version": 1, **recording, **document(found, limits, booted)}
     if as_json:
         emit_json(whole)
@@ -150,7 +151,7 @@ def recorded(job: Job, update: tuple[Path, ...], told: Progress) -> dict[str, An
     kept = job.folder / RECORDING
     if kept.is_file():
         there: dict[str, Any] = json.loads(kept.read_bytes())
-        if {key: there.get(key) for key in known} == known:
+        if {key: there.get(key) for key in known} == known and "brought" in there:
             say(f"the recording in {job.folder} is of this update: it is not made again")
             return there
     with tempfile.TemporaryDirectory(prefix="imagekit-stick-") as scratch:
@@ -164,8 +165,10 @@ def recorded(job: Job, update: tuple[Path, ...], told: Progress) -> dict[str, An
             told.step("hold the log to the disk")
             with opened(job) as (disk, log), device.disk_path.open("rb") as written:
                 check_log(disk, log, written)
+        brought = boot_files_on(stick, job.image)
     emulator = job.tools.run(job.machine.emulator, "--version").stdout.decode("utf-8", "replace").splitlines()[0]
-    made = {**known, "emulator": emulator, "accelerator": job.accelerator.value, "recorded": asdict(came)}
+    made = {**known, "brought": brought, "emulator": emulator, "accelerator": job.accelerator.value,
+            "recorded": asdict(came)}
     write_atomic(kept, json.dumps(made, indent=1).encode() + b"\n")
     return made
 
@@ -195,15 +198,15 @@ def opened(job: Job) -> AbstractContextManager[tuple[CutDisk, tuple[LogEntry, ..
     return open_recording(job.image, job.folder / LOG, size=disk_size(job.machine, job.image.stat().st_size))
 
 
-def sweep(disk: CutDisk, log: tuple[LogEntry, ...], limits: Limits, told: Progress) -> Found:
+def sweep(examine: Examiner, disk: CutDisk, log: tuple[LogEntry, ...], limits: Limits, told: Progress) -> Found:
     """Judge every state."""
     check_seed(disk, log)
     told.step("judge every state", total=len(log), unit="requests")
-    return Sweep(disk, log, Examiner(disk), limits).run(told.advance)
+    return Sweep(disk, log, examine, limits).run(told.advance)
 
 
-def boot_states(job: Job, found: Found, log: tuple[LogEntry, ...], disk: CutDisk, *, boots: int, drawn: int, seed: int,
-                told: Progress) -> tuple[Booted, ...]:
+def boot_states(job: Job, examine: Examiner, found: Found, log: tuple[LogEntry, ...], disk: CutDisk, *, boots: int,
+                drawn: int, seed: int, told: Progress) -> tuple[Booted, ...]:
     """Boot states for real: the first one of the rarest classes, and drawn prefixes."""
     chosen = [(item.first, False) for item in reversed(found.classes)][:boots]
     draw = random.Random(f"boots {seed}")
@@ -214,7 +217,6 @@ def boot_states(job: Job, found: Found, log: tuple[LogEntry, ...], disk: CutDisk
                                                                    f" {sectors} of {log[number].count}"), True))
     if not chosen:
         return ()
-    examine = Examiner(disk)
     booted = []
     for number, (state, is_drawn) in enumerate(chosen):
         told.step(f"boot state {number + 1} of {len(chosen)}")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from imagekit.assertions import encode_stream
+from imagekit.assertions import Model, encode_stream
 from imagekit.boot.gadgetrecord import KnownGadget
 from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.disk.fat_read import FatVolume
@@ -89,7 +89,7 @@ def plan_gadget(old: Gadget, new: NewGadget, resolution: Resolution, volume: Fat
     risen = tuple(_risen(update))
     reasons += [reason for structure, action in risen for reason in _structure_reasons(structure, action)]
     for structure, _ in risen if not reasons else ():
-        assets |= {asset.path: asset for asset in _assets(structure, new, resolution)
+        assets |= {asset.path: asset for asset in boot_assets(structure, new.gadget, new.files, resolution.model)
                    if not _kept(asset.path, structure, volume)}
     reasons += [] if reasons else _file_reasons(assets.values(), volume)
     if reasons:
@@ -154,20 +154,19 @@ def _structure_reasons(structure: Structure, action: Action) -> Iterator[str]:
             yield f"{where}: {content.source} comes from the kernel, whose slots have files of their own"
 
 
-def _assets(structure: Structure, new: NewGadget, resolution: Resolution) -> Iterator[Asset]:
-    """Everything that the structure holds by the new gadget; of two with one path the later counts."""
-    extension, sizes = new.gadget.extension, {path: len(raw) for path, raw in new.files.items()}
+def boot_assets(structure: Structure, gadget: Gadget, files: Mapping[str, bytes], model: Model) -> Iterator[Asset]:
+    """Everything that the structure holds by a gadget of these files; of two with one path the later counts."""
+    extension, sizes = gadget.extension, {path: len(raw) for path, raw in files.items()}
     assert extension is not None
     if extension.bootloader == uboot.BACKEND:
-        model = resolution.model
-        layout = lay_out_of(new.gadget, new.gadget.boot_volume)
+        layout = lay_out_of(gadget, gadget.boot_volume)
         script = uboot.boot_script(extension, layout, plan_table(layout, disk=_NO_ID, unique=lambda _: _NO_ID),
                                    architecture=model.architecture or "", time=model.timestamp)
         yield Asset(path=SCRIPT_NAME, source="", content=script)
     for content in structure.content:
         if isinstance(content, FileContent):
             for item in landing_files(content.source, content.target, sizes):
-                yield Asset(path=item.target, source=item.source, content=new.files[item.source])
+                yield Asset(path=item.target, source=item.source, content=files[item.source])
 
 
 def _kept(path: str, structure: Structure, volume: FatVolume) -> bool:

@@ -6,16 +6,28 @@ first boot's own writes are in it. What cuts in it would leave behind is `imagek
 
 from __future__ import annotations
 
+import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagekit.assertions import decode_stream, parse_snap_revision
+from zstandard import ZstdDecompressor
+
+from imagekit.assertions import decode_stream, parse_model, parse_snap_revision
 from imagekit.disk.fat_read import read_fat
+from imagekit.disk.probe import probe
 from imagekit.errors import DocumentError, TargetError
+from imagekit.gadget import Era, Role, parse_gadget
+from imagekit.packages.erofs import Erofs
+from imagekit.plan.seed_read import read_seed
+from imagekit.plan.update_gadget import GADGET_YAML, boot_assets
 from imagekit.qemu.device import Device
 from imagekit.qemu.judge import Package
+from imagekit.schema import load_yaml
+from imagekit.units import MIB
 
 ASSERTIONS, PACKAGES = ".assert", (".snap", ".snap.zst")
+GADGET_MOST = 64 * MIB  # as a device takes it
 TAIL_S = 20.0  # what a device still writes once it is healthy
 _TOLD = r"imagekit: update: (rebooting|cannot .*)"
 
@@ -54,6 +66,33 @@ def packages_on(stick: Path) -> tuple[Package, ...]:
         raise DocumentError(f"cannot use {stick}: no package with its assertions lies on it",
                             hint="NAME_REVISION.snap and NAME_REVISION.assert, as `imagekit sign` writes them")
     return tuple(found)
+
+
+def boot_files_on(stick: Path, image: Path) -> dict[str, str]:
+    """The SHA-256 of each file that gadgets on a stick would bring to the boot partition of this image, by path.
+
+    Raises:
+        DocumentError: no such image, or a gadget that cannot be read.
+    """
+    with image.open("rb") as stream:
+        model = parse_model(read_seed(stream, probe(stream, name=str(image)), name=str(image)).model)
+    found: dict[str, str] = {}
+    with stick.open("rb") as stream:
+        volume = read_fat(stream, name=str(stick))
+        for name in volume.listdir():
+            if name.rpartition("_")[0] != model.gadget.name or not name.endswith(PACKAGES):
+                continue
+            raw = volume.read(name, limit=GADGET_MOST)
+            if name.endswith(PACKAGES[1]):
+                raw = ZstdDecompressor().stream_reader(raw).read(GADGET_MOST)
+            tree = Erofs(io.BytesIO(raw), name=name)
+            files = {item.path: tree.read(item.path, limit=GADGET_MOST) for item in tree.walk() if item.inode.is_file}
+            gadget = parse_gadget(load_yaml(files.get(GADGET_YAML, b""), name=f"{name} {GADGET_YAML}",
+                                            repeated_keys=True), era=Era.UC20)
+            found |= {asset.path: hashlib.sha256(asset.content).hexdigest()
+                      for structure in gadget.boot_volume.structures if structure.role is Role.BOOT
+                      for asset in boot_assets(structure, gadget, files, model)}
+    return found
 
 
 def record_update(device: Device, stick: Path, log: Path) -> Recorded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ from imagekit.powercut.disk import CutDisk
 from imagekit.powercut.examine import Examiner, check_seed
 from imagekit.powercut.rebuild import check_log, open_recording, write_state
 from imagekit.powercut.sweep import State
+from imagekit.qemu.recording import boot_files_on
+from imagekit.qemu.stick import make_stick
+from imagekit.qemu.surgery import Disk
 from imagekit.qemu.workbench import copy_sparse
 from tests.tools.conftest import require
 from tests.tools.update_bugs import BUGS, NONE, Planted
 from tests.tools.update_cut import carry_out, prepared
 from tests.tools.update_log import LoggedDisk, disk_of
-from tests.tools.update_rig import SYSTEMD_BOOT, Maker, make
+from tests.tools.update_rig import SYSTEMD_BOOT, U_BOOT, Maker, gadget_files, make
 
 pytestmark = pytest.mark.tools
 
@@ -42,10 +46,12 @@ def maker(tmp_path_factory: pytest.TempPathFactory) -> Maker:
 class Kept:
     """A recording in a folder, as `powercut -o` keeps it."""
 
-    def __init__(self, maker: Maker, folder: Path, bug: Planted = NONE[SYSTEMD_BOOT]) -> None:
+    def __init__(self, maker: Maker, folder: Path, bug: Planted = NONE[SYSTEMD_BOOT], *, gadget: bool = False) -> None:
         self.maker, self.folder = maker, folder / "kept"
         self.folder.mkdir()
         rig, self.stick = prepared(maker, folder, lived=False)
+        if gadget:
+            maker.stick(self.stick, maker.gadget(2))
         self.image = disk_of(rig, maker.image, folder / "before.img")
         self.now = folder / "now.img"
         logged = LoggedDisk(self.image, self.now)
@@ -53,9 +59,10 @@ class Kept:
         logged.finish()
         (self.folder / LOG).write_bytes(logged.log)
         files = sorted(self.stick.iterdir())
+        self.brought = boot_files_on(make_stick(folder / "stick.img", files), self.image)
         (self.folder / RECORDING).write_text(json.dumps({
             "image": digest_of(self.image), "machine": "pc", "update": {path.name: digest_of(path) for path in files},
-            "recorded": {"slots": ["a", "b"], "boots": 2, "seconds": 1.0}}))
+            "brought": self.brought, "recorded": {"slots": ["a", "b"], "boots": 2, "seconds": 1.0}}))
 
     def cut(self, *options: str) -> Result:
         return CliRunner().invoke(main, [  # type: ignore[arg-type]  # Program has a command's face
@@ -74,6 +81,30 @@ def test_update_that_is_safe_is_told_with_its_counts(maker: Maker, tmp_path: Pat
     text = kept.cut().stdout
     assert "unbootable" in text
     assert f"{told['prefixes']:,}" in text
+
+
+def test_gadget_of_the_update_may_bring_its_boot_files_and_nobody_else(maker: Maker, tmp_path: Path) -> None:
+    kept = Kept(maker, tmp_path, gadget=True)
+    wanted = {name: hashlib.sha256(raw).hexdigest() for name, raw in gadget_files(2).items()}
+    assert kept.brought == {"EFI/BOOT/BOOTX64.EFI": wanted["systemd-bootx64.efi"], "startup.nsh": wanted["startup.nsh"],
+                            "loader/loader.conf": wanted["loader.conf"]}
+    assert kept.cut().exit_code == 0
+    told = json.loads((kept.folder / RECORDING).read_text())
+    (kept.folder / RECORDING).write_text(json.dumps({**told, "brought": {}}))
+    result = kept.cut()
+    assert result.exit_code == ExitCode.TARGET
+    assert "on the boot partition is not what it was" in result.stderr
+
+
+def test_script_that_is_made_for_uboot_counts_as_brought(tmp_path: Path) -> None:
+    maker = make(tmp_path / "maker", U_BOOT)
+    image = maker.build()
+    gadget = maker.gadget(2, change=lambda text: text.replace("panic=10", "panic=20"))
+    stick = make_stick(tmp_path / "stick.img", [gadget, gadget.with_suffix(".assert")])
+    with Disk(image) as disk:
+        script = disk.fat_files("boot")["boot.scr"]
+    assert boot_files_on(stick, image) == {"u-boot.bin": hashlib.sha256(gadget_files(2)["u-boot.bin"]).hexdigest(),
+                                           "boot.scr": hashlib.sha256(script).hexdigest()}
 
 
 def test_update_that_is_not_is_a_failure_with_the_states_that_are_lost(maker: Maker, tmp_path: Path) -> None:
