@@ -72,6 +72,29 @@ def test_no_table_is_on_the_medium_before_the_end(bench: Bench) -> None:
     assert not any(seen)
 
 
+@pytest.mark.parametrize("update", [False, True])
+def test_old_tables_are_gone_for_good_before_anything_else_changes(bench: Bench, update: bool) -> None:
+    """What a power cut leaves, where a medium keeps one late write and forgets all others since the last flush."""
+    target = MemoryTarget(size=SIZE + 5 * MIB)
+    bench.write(target)
+    for start, end in USED:
+        target.content[start:end] = bytes(end - start)
+    durable, readable = bytearray(target.content), []
+
+    def look(offset: int) -> None:
+        if HEAD <= offset < SIZE - MIB:
+            try:
+                readable.append(bool(gpt.decode(io.BytesIO(durable))))
+            except DocumentError:
+                readable.append(False)
+
+    target.on_write = look
+    target.on_flush = lambda: durable.__setitem__(slice(None), target.content)
+    assert bench.write(target, update=update).ended[0].state is State.VERIFIED
+    assert readable
+    assert not any(readable)
+
+
 def test_backup_table_lies_at_the_end_of_a_larger_card(bench: Bench) -> None:
     target = MemoryTarget(size=SIZE + 5 * MIB)
     outcome = bench.write(target)
