@@ -137,6 +137,9 @@ def _renamed(entry: Entry, path: str) -> Entry:
 
 def _entry(member: tarfile.TarInfo, name: str, path: Path) -> Entry:
     kind = _KINDS.get(member.type)
+    if member.issparse():
+        raise PlanError(f"cannot read {path}: {name} is stored with holes, its bytes do not lie there in one piece",
+                        hint="make the tar without --sparse")
     if kind is None:
         raise PlanError(f"cannot read {path}: {name} has the unknown type {member.type!r}")
     start = member.offset_data

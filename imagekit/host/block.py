@@ -1,9 +1,9 @@
 """A block device or plain file, held open: direct reads and writes, its identity, its locks.
 
 Decides how a medium is taken: O_EXCL, which the kernel refuses while anything is mounted, swapped to or mapped; then
-the BSD lock that udev respects (systemd's "Locking Block Device Access"); and never by name again. Writes bypass the
-page cache (O_DIRECT) where the medium can, so that what was written is on its way and what is read comes from the
-medium.
+the BSD lock that udev respects (systemd's "Locking Block Device Access"); of a file the lock too by which QEMU holds
+the disks of running machines; and never by name again. Writes bypass the page cache (O_DIRECT) where the medium can, so
+that what was written is on its way and what is read comes from the medium.
 
 Source: Linux include/uapi/linux/fs.h for the ioctls.
 """
@@ -26,6 +26,8 @@ from imagekit.units import BLOCK
 
 BLKROGET, BLKSSZGET, BLKFLSBUF = 0x125E, 0x1268, 0x1261
 BLKGETSIZE64, BLKGETDISKSEQ = 0x80081272, 0x80081280
+
+_FLOCK = struct.Struct("@hhqqi4x")  # type, whence, start, length (0: to the end), process
 
 Facts = Callable[[int], Identity]  # of the device with this number, from sysfs: serial, backing
 
@@ -150,10 +152,23 @@ def hold(device: Device, *, writable: bool, facts: Facts,
             raise RefusedError(str(path), (Refusal(
                 code=Code.IN_USE, reason="another program has locked it: a second imagekit, or udev",
                 allow="wait until it has ended"),)) from error
+        if writable and device.kind is Kind.FILE:
+            _lock_bytes(path, descriptor)
         return HeldTarget(descriptor, device, facts=facts, afterwards=afterwards)
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _lock_bytes(path: Path, descriptor: int) -> None:
+    """Lock every byte of a file (fcntl(2), "Open file description locks"), where its file system has such locks."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise RefusedError(str(path), (Refusal(
+                code=Code.IN_USE, reason="another program has locked bytes of it: a virtual machine that runs from it",
+                allow="end that machine first"),)) from error
 
 
 def _open(path: Path, flags: int) -> int:

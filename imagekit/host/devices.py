@@ -90,11 +90,18 @@ class SystemInventory:
         if stat.S_ISREG(found.st_mode):
             permitted = os.access(path, os.R_OK | os.W_OK)
             return Device(path=str(path), kind=Kind.FILE, identity=file_identity(found), permitted=permitted,
-                          content=_content(path))
+                          content=_content(path), uses=tuple(self._loops_over(path)))
         if not stat.S_ISBLK(found.st_mode):
             raise HostError(f"cannot use {path}: it is neither a block device nor a file")
         name = self._name_of(found.st_rdev)
         return self._device(name)
+
+    def _loops_over(self, path: Path) -> Iterator[Use]:
+        """The loop devices that a file is behind."""
+        real = os.path.realpath(path)
+        for entry in sorted((self._sys / "block").glob("loop*")):
+            if _text(entry / "loop/backing_file") == real:
+                yield Use(device=str(path), how=f"behind {self.node(entry.name)}")
 
     def _new_file(self, path: Path) -> Device:
         if path.is_relative_to(self._dev):

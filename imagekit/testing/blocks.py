@@ -42,6 +42,7 @@ class MemoryTarget:
     released: threading.Event = field(default_factory=threading.Event)
     hangs: threading.Event = field(default_factory=threading.Event)
     on_write: Callable[[int], None] | None = None
+    on_flush: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         if not self.content:
@@ -95,6 +96,8 @@ class MemoryTarget:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         self.log.append(("flush", 0, 0))
         self.flushes += 1
+        if self.on_flush is not None:
+            self.on_flush()
 
     def forget(self) -> None:
         self.log.append(("forget", 0, 0))

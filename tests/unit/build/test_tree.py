@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -91,6 +92,18 @@ def test_hard_link_before_its_file_is_refused(tmp_path: Path) -> None:
         hard.type, hard.linkname = tarfile.LNKTYPE, "./a"
         archive.addfile(hard)
     with path.open("rb") as stream, pytest.raises(PlanError, match="which comes later"):
+        read_tar(stream, path=path)
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix"])
+def test_file_that_is_stored_with_holes_is_refused(tmp_path: Path, form: str) -> None:
+    with (tmp_path / "holey").open("wb") as stream:
+        stream.truncate(1 << 20)
+        stream.seek(500_000)
+        stream.write(b"something")
+    path = tmp_path / "x.tar"
+    subprocess.run(["tar", "--sparse", f"--format={form}", "-cf", path, "-C", tmp_path, "holey"], check=True)
+    with path.open("rb") as stream, pytest.raises(PlanError, match="holey is stored with holes"):
         read_tar(stream, path=path)
 
 

@@ -25,7 +25,7 @@ from imagekit.cli.board_fastboot import FastbootRequest, flash_by_fastboot
 from imagekit.cli.board_serial import profile_of
 from imagekit.cli.flash_run import Request
 from imagekit.disk import gpt
-from imagekit.errors import HostError, ImagekitError, PlanError, TargetError, UsageError
+from imagekit.errors import DocumentError, HostError, ImagekitError, PlanError, TargetError, UsageError
 from imagekit.host.fastboot_usb import find_fastboot, open_usb
 from imagekit.host.ports import PacketLink
 from imagekit.host.usbdevices import DeniedError, UsbDevice
@@ -228,6 +228,17 @@ def test_connection_dropped_in_the_middle_of_a_file_goes_on_after_the_last_good_
     assert plan["bytes"] < planned["bytes"]
     assert fresh.is_right()
     assert [item["result"] for item in fresh.records()].count("failed") == 1
+
+
+def test_older_table_at_the_disks_end_does_not_come_back_when_it_is_interrupted(make: Make) -> None:
+    desk = make()
+    token = desk.planned()["token"]
+    sizes = [len(item) for item in sent_files(desk, token)]
+    assert desk.is_right()
+    desk.board.drop_at = f"download:{sizes[2]:08x}"
+    failed(desk.run("--confirm", token), TargetError, "is gone")
+    with pytest.raises(DocumentError):
+        gpt.decode(io.BytesIO(desk.disk))
 
 
 def sent_files(desk: Desk, token: str) -> list[bytes]:

@@ -175,6 +175,14 @@ def test_chain_that_leaves_the_volume_is_refused(bits: int, target: int) -> None
 
 
 @pytest.mark.parametrize("bits", [16, 32])
+def test_chain_to_the_first_cluster_that_is_none_is_refused(bits: int) -> None:
+    target = VOLUMES[bits][0].geometry.clusters + 2
+    with changed(bits, fat_entry(bits, cluster_of(bits, "last.bin"), target)) as volume, \
+            pytest.raises(DocumentError, match=f"leads to cluster {target}"):
+        volume.read("last.bin")
+
+
+@pytest.mark.parametrize("bits", [16, 32])
 def test_directory_whose_chain_is_a_loop_is_refused(bits: int) -> None:
     cluster = cluster_of(bits, "many")
     with changed(bits, fat_entry(bits, cluster, cluster)) as volume, \

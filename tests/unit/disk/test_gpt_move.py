@@ -39,6 +39,9 @@ def test_moved_table_is_whole_and_has_the_same_partitions(sector: int, larger: i
     found = gpt.decode(io.BytesIO(moved), sector=sector)
     assert (found.problems, found.disk_size, found.partitions) == ((), SIZE + larger, table.partitions)
     assert int.from_bytes(moved[458:462], "little") == (SIZE + larger) // sector - 1
+    end = gpt.usable_extent(SIZE + larger, sector)[1]
+    for header in (sector, SIZE + larger - sector):  # or nothing could grow into the room
+        assert int.from_bytes(moved[header + 48:header + 56], "little") == end // sector - 1
 
 
 def test_boot_code_and_entries_of_others_stay_as_they_are() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from imagekit.disk import gpt
 from imagekit.disk.bmap import digest_ranges, encode_bmap
 from imagekit.disk.zstd_frames import compress_frames
 from imagekit.errors import DocumentError, TrustError
+from imagekit.flash.job import How
+from imagekit.flash.run import flash
+from imagekit.host.clock import SystemClock
+from imagekit.host.devices import SystemInventory
 from imagekit.plan.flash import HEAD
 from imagekit.plan.flash_events import Phase, Result, Started, State
 from imagekit.testing.blocks import STALE, MemoryTarget
@@ -72,6 +77,29 @@ def test_no_table_is_on_the_medium_before_the_end(bench: Bench) -> None:
     assert not any(seen)
 
 
+@pytest.mark.parametrize("update", [False, True])
+def test_old_tables_are_gone_for_good_before_anything_else_changes(bench: Bench, update: bool) -> None:
+    """What a power cut leaves, where a medium keeps one late write and forgets all others since the last flush."""
+    target = MemoryTarget(size=SIZE + 5 * MIB)
+    bench.write(target)
+    for start, end in USED:
+        target.content[start:end] = bytes(end - start)
+    durable, readable = bytearray(target.content), []
+
+    def look(offset: int) -> None:
+        if HEAD <= offset < SIZE - MIB:
+            try:
+                readable.append(bool(gpt.decode(io.BytesIO(durable))))
+            except DocumentError:
+                readable.append(False)
+
+    target.on_write = look
+    target.on_flush = lambda: durable.__setitem__(slice(None), target.content)
+    assert bench.write(target, update=update).ended[0].state is State.VERIFIED
+    assert readable
+    assert not any(readable)
+
+
 def test_backup_table_lies_at_the_end_of_a_larger_card(bench: Bench) -> None:
     target = MemoryTarget(size=SIZE + 5 * MIB)
     outcome = bench.write(target)
@@ -118,6 +146,14 @@ def test_image_without_a_block_map_is_written_whole(bench: Bench) -> None:
     assert bytes(target.content) == bench.content()
 
 
+def test_block_map_of_another_image_is_refused_by_its_size(bench: Bench) -> None:
+    with bench.path.open("rb") as image:
+        ranges = digest_ranges(image, [(0, MIB)])
+    bench.path.with_name("disk.img.bmap").write_bytes(encode_bmap(SIZE + 4096, ranges))
+    with pytest.raises(DocumentError, match=f"it is for an image of {SIZE + 4096} bytes"):
+        bench.plan()
+
+
 @pytest.mark.parametrize(("kept", "why"), [(0, "maps nothing"), (1, "leaves out the image's partition table")])
 def test_block_map_that_leaves_out_what_a_medium_needs_is_refused(bench: Bench, kept: int, why: str) -> None:
     with bench.path.open("rb") as image:
@@ -125,6 +161,17 @@ def test_block_map_that_leaves_out_what_a_medium_needs_is_refused(bench: Bench, 
     bench.path.with_name("disk.img.bmap").write_bytes(encode_bmap(SIZE, ranges))
     with pytest.raises(DocumentError, match=why):
         bench.plan()
+
+
+def test_file_that_held_something_else_keeps_nothing_of_it(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "out.img"
+    path.write_bytes(STALE * (SIZE + MIB))
+    device = SystemInventory().device(path)
+    with contextlib.closing(SystemInventory().open(device, writable=True)) as target:
+        outcome = flash(bench.plan(device), bench.source(), [target], how=How(), clock=SystemClock(),
+                        listener=bench.heard, reopen=bench.source)
+    assert outcome.ended[0].state is State.VERIFIED
+    assert path.read_bytes() == bench.content()
 
 
 def test_image_that_is_not_its_block_map_is_refused_and_no_medium_boots(bench: Bench) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -262,3 +264,28 @@ def test_file_that_was_replaced_after_it_was_looked_at_is_refused(machine: Machi
     with pytest.raises(RefusedError, match="identity-changed"):
         machine.inventory().open(device, writable=True)
     assert path.read_bytes() == b"precious"
+
+
+def test_file_behind_a_loop_device_is_in_use(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "out.img"
+    path.write_bytes(bytes(4096))
+    (tmp_path / "link.img").symlink_to(path)
+    machine.add(f"{VIRTUAL}/loop3", "7:3", loop__backing_file=str(path))
+    machine.add(f"{VIRTUAL}/loop4", "7:4", loop__backing_file=f"{path}.other")
+    for name in ("out.img", "link.img"):
+        refusal, = judge(machine.inventory().device(tmp_path / name), Demand(), List())
+        assert (refusal.code, refusal.reason) == (Code.IN_USE, f"it is behind {machine.dev}/loop3")
+
+
+@pytest.mark.parametrize("kind", [fcntl.F_RDLCK, fcntl.F_WRLCK])
+def test_file_that_a_virtual_machine_runs_from_is_in_use(machine: Machine, tmp_path: Path, kind: int) -> None:
+    """QEMU locks single bytes behind the hundredth (its block/file-posix.c), of a backing file for reading."""
+    path = tmp_path / "out.img"
+    path.write_bytes(b"precious")
+    device = machine.inventory().device(path)
+    with path.open("r+b") as stream:
+        fcntl.fcntl(stream, fcntl.F_OFD_SETLK, struct.pack("@hhqqi4x", kind, os.SEEK_SET, 101, 1, 0))
+        with pytest.raises(RefusedError, match="in-use: another program has locked bytes of it"):
+            machine.inventory().open(device, writable=True)
+        machine.inventory().open(device, writable=False).close()
+    machine.inventory().open(device, writable=True).close()

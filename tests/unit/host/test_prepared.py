@@ -34,6 +34,19 @@ def test_identities_are_taken_in_order_and_never_again(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "units/taken").iterdir()) == ["A1.serial", "A2.key", "A2.serial"]
 
 
+def test_identity_whose_taking_was_cut_in_the_middle_is_given_to_nobody(tmp_path: Path) -> None:
+    write_identity(tmp_path / "units", "A1", brand=ACME)
+    write_identity(tmp_path / "units", "A2", brand=ACME)
+    folder = opened(tmp_path / "units")
+    (tmp_path / f"units/taken/A1{KEY}").mkdir(parents=True)  # the second of the two renames fails
+    with pytest.raises(HostError, match="cannot write"):
+        folder.take()
+    folder.close()
+    again = opened(tmp_path / "units")
+    assert again.serials() == {"A2"}
+    again.close()
+
+
 def test_second_station_on_one_folder_is_refused(tmp_path: Path) -> None:
     write_identity(tmp_path / "units", "A1", brand=ACME)
     folder = opened(tmp_path / "units")

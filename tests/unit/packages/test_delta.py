@@ -128,6 +128,13 @@ def test_operations_that_cannot_be_are_refused(raw_ops: bytes) -> None:
         applied(delta_of([], raw_ops=raw_ops, new=NEW))
 
 
+def test_what_lies_behind_the_old_package_is_not_read() -> None:
+    """On a device its hash tree lies there, in the same partition."""
+    ops = encode_op(Op(kind=Kind.COPY, length=10, old=len(OLD) - 9), 0)
+    with pytest.raises(DocumentError, match="it reads outside of the old package"):
+        applied(delta_of([], raw_ops=ops, new=NEW), old=OLD + b"behind it")
+
+
 def test_a_bomb_writes_no_more_than_its_head_says() -> None:
     written = 0
 

@@ -33,6 +33,10 @@ def test_card_in_a_reader_is_allowed() -> None:
     assert codes(card()) == []
 
 
+def test_card_of_the_image_s_very_size_is_allowed() -> None:
+    assert codes(card(size=32 * MIB)) == []
+
+
 def test_plain_file_is_allowed_whatever_its_size() -> None:
     assert codes(Device(path="out.img", kind=Kind.FILE, identity=Identity(size=0), exists=False)) == []
 
@@ -49,6 +53,7 @@ def test_plain_file_is_allowed_whatever_its_size() -> None:
     (card(read_only=True), "read-only", "write-protected", "switch"),
     (card(permitted=False), "permission", "you may not write", "group disk"),
     (card(size=16 * MIB), "too-small", "16777216 bytes (16 MiB), the image 33554432 (32 MiB)", "larger"),
+    (card(size=32 * MIB - 512), "too-small", "it has 33553920 bytes", "larger"),
     (card(size=0), "too-small", "no medium", "put a card in"),
     (card(sector=4096), "sector-size", "4096 bytes, the image's partition table counts in 512", "build"),
     (card(bus="ata", removable=False), "not-allowed", "a fixed disk of this machine (ata)", "--serial 0001"),
