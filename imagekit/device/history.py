@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from imagekit.device.machine import Machine
-from imagekit.errors import TargetError
+from imagekit.errors import DocumentError, TargetError
 
 FORMAT = 1
 FOLDER = "lib/imagekit/updates"
@@ -27,6 +27,7 @@ CHANGES_MOST, FAILED_MOST = 50, 20
 ADVISORIES_MOST, ADVISORY_MOST = 5, 1000  # of one update; characters that are kept of each
 
 Packages = tuple[tuple[str, int], ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,16 +126,30 @@ def folder_of(machine: Machine) -> Path:
     return machine.var / FOLDER
 
 
+def decoded(raw: bytes, read: Callable[[dict[str, Any]], T], *, version: int) -> T:
+    """What `read` makes of one of our documents. Raises: DocumentError: it is none, or of another format."""
+    try:
+        found = json.loads(raw)
+        if found["imagekit"] != version:
+            raise ValueError(f"format {found['imagekit']!r}")
+        return read(found)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise DocumentError(f"cannot read what this device remembers: {error}") from error
+
+
 def load_history(machine: Machine) -> History:
     """What is remembered; nothing, where there is no file or it is not one of ours."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return _history(json.loads((folder_of(machine) / STATE).read_text()))
+    with suppress(OSError, DocumentError):
+        return decode_history((folder_of(machine) / STATE).read_bytes())
     return History()
 
 
+def decode_history(raw: bytes) -> History:
+    """The memory out of its file. Raises: DocumentError."""
+    return decoded(raw, _history, version=FORMAT)
+
+
 def _history(found: dict[str, Any]) -> History:
-    if found["imagekit"] != FORMAT:
-        raise ValueError(f"format {found['imagekit']!r}")
     pending = found["pending"]
     return History(
         floors={str(name): int(number) for name, number in found["floors"].items()},
