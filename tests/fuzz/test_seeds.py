@@ -9,6 +9,7 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -85,6 +86,8 @@ LARGE["programs"] = {
 }
 LARGE["deb"] = {"continued": b"a: b\n" + b" c\n" * 400_000, "many": b"a: b\n\n" * 100_000,
                 "members": b"!<arch>\n" + b"a/              0           0     0     100644  0         `\n" * 20_000}
+SUMS = b"imagekit slot a\n00000000 %b name\n" % (b"9" * 5000)
+LARGE["boot-files"] = {"digits": SUMS + b"%08x\n" % zlib.crc32(SUMS), "lines": b"\n" * MIB, "words": b"a " * 500_000}
 LARGE["gadget-record"] = {"deep": bytes(1) + b"[" * 400_000}
 LARGE["device-memory"] = {"deep": b"[" * 1_000_000, "maps": b'{"a":' * 200_000,
                           "changes": b'{"imagekit": 1, "floors": {}, "failed": [], "pending": null, "hold_until": "",'
