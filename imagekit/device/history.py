@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A pair that did not become healthy."""
+    """A pair that did not become healthy, or a gadget beside the pair that ran when it was refused."""
 
     packages: Packages
     reason: str
@@ -117,6 +117,11 @@ class History:
     waits: Waiting | None = None  # which
     answered: str = ""  # when the store last gave an answer that was believed
     unanswered: int = 0  # how many checks in a row since came to none
+
+    def with_failed(self, failed: Failed) -> History:
+        """What was said before of the same packages is forgotten."""
+        others = tuple(item for item in self.failed if item.packages != failed.packages)
+        return replace(self, failed=(*others, failed)[-FAILED_MOST:])
 
     def with_change(self, change: Change) -> History:
         return replace(self, changes=(*self.changes, change)[-CHANGES_MOST:])
@@ -276,7 +281,7 @@ def after_verdict(history: History, *, slot: str, roots: tuple[str, str], health
         return replace(history, pending=None).with_change(_ended(pending, "interrupted", now=now))
     reason = "; ".join(pending.reasons) or "it never came as far as its health check"
     failed = Failed(packages=pending.packages, reason=reason, time=now)
-    return replace(history, pending=None, failed=(*history.failed, failed)[-FAILED_MOST:]).with_change(
+    return replace(history, pending=None).with_failed(failed).with_change(
         _ended(pending, "failed", now=now, reason=reason))
 
 
