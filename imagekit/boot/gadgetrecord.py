@@ -117,7 +117,7 @@ def decode_gadget_record(raw: bytes) -> GadgetRecord:
         raise _refusal("it is cut short or damaged")
     try:
         return _record(generation, json.loads(body))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise _refusal(f"it is not one of ours: {error}") from error
 
 

@@ -27,7 +27,7 @@ LOADER_WORD = "imagekit.loader=piboot"  # tells the initrd and the health check 
 CMDLINE_MOST = 1024  # the firmware adds words of its own; Linux takes 2048 on arm64
 TREE_SUFFIX = ".dtb"
 
-_LINE = re.compile(r"([0-9a-f]{8}) (0|[1-9][0-9]*) (\S+)\Z")
+_LINE = re.compile(r"([0-9a-f]{8}) (0|[1-9][0-9]{0,17}) (\S+)\Z")
 _WORDS = ("imagekit.slot", "imagekit.base", "imagekit.kernel", "imagekit.state")
 
 
@@ -88,9 +88,9 @@ def parse_cmdline(raw: bytes, *, name: str) -> LoaderEntry:
 
 
 def encode_sums(slot: Slot, files: Mapping[str, Measure]) -> bytes:
-    """The bytes of `slot.sum`. Raises: DocumentError: a name has blanks, or is its own."""
+    """The bytes of `slot.sum`. Raises: DocumentError: a name is not ASCII, has blanks, or is its own."""
     for name in files:
-        if name == SUMS_NAME or not name or re.search(r"\s", name):
+        if name == SUMS_NAME or not name or not name.isascii() or re.search(r"\s", name):
             raise DocumentError(f"cannot encode {SUMS_NAME}: {name!r} is no name that it can hold")
     lines = [f"imagekit slot {slot.value}",
              *(f"{found.crc32:08x} {found.size} {name}" for name, found in sorted(files.items()))]
@@ -103,7 +103,9 @@ def decode_sums(raw: bytes, *, name: str = SUMS_NAME) -> tuple[Slot, dict[str, M
     body, end = raw[:-9], raw[-9:]
     if f"{zlib.crc32(body):08x}\n".encode() != end:
         raise DocumentError(f"cannot read {name}: the checksum does not match")
-    first, *lines = body.decode("ascii", "replace").splitlines() or [""]
+    if not body.isascii():
+        raise DocumentError(f"cannot read {name}: it is not ASCII")
+    first, *lines = body.decode("ascii").splitlines() or [""]
     if first not in ("imagekit slot a", "imagekit slot b"):
         raise DocumentError(f"cannot read {name}: it begins with {first[:40]!r}")
     found: dict[str, Measure] = {}

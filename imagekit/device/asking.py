@@ -9,7 +9,7 @@ fetched but metadata, channel maps, where the store is, and the accounts and set
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imagekit.assertions import Assertion, ModelSnap, decode_stream
 from imagekit.device.addresses import find_stores, learn, reach
@@ -57,6 +57,22 @@ class Answers:
         """What would run; with the gadget, where that is a new one."""
         return tuple((item.held.name, item.wanted or item.held.revision or 0) for item in self.parts
                      if item.part in PARTS or item.wanted is not None)
+
+    @property
+    def gadget(self) -> Answer | None:
+        """A new one."""
+        return next((item for item in self.news if item.part == GADGET), None)
+
+    @property
+    def gadget_alone(self) -> Packages:
+        """What would run if of the news the gadget alone came; empty where there is no new one."""
+        running = tuple((item.held.name, item.held.revision or 0) for item in self.parts if item.part in PARTS)
+        return (*running, (self.gadget.held.name, self.gadget.wanted or 0)) if self.gadget is not None else ()
+
+    def without(self, part: str) -> Answers:
+        """The same, but that of this part what is there stays."""
+        return replace(self, parts=tuple(replace(item, wanted=None) if item.part == part else item
+                                         for item in self.parts))
 
     @property
     def advisories(self) -> tuple[Advisory, ...]:

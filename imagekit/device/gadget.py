@@ -25,13 +25,13 @@ from imagekit.device.report import BootReport
 from imagekit.device.state import StatePartition, load_gadget_record
 from imagekit.digests import b64url, short
 from imagekit.disk.fat_read import read_fat
-from imagekit.errors import DocumentError, ImagekitError, TargetError, TrustError
+from imagekit.errors import DocumentError, ImagekitError, PlanError, TargetError, TrustError
 from imagekit.gadget import Era, Gadget, parse_gadget
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.forward import rewound
 from imagekit.packages.snapyaml import read_snap_yaml
 from imagekit.plan.identity import check_identity
-from imagekit.plan.resolve import Resolution
+from imagekit.plan.resolve import Resolution, ResolvedPackage
 from imagekit.plan.seed_read import SEED, read_system
 from imagekit.plan.update_gadget import GADGET_YAML, NewGadget
 from imagekit.schema import load_yaml
@@ -97,13 +97,13 @@ def read_offered(offer: Offer, resolution: Resolution) -> NewGadget:
     """Read an offered gadget from its first byte to its last.
 
     Raises:
-        TrustError: other bytes than those that were signed.
-        PlanError, DocumentError: it is another package than it should be, or no gadget that can be used.
+        TrustError, DocumentError: other bytes than those that were signed.
+        PlanError: they are another package than it should be, or no gadget that can be used.
     """
     package = resolution.of(resolution.model.gadget)
     if package.size > MAX_GADGET:
-        raise DocumentError(f"cannot install {offer.file}: a gadget of {iec(package.size)}, a device takes at most"
-                            f" {iec(MAX_GADGET)}")
+        raise PlanError(f"cannot install {offer.file}: a gadget of {iec(package.size)}, a device takes at most"
+                        f" {iec(MAX_GADGET)}")
     with offer.open(most=package.size + 1) as stream:
         stream.seek(0)
         raw = stream.read(package.size + 1)
@@ -112,13 +112,20 @@ def read_offered(offer: Offer, resolution: Resolution) -> NewGadget:
         raise TrustError(f"cannot install {offer.file}: its SHA3-384 is {short(found)}, signed as revision"
                          f" {package.number} is {short(package.sha3_384)}",
                          hint="the file was cut short or changed after it was signed: copy it again")
-    tree = Erofs(io.BytesIO(raw), name=offer.file)
-    info = read_snap_yaml(tree.read(SNAP_YAML, limit=MIB), name=f"{offer.file} {SNAP_YAML}")
+    try:
+        return _inside(raw, offer.file, package, resolution)
+    except DocumentError as error:
+        raise PlanError(error.message, hint=error.hint, details=error.details) from error
+
+
+def _inside(raw: bytes, file: str, package: ResolvedPackage, resolution: Resolution) -> NewGadget:
+    tree = Erofs(io.BytesIO(raw), name=file)
+    info = read_snap_yaml(tree.read(SNAP_YAML, limit=MIB), name=f"{file} {SNAP_YAML}")
     check_identity(package, info, resolution.model)
     files = {entry.path: tree.read(entry.path, limit=MAX_GADGET) for entry in tree.walk() if entry.inode.is_file}
     if GADGET_YAML not in files:
-        raise DocumentError(f"cannot install {offer.file}: it has no {GADGET_YAML}")
-    return NewGadget(package=package, gadget=_parsed(files[GADGET_YAML], f"{offer.file} {GADGET_YAML}"), files=files)
+        raise PlanError(f"cannot install {file}: it has no {GADGET_YAML}")
+    return NewGadget(package=package, gadget=_parsed(files[GADGET_YAML], f"{file} {GADGET_YAML}"), files=files)
 
 
 def _parsed(raw: bytes, name: str) -> Gadget:

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from imagekit.device.machine import Machine
-from imagekit.errors import TargetError
+from imagekit.errors import DocumentError, TargetError
 
 FORMAT = 1
 FOLDER = "lib/imagekit/updates"
@@ -27,15 +27,13 @@ MEMORY = "memory"  # its lock is held while the file is replaced, and no longer
 CHANGES_MOST, FAILED_MOST = 50, 20
 ADVISORIES_MOST, ADVISORY_MOST = 5, 1000  # of one update; characters that are kept of each
 
-# What reading a file of ours may raise when its disk, or whoever may write there, has made something else of it.
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-
 Packages = tuple[tuple[str, int], ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A pair that did not become healthy."""
+    """A pair that did not become healthy, or a gadget beside the pair that ran when it was refused."""
 
     packages: Packages
     reason: str
@@ -121,6 +119,11 @@ class History:
     answered: str = ""  # when the store last gave an answer that was believed
     unanswered: int = 0  # how many checks in a row since came to none
 
+    def with_failed(self, failed: Failed) -> History:
+        """What was said before of the same packages is forgotten."""
+        others = tuple(item for item in self.failed if item.packages != failed.packages)
+        return replace(self, failed=(*others, failed)[-FAILED_MOST:])
+
     def with_change(self, change: Change) -> History:
         return replace(self, changes=(*self.changes, change)[-CHANGES_MOST:])
 
@@ -129,16 +132,30 @@ def folder_of(machine: Machine) -> Path:
     return machine.var / FOLDER
 
 
+def decoded(raw: bytes, read: Callable[[dict[str, Any]], T], *, version: int) -> T:
+    """What `read` makes of one of our documents. Raises: DocumentError: it is none, or of another format."""
+    try:
+        found = json.loads(raw)
+        if found["imagekit"] != version:
+            raise ValueError(f"format {found['imagekit']!r}")
+        return read(found)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise DocumentError(f"cannot read what this device remembers: {error}") from error
+
+
 def load_history(machine: Machine) -> History:
     """What is remembered; nothing, where there is no file or it is not one of ours."""
-    with suppress(*DAMAGE):
-        return _history(json.loads((folder_of(machine) / STATE).read_text()))
+    with suppress(OSError, DocumentError):
+        return decode_history((folder_of(machine) / STATE).read_bytes())
     return History()
 
 
+def decode_history(raw: bytes) -> History:
+    """The memory out of its file. Raises: DocumentError."""
+    return decoded(raw, _history, version=FORMAT)
+
+
 def _history(found: dict[str, Any]) -> History:
-    if found["imagekit"] != FORMAT:
-        raise ValueError(f"format {found['imagekit']!r}")
     pending = found["pending"]
     return History(
         floors={str(name): int(number) for name, number in found["floors"].items()},
@@ -273,7 +290,7 @@ def after_verdict(history: History, *, slot: str, roots: tuple[str, str], health
         return replace(history, pending=None).with_change(_ended(pending, "interrupted", now=now))
     reason = "; ".join(pending.reasons) or "it never came as far as its health check"
     failed = Failed(packages=pending.packages, reason=reason, time=now)
-    return replace(history, pending=None, failed=(*history.failed, failed)[-FAILED_MOST:]).with_change(
+    return replace(history, pending=None).with_failed(failed).with_change(
         _ended(pending, "failed", now=now, reason=reason))
 
 

@@ -107,11 +107,15 @@ class Known:
     now: datetime
 
 
+class GadgetRefused(PlanError):
+    """A gadget cannot come to this device, and nothing that came with it is wanted, or allowed, without it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
     """The device and an offer, resolved, planned, and read from its first byte to its last. `plan` None: all runs.
 
-    `update_class` and `advisories` are what a store says of it.
+    `update_class` and `advisories` are what a store says of it. `refused` is why a gadget was left out.
     """
 
     known: Known
@@ -119,6 +123,7 @@ class Ready:
     resolution: Resolution
     plan: UpdatePlan | None
     notes: tuple[str, ...]
+    refused: str = ""
     update_class: str = ""
     advisories: tuple[Advisory, ...] = ()
 
@@ -170,20 +175,26 @@ def prepare(machine: Machine, known: Known, offers: Offers, *, again: bool = Fal
     available, notes = _available(anchors, known, offers)
     resolution = resolve(anchors.model, anchors.database, available, now=known.now)
     keep_keys(machine, anchors, now=known.now)
+    refused = ""
     try:
         gadget = new_gadget(known, resolution, offers)
     except PlanError as error:
+        whole = GadgetRefused(error.message, hint=error.hint, details=error.details)
         if not news(known, resolution):
-            raise
+            raise whole from error
         # A gadget that cannot come keeps no fix of base or kernel away, if the pair is allowed with the present one.
         package = resolution.of(resolution.model.gadget)
         del available[package.name, package.number]
-        resolution = resolve(anchors.model, anchors.database, available, now=known.now)
-        gadget, notes = None, (*notes, f"{package.file.path} is left out: {'; '.join((error.message, *error.details))}")
+        try:
+            resolution = resolve(anchors.model, anchors.database, available, now=known.now)
+        except PlanError:
+            raise whole from error
+        refused = "; ".join((error.message, *error.details))
+        gadget, notes = None, (*notes, f"{package.file.path} is left out: {refused}")
     plan = plan_with_spare(machine, known, resolution, again=again, gadget=gadget)
     if plan is not None:
         check_offers(machine, plan, resolution, offers)
-    return Ready(known=known, offers=offers, resolution=resolution, plan=plan, notes=notes)
+    return Ready(known=known, offers=offers, resolution=resolution, plan=plan, notes=notes, refused=refused)
 
 
 def bring(machine: Machine, ready: Ready, options: Options, say: Callable[[str], None]) -> Outcome:

@@ -20,9 +20,9 @@ from tuf.api.metadata import TargetFile
 
 from imagekit.device import history as past
 from imagekit.device.asking import Answer, Answers, ask
-from imagekit.device.history import Waiting, edit_history, folder_of, load_history
+from imagekit.device.history import Failed, Waiting, edit_history, folder_of, load_history
 from imagekit.device.identity import identify
-from imagekit.device.install import Known, Options, Ready, bring, know, prepare, running, stamp
+from imagekit.device.install import GadgetRefused, Known, Options, Ready, bring, know, prepare, running, stamp
 from imagekit.device.machine import Machine
 from imagekit.device.offers import DeltaShelf, FolderShelf, Offers, Shelf, collect
 from imagekit.device.rhythm import silence
@@ -30,6 +30,7 @@ from imagekit.device.wishes import InForce, in_force, waiting_text
 from imagekit.errors import DocumentError, HostError, ImagekitError, TargetError, TrustError
 from imagekit.packages.delta import read_head
 from imagekit.plan.channelmap import Revision
+from imagekit.plan.rollout import Why
 from imagekit.plan.schedule import Verdict as Start
 from imagekit.plan.schedule import believed, may_start, phase_of
 from imagekit.plan.storepaths import assertions_path, delta_path, package_path
@@ -111,13 +112,17 @@ def _weigh(machine: Machine, known: Known, answers: Answers, options: Options, c
     notes = tuple(item.note for item in answers.parts if item.note)
     if not answers.news:
         return Refreshed(came=Came.CURRENT, answers=answers, notes=notes)
+    failures = {} if options.again else {item.packages: item for item in known.history.failed}
+    failed, gadget = failures.get(answers.gadget_alone), answers.gadget
+    if failed is not None and gadget is not None and len(answers.news) > 1 and gadget.choice.why is not Why.PINNED:
+        notes = (*notes, f"left out: {_tried(failed)}")
+        answers = answers.without(GADGET)  # which keeps nothing else away, where no validation set wants it
     pending = known.history.pending
     if pending is not None and pending.trial and pending.packages == answers.pair and not options.again:
         return Refreshed(came=Came.PENDING, answers=answers, notes=notes)
-    failed = next((item for item in known.history.failed if item.packages == answers.pair), None)
-    if failed is not None and not options.again:
-        return Refreshed(came=Came.FAILED_BEFORE, answers=answers,
-                         notes=(*notes, f"{_pair(answers)} was tried on {failed.time} and failed: {failed.reason}"))
+    failed = failures.get(answers.pair)
+    if failed is not None:
+        return Refreshed(came=Came.FAILED_BEFORE, answers=answers, notes=(*notes, _tried(failed)))
     force = in_force(machine, known.anchors.model, known.history)
     now = believed(clock.astimezone(), known.now)  # windows are in local time
     start = may_start(force.policy, phase_of(identify(machine, known.anchors.model)), answers.update_class, now=now,
@@ -130,8 +135,9 @@ def _weigh(machine: Machine, known: Known, answers: Answers, options: Options, c
                      waits=_waits(known, answers, start, force, now))
 
 
-def _pair(answers: Answers) -> str:
-    return " with ".join(f"{name} {number}" for name, number in answers.pair)
+def _tried(failed: Failed) -> str:
+    pair = " with ".join(f"{name} {number}" for name, number in failed.packages)
+    return f"{pair} was tried on {failed.time} and failed: {failed.reason}"
 
 
 def _waits(known: Known, answers: Answers, start: Start, force: InForce, now: datetime | None) -> Waiting:
@@ -182,6 +188,9 @@ def _take(machine: Machine, known: Known, came: Refreshed, options: Options, say
                 return replace(came, came=Came.PENDING, notes=(*came.notes, "another update was installed meanwhile"))
             try:
                 ready = prepare(machine, again, offers, again=options.again)
+            except GadgetRefused as error:
+                _refused(machine, known, answers, answers.pair, "; ".join((error.message, *error.details)))
+                raise
             except (TrustError, DocumentError) as error:
                 if not deltas:
                     raise
@@ -192,9 +201,20 @@ def _take(machine: Machine, known: Known, came: Refreshed, options: Options, say
             return _brought(machine, ready, came, options, say, by_delta=frozenset(deltas))
 
 
+def _refused(machine: Machine, known: Known, answers: Answers, packages: past.Packages, reason: str) -> None:
+    """Remember a gadget that cannot come, as what failed is: beside what runs, for another base may take it."""
+    failed = Failed(packages=packages, reason=reason, time=stamp(known.now))
+    change = past.Change(time=failed.time, what="install", packages=packages, outcome="refused", reason=reason,
+                         update_class=answers.update_class.value, advisories=answers.advisories)
+    with suppress(TargetError):
+        edit_history(machine, lambda memory: memory.with_failed(failed).with_change(change))
+
+
 def _brought(machine: Machine, ready: Ready, came: Refreshed, options: Options, say: Callable[[str], None], *,
              by_delta: frozenset[str]) -> Refreshed:
     outcome = bring(machine, ready, options, say)
+    if ready.refused:
+        _refused(machine, ready.known, came.answers, came.answers.gadget_alone, ready.refused)
     notes = (*came.notes, *outcome.notes)
     if outcome.plan is None:  # the assertions at hand mean what runs already
         return replace(came, came=Came.CURRENT, notes=notes)

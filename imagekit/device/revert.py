@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from imagekit.boot.entries import ENTRY_FOLDER, SECTOR, VERSION_MAX, entry_name, kernel_path, sector_with_version
 from imagekit.boot.slotstate import Slot, hand_over, seen_from
 from imagekit.device.autoboot import prefer
-from imagekit.device.history import FAILED_MOST, Change, Failed, Packages, alone, load_history, save_history
+from imagekit.device.history import Change, Failed, Packages, alone, load_history, save_history
 from imagekit.device.machine import Machine
 from imagekit.device.medium import DiskMedium
 from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, load_report
@@ -46,7 +45,7 @@ def revert(machine: Machine, packages: Packages, say: Callable[[str], None], *, 
         memory = load_history(machine)
         failed = Failed(packages=packages, reason="reverted by hand", time=now)
         with suppress(TargetError):
-            save_history(machine, replace(memory, failed=(*memory.failed, failed)[-FAILED_MOST:]).with_change(
+            save_history(machine, memory.with_failed(failed).with_change(
                 Change(time=now, what="revert", packages=packages, outcome="done")))
     say(f"update: slot {other.value} is the one to boot")
     if reboot:

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imagekit.device import history as past
 from imagekit.device.machine import Machine
-from imagekit.errors import TargetError
+from imagekit.errors import DocumentError, TargetError
 from imagekit.plan.schedule import Checks, Phase, at_boot, is_silent, looked, pause, phase_of, tried
 
 if TYPE_CHECKING:
@@ -92,11 +92,10 @@ def load_rhythm(machine: Machine) -> Rhythm:
 
     Raises: TargetError: the seed cannot be read, or nothing be written.
     """
-    with suppress(*past.DAMAGE):
-        found = json.loads((machine.run / IN_BOOT).read_text())
-        if found["imagekit"] == FORMAT:
-            return Rhythm(phase=Phase(**found["phase"]), checks=Checks(**found["checks"]),
-                          counted_s=int(found["counted_s"]), asks=bool(found["asks"]))
+    with suppress(OSError, DocumentError):
+        return past.decoded((machine.run / IN_BOOT).read_bytes(), lambda found: Rhythm(
+            phase=Phase(**found["phase"]), checks=Checks(**found["checks"]), counted_s=int(found["counted_s"]),
+            asks=bool(found["asks"])), version=FORMAT)
     from imagekit.device.anchors import own_anchors
     from imagekit.device.identity import identify
 
@@ -128,11 +127,15 @@ def _keep(machine: Machine, rhythm: Rhythm) -> None:
 
 def _load_beyond(machine: Machine) -> tuple[int, int]:
     """Boots in a row that ended without an answer, and where the count goes on."""
-    with suppress(*past.DAMAGE):
-        found: dict[str, Any] = json.loads((past.folder_of(machine) / BEYOND).read_text())
-        if found["imagekit"] == FORMAT:
-            return max(int(found["lost_boots"]), 0), max(int(found["counted_s"]), 0)
+    with suppress(OSError, DocumentError):
+        return decode_beyond((past.folder_of(machine) / BEYOND).read_bytes())
     return 0, 0
+
+
+def decode_beyond(raw: bytes) -> tuple[int, int]:
+    """Both, out of their file. Raises: DocumentError."""
+    return past.decoded(raw, lambda found: (max(int(found["lost_boots"]), 0), max(int(found["counted_s"]), 0)),
+                        version=FORMAT)
 
 
 def _save_beyond(machine: Machine, *, lost_boots: int, counted_s: int) -> None:

@@ -47,11 +47,15 @@ class InForce:
 
 def load_owner(machine: Machine) -> Owner:
     """What was said; nothing, where there is no file or it is not one of ours."""
-    with suppress(*past.DAMAGE, DocumentError):
-        found = json.loads((past.folder_of(machine) / WISHES).read_text())
-        if found["imagekit"] == FORMAT:
-            return Owner(wishes=_wishes(found), held_until=_optional(found["held_until"]))
+    with suppress(OSError, DocumentError):
+        return decode_owner((past.folder_of(machine) / WISHES).read_bytes())
     return Owner()
+
+
+def decode_owner(raw: bytes) -> Owner:
+    """What was said, out of its file. Raises: DocumentError."""
+    return past.decoded(raw, lambda found: Owner(wishes=_wishes(found), held_until=_optional(found["held_until"])),
+                        version=FORMAT)
 
 
 def _wishes(found: dict[str, Any]) -> Wishes:

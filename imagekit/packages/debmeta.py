@@ -189,24 +189,28 @@ def parse_stanzas(text: str, *, name: str) -> Iterator[dict[str, str]]:
     Raises:
         DocumentError: a line that is neither a field nor a continuation.
     """
-    stanza: dict[str, str] = {}
+    stanza: dict[str, list[str]] = {}
     field = ""
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             if stanza:
-                yield stanza
+                yield _joined(stanza)
             stanza, field = {}, ""
         elif line[0] in " \t":
             if not field:
                 raise DocumentError(f"{name}:{number}: a continuation line without a field")
-            stanza[field] += "\n" + line.strip()
+            stanza[field].append(line.strip())
         else:
             field, colon, value = line.partition(":")
             if not colon or not field.strip():
                 raise DocumentError(f"{name}:{number}: not a `Field: value` line")
-            stanza[field] = value.strip()
+            stanza[field] = [value.strip()]
     if stanza:
-        yield stanza
+        yield _joined(stanza)
+
+
+def _joined(stanza: Mapping[str, list[str]]) -> dict[str, str]:
+    return {field: "\n".join(lines) for field, lines in stanza.items()}
 
 
 def control_of(fields: Mapping[str, str], *, name: str) -> Control:

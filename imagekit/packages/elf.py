@@ -32,6 +32,7 @@ _WIDTHS = {
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 DT_NULL, DT_NEEDED, DT_STRTAB = 0, 1, 5
 
+NAME_MOST = 4096  # bytes of a library's name
 HEAD_SIZE = 20  # bytes that tell the machine
 
 # Machine, bits and byte order (`e_machine`, EI_CLASS, EI_DATA) -> Debian's name of the architecture.
@@ -69,9 +70,13 @@ def _decode(content: bytes, name: str) -> Needs:
         raise DocumentError(f"cannot read {name}: not a little-endian ELF file of 64 or 32 bits")
     header = width.header.unpack_from(content)
     offset, size, count = header[8], header[12], header[13]
+    if count and size != width.program.size:
+        raise ValueError(f"program headers of {size} bytes")
     rows = [width.program.unpack_from(content, offset + number * size) for number in range(count)]
     programs = [(row[0], *(row[field] for field in width.fields)) for row in rows]
     loads = [(address, start, length) for kind, start, address, length in programs if kind == PT_LOAD]
+    if sum(kind == PT_DYNAMIC for kind, *_ in programs) > 1:
+        raise ValueError("more than one dynamic table")
     interpreter, libraries = None, []
     for kind, start, _, length in programs:
         if kind == PT_INTERP:
@@ -85,7 +90,7 @@ def _decode(content: bytes, name: str) -> Needs:
                     break
                 if tag == DT_NEEDED:
                     at = strings + value
-                    libraries.append(content[at:content.index(b"\0", at)].decode())
+                    libraries.append(content[at:content.index(b"\0", at, at + NAME_MOST)].decode())
     return Needs(interpreter=interpreter, libraries=tuple(libraries))
 
 

@@ -87,6 +87,8 @@ def decode_uki(content: bytes, *, name: str) -> Uki:
         headers = [_SECTION.unpack_from(content, table + number * _SECTION.size) for number in range(coff[1])]
     except struct.error as error:
         raise DocumentError(f"cannot read {name}: cut short in its headers") from error
+    if sum(header[3] for header in headers) > len(content):
+        raise DocumentError(f"cannot read {name}: its sections have more bytes than the file, or it is cut short")
     sections = []
     for raw_name, virtual_size, _, raw_size, offset, *_ in headers:
         label = raw_name.rstrip(b"\0").decode("ascii", "replace")

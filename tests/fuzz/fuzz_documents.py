@@ -8,9 +8,13 @@ from imagekit.assertions.drafts import parse_draft
 from imagekit.errors import ImagekitError
 from imagekit.gadget import Era, parse_gadget
 from imagekit.packages.kernelyaml import parse_kernel_yaml
+from imagekit.packages.lockfile import encode_lock, parse_lock
 from imagekit.packages.snapyaml import encode_snap_yaml, read_snap_yaml
 from imagekit.plan.channelmap import encode_channel_map, parse_channel_map
 from imagekit.plan.channels import parse_channel
+from imagekit.plan.factory_job import parse_job
+from imagekit.plan.factory_log import decode_log
+from imagekit.plan.manifest import parse_manifest
 from imagekit.plan.rollout import Asking, DeviceId, choose
 from imagekit.schema import load_yaml
 
@@ -36,6 +40,23 @@ def snap_yaml(raw: bytes) -> None:
 
 def kernel_yaml(raw: bytes) -> None:
     parse_kernel_yaml(load_yaml(raw, name="kernel.yaml", repeated_keys=True))
+
+
+def factory_job(raw: bytes) -> None:
+    parse_job(load_yaml(raw, name="job.yaml"))
+
+
+def factory_log(raw: bytes) -> None:
+    decode_log(raw, name="log")
+
+
+def manifest(raw: bytes) -> None:
+    parse_manifest(raw, name="manifest")
+
+
+def lock(raw: bytes) -> None:
+    found = parse_lock(raw, name="lock")
+    assert parse_lock(encode_lock(found), name="lock") == found
 
 
 def model_draft(raw: bytes) -> None:

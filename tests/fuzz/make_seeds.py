@@ -9,9 +9,11 @@ import base64
 import hashlib
 import io
 import json
+import struct
 import subprocess
 import tempfile
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import zstandard
@@ -19,17 +21,31 @@ from sparse import shrink, shrink_file
 
 from imagekit.boot.autoboot import Autoboot, encode_autoboot
 from imagekit.boot.frames import encode_frames
+from imagekit.boot.gadgetrecord import GadgetRecord, GadgetTrial, KnownGadget, encode_gadget_record
 from imagekit.boot.health import Challenge, Check, Hello, Verdict, encode_message
-from imagekit.boot.slotstate import FACTORY, encode_partition, encode_record
+from imagekit.boot.slotproof import encode_proof
+from imagekit.boot.slotstate import FACTORY, Slot, encode_partition, encode_record
+from imagekit.boot.uimage import BootScript, encode_script
+from imagekit.boot.ymodem import encode_block
 from imagekit.disk import gpt
 from imagekit.disk.bmap import MappedRange, encode_bmap
+from imagekit.disk.fat_swap import Switch
+from imagekit.disk.identity import DeviceIdentity, encode_identity
+from imagekit.disk.sparse import encode_sparse
 from imagekit.disk.verity import Superblock
+from imagekit.disk.writelog import Kind as Request
+from imagekit.disk.writelog import LogEntry, encode_entry, encode_super
 from imagekit.disk.zstd_frames import compress_frames
 from imagekit.packages.delta import DeltaHead, Kind, Op, apply_delta, encode_head, encode_op
+from imagekit.packages.lockfile import Lock, Section, encode_lock
+from imagekit.plan import factory_log
+from imagekit.plan.manifest import Manifest, ManifestFile, ManifestImage, ManifestModel, encode_manifest
 from imagekit.testing.documents import TESTS, Brand, signing_key
 
 HERE = Path(__file__).parent
 SEEDS = HERE / "seeds"
+FORMATS = HERE.parent / "frozen/1/formats"
+NOTHING = bytes(64)
 MIB = 1 << 20
 
 
@@ -167,6 +183,74 @@ def small() -> None:
     put("verity", "superblock", superblock.encode())
 
 
+def records() -> None:
+    for name in ("imagekit-b.conf", "slot.env", "cmdline.txt", "slot.sum"):
+        put("boot-files", name, (FORMATS / name).read_bytes())
+    put("boot-files", "boot.scr", encode_script(BootScript(text="booti\n", name="a", architecture="arm64", time=1)))
+    put("boot-files", "boot.scr-repaired", encode_script(BootScript(text="a\n", name="a", architecture="arm64", time=1
+                                                                    )) + b"\1")
+    put("slot-proof", "frozen", (FORMATS / "slot-proof.bin").read_bytes()[:4096])
+    put("slot-proof", "repaired", encode_proof(b"type: account\n\1")[:31])
+    put("device-memory", "frozen", (FORMATS / "state.json").read_bytes())
+    put("device-memory", "wishes", b'{"imagekit": 1, "automatic": true, "windows": "Mon..Fri 22:00-04:00",'
+        b' "urgent": "wait", "held_until": ""}')
+    put("device-memory", "beyond", b'{"imagekit": 1, "lost_boots": 2, "counted_s": 1e3}')
+    put("device-memory", "deep", b"[" * 4000)
+    known = KnownGadget(revision=1, document=b"volumes: {}\n", proof=b"type: snap-revision\n")
+    switch = Switch(path="EFI/BOOT/BOOTX64.EFI", at=8192, old=b"o" * 32, new=b"n" * 32)
+    trial = GadgetTrial(gadget=known, slot=Slot.B, base_root="1b" * 32, kernel_root="1c" * 32, partition="esp",
+                        switches=(switch,))
+    record = encode_gadget_record(GadgetRecord(generation=7, installed=known, trial=trial))
+    put("gadget-record", "one", b"\0" + record)
+    put("gadget-record", "two", bytes([len(NOTHING) // 8]) + NOTHING + record + b"\1")
+    put("gadget-record", "deep", b"\0" + record[:20] + b"[" * 4000 + b"\1")
+    whole = encode_identity(DeviceIdentity(assertions=b"type: serial\n", key=b"-----BEGIN PRIVATE KEY-----\n"))
+    put("identity", "whole", whole)
+    put("identity", "repaired", whole[:560] + b"\1")
+    data = b"d" * 512
+    put("write-log", "three", encode_super(3) + encode_entry(LogEntry(kind=Request.WRITE, first=2, count=1), data)
+        + encode_entry(LogEntry(kind=Request.FLUSH)) + encode_entry(LogEntry(kind=Request.DISCARD, first=1, count=8)))
+    put("sparse", "two", encode_sparse(4096 * 4, 4096, [(4096, bytes(4096)), (8192, b"x" * 4096)]))
+
+
+def elf() -> bytes:
+    """A program that needs one library."""
+    def program(kind: int, start: int, length: int) -> bytes:
+        return struct.pack("<IIQQQQQQ", kind, 0, start, start, 0, length, length, 0)
+
+    head = struct.pack("<4sBBB9xHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, 2, 62, 1, 0, 64, 0, 0, 64, 56, 3, 0, 0, 0)
+    loader, names = b"/lib/ld.so\0".ljust(16, b"\0"), b"\0libc.so.6\0".ljust(16, b"\0")
+    return (head + program(3, 232, 16) + program(1, 0, 512) + program(2, 264, 48) + loader + names
+            + struct.pack("<6q", 5, 248, 1, 1, 0, 0))
+
+
+def others() -> None:
+    """Of packages, lines and a factory."""
+    put("factory-job", "documented", (TESTS.parent / "docs/how-to/run-a-factory-station.md").read_text().partition(
+        "```yaml\nfactory-job")[2].partition("```")[0].join(("factory-job", "")).encode())
+    key = signing_key("brand")
+    said = {"key": factory_log.key_said(key.public)}
+    first = factory_log.encode_record(factory_log.Kind.START, said, number=0, previous="0" * 64, station="line-1",
+                                      key=key, now=datetime(2026, 1, 1, tzinfo=UTC))
+    put("factory-log", "one", first)
+    put("factory-log", "torn", first + first[:100])
+    put("lock", "small", encode_lock(Lock(sections={"base": Section(suite="trixie", wants=("a",), parts=())})))
+    put("manifest", "small", encode_manifest(Manifest(
+        model=ManifestModel(brand="acme", model="pc", revision=0, grade="signed", architecture="amd64", timestamp="x",
+                            digest="d" * 64),
+        image=ManifestImage(file="pc.img", size=8 << 20, mapped=4096, digest="a" * 64, disk_guid="b" * 36),
+        packages=(), structures=(), files={"bmap": ManifestFile(file="pc.img.bmap", sha256="f" * 64)}, timestamp="x")))
+    for name, packet in (("reply", b"DATA00001000"), ("request", b"\0\1a\0octet\0blksize\x001468\0"),
+                         ("ack", b"\0\4\0\1"), ("block", encode_block(0, b"a\x005 0\0".ljust(128, b"\0")))):
+        put("packets", name, packet)
+    put("programs", "elf", elf())
+    put("programs", "efi", b"MZ".ljust(0x3c, b"\0") + b"\x40\0\0\0PE\0\0"
+        + struct.pack("<HHIIIHH", 0x8664, 1, 0, 0, 0, 0, 0)
+        + struct.pack("<8sIIIIIIHHI", b".linux", 4, 0, 4, 124, 0, 0, 0, 0, 0) + b"kern")
+    put("deb", "archive", b"!<arch>\n" + b"debian-binary   0           0     0     100644  4         `\n2.0\n")
+    put("deb", "control", b"Package: a\nVersion: 1\nArchitecture: all\nSource: b (2)\nDescription: c\n d\n .\n\n")
+
+
 if __name__ == "__main__":
     documents()
     store()
@@ -174,3 +258,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         disks(Path(folder))
     small()
+    records()
+    others()

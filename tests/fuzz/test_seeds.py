@@ -6,8 +6,10 @@ What breaks one is kept in `regressions/TARGET`; no fuzzer is needed to run it a
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -71,6 +73,30 @@ LARGE: dict[str, dict[str, bytes]] = {
     "openpgp-signature": {"long": b"\x01\xc2\xff\xff\xff\xff\xff" + bytes(MIB)},
     "openpgp-secret": {"armor": b"-----BEGIN PGP PRIVATE KEY BLOCK-----\n" + b"A" * MIB, "zeros": bytes(MIB)},
 }
+ELF = (SEEDS / "programs/elf").read_bytes()
+DYNAMIC = ELF[:54] + struct.pack("<HH", 0, 0xFFFF) + ELF[58:64] + struct.pack("<IIQQQQQQ", 2, 0, 0, 0, 0, 32768, 0, 0)
+SECTION = struct.pack("<8sIIIIIIHHI", b".linux", 4 * MIB, 0, 4 * MIB, 0, 0, 0, 0, 0, 0)
+EFI = (SEEDS / "programs/efi").read_bytes()
+LARGE["programs"] = {
+    "one-header-many-times": DYNAMIC.ljust(32768, b"\0"),
+    "one-section-many-times": (EFI[:70] + struct.pack("<H", 96) + EFI[72:84] + SECTION * 96).ljust(4 * MIB, b"\0"),
+    "no-end-of-a-name": (ELF[:208] + struct.pack("<QQQ", 1_600_016, 1_600_016, 0) + ELF[232:264]
+                         + struct.pack("<2q", 5, 0) + struct.pack("<2q", 1, 1_700_000) * 100_000
+                         ).ljust(4 * MIB, b"a") + b"\0",
+}
+LARGE["deb"] = {"continued": b"a: b\n" + b" c\n" * 400_000, "many": b"a: b\n\n" * 100_000,
+                "members": b"!<arch>\n" + b"a/              0           0     0     100644  0         `\n" * 20_000}
+SUMS = b"imagekit slot a\n00000000 %b name\n" % (b"9" * 5000)
+LARGE["boot-files"] = {"digits": SUMS + b"%08x\n" % zlib.crc32(SUMS), "lines": b"\n" * MIB, "words": b"a " * 500_000}
+LARGE["gadget-record"] = {"deep": bytes(1) + b"[" * 400_000}
+LARGE["device-memory"] = {"deep": b"[" * 1_000_000, "maps": b'{"a":' * 200_000,
+                          "changes": b'{"imagekit": 1, "floors": {}, "failed": [], "pending": null, "hold_until": "",'
+                          b' "latest": "", "changes": [' + b"[]," * 100_000 + b"[]]}"}
+LARGE["write-log"] = {"flushes": struct.pack("<3QI", 0x6A736677736872, 1, 1 << 40, 512).ljust(512, b"\0")
+                      + struct.pack("<4Q", 0, 0, 1, 0).ljust(512, b"\0") * 8000}
+LARGE["identity"] = {"zeros": bytes(MIB), "ones": b"IKIDENT1" + b"\1" * MIB}
+LARGE["factory-log"] = {"deep": b'{"record":' * 100_000, "lines": b"\n" * MIB, "long": b"x" * MIB}
+LARGE["manifest"] = {"deep": b"[" * 100_000, "number": b"9" * MIB}
 SNAP = b"name: hello\nversion: 1\n"
 LARGE["snap-yaml"] = {
     **YAML,

@@ -30,6 +30,7 @@ def maker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     made.gadget(3, edition=1, change=lambda text: text.replace("panic=10", "panic=20"))
     made.gadget(4, change=lambda text: text.replace("name: base-b", "name: base-c").replace("base-b:", "base-c:"))
     made.gadget(5)
+    made.gadget(6, change=lambda text: "volumes: [")
     return made
 
 
@@ -166,11 +167,14 @@ def test_other_layout_is_refused_and_nothing_is_written(rig: Rig, stick: Stick) 
 
 
 @ONE
-def test_gadget_that_is_refused_keeps_no_base_away(rig: Rig, stick: Stick) -> None:
-    outcome = rig.install(stick("pc_4", "debian-13_2"))
+@pytest.mark.parametrize(("gadget", "why"), [
+    ("pc_4", "cannot update the gadget to pc 4"), ("pc_6", "pc_6.snap meta/gadget.yaml")],
+    ids=["another layout", "no gadget.yaml that can be read"])
+def test_gadget_that_is_refused_keeps_no_base_away(rig: Rig, stick: Stick, gadget: str, why: str) -> None:
+    outcome = rig.install(stick(gadget, "debian-13_2"))
     assert outcome.plan is not None
     assert outcome.plan.pair == (("debian-13", 2), ("pc-kernel", 1))
-    assert any(note.startswith("pc_4.snap is left out: cannot update the gadget to pc 4") for note in outcome.notes)
+    assert any(note.startswith(f"{gadget}.snap is left out: ") and why in note for note in outcome.notes)
     rig.up()
     assert (rig.slot.value, installed(rig)) == ("b", 1)
 

@@ -88,6 +88,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         maker.kernel(revision)
     made.base(4, alike=False)
     maker.gadget(2)
+    maker.gadget(3, change=lambda text: text.replace("name: base-b", "name: base-c").replace("base-b:", "base-c:"))
+    maker.gadget(4)
     publish(store, maker, "debian-13_1", "pc-kernel_1")
     return made
 
@@ -214,6 +216,55 @@ def test_new_gadget_arrives_whole_with_what_comes_beside_it(scene: Scene) -> Non
     assert found.installed.revision == 2
     assert scene.rig.disk_state().assets()["startup.nsh"] == gadget_files(2)["startup.nsh"]
     assert scene.rig.refresh().came is Came.CURRENT
+
+
+GADGET_3 = (("debian-13", 1), ("pc-kernel", 1), ("pc", 3))
+
+
+def test_refused_gadget_is_told_once_and_waits_for_something_newer(scene: Scene, capsys: pytest.CaptureFixture[str]
+                                                                   ) -> None:
+    scene.publish("pc_3")
+    with pytest.raises(PlanError, match="cannot update the gadget to pc 3"):
+        scene.rig.refresh()
+    assert [path for path, *_ in scene.requests if path.endswith("pc_3.snap.zst")]
+    for _ in range(2):
+        came = scene.rig.refresh()
+        assert (came.came, came.plan) == (Came.FAILED_BEFORE, None)
+        assert "its name changes from 'base-b' to 'base-c'" in came.notes[0]
+        assert not [path for path, *_ in scene.requests if path.startswith("packages/")]
+    memory = history.load_history(scene.rig.machine)
+    assert [item.packages for item in memory.failed] == [GADGET_3]
+    assert [(item.what, item.packages, item.outcome) for item in memory.changes] == [("install", GADGET_3, "refused")]
+    assert main(["status"], machine=scene.rig.machine) == main(["changes"], machine=scene.rig.machine) == 0
+    told = capsys.readouterr().out
+    assert told.count("debian-13 1 with pc-kernel 1 with pc 3: cannot update the gadget to pc 3") == 1
+    assert "install debian-13 1 with pc-kernel 1 with pc 3: refused: cannot update the gadget to pc 3" in told
+    with pytest.raises(PlanError, match="cannot update the gadget to pc 3"):
+        scene.rig.refresh(again=True)
+    scene.publish("pc_4")
+    assert scene.rig.refresh().came is Came.INSTALLED
+
+
+def test_refused_gadget_is_left_out_of_later_updates_until_a_newer_base_has_looked(scene: Scene) -> None:
+    scene.publish("debian-13_2", "pc_3")
+    came = scene.rig.refresh()
+    assert came.plan is not None
+    assert came.plan.pair == (("debian-13", 2), ("pc-kernel", 1))
+    assert "pc_3.snap.zst is left out: cannot update the gadget to pc 3" in came.notes[0]
+    scene.log.write_text("")
+    assert scene.rig.refresh().came is Came.PENDING, "it waits for its reboot, whatever became of the gadget"
+    assert not [path for path, *_ in scene.requests if path.startswith("packages/")]
+    scene.rig.up()
+    with pytest.raises(PlanError, match="cannot update the gadget to pc 3"):
+        scene.rig.refresh()
+    assert scene.rig.refresh().came is Came.FAILED_BEFORE
+    scene.publish("debian-13_3")
+    scene.log.write_text("")
+    came = scene.rig.refresh()
+    assert (came.came, came.notes[0].partition(" with ")[0]) == (Came.INSTALLED, "left out: debian-13 2")
+    assert not [path for path, *_ in scene.requests if "/pc_3" in path]
+    scene.rig.up()
+    assert scene.runs == ("a", 3, 1)
 
 
 def test_second_update_is_a_delta_out_of_the_first_one(scene: Scene) -> None:

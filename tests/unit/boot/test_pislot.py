@@ -79,7 +79,7 @@ def test_slot_is_whole_only_as_it_was_measured() -> None:
     assert not is_whole(whole(files=without), Slot.A), "measured, but nothing boots without it"
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a\nb", SUMS_NAME])
+@pytest.mark.parametrize("name", ["", "a b", "a\nb", "\u00e9", SUMS_NAME])
 def test_name_that_sums_cannot_hold_is_refused(name: str) -> None:
     with pytest.raises(DocumentError, match=r"cannot encode slot\.sum"):
         encode_sums(Slot.A, {name: Measure.of(b"")})
