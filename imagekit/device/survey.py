@@ -14,7 +14,8 @@ from pathlib import Path
 from imagekit.assertions import Assertion, decode_stream
 from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, parse_entry
 from imagekit.boot.slotproof import PROOF_MOST, decode_proof
-from imagekit.boot.systemd_boot import slot_of
+from imagekit.boot.slotstate import Slot
+from imagekit.boot.systemd_boot import parse_name, slot_of
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, LOADER_WORD, decode_env
 from imagekit.device.anchors import Anchors
 from imagekit.device.machine import Machine
@@ -85,7 +86,7 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
     spare = report.slot.other.value
     files: dict[str, str] = {}
     names: tuple[str, ...] = PARTS
-    rank = 0
+    rank, spent = 0, None
     if report.loader == U_BOOT:
         state_partuuid, cmdline, files = _from_volume(machine, report)
         names = (*PARTS, "boot")
@@ -97,9 +98,11 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
             raise TargetError(f"cannot update this device: {machine.esp / ENTRY_FOLDER} has no entry of slot"
                               f" {report.slot.value} with the roots that run", hint="is the ESP mounted?")
         state_partuuid, cmdline, rank = entry.state_partuuid, entry.cmdline, max(item.version for item in entries)
+        spent = _spent(machine.esp, report.slot.other)
     return RunningState(
         loader=report.loader, slot=report.slot, record=StatePartition(device=report.state_device).load(),
         held=running, spare_roots={}, state_partuuid=state_partuuid, cmdline=cmdline, rank=rank, boot_files=files,
+        spent=spent,
         capacity={name: partition(partitions, f"{name}-{spare}").size for name in names})
 
 
@@ -112,6 +115,16 @@ def read_entries(esp: Path) -> list[LoaderEntry]:
                 if slot_of(path.name) is not None:
                     found.append(parse_entry(path.read_bytes(), name=path.name))
     return found
+
+
+def _spent(esp: Path, slot: Slot) -> tuple[str, str] | None:
+    """The roots of base and kernel that used up all boots of their trial in this slot, if any did."""
+    with suppress(OSError, DocumentError):
+        for path in sorted((esp / ENTRY_FOLDER).iterdir()):
+            if slot_of(path.name) is slot and parse_name(path.name).left == 0:
+                entry = parse_entry(path.read_bytes(), name=path.name)
+                return entry.base_root, entry.kernel_root
+    return None
 
 
 def _from_volume(machine: Machine, report: BootReport) -> tuple[str, str, dict[str, str]]:
