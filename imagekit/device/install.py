@@ -72,6 +72,7 @@ from imagekit.units import MIB, iec
 SNAP_YAML = "meta/snap.yaml"
 ESP_MARGIN = 1 * MIB
 DESCRIPTION_MOST = 16 * 1024  # slot.env, or cmdline.txt and slot.sum
+REBOOT = "reboot"  # in /run/imagekit: an update was installed, and a reboot into it asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,9 +205,21 @@ def bring(machine: Machine, ready: Ready, options: Options, say: Callable[[str],
         return Outcome(plan=plan, installed=False, rebooting=False, notes=ready.notes)
     carry_out(machine, plan, ready, options, say)
     if options.reboot:
-        say("update: rebooting")
-        machine.programs.run("systemctl", "--no-block", "reboot")
+        reboot(machine, say)
     return Outcome(plan=plan, installed=True, rebooting=options.reboot, notes=ready.notes)
+
+
+def reboot(machine: Machine, say: Callable[[str], None]) -> None:
+    """Reboot into what was installed. Raises: TargetError: nobody does; the next refresh asks again."""
+    with suppress(OSError):
+        (machine.run / REBOOT).touch()
+    say("update: rebooting")
+    machine.programs.run("systemctl", "--no-block", "reboot")
+
+
+def wants_reboot(machine: Machine) -> bool:
+    """Whether a reboot was asked for in this boot, and has not come."""
+    return (machine.run / REBOOT).exists()
 
 
 def what_runs(anchors: Anchors, report: BootReport, memory: History, *, now: datetime

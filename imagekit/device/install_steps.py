@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -144,8 +144,9 @@ def _write_image(job: Job, package: Erofs) -> None:
     path = kernel_path(job.plan.slot)
     folder, _, name = path.rpartition("/")
     if name in job.medium.names(folder):
-        if _equals_image(job, path, package):
-            return
+        with suppress(TargetError):  # what cannot be read is written anew
+            if _equals_image(job, path, package):
+                return
         job.medium.remove(path)  # first: there may be no room for three
         job.medium.sync_folder(folder)
     job.medium.create(path, chunks(package.open(KERNEL_IMAGE)))

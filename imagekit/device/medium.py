@@ -121,16 +121,17 @@ class DiskMedium:
 
     @contextmanager
     def writable_esp(self) -> Iterator[None]:
-        if self._programs is not None:
-            self._programs.run("mount", "-o", "remount,rw", str(self._esp))
-            self._mode = "rw"
+        self._remount("rw")
         try:
             yield
         finally:
-            if self._programs is not None:
-                self._mode = "ro"
-                with suppress(TargetError):  # still mounted writable: untidy, but nothing is lost by it
-                    self._programs.run("mount", "-o", "remount,ro", str(self._esp))
+            with suppress(TargetError):  # still mounted writable: untidy, but nothing is lost by it
+                self._remount("ro")
+
+    def _remount(self, mode: str) -> None:
+        if self._programs is not None:
+            self._programs.run("mount", "-o", f"remount,{mode}", str(self._esp))
+            self._mode = mode
 
     @contextmanager
     def unmounted(self, partition: str) -> Iterator[None]:
@@ -189,9 +190,14 @@ class DiskMedium:
 
     @contextmanager
     def open_file(self, path: str) -> Iterator[BinaryIO]:
-        with _told(f"read {path}"), (self._esp / path).open("rb") as stream:
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            yield stream
+        try:
+            with _told(f"read {path}"), (self._esp / path).open("rb") as stream:
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                yield stream
+        except TargetError:
+            if self._programs is not None and self._mode == "rw":  # at a broken chain vfat stops to be writable
+                self._remount("rw")
+            raise
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from imagekit.assertions import Assertion, decode_stream
 from imagekit.device.anchors import KINDS, is_block_device
 from imagekit.disk.fat_read import FatVolume, read_fat
 from imagekit.errors import DocumentError, TargetError, UsageError
-from imagekit.packages.forward import rewound
+from imagekit.packages.forward import PACKED_WINDOW, rewound
 from imagekit.packages.snapyaml import parse_file_name
 from imagekit.units import KIB, MIB
 
@@ -29,7 +29,6 @@ ASSERTION_ENDINGS = (".assert", ".assertion", ".assertions", *(f".{kind}" for ki
 ASSERTIONS_LIMIT = 2 * MIB
 MOST_FILES = 1000
 PIECE = 256 * KIB
-MAX_WINDOW = 32 * MIB  # of zstd: what reading a package may take of memory
 MAX_GADGET = 64 * MIB  # it is read into memory
 
 
@@ -223,7 +222,7 @@ def unpacked(source: BinaryIO) -> Iterator[bytes]:
     import zstandard
 
     source.seek(0)
-    reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(
+    reader = zstandard.ZstdDecompressor(max_window_size=PACKED_WINDOW).stream_reader(
         source, read_across_frames=True, closefd=False)
     try:
         while piece := reader.read(PIECE):

@@ -22,7 +22,19 @@ from imagekit.device import history as past
 from imagekit.device.asking import Answer, Answers, ask
 from imagekit.device.history import Failed, Waiting, edit_history, folder_of, load_history
 from imagekit.device.identity import identify
-from imagekit.device.install import GadgetRefused, Known, Options, Ready, bring, know, prepare, running, stamp
+from imagekit.device.install import (
+    GadgetRefused,
+    Known,
+    Options,
+    Ready,
+    bring,
+    know,
+    prepare,
+    reboot,
+    running,
+    stamp,
+    wants_reboot,
+)
 from imagekit.device.machine import Machine
 from imagekit.device.offers import DeltaShelf, FolderShelf, Offers, Shelf, collect
 from imagekit.device.rhythm import silence
@@ -51,7 +63,7 @@ class Came(StrEnum):
     AVAILABLE = "available"  # `check`
     FAILED_BEFORE = "failed before"
     WAITING = "waiting"  # held, or outside of what its owner allows
-    PENDING = "waits for its reboot"  # it was installed, and the reboot left to others
+    PENDING = "waits for its reboot"  # it was installed, and the reboot left to others, or it did not come
     INSTALLED = "installed"
 
 
@@ -99,6 +111,9 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
                 say(f"update: {waiting_text(asdict(came.waits))}")
             if came.came is not Came.INSTALLED or options.check:
                 _remember(machine, known, Check(text=came.came.value, waits=came.waits))
+                if came.came is Came.PENDING and options.reboot and not options.check and wants_reboot(machine):
+                    reboot(machine, say)
+                    return replace(came, rebooting=True)
                 return came
             _remember(machine, known, Check(text="an update was begun"))
             return _take(machine, known, came, options, say)

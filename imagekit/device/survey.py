@@ -16,7 +16,8 @@ from imagekit.boot import pislot
 from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, parse_entry
 from imagekit.boot.piboot import CMDLINE_NAME
 from imagekit.boot.slotproof import PROOF_MOST, decode_proof
-from imagekit.boot.systemd_boot import slot_of
+from imagekit.boot.slotstate import Slot
+from imagekit.boot.systemd_boot import parse_name, slot_of
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, LOADER_WORD, decode_env
 from imagekit.device.anchors import Anchors
 from imagekit.device.autoboot import slot_numbers
@@ -89,7 +90,7 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
     files: dict[str, str] = {}
     own: dict[str, pislot.Measure] = {}
     names: tuple[str, ...] = PARTS if report.loader == SYSTEMD_BOOT else (*PARTS, "boot")
-    rank = 0
+    rank, spent = 0, None
     if report.loader == U_BOOT:
         state_partuuid, cmdline, files = _from_volume(machine, report)
     elif report.loader == PIBOOT:
@@ -102,10 +103,12 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
             raise TargetError(f"cannot update this device: {machine.esp / ENTRY_FOLDER} has no entry of slot"
                               f" {report.slot.value} with the roots that run", hint="is the ESP mounted?")
         state_partuuid, cmdline, rank = entry.state_partuuid, entry.cmdline, max(item.version for item in entries)
+        spent = _spent(machine.esp, report.slot.other)
     return RunningState(
         loader=report.loader, slot=report.slot, record=StatePartition(device=report.state_device).load(),
         held=running, spare_roots={}, state_partuuid=state_partuuid, cmdline=cmdline, rank=rank, boot_files=files,
         own_files=own, numbers=slot_numbers(disk=report.disk, sys=machine.sys) if report.loader == PIBOOT else {},
+        spent=spent,
         capacity={name: partition(partitions, f"{name}-{spare}").size for name in names})
 
 
@@ -118,6 +121,16 @@ def read_entries(esp: Path) -> list[LoaderEntry]:
                 if slot_of(path.name) is not None:
                     found.append(parse_entry(path.read_bytes(), name=path.name))
     return found
+
+
+def _spent(esp: Path, slot: Slot) -> tuple[str, str] | None:
+    """The roots of base and kernel that used up all boots of their trial in this slot, if any did."""
+    with suppress(OSError, DocumentError):
+        for path in sorted((esp / ENTRY_FOLDER).iterdir()):
+            if slot_of(path.name) is slot and parse_name(path.name).left == 0:
+                entry = parse_entry(path.read_bytes(), name=path.name)
+                return entry.base_root, entry.kernel_root
+    return None
 
 
 def _from_volume(machine: Machine, report: BootReport) -> tuple[str, str, dict[str, str]]:

@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, cast
 
 from imagekit.units import MIB
 
+PACKED_WINDOW = 32 * MIB  # of zstd: what a device takes of its memory to unpack a package
+
 
 class Rewound(io.RawIOBase):
     """The bytes that `begin` gives each time it is called, `most` of them, so that they cannot go on for ever.

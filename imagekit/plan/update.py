@@ -35,6 +35,8 @@ PARTS = (BASE, KERNEL)
 SYSTEMD_BOOT, U_BOOT, PIBOOT = "systemd-boot", "u-boot", "piboot"
 LOADERS = (SYSTEMD_BOOT, U_BOOT, PIBOOT)
 
+_ONCE_MORE = "wait for something newer, or try it once more: --again"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
@@ -59,7 +61,8 @@ class RunningState:
     slot's FAT image -> path in the kernel package. For the Raspberry Pi's firmware, `own_files` are those of the
     running slot's FAT image that are the gadget's, and `numbers` the partitions of the slots' boot files. `held` may
     have the gadget too, whose root is empty; `gadget_record` is the device's memory of it, which lies on
-    `state_partition`.
+    `state_partition`. `spent`: the roots of base and kernel that used up the boots of their trial in the idle slot,
+    which systemd-boot remembers where the device has lost its memory.
     """
 
     loader: str
@@ -76,6 +79,7 @@ class RunningState:
     numbers: Mapping[Slot, int] = field(default_factory=dict)
     gadget_record: GadgetRecord = NO_RECORD
     state_partition: str = "slot-state"
+    spent: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +220,13 @@ def plan_update(device: RunningState, resolution: Resolution, past: Past, *, aga
     if not again and (failure := next((item for item in past.failed if item.packages == pair), None)):
         told = " with ".join(f"{name} {number}" for name, number in pair)
         raise TargetError(f"cannot install {told}: it was tried on {failure.time} and failed: {failure.reason}",
-                          hint="wait for something newer, or try it once more: --again")
+                          hint=_ONCE_MORE)
+    remembered = any({*pair} <= {*item.packages} for item in past.failed)  # with a gadget that does not come now
+    if (not again and gadget is None and not remembered
+            and device.spent == tuple(wanted[part].verity_root for part in PARTS)):
+        told = " with ".join(f"{name} {number}" for name, number in pair)
+        raise TargetError(f"cannot install {told}: slot {device.slot.other.value} holds it, and has used up its boots",
+                          hint=_ONCE_MORE)
     parts = tuple(_part(device, resolution, wanted[part], part, changed=part in changed) for part in PARTS)
     forgotten = forget_other(record) if record.other_good or record != device.record else None
     settled = end_of_trial(device)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import zstandard
@@ -29,6 +30,7 @@ from imagekit.assertions import (
 from imagekit.digests import CHUNK, b64url, chunks, short
 from imagekit.errors import HostError, PlanError, TrustError
 from imagekit.host.files import reason
+from imagekit.packages.forward import PACKED_WINDOW
 from imagekit.packages.package import PackageFormat, format_of
 from imagekit.packages.snapyaml import SnapInfo
 from imagekit.plan.channelmap import ChannelMap, Compression, Revision, UpdateClass, encode_channel_map
@@ -48,8 +50,8 @@ from imagekit.store.commit import Draft, Outcome
 from imagekit.store.metadata import target_bytes
 from imagekit.store.repository import Store
 
+SIGNED_AHEAD = timedelta(hours=1)  # as far as clocks of two machines that are kept may lie apart
 LEVEL = 10  # zstd, one thread, as a package's twin for the seed is made: more would give other bytes
-MAX_WINDOW = 1 << 27
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,7 @@ def publish(store: Store, offers: Sequence[Offer], wanted: Wanted) -> Outcome:
 
     Raises:
         TrustError: a package is another publisher's, or its bytes are not what was signed.
-        PlanError: a revision goes backwards, has other bytes, or may not go to the channel.
+        PlanError: a revision goes backwards, has other bytes, may not go to the channel, or was signed in the future.
     """
     draft = store.draft()
     maps: dict[str, ChannelMap] = {}
@@ -125,6 +127,10 @@ def _check_publisher(store: Store, name: str, declaration: SnapDeclaration) -> N
 
 def _revision(store: Store, offer: Offer, wanted: Wanted) -> Revision:
     signed = parse_snap_revision(offer.chain.links[-1].assertion)
+    if signed.timestamp > store.now + SIGNED_AHEAD:
+        raise PlanError(f"cannot publish {offer.path}: it was signed at {signed.timestamp:%Y-%m-%dT%H:%M:%SZ}, which is"
+                        " still to come: a device that ran it would take that for past, and every store for expired",
+                        hint="set the clock of the machine that signs, and sign the package again")
     try:
         with offer.path.open("rb") as stream:
             squashfs = format_of(stream) is PackageFormat.SQUASHFS
@@ -162,9 +168,9 @@ def _writer(path: Path, revision: Revision) -> Callable[[Path], None]:
 
 
 def _is_twin(twin: Path, target: Path, revision: Revision) -> bool:
-    """Copy a compressed package; whether what it unpacks to is the signed one."""
+    """Copy a compressed package; whether a device can unpack it, and gets the signed one."""
     digest, left = hashlib.sha3_384(), revision.size
-    unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompressobj()
+    unpacker = zstandard.ZstdDecompressor(max_window_size=PACKED_WINDOW).decompressobj()
     with twin.open("rb") as source, target.open("wb") as copy:
         for chunk in chunks(source):
             copy.write(chunk)

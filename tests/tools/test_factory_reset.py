@@ -218,6 +218,67 @@ def test_file_system_that_cannot_be_mounted_is_made_anew_and_sound(shell: Shell,
     assert mark_of(state) == 0
 
 
+# ---- a data partition that is damaged, of which nobody asked for a reset
+
+OWN = 'chroot() { shift; "$@"; }; '  # the programs of the base are this machine's
+
+
+def damaged(folder: Path, run_tool: RunTool, *commands: str) -> Path:
+    """An ext4 with a file, after these commands of debugfs."""
+    filled(folder)
+    data = folder / "data"
+    run_tool("mke2fs", "-q", "-F", "-t", "ext4", "-d", folder / "var", data, "16M")
+    for command in commands:
+        run_tool("debugfs", "-w", "-R", command, data)
+    return data
+
+
+@pytest.mark.parametrize(("commands", "wrong"), [((), False), (("ssv state 0",), False), (("ssv state 2",), True),
+                                                 (("ssv state 3",), True)])
+def test_file_system_says_itself_that_it_has_errors(shell: Shell, run_tool: RunTool, tmp_path: Path,
+                                                    commands: tuple[str, ...], wrong: bool) -> None:
+    data = damaged(tmp_path, run_tool, *commands)
+    assert shell("has_errors $1 && echo wrong || echo right", data) == ("wrong\n" if wrong else "right\n")
+
+
+@pytest.mark.parametrize("raw", [b"", bytes(4096), b"\xff" * 4096])
+def test_what_is_no_file_system_has_noted_no_errors(shell: Shell, tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "data").write_bytes(raw)
+    assert shell("has_errors $1 && echo wrong || echo right", tmp_path / "data") == "right\n"
+
+
+def opened(shell: Shell, folder: Path, data: Path, stubs: str) -> str:
+    return shell(f'{stubs}{OWN}open_data; echo "status $?"; umount $NEW/var', folder, marked(folder, b""), data)
+
+
+def test_data_that_has_noted_errors_is_repaired_before_it_is_mounted(shell: Shell, run_tool: RunTool, tmp_path: Path
+                                                                     ) -> None:
+    data = damaged(tmp_path, run_tool, "ssv state 3", "clri /secret")
+    run_tool("e2fsck", "-fn", data, status=4)
+    assert opened(shell, tmp_path, data, STUBS) == "the data partition is damaged: repairing it\nstatus 0\n"
+    assert names_on(data, run_tool) == {*STAYS, *GOES} - {"secret", "lost+found/#12"}
+
+
+def test_data_that_cannot_be_mounted_is_repaired_and_mounted(shell: Shell, run_tool: RunTool, tmp_path: Path) -> None:
+    """The first superblock is gone; the file system has others."""
+    with data_of(tmp_path, run_tool) as device:
+        with device.open("r+b") as out:
+            out.seek(SUPERBLOCK_OFFSET)
+            out.write(bytes(SUPERBLOCK_SIZE))
+        said = opened(shell, tmp_path, device, MOUNTED)
+    assert said == "the data partition is damaged: repairing it\nstatus 0\n"
+    assert names_on(tmp_path / "data.img", run_tool) == {*STAYS, *GOES} - {"lost+found/#12"}
+
+
+def test_data_that_nothing_can_repair_is_tried_once_and_done_without(shell: Shell, tmp_path: Path) -> None:
+    require("e2fsck")
+    data = tmp_path / "data"
+    data.write_bytes(noise := bytes(range(256)) * 4096)
+    said = opened(shell, tmp_path, data, STUBS.replace("mount() { :; }", "mount() { [ \"$2\" != ext4 ]; }", 1))
+    assert said == "the data partition is damaged: repairing it\nstatus 1\n"
+    assert data.read_bytes() == noise
+
+
 # ---- attack 29: downgrade through a reset
 
 @pytest.fixture(scope="module")

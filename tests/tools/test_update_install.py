@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -82,6 +83,37 @@ def partition_of(rig: Rig, name: str):  # type: ignore[no-untyped-def]
     from imagekit.device.partitions import find_partitions
 
     return find_partitions(rig.machine, Path("/dev/vda"))[name]
+
+
+def test_image_that_the_esp_does_not_give_back_is_written_anew(rig: Rig, stick: Stick) -> None:
+    """A bad sector, or a chain that a power cut has broken: at the latter vfat takes no write any more."""
+    if rig.loader != SYSTEMD_BOOT:
+        pytest.skip("the slots of this loader are written whole")
+    path = rig.machine.esp / "EFI/imagekit/b/kernel.efi"
+    path.parent.mkdir(parents=True)
+    path.symlink_to("/proc/self/mem")  # opens, and cannot be read at its beginning
+    rig.install(stick("pc-kernel_2"))
+    assert rig.programs.ran.count(("mount", "-o", "remount,rw", str(rig.machine.esp))) == 2
+    rig.up()
+    assert runs(rig) == ("b", 1, 2)
+
+
+def test_device_without_a_memory_does_not_try_what_just_failed_again(rig: Rig, stick: Stick) -> None:
+    """Its data partition is lost: /var is in memory, and every check of the store would begin the same trial anew."""
+    if rig.loader != SYSTEMD_BOOT:
+        pytest.skip("the record does not tell a trial that failed from one that never began")
+    bad = stick("debian-13_2")
+    rig.install(bad, unattended=True)
+    assert rig.up(sick=frozenset({("debian-13", 2)})) is Slot.A
+    shutil.rmtree(rig.machine.var)
+    (rig.machine.var / "lib/imagekit").mkdir(parents=True)
+    before = rig.disk_state()
+    with pytest.raises(TargetError, match="slot b holds it, and has used up its boots"):
+        rig.install(bad, unattended=True)
+    assert rig.disk_state() == before
+    assert rig.install(stick("debian-13_2", "pc-kernel_2"), unattended=True).installed
+    rig.up()
+    assert runs(rig) == ("b", 2, 2)
 
 
 def test_updates_go_back_and_forth_and_keep_what_is_there_already(rig: Rig, stick: Stick) -> None:

@@ -621,6 +621,30 @@ def test_hold_of_an_older_base_counts_until_something_newer_is_said(scene: Scene
     assert scene.rig.refresh().came is Came.INSTALLED
 
 
+def test_reboot_that_did_not_come_is_asked_for_again(scene: Scene) -> None:
+    """Else the device would wait for a power cut to get its update."""
+    scene.publish("debian-13_2", delta=True)
+    programs = scene.rig.programs
+
+    class Busy:
+        def run(self, *command: str) -> str:
+            if command[0] == "systemctl":
+                raise TargetError("cannot run systemctl: Transport endpoint is not connected")
+            return programs.run(*command)
+
+    scene.rig.programs = Busy()  # type: ignore[assignment]
+    with pytest.raises(TargetError, match="Transport endpoint"):
+        scene.rig.refresh()
+    scene.rig.programs = programs
+    assert scene.rig.refresh(check=True).came is Came.PENDING
+    assert not scene.rig.rebooted
+    came = scene.rig.refresh()
+    assert (came.came, came.rebooting) == (Came.PENDING, True)
+    assert scene.rig.rebooted
+    scene.rig.up()
+    assert scene.runs == ("b", 2, 1)
+
+
 def test_stick_is_installed_while_the_store_is_slow(scene: Scene, tmp_path: Path) -> None:
     """What was fetched meanwhile does not go over the slot that the stick's update waits in."""
     scene.publish("debian-13_4")

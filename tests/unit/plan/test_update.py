@@ -162,6 +162,24 @@ def test_pair_that_failed_is_refused_unless_asked_for() -> None:
     assert planned(running(), resolved(base=2, kernel=2), past).slot is Slot.B  # another pair
 
 
+@pytest.mark.parametrize(("failed", "refused"), [
+    ((), True),  # a memory that was lost
+    ((("debian-13", 9), ("pc-kernel", 1)), True),
+    ((("debian-13", 2), ("pc-kernel", 1), ("pc", 2)), False),  # with a gadget that does not come now
+])
+def test_pair_whose_trial_used_up_its_boots_is_not_tried_again(failed: tuple[tuple[str, int], ...], refused: bool
+                                                               ) -> None:
+    state = running(spent=(ROOT["debian-13", 2], ROOT["pc-kernel", 1]))
+    past = Past(floors={}, failed=(Failure(packages=failed, reason="x", time="t"),) if failed else ())
+    if refused:
+        with pytest.raises(TargetError, match="slot b holds it, and has used up its boots"):
+            planned(state, resolved(base=2), past)
+    else:
+        planned(state, resolved(base=2), past)
+    planned(state, resolved(base=2), past, again=True)
+    planned(state, resolved(base=2, kernel=2), past)
+
+
 @pytest.mark.parametrize(("record", "match"), [
     (None, "its slot-state record is lost"),
     (replace(HEALTHY, unhealthy=1, other_good=True), "not known to be healthy in this boot"),

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from imagekit.assertions import Header, parse_validation_set
+from imagekit.assertions import Header, parse_snap_revision, parse_validation_set
+from imagekit.device.offers import unpacked
 from imagekit.errors import PlanError, TrustError
 from imagekit.host.storeclient import connected
 from imagekit.plan.channelmap import UpdateClass, parse_channel_map
@@ -107,6 +108,16 @@ def test_a_file_that_changed_after_it_was_signed_is_refused(rig: StoreRig) -> No
     assert snapshot_of(rig.public) == before
 
 
+def test_what_was_signed_in_the_future_is_not_published(rig: StoreRig) -> None:
+    """A device takes the time of what it runs for past: after this one it would believe no store until then."""
+    signed = rig.package(1)
+    rig.now = parse_snap_revision(signed.chain.links[-1].assertion).timestamp - timedelta(hours=2)
+    with pytest.raises(PlanError, match="which is still to come"):
+        rig.publish(signed)
+    rig.now += timedelta(hours=1)
+    assert rig.publish(signed).published
+
+
 @pytest.mark.parametrize("twin", [b"", b"no zstd", "other", "cut", "more"])
 def test_a_wrong_compressed_twin_is_not_used(rig: StoreRig, twin: bytes | str) -> None:
     offer = rig.package(1)
@@ -117,6 +128,16 @@ def test_a_wrong_compressed_twin_is_not_used(rig: StoreRig, twin: bytes | str) -
     rig.publish(offer)
     stored = next(rig.public.glob("targets/packages/small/*.zst"))
     assert zstandard.ZstdDecompressor().decompress(stored.read_bytes()) == offer.path.read_bytes()
+
+
+def test_a_twin_that_no_device_has_the_memory_for_is_not_used(rig: StoreRig) -> None:
+    offer = rig.package(1)
+    wide = zstandard.ZstdCompressionParameters.from_level(3, window_log=26)
+    packer = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    offer.path.with_name("small_1.snap.zst").write_bytes(packer.compress(offer.path.read_bytes()) + packer.flush())
+    rig.publish(offer, channel="stable")
+    with next(rig.public.glob("targets/packages/small/*.zst")).open("rb") as stored:
+        assert b"".join(unpacked(stored)) == offer.path.read_bytes()
 
 
 def test_a_right_compressed_twin_is_taken_as_it_is(rig: StoreRig) -> None:
