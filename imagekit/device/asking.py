@@ -133,8 +133,9 @@ def _answer(machine: Machine, known: Known, client: Client, held: Held, *, part:
                       note=f"the store has nothing of {held.name}")
     floor = max(known.history.floors.get(held.name, 0), held.revision or 0)
     choice = choose(channels, Asking(
-        device=identify(machine, model), architecture=model.architecture, channel=parse_channel(snap.default_channel),
-        current=held.revision, floor=known.history.floors.get(held.name, 0),
+        device=identify(machine, known.anchors), architecture=model.architecture,
+        channel=parse_channel(snap.default_channel), current=held.revision,
+        floor=known.history.floors.get(held.name, 0),
         pinned=rule.revision if rule is not None else None))
     found = choice.revision
     if found is None:

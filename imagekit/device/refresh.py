@@ -140,7 +140,7 @@ def _weigh(machine: Machine, known: Known, answers: Answers, options: Options, c
         return Refreshed(came=Came.FAILED_BEFORE, answers=answers, notes=(*notes, _tried(failed)))
     force = in_force(machine, known.anchors.model, known.history)
     now = believed(clock.astimezone(), known.now)  # windows are in local time
-    start = may_start(force.policy, phase_of(identify(machine, known.anchors.model)), answers.update_class, now=now,
+    start = may_start(force.policy, phase_of(identify(machine, known.anchors)), answers.update_class, now=now,
                       held_until=force.held_until, asked=not options.unattended, waited_checks=known.history.waiting)
     if options.check:
         return Refreshed(came=Came.AVAILABLE, answers=answers, start=start, notes=notes)

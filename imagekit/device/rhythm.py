@@ -101,7 +101,7 @@ def load_rhythm(machine: Machine) -> Rhythm:
 
     anchors = own_anchors(machine)
     lost, counted_s = _load_beyond(machine)
-    rhythm = Rhythm(phase=phase_of(identify(machine, anchors.model)), counted_s=counted_s,
+    rhythm = Rhythm(phase=phase_of(identify(machine, anchors)), counted_s=counted_s,
                     asks=bool(anchors.model.store), checks=at_boot(lost_boots=lost, counted_s=counted_s))
     _save_beyond(machine, lost_boots=lost + 1, counted_s=0)
     return rhythm

@@ -14,6 +14,7 @@ from imagekit.boot.slotstate import Slot, SlotState, seen_from
 from imagekit.device.anchors import Anchors, load_anchors
 from imagekit.device.gadget import held_gadget, proofs_of
 from imagekit.device.history import Advisory, History, load_history
+from imagekit.device.identity import identity_json, identity_text, read_identity
 from imagekit.device.machine import Machine
 from imagekit.device.partitions import Partition, find_partitions, partition
 from imagekit.device.report import BootReport, load_report
@@ -28,7 +29,7 @@ from imagekit.plan.update import BASE, KERNEL, PARTS
 def collect_slots(machine: Machine) -> dict[str, Any]:
     """The keys that `status --json` has of updates (docs/reference/updates.md); empty where the disk tells nothing."""
     memory = load_history(machine)
-    found: dict[str, Any] = {"slots": {}, **remembered(memory), "policy": None}
+    found: dict[str, Any] = {"slots": {}, **remembered(memory), "policy": None, "identity": None}
     found["hold_until"] = held_until(load_owner(machine), memory) or None
     with suppress(ImagekitError):
         report = load_report(machine.run)
@@ -36,6 +37,7 @@ def collect_slots(machine: Machine) -> dict[str, Any]:
         anchors = load_anchors(partition(partitions, "seed"))
         state = StatePartition(device=report.state_device).load()
         found["policy"] = policy_json(in_force(machine, anchors.model, memory))
+        found["identity"] = identity_json(read_identity(machine, anchors))
         found["gadget"] = _gadget(anchors, report)
         for slot in Slot:
             found["slots"][slot.value] = _slot(anchors, partitions, report, state, memory, slot)
@@ -107,7 +109,8 @@ def _package(anchors: Anchors, device: Partition, part: str, root: str) -> dict[
 
 def text_slots(found: dict[str, Any]) -> dict[str, str]:
     """The lines of `status`."""
-    lines = {f"slot {name}": f"{slot['state']}: {_text(slot)}" for name, slot in found["slots"].items()}
+    lines = {"serial": identity_text(found["identity"])} if found["identity"] else {}
+    lines |= {f"slot {name}": f"{slot['state']}: {_text(slot)}" for name, slot in found["slots"].items()}
     if gadget := found.get("gadget"):
         lines["gadget"] = f"{gadget['name']} {gadget['revision'] or 'of unknown revision'}" + (
             f", {gadget['on_trial']} is on trial" if gadget["on_trial"] else "")

@@ -93,15 +93,18 @@ def _refresh(told: argparse.Namespace, machine: Machine, say: Say) -> tuple[dict
 
 def _model(_: argparse.Namespace, machine: Machine, __: Say) -> tuple[dict[str, Any], str]:
     from imagekit.device.anchors import own_anchors
+    from imagekit.device.identity import identity_json, identity_text, read_identity
 
     anchors = own_anchors(machine)
     model = anchors.model
     anchors.database.verify(model.assertion, now=max(datetime.now(UTC), model.timestamp))
     roots = [{"account": root.account_id, "key": root.key_id} for root in anchors.database.roots]
+    identity = identity_json(read_identity(machine, anchors))
     document = {"brand": model.brand_id, "model": model.model, "revision": model.revision, "grade": str(model.grade),
-                "architecture": model.architecture, "roots": roots,
+                "architecture": model.architecture, "roots": roots, "identity": identity,
                 "snaps": [{"name": snap.name, "type": str(snap.type)} for snap in model.snaps]}
     text = (f"{model.brand_id}/{model.model}, revision {model.revision}, {model.architecture}, grade {model.grade}\n"
+            + (f"  serial: {identity_text(identity)}\n" if identity else "")
             + "".join(f"  {snap.type}: {snap.name}\n" for snap in model.snaps)
             + "".join(f"  believes {root['account']} by key {root['key'][:12]}\n" for root in roots))
     return document, text

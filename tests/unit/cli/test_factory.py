@@ -62,6 +62,19 @@ def test_serials_that_cannot_be_counted_are_refused_before_a_key_is_made(run: Ru
     assert not (tmp_path / "u").exists()
 
 
+def test_signing_service_that_would_speak_in_the_clear_or_not_know_its_stations_does_not_start(
+        run: Run, acme: str, tmp_path: Path) -> None:
+    words = ("factory", "serve", "acme/pc", "--first", "A01", "--count", 5, "-k", acme)
+    assert "--token" in run(*words, code=2).stderr
+    done = run(*words, "--token", "a.token", "--host", "0.0.0.0", code=2)
+    assert "cannot serve at 0.0.0.0 without TLS" in done.stderr
+    assert (tmp_path / "a.token").stat().st_mode & 0o777 == 0o600
+    done = run(*words, "--token", "a.token", "--token", "x/a.token", code=2)
+    assert "two of the tokens are called a" in done.stderr
+    (tmp_path / "a.token").write_text("short")
+    assert "a token is one line" in run(*words, "--token", "a.token", code=3).stderr
+
+
 def test_people_are_told_what_is_news_and_nothing_else() -> None:
     heard: list[str] = []
     teller = Teller(None)

@@ -61,6 +61,25 @@ def test_power_cut_at_a_step_loses_no_record_and_gives_no_serial_twice(floor: Fl
         assert (station.tiles[0].state, serials) == (State.DONE, ("A0002",) if taken else ("A0001",))
 
 
+def test_second_station_at_the_same_medium_is_refused_while_the_first_writes_it(floor: Floor, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    second = Floor(folder=tmp_path / "second", ports=1)
+    write_identity(second.units, "B0001", brand=second.brand)
+    second.medium(0).symlink_to(floor.medium(0))
+    states: list[tuple[State, str]] = []
+
+    def also(_: str, event: str) -> None:
+        if event in ("begun", "identity-written"):
+            states.extend((tile.state, tile.problem) for tile in second.run().tiles)
+
+    floor.also = also
+    assert floor.run().tiles[0].state is State.DONE
+    assert [state for state, _ in states] == [State.REFUSED, State.REFUSED]
+    assert all("a second imagekit" in problem for _, problem in states)
+    assert totals(decode_log(second.log.read_bytes(), name="log")).serials == ()
+    assert (second.units / "B0001.serial").exists()
+
+
 class OnePort:
     """`MediaPorts` with a medium in memory."""
 

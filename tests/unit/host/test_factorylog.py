@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,6 +79,61 @@ def test_log_that_was_cut_at_any_byte_keeps_every_whole_record_and_every_torn_by
         assert totals(after).serials[-1] == "A9"
         kept = list(path.parent.glob("*.torn-*"))
         assert b"".join(item.read_bytes() for item in kept) == before.torn
+
+
+CHANGING = frozenset(("open", "write", "pwrite", "fsync", "ftruncate", "posix_fallocate", "flock", "unlink", "rename",
+                      "replace", "fchmod", "close"))
+
+
+def killed_before(call: int, path: Path, told: Path) -> bool:
+    """Go on with a log in a process that ends without a word before its so-many-th call that may change the disk."""
+    child = os.fork()
+    if child == 0:
+        seen = 0
+
+        def count(_: object, event: str, called: object) -> None:
+            nonlocal seen
+            if event == "c_call" and getattr(called, "__name__", "") in CHANGING:
+                seen += 1
+                if seen == call:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        answer = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        sys.setprofile(count)
+        try:
+            log = FactoryLog(path, station=STATION, key=signing_key("brand"), clock=SystemClock())
+            for serial in ("B1", "B2"):
+                log.append(Kind.UNIT, unit(serial))
+                os.writev(answer, [f"{serial} ".encode()])
+            log.close()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_station_that_is_killed_at_any_call_loses_nothing_that_it_was_told_is_recorded(written: Path, tmp_path: Path,
+                                                                                      torn: bool) -> None:
+    raw = written.read_bytes() + (b'{"record":{"half' if torn else b"")
+    calls = 0
+    while True:
+        calls += 1
+        folder = tmp_path / f"killed-{calls}"
+        folder.mkdir()
+        path = folder / "factory.log"
+        path.write_bytes(raw)
+        ended = killed_before(calls, path, folder / "told")
+        told = (folder / "told").read_text().split()
+        with opened(path) as log:
+            log.append(Kind.UNIT, unit("C1"))
+        after = decode_log(path.read_bytes(), name="log")
+        serials = totals(after).serials
+        assert serials[:3] == ("A1", "A2", "A3") and serials[-1] == "C1", calls
+        assert list(serials[3:-1])[:len(told)] == told and len(serials[3:-1]) <= len(told) + 1, calls
+        assert not torn or any(item.read_bytes() == raw[-16:] for item in folder.glob("*.torn-*")), calls
+        if not ended:
+            break
+    assert (calls > 8, told) == (True, ["B1", "B2"])
 
 
 def test_zeros_of_a_file_system_that_lost_power_are_set_aside(written: Path) -> None:

@@ -50,6 +50,8 @@ def test_job_says_ports_sizes_and_what_units_get() -> None:
     ("least: 4G", "least: 128G", "job.yaml:9: size: most (64 GiB) is below least (128 GiB)"),
     ("personalise: {list: units}\n", "", "label: it shows {serial}, and no unit gets one"),
     ('code: "{serial}"', 'code: "{sreial}"', "label.code: {sreial} stands for nothing: there is date, image"),
+    ("{list: units}", "{list: units, token: a.token}", "personalise.token: it is for a service, and there is a list"),
+    ("{list: units}", "{list: units, service: 'https://x'}", "personalise"),
     ("key:", "report: factory.log\nkey:", "report: factory.log is the log"),
     (GOOD, "", "job.yaml:1: document: it is empty"),
 ])
