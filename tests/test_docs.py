@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,16 +19,30 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 PRESENT = {name for name, (_, module, _, _) in COMMANDS.items() if find_spec(module)}
 FENCE = re.compile(r"^```[a-z]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
+INDENTED = re.compile(r"^(?: {4}.*\n)+", re.MULTILINE)  # code too, in pages that do not fence it
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def code_blocks(page: Path) -> list[str]:
+    text = page.read_text()
+    return [*FENCE.findall(text), *map(textwrap.dedent, INDENTED.findall(FENCE.sub("", text)))]
+
+
+def anchors_of(page: Path) -> set[str]:
+    """What GitHub makes of the headings, and what may follow a # in a link to the page."""
+    plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in
+             HEADING.findall(FENCE.sub("", page.read_text())))
+    return {re.sub(r"[^\w -]", "", heading).strip().replace(" ", "-") for heading in plain}
+
+
 def command_lines(page: Path) -> list[str]:
     """Every line of a code block that calls imagekit, without prompt, comment and redirection."""
-    lines = [line.removeprefix("$ ") for block in FENCE.findall(page.read_text())
+    lines = [line.removeprefix("$ ") for block in code_blocks(page)
              for line in block.replace("\\\n", " ").splitlines()]
     return [line.partition("  #")[0].partition(" > ")[0].partition(" | ")[0].strip() for line in lines
             if re.match(r"(\S*/)?imagekit(\s|$)", line)]
@@ -50,9 +65,12 @@ def command_of(words: list[str]) -> tuple[click.Command, click.Context, list[str
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_inside_the_project_resolve(page: Path) -> None:
-    for target, _ in LINK.findall(page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), f"{name_of(page)} links to {target}"
+    for target, anchor in LINK.findall(page.read_text()):
+        if "://" in target:
+            continue
+        to = page.parent / target if target else page
+        assert to.exists(), f"{name_of(page)} links to {target}"
+        assert not anchor or anchor in anchors_of(to), f"{name_of(page)} links to {target}#{anchor}"
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:
@@ -76,7 +94,7 @@ def test_command_line_of_a_page_parses(page: Path, line: str) -> None:
 def test_pages_name_real_tasks_of_bootstrap() -> None:
     tasks = set(re.findall(r"^@task.*?\ndef ([a-z]+)\(", (ROOT / "tasks.py").read_text(), re.MULTILINE | re.DOTALL))
     for page in PAGES:
-        named = set(re.findall(r"(?:\./bootstrap|invoke) ([a-z]+)\b", "\n".join(FENCE.findall(page.read_text()))))
+        named = set(re.findall(r"(?:\./bootstrap|invoke) ([a-z]+)\b", "\n".join(code_blocks(page))))
         assert named <= tasks, name_of(page)
 
 

@@ -92,7 +92,9 @@ def sign_file(path: Path, authority: Authority, *, output: Path | None, timestam
 
 def sign_draft(path: Path, authority: Authority, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
     """Sign headers in YAML or JSON; see `sign_file`."""
-    drafted = parse_draft(read_file(path, limit=MAX_FILE), name=str(path))
+    raw = read_file(path, limit=MAX_FILE)
+    refuse_signed(raw, path)
+    drafted = parse_draft(raw, name=str(path))
     headers = complete(drafted, account_id=authority.account_id, timestamp=timestamp)
     checked = check_draft(drafted, headers, key=authority.key.public)
     own = checked.text("timestamp")  # an account-key and a system-user have none: when they begin says nothing here
@@ -109,6 +111,17 @@ def sign_draft(path: Path, authority: Authority, *, output: Path | None, timesta
     target = _target(path, output, f"{path.stem}.{assertion.type}")
     write_atomic(target, encode_stream(found))
     return Signed(source=path, path=target, assertions=found)
+
+
+def refuse_signed(raw: bytes, path: Path) -> None:
+    """Raises: DocumentError: assertions, which are signed already."""
+    try:
+        found = decode_stream(raw, name=str(path)) if raw.startswith(b"type: ") else ()
+    except DocumentError:  # a draft
+        return
+    if found:
+        raise DocumentError(f"cannot sign {path}: it is signed already, a {found[0].type} of {found[0].authority_id}",
+                            hint="sign the YAML or JSON that it was made of")
 
 
 def sign_package(path: Path, authority: Authority, *, output: Path | None, timestamp: datetime,

@@ -58,7 +58,8 @@ for _command in (key, publisher, sign, apply, publish, promote, release, revoke,
 
 @store.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--name", metavar="NAME", help="What the store is called; its keys begin with it.  [default: the folder's name]")
+@click.option("--name", metavar="NAME",
+              help="What the store is called; its keys begin with it.  [default: the folder's name]")
 @click.option("--root", "root", metavar="M/N", default="1/2", show_default=True,
               help="Make N root keys, of which M have to sign.")
 @click.option("--targets", "targets", metavar="M/N", default="1/1", show_default=True,
@@ -67,7 +68,8 @@ for _command in (key, publisher, sign, apply, publish, promote, release, revoke,
               help="Use this key of yours instead of making any; with --root M/N for the threshold.")
 @click.option("--targets-key", "targets_keys", metavar="KEY", multiple=True, shell_complete=complete_store_key,
               help="The same for targets.")
-@click.option("--timestamp-days", metavar="DAYS", type=click.IntRange(1, 365), default=Periods().timestamp, show_default=True,
+@click.option("--timestamp-days", metavar="DAYS", type=click.IntRange(1, 365), default=Periods().timestamp,
+              show_default=True,
               help="How long a device believes what it saw last; renew it more often than that.")
 @passphrase_option
 @json_option
@@ -242,8 +244,8 @@ def describe(url: str, store_id: str | None, mirrors: tuple[str, ...], revision:
              output: Path | None, as_json: bool) -> None:
     """Write what devices need to find this store at URL and to believe it: a draft, to be signed by their brand.
 
-    Without -o it is ID.yaml. It has the newest root in it. A model that says `store: ID`, and the signed draft beside the packages when an image
-    is built, make devices ask this store.
+    Without -o it is ID.yaml. It has the newest root in it. A model that says `store: ID`, and the signed draft beside
+    the packages when an image is built, make devices ask this store.
     """
     for address in (url, *mirrors):
         if problem := url_problem(address):

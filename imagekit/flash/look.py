@@ -65,7 +65,8 @@ def _table(stream: object, path: Path) -> gpt.Table | None:
         return gpt.decode(stream)  # type: ignore[arg-type]  # a reader is a BinaryIO
     except DocumentError as error:
         if error.hint:  # there is a table, and it does not fit
-            raise DocumentError(f"cannot use {path}: {error.message}", hint=error.hint, details=error.details) from error
+            raise DocumentError(f"cannot use {path}: {error.message}", hint=error.hint,
+                                details=error.details) from error
         return None
 
 

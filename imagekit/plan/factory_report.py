@@ -89,7 +89,7 @@ def _chain(log: Log, name: str, key: str) -> Iterator[tuple[str, str]]:
     yield "file", name
     yield "records", f"{len(log.records)}, each signed, each bound to the one before it"
     yield "key", key
-    operators = dict.fromkeys(name for record in log.of(Kind.START) if (name := record.said.get("operator")))
+    operators = dict.fromkeys(who for record in log.of(Kind.START) if (who := record.said.get("operator")))
     if operators:
         yield "operator", ", ".join(operators)
     yield "last digest", log.head

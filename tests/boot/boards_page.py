@@ -13,9 +13,12 @@ from tests.boot.matrix import RECORDS, Book
 PAGE = ROOT / "docs" / "boards.md"
 HEAD = """# Boards that were booted
 
-Every board below was built from its model, booted in QEMU from its card image by its real boot loader, and then broken:
+A board is built from its model, booted in QEMU from its card image by its real boot loader, and then broken:
 six ways, once in a new slot that is on trial and once in a slot that had been good, and at last in both slots at once.
-Nobody helped; what is written here is what the device made of it. How it is done: `tests/boot/matrix.py`.
+Nobody helps; what is written here is what the device made of it. How it is done: `tests/boot/matrix.py`.
+
+*Not run* means that there is no record of this row. A run of all tests boots one board of each kind and a few drawn
+faults ([0008](decisions/0008-what-a-run-of-all-tests-may-take.md)), and records nothing here.
 
     .venv/bin/invoke boards --board pc            # all rows of a board
     .venv/bin/invoke boards --shard 1/4 --resume  # a quarter of everything, but for what has a record of the same image
@@ -113,10 +116,12 @@ def _reasons(documents: list[dict[str, Any]]) -> list[str]:
 
 
 def _paths(documents: list[dict[str, Any]]) -> list[str]:
-    lines = ["## The way of a boot", ""]
+    boards: dict[str, list[str]] = {}
     for document in documents:
-        lines.append(f"**{document['board']}**: " + "; ".join(document["boot_path"]) + ".")
-        lines.append("")
+        boards.setdefault("; ".join(document["boot_path"]), []).append(document["board"])
+    lines = ["## The way of a boot", ""]
+    for path, names in boards.items():
+        lines += [f"**{', '.join(names)}**: {path}.", ""]
     return lines[:-1]
 
 

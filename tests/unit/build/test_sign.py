@@ -69,6 +69,13 @@ def test_signing_a_model_twice_gives_equal_bytes(tmp_path: Path, signer: Authori
     assert run(path, signer, output=tmp_path / "two").read_bytes() == first
 
 
+def test_signed_model_is_not_signed_again(tmp_path: Path, signer: Authority) -> None:
+    path = tmp_path / "pc.yaml"
+    path.write_text(MODEL_DRAFT)
+    with pytest.raises(DocumentError, match="it is signed already, a model of acme"):
+        run(run(path, signer), signer)
+
+
 def test_other_types_are_written_alone_under_their_type(tmp_path: Path) -> None:
     brand = Brand("store")
     path = tmp_path / "acme.yaml"
