@@ -65,7 +65,8 @@ def check(path: Path, *, key: str | None, head: str | None, as_json: bool) -> No
         for record in log.of(Kind.UNIT)], right=("record", "time"))
     write(f"\n{counts.done} good, {counts.failed + counts.interrupted} not; {len(log.records)} records, the last is"
           f" {log.head}")
-    say(f"every signature and every link holds; the key is {whose}")
+    say(f"every signature and every link holds; the key is {whose}" if log.records else
+        "the log is empty: nothing was recorded, or all of it was taken away")
     if log.torn:
         warn(f"{len(log.torn)} bytes at the end are no record: a power cut tore them; the station sets them aside")
 
