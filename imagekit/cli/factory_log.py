@@ -67,7 +67,8 @@ def check(path: Path, *, key: str | None, head: str | None, as_json: bool) -> No
         write(f"\n{len(handed)} serials were given; the last record is {log.head}")
     else:
         _show_units(log, counts)
-    say(f"every signature and every link holds; the key is {whose}")
+    say(f"every signature and every link holds; the key is {whose}" if log.records else
+        "the log is empty: nothing was recorded, or all of it was taken away")
     if log.torn:
         warn(f"{len(log.torn)} bytes at the end are no record: a power cut tore them; the station sets them aside")
 

@@ -177,7 +177,7 @@ def _channel_rows(channels: ChannelMap) -> list[tuple[object, ...]]:
         for item in entry.releases:
             revision = channels.find(item.revision)
             assert revision is not None  # the map would not have been read
-            devices = "way back" if behind else "held" if item.held else shown_percent(item.share)
+            devices = "way back" if behind else shown_percent(item.share) + (", held" if item.held else "")
             rows.append((channels.name, entry.channel, entry.architecture, item.revision, revision.version,
                          revision.update_class.value, devices))
             behind |= item.final

@@ -80,6 +80,7 @@ def test_a_revision_goes_from_edge_to_everybody(run: Run, store: Path) -> None:
     entry = next(item for item in found["channels"] if item["channel"] == "latest/stable")
     assert entry["releases"] == [{"revision": 2, "share": 1250, "held": True, "least": 0},
                                  {"revision": 1, "share": 10000, "held": False, "least": 0}]
+    assert "12.5 %, held\n" in run("store status").stdout
     run("store release small 2 --channel stable --resume --percent 100")
     run("store revoke small 2 --reason bad")
     found = status(run)["packages"][0]  # type: ignore[index]

@@ -53,6 +53,13 @@ def test_log_of_nobody_known_is_not_believed(run: Run, tmp_path: Path) -> None:
     assert "--key" in done.stderr
 
 
+def test_empty_log_is_not_said_to_hold(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "factory.log").write_bytes(b"")
+    done = run("factory", "check", "factory.log")
+    assert "the log is empty" in done.stderr
+    assert "every signature" not in done.stderr
+
+
 def test_serials_that_cannot_be_counted_are_refused_before_a_key_is_made(run: Run, acme: str, tmp_path: Path) -> None:
     for first, why in (("A9", "1 digits do not suffice"), ("../A01", "cannot count from serial"), ("AB", "digits")):
         done = run("factory", "prepare", "acme/pc", "--first", first, "--count", 5, "-k", "acme", "-o", "u", code=2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from imagekit.cli import image as command
-from imagekit.cli.disk_bar import cells
+from imagekit.cli.disk_bar import cells, draw_bar
 from imagekit.errors import UsageError
 from imagekit.plan.image import ImagePlan
 
@@ -51,6 +53,22 @@ def test_bar_uses_all_cells_and_leaves_none_out(sizes: list[int], width: int) ->
     counts = cells(sizes, width)
     assert sum(counts) == width
     assert min(counts) >= 1
+
+
+@pytest.mark.parametrize(("columns", "width"), [(40, 40), (200, 76)])
+def test_bar_is_no_wider_than_the_terminal(planned: ImagePlan, monkeypatch: pytest.MonkeyPatch, columns: int,
+                                           width: int) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for name, value in (("COLUMNS", str(columns)), ("TERM", "xterm-256color"), ("FORCE_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stdout", screen := Terminal())
+    draw_bar(planned)
+    bar = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()[0]
+    assert (len(bar), set(bar)) == (width, {"█", "░"})
 
 
 def test_packages_are_looked_for_beside_the_model(tmp_path: Path) -> None:

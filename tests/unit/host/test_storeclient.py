@@ -150,7 +150,7 @@ def test_state_that_cannot_be_written_is_told(rig: StoreRig, client: Client, tmp
     path.unlink()
     path.mkdir()
     with pytest.raises(HostError, match="as a device: is a directory"):
-        open_client(rig.public, state=state, downloads=tmp_path / "downloads", root=rig.first_root).find(PACKAGE)
+        open_client(rig.public, local(tmp_path, rig)).find(PACKAGE)
 
 
 def test_disk_that_fills_up_is_told(client: Client) -> None:
