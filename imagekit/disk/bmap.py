@@ -158,7 +158,8 @@ def decode_bmap(raw: bytes, *, name: str = "block map") -> Bmap:
         raise DocumentError(f"cannot read {name}: a range of it has no SHA-256",
                             hint="make it again without --no-checksum")
     if mapped != blocks:
-        raise DocumentError(f"cannot read {name}: its ranges have {blocks} blocks, it counts {mapped}")
+        raise DocumentError(f"cannot read {name}: its ranges have {blocks} blocks, it counts"
+                            f" {'none' if mapped is None else mapped}")
     return Bmap(image_size=size, ranges=tuple(ranges))
 
 

@@ -70,5 +70,7 @@ def _packed(source: PlainSource, facts: ImageFacts, level: int) -> Iterator[tupl
 
 def _pack(source: PlainSource, start: int, end: int, level: int) -> bytes:
     content = bytearray(end - start)
-    source.read_into(start, memoryview(content))
+    if source.read_into(start, memoryview(content)) != len(content):  # what is missing would be zeros
+        raise DocumentError(f"cannot compress {source.path}: it ends before byte {end}, and had {source.size}",
+                            hint="it changed while it was read")
     return zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True).compress(content)

@@ -221,7 +221,8 @@ def test_second_ctrl_c_waits_for_nobody_and_leaves_no_descriptor_to_another_file
     def press() -> None:
         target.hangs.wait()
         os.kill(os.getpid(), signal.SIGINT)
-        writer, = (thread for thread in threading.enumerate() if isinstance(thread, Writer) and thread.path == "/dev/sdx")
+        writer, = (thread for thread in threading.enumerate()
+                   if isinstance(thread, Writer) and thread.path == "/dev/sdx")
         writer.stop.wait()
         os.kill(os.getpid(), signal.SIGINT)
 

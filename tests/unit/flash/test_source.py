@@ -15,7 +15,9 @@ import pytest
 import zstandard
 
 from imagekit.errors import DocumentError
+from imagekit.flash.compress import compress_image
 from imagekit.flash.source import opened
+from imagekit.testing.fakes import RecordedProgress
 
 CONTENT = random.Random(1).randbytes(200_000) + bytes(200_000) + random.Random(2).randbytes(100_000)
 Pack = Callable[[bytes], bytes]
@@ -81,6 +83,25 @@ def test_device_or_pipe_is_not_taken_for_an_image_of_no_bytes(tmp_path: Path) ->
     for path in (Path("/dev/zero"), tmp_path / "pipe"):
         with pytest.raises(DocumentError, match=f"cannot use {path}: it is no file"), opened(path, tmp_path):
             pytest.fail("it was opened")
+
+
+class Cutting(RecordedProgress):
+    """Cuts an image while it is worked on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def step(self, name: str, *, total: int | None = None, unit: str = "B") -> None:
+        os.truncate(self._path, len(CONTENT) - 1)
+
+
+def test_image_that_is_cut_while_it_is_compressed_does_not_end_in_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "image.img"
+    path.write_bytes(CONTENT)
+    with pytest.raises(DocumentError, match=f"it ends before byte {len(CONTENT)}"):
+        compress_image(path, tmp_path / "image.img.zst", level=1, progress=Cutting(path))
+    assert not (tmp_path / "image.img.zst").exists()
 
 
 FULL = """
