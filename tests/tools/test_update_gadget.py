@@ -94,6 +94,17 @@ def test_gadget_base_and_kernel_come_together(rig: Rig, stick: Stick) -> None:
     assert has_files_of(rig, 2)
 
 
+def test_revert_starts_the_other_slot_with_the_gadget_that_is_installed(rig: Rig, stick: Stick) -> None:
+    rig.install(stick("pc_2", "debian-13_2"))
+    rig.up()
+    assert (rig.slot.value, installed(rig)) == ("b", 2)
+    assert main(["revert"], machine=rig.machine) == 0
+    rig.up()
+    assert (rig.slot.value, installed(rig)) == ("a", 2)
+    assert rig.roots["base"] == rig.revisions["debian-13", 1]
+    assert has_files_of(rig, 2)
+
+
 @ONE
 def test_gadgets_follow_each_other(rig: Rig, stick: Stick) -> None:
     for revision in (2, 5):
