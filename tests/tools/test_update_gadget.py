@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.assertions import Assertion, snap_id
 from imagekit.boot.gadgetrecord import GadgetRecord
 from imagekit.device import history
 from imagekit.device.cli import main
+from imagekit.device.install import GadgetRefused
 from imagekit.device.state import load_gadget_record
 from imagekit.errors import PlanError, TargetError, TrustError
 from imagekit.plan.update import Source, Step
@@ -21,6 +23,10 @@ pytestmark = pytest.mark.tools
 ONE = pytest.mark.parametrize("maker", [SYSTEMD_BOOT], indirect=True)  # what has nothing to do with the loader
 
 
+def other_layout(text: str) -> str:
+    return text.replace("name: base-b", "name: base-c").replace("base-b:", "base-c:")
+
+
 @pytest.fixture(scope="module", params=GADGET_LOADERS)
 def maker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Maker:
     made = make(tmp_path_factory.mktemp("maker"), request.param)
@@ -28,7 +34,7 @@ def maker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     made.base(2)
     made.gadget(2)
     made.gadget(3, edition=1, change=lambda text: text.replace("panic=10", "panic=20"))
-    made.gadget(4, change=lambda text: text.replace("name: base-b", "name: base-c").replace("base-b:", "base-c:"))
+    made.gadget(4, change=other_layout)
     made.gadget(5)
     made.gadget(6, change=lambda text: "volumes: [")
     return made
@@ -91,6 +97,17 @@ def test_gadget_base_and_kernel_come_together(rig: Rig, stick: Stick) -> None:
     rig.up()
     assert rig.roots["base"] == rig.revisions["debian-13", 2]
     assert installed(rig) == 2
+    assert has_files_of(rig, 2)
+
+
+def test_revert_starts_the_other_slot_with_the_gadget_that_is_installed(rig: Rig, stick: Stick) -> None:
+    rig.install(stick("pc_2", "debian-13_2"))
+    rig.up()
+    assert (rig.slot.value, installed(rig)) == ("b", 2)
+    assert main(["revert"], machine=rig.machine) == 0
+    rig.up()
+    assert (rig.slot.value, installed(rig)) == ("a", 2)
+    assert rig.roots["base"] == rig.revisions["debian-13", 1]
     assert has_files_of(rig, 2)
 
 
@@ -177,6 +194,26 @@ def test_gadget_that_is_refused_keeps_no_base_away(rig: Rig, stick: Stick, gadge
     assert any(note.startswith(f"{gadget}.snap is left out: ") and why in note for note in outcome.notes)
     rig.up()
     assert (rig.slot.value, installed(rig)) == ("b", 1)
+
+
+def test_base_that_is_allowed_with_a_refused_gadget_alone_is_refused_because_of_that(tmp_path: Path) -> None:
+    made = make(tmp_path / "maker", SYSTEMD_BOOT)
+
+    def tested(sequence: int, base: int, gadget: int) -> Assertion:
+        wanted = (("debian-13", base), ("pc", gadget))
+        return made.workshop.brand.sign({
+            "type": "validation-set", "authority-id": "acme", "series": "16", "account-id": "acme", "name": "tested",
+            "sequence": str(sequence), "timestamp": "2026-01-01T00:00:00Z", "snaps": tuple(
+                {"name": name, "id": snap_id("acme", name), "presence": "required", "revision": str(number)}
+                for name, number in wanted)})
+
+    (made.workshop.packages / "tested.validation-set").write_bytes(tested(1, 1, 1).encode())
+    made.build(validation_sets=({"account-id": "acme", "name": "tested", "mode": "enforce"},))
+    base = made.base(2)
+    gadget = made.gadget(4, change=other_layout)
+    rig = Rig(tmp_path / "device", made.image, SYSTEMD_BOOT)
+    with pytest.raises(GadgetRefused, match="cannot update the gadget to pc 4"):
+        rig.install(made.stick(tmp_path / "stick", base, gadget, more=(tested(2, 2, 4),)))
 
 
 @ONE
