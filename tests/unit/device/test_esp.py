@@ -32,6 +32,13 @@ def test_counter_comes_off_the_entry_on_trial(entries: Path, trial: str) -> None
     assert (entries / "imagekit-b.conf").read_text() == "new\n"
 
 
+def test_entry_counts_as_blessed_only_when_its_file_was_flushed(entries: Path) -> None:
+    """A null device takes no flush; the folder's alone would leave a file without a size on vfat."""
+    (entries / "imagekit-b+2-1.conf").symlink_to("/dev/null")
+    with pytest.raises(TargetError, match="cannot bless slot b: .*: Invalid argument"):
+        bless(Slot.B, esp=entries.parents[1], programs=None)
+
+
 def test_stale_blessed_entry_of_the_slot_is_replaced(entries: Path) -> None:
     (entries / "imagekit-b.conf").write_text("old\n")
     (entries / "imagekit-b+2-1.conf").write_text("new\n")

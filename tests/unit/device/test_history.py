@@ -158,6 +158,15 @@ def test_history_that_cannot_be_written_leaves_the_old_one(device: Device) -> No
     assert load_history(device.machine).latest == TIME
 
 
+def test_history_that_was_not_flushed_takes_no_place(device: Device) -> None:
+    """A null device takes every write, and no flush."""
+    save_history(device.machine, History(latest=TIME))
+    (folder_of(device.machine) / f"{STATE}.new").symlink_to("/dev/null")
+    with pytest.raises(TargetError, match=r"cannot write .*state\.json: Invalid argument"):
+        save_history(device.machine, History())
+    assert load_history(device.machine).latest == TIME
+
+
 def test_health_check_tells_the_update_that_it_is_done(device: Device) -> None:
     device.on_trial()
     save_history(device.machine, History(pending=UNDER_WAY))

@@ -30,6 +30,14 @@ def test_writes_alternate_and_the_newest_counts(tmp_path: Path) -> None:
         assert after[changed + 512:] == before[changed + 512:]
 
 
+def test_record_counts_as_written_only_when_it_was_flushed() -> None:
+    """A null device takes every write, and no flush."""
+    with pytest.raises(TargetError, match="cannot write the slot-state record on /dev/null: Invalid argument"):
+        StatePartition(device=Path("/dev/null")).store(FACTORY)
+    with pytest.raises(TargetError, match="Invalid argument"):
+        StatePartition(device=Path("/dev/null")).want_reset(True)
+
+
 def test_torn_write_leaves_the_state_before_it(tmp_path: Path) -> None:
     path = tmp_path / "state"
     partition = StatePartition(device=path)
