@@ -44,12 +44,12 @@ def rig(maker: Maker, tmp_path: Path) -> Rig:
     return made
 
 
-def identity(brand: Brand, *, model: str = "pc", key: str = "stranger") -> DeviceIdentity:
+def identity(brand: Brand, *, model: str = "pc", key: str = "stranger", roots: int = 2) -> DeviceIdentity:
     device, owner = signing_key("stranger"), signing_key(key)
     made = brand.sign({"type": "serial", "authority-id": brand.name, "brand-id": brand.name, "model": model,
                        "serial": "A0001", "device-key": armor(device.public.encode()).decode(),
                        "device-key-sha3-384": device.public.key_id, "timestamp": "2026-01-01T00:00:00Z"})
-    return DeviceIdentity(assertions=encode_stream([made, *brand.roots]),
+    return DeviceIdentity(assertions=encode_stream([made, *brand.roots[:roots]]),
                           key=owner.rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
@@ -96,6 +96,8 @@ WRONG: dict[str, tuple[Callable[[], bytes], str]] = {
     "other model": (lambda: encode_identity(identity(Brand("acme"), model="pi")), "it is of acme/pi, this device"),
     "other brand": (lambda: encode_identity(identity(Brand("other"))), "it is of other/pc, this device of acme/pc"),
     "brand of that name": (lambda: encode_identity(identity(Brand("acme", key="stranger"))), "cannot "),
+    "brand of that name that brings its key alone": (
+        lambda: encode_identity(identity(Brand("acme", key="stranger"), roots=1)), "cannot "),
     "broken signature": (lambda: encode_identity(flipped(identity(Brand("acme")))), "cannot "),
     "other key": (lambda: encode_identity(identity(Brand("acme"), key="store")), "another device key"),
     "no key": (lambda: encode_identity(replace(identity(Brand("acme")), key=b"")), "no RSA key in PEM"),
