@@ -228,6 +228,12 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit factory report factory.log", "factory.html"),
         ("imagekit factory report factory.log --key line-1.pub -o batch-17.html", "of another machine's log"),
     ),
+    "factory serve": (
+        ("imagekit factory serve acme/pc-demo --first A0001 --count 200 -k acme --token line-1.token",
+         "for a station on this machine"),
+        ("imagekit factory serve acme/pc-demo --first A0001 --count 200 -k acme --token line-1.token --host 192.0.2.7"
+         " --tls cert.pem cert.key", "for those on other machines"),
+    ),
     "factory prepare": (
         ("imagekit factory prepare acme/pc-demo --first A0001 --count 200 -k acme -o units",
          "on the brand's machine; the folder units goes to the station"),

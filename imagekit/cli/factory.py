@@ -119,8 +119,9 @@ def prepare_(model: str, first: str, count: int, key_name: str, output: Path, pa
               help="What a station shows to be let in; made if there is none. One for each station.")
 @click.option("--a-minute", metavar="N", type=click.IntRange(1, 10_000), default=60, show_default=True,
               help="The most serials that one station gets in a minute.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8124, show_default=True, help="0 takes a free one.")
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), default=8124, show_default=True,
+              help="0 takes a free one.")
 @click.option("--tls", metavar="CERT KEY", type=FILE, nargs=2, help="Certificate and its key in PEM: speak TLS.")
 @passphrase_option
 @trust_option
