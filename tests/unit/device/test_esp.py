@@ -35,7 +35,7 @@ def test_counter_comes_off_the_entry_on_trial(entries: Path, trial: str) -> None
 def test_entry_counts_as_blessed_only_when_its_file_was_flushed(entries: Path) -> None:
     """A null device takes no flush; the folder's alone would leave a file without a size on vfat."""
     (entries / "imagekit-b+2-1.conf").symlink_to("/dev/null")
-    with pytest.raises(TargetError, match="cannot bless slot b: .*: Invalid argument"):
+    with pytest.raises(TargetError, match=r"cannot bless slot b: .*: Invalid argument"):
         bless(Slot.B, esp=entries.parents[1], programs=None)
 
 
