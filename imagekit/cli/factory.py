@@ -117,7 +117,7 @@ def prepare_(model: str, first: str, count: int, key_name: str, output: Path, pa
               help="Where every serial that was given is recorded. The next start goes on with it.")
 @click.option("--token", "tokens", metavar="STATION.token", type=FILE, multiple=True, required=True,
               help="What a station shows to be let in; made if there is none. One for each station.")
-@click.option("--a-minute", metavar="N", type=click.IntRange(1, 10_000), default=60, show_default=True,
+@click.option("--a-minute", metavar="N", type=click.IntRange(1, 10_000), default=120, show_default=True,
               help="The most serials that one station gets in a minute.")
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), default=8124, show_default=True,

@@ -60,8 +60,9 @@ def serve(model: str, first: str, count: int, service: Service, *, key_name: str
     brand, name = _named(model)
     serials = tuple(serial_names(first, count))
     names = [path.stem for path in service.tokens]
-    if len(set(names)) < len(names):
-        raise UsageError(f"cannot tell stations apart: two of the tokens are called {next(iter(names))}")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"cannot tell stations apart: two of the tokens are called {twice}")
     authority = open_authority(key_name, passphrase_file, trust)
     for path in service.tokens:
         if not path.exists():

@@ -46,11 +46,13 @@ def read_identity(machine: Machine, anchors: Anchors) -> Identity:
         place = find_partitions(machine, load_report(machine.run).disk).get(STRUCTURE)
         if place is None:
             return Identity()
-        with place.device.open("rb") as stream:
-            found = decode_identity(stream.read(MOST))
+        try:
+            with place.device.open("rb") as stream:
+                raw = stream.read(MOST)
+        except OSError as error:
+            raise TargetError(f"cannot read {place.device}: {error.strerror}") from error
+        found = decode_identity(raw)
         return Identity() if found is None else Identity(serial=_believed(found, anchors))
-    except OSError as error:
-        return Identity(problem=f"cannot read {error.filename}: {error.strerror}")
     except ImagekitError as error:
         return Identity(problem=error.message)
 

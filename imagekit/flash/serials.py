@@ -25,9 +25,10 @@ from imagekit.errors import DocumentError, HostError, TargetError, TrustError
 from imagekit.host.factorylog import FactoryLog
 from imagekit.host.ports import Clock
 from imagekit.keys import Signer
+from imagekit.plan.factory_job import MOST_PORTS
 from imagekit.plan.factory_log import Kind, given
 
-OPEN_IDS = 16  # request-ids that one station may have open: the ports of a station
+OPEN_IDS = MOST_PORTS  # request-ids that one station may have open
 OPEN_S = 300.0
 MINUTE_S = 60.0
 
@@ -65,7 +66,7 @@ class Desk:
 
     def __init__(self, policy: Policy, *, key: Signer, log: FactoryLog, clock: Clock,
                  new_id: Callable[[], str]) -> None:
-        """Raises: TrustError: the log gave a serial or a key twice. DocumentError: it is another model's."""
+        """Raises: TrustError: the log gave a serial or a key twice. DocumentError: a record of it is not whole."""
         self._policy, self._key, self._log, self._clock, self._new_id = policy, key, log, clock, new_id
         self._lock = threading.Lock()
         self._stations: dict[str, _Station] = {}

@@ -28,7 +28,7 @@ from imagekit.host.files import reason
 BASE = "/v1"
 IDLE_S = 20.0
 MOST = 16 * 1024  # of a request
-AT_ONCE = 64
+AT_ONCE = 256  # connections: all ports of a few stations
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -92,10 +92,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = AT_ONCE
     tls: ssl.SSLContext | None = None
 
-    def __init__(self, *args: Any) -> None:
-        self._room = threading.BoundedSemaphore(AT_ONCE)
+    def __init__(self, *args: Any, at_once: int) -> None:
+        self._room = threading.BoundedSemaphore(at_once)
         super().__init__(*args)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -140,7 +141,7 @@ def tls_of(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 def make_serial_server(desk: Desk, tokens: Mapping[str, str], *, host: str, port: int, tls: ssl.SSLContext | None,
-                       told: Callable[[str], None]) -> _Server:
+                       told: Callable[[str], None], at_once: int = AT_ONCE) -> _Server:
     """A server that is bound and does not serve yet.
 
     Raises:
@@ -152,7 +153,7 @@ def make_serial_server(desk: Desk, tokens: Mapping[str, str], *, host: str, port
                          hint="name --tls, or listen at 127.0.0.1 and let stations come by a tunnel")
     handler = type("Handler", (_Handler,), {"desk": desk, "tokens": dict(tokens), "told": staticmethod(told)})
     try:
-        server = (_Server6 if ":" in host else _Server)((host, port), handler)
+        server = (_Server6 if ":" in host else _Server)((host, port), handler, at_once=at_once)
     except OSError as error:
         raise HostError(f"cannot serve at {host} port {port}: {reason(error)}",
                         hint="name another port with --port") from error

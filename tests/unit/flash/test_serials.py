@@ -21,12 +21,13 @@ from imagekit.assertions import decode_stream, parse_serial, sign
 from imagekit.assertions.wire import armor
 from imagekit.errors import HostError, TrustError, UsageError
 from imagekit.flash.serials import MINUTE_S, OPEN_IDS, OPEN_S, Desk, NotGiven, Policy
-from imagekit.flash.serials_http import AT_ONCE, MOST, make_serial_server, tls_of
+from imagekit.flash.serials_http import MOST, make_serial_server, tls_of
 from imagekit.host.factorylog import FactoryLog
 from imagekit.host.prepared import check_serial
 from imagekit.host.serialservice import SerialService, make_token, read_token
 from imagekit.plan.factory_log import Kind, decode_log, given
 from imagekit.testing.documents import NOW, Brand, signing_key
+from tests.patience import WALL_S
 
 ACME = Brand("acme")
 TOKENS = {"line-1": "1" * 64, "line-2": "2" * 64}
@@ -194,12 +195,12 @@ def address(service: Service) -> Iterator[str]:
     yield from served(service)
 
 
-def served(service: Service, **tls: object) -> Iterator[str]:
+def served(service: Service, **more: object) -> Iterator[str]:
     server = make_serial_server(service.desk, TOKENS, host="127.0.0.1", port=0, told=lambda _: None,
-                                **{"tls": None, **tls})  # type: ignore[arg-type]  # a context
+                                **{"tls": None, **more})  # type: ignore[arg-type]  # a context, a number
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}/v1"
+    yield f"http{'s' if 'tls' in more else ''}://127.0.0.1:{server.server_address[1]}/v1"
     server.shutdown()
     server.server_close()
     thread.join()
@@ -243,16 +244,17 @@ def test_what_is_no_request_of_a_station_is_refused(address: str) -> None:
     assert json.loads(session.post(f"{address}/request-id", data=b"", timeout=20).content)["request-id"] == "id-1"
 
 
-def test_connection_beyond_those_that_wait_is_closed_at_once(address: str) -> None:
-    port = int(address.rpartition(":")[2].partition("/")[0])
-    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(AT_ONCE)]
-    one_more = socket.create_connection(("127.0.0.1", port))
-    one_more.settimeout(60)
-    assert one_more.recv(1) == b""
-    with pytest.raises(BlockingIOError):  # the others wait still: it was not their time that ended it
-        idle[-1].recv(1, socket.MSG_DONTWAIT)
-    for item in (*idle, one_more):
-        item.close()
+def test_connection_beyond_those_that_wait_is_closed_at_once(service: Service) -> None:
+    for address in served(service, at_once=2):
+        port = int(address.rpartition(":")[2].partition("/")[0])
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
+        one_more = socket.create_connection(("127.0.0.1", port))
+        one_more.settimeout(WALL_S)
+        assert one_more.recv(1) == b""
+        with pytest.raises(BlockingIOError):  # the others wait still: it was not their time that ended it
+            idle[-1].recv(1, socket.MSG_DONTWAIT)
+        for item in (*idle, one_more):
+            item.close()
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
