@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +24,7 @@ def told(program: Callable[[str], str], tmp_path: Path) -> Told:
     def tell(story: str) -> dict[str, Any]:
         done = subprocess.run([program("umockdev-wrapper"), sys.executable, "-m", "tests.tools.umockdev_station",
                                str(tmp_path), story], cwd=ROOT, capture_output=True, text=True, check=False,
-                              timeout=WALL_S)
+                              timeout=WALL_S, env={**os.environ, "TMPDIR": str(tmp_path)})
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
