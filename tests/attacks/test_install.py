@@ -78,7 +78,7 @@ def pair_set(maker: Maker, *, base: int, kernel: int, sequence: int = 1) -> Asse
 
 def reading(patch: pytest.MonkeyPatch) -> None:
     """All that looks at the bytes of a package: before writing, while writing, and when they are read back."""
-    patch.setattr("imagekit.device.install.check_bytes", lambda offer, part: None)
+    patch.setattr("imagekit.device.offer_checks.check_bytes", lambda offer, part: None)
     writing(patch)
 
 
@@ -95,7 +95,7 @@ def writing(patch: pytest.MonkeyPatch) -> None:
 
 def identity(patch: pytest.MonkeyPatch) -> None:
     """The check that a package is of this name, type and architecture."""
-    patch.setattr("imagekit.device.install.check_identity", lambda resolved, info, model: None)
+    patch.setattr("imagekit.device.offer_checks.check_identity", lambda resolved, info, model: None)
 
 
 def older(patch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def links(patch: pytest.MonkeyPatch) -> None:
 
 def room(patch: pytest.MonkeyPatch) -> None:
     """Looking for room on the ESP before anything is written."""
-    patch.setattr("imagekit.device.install._check_room", lambda machine, plan, image: None)
+    patch.setattr("imagekit.device.offer_checks._check_room", lambda machine, plan, image: None)
 
 
 # ---- the attacks
@@ -230,7 +230,7 @@ def full_esp(scene: Scene) -> None:
     def create(self: DiskMedium, path: str, content: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    scene.patch.setattr("imagekit.device.install.os.statvfs", lambda path: full)
+    scene.patch.setattr("imagekit.device.offer_checks.os.statvfs", lambda path: full)
     scene.patch.setattr(DiskMedium, "create", create)
 
 

@@ -90,7 +90,7 @@ def test_image_that_the_esp_does_not_give_back_is_written_anew(rig: Rig, stick: 
     if rig.loader != SYSTEMD_BOOT:
         pytest.skip("the slots of this loader are written whole")
     path = rig.machine.esp / "EFI/imagekit/b/kernel.efi"
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to("/proc/self/mem")  # opens, and cannot be read at its beginning
     rig.install(stick("pc-kernel_2"))
     assert rig.programs.ran.count(("mount", "-o", "remount,rw", str(rig.machine.esp))) == 2
@@ -371,7 +371,7 @@ def test_kernel_without_room_is_told_before_anything_is_written(rig: Rig, stick:
     if slot is None:
         found = os.statvfs("/")
         full = os.statvfs_result((found.f_bsize, 4096, found.f_blocks, 10, 10, *tuple(found)[5:10]))
-        monkeypatch.setattr("imagekit.device.install.os.statvfs", lambda path: full)
+        monkeypatch.setattr("imagekit.device.offer_checks.os.statvfs", lambda path: full)
     else:
         (rig.folder / f"sys/block/vda/vda{slot.index}/size").write_text("1600\n")
     before = rig.disk_state()
