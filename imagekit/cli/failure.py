@@ -14,13 +14,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
 
 import click
 
 from imagekit.cli.log import close_log
+from imagekit.cli.main import forget_stdout
 from imagekit.cli.output import Talk, colors_wanted, emit_json, short_path, suggest
 from imagekit.errors import ExitCode, HostError, ImagekitError, UsageError
 
@@ -78,14 +79,24 @@ def tell(error: ImagekitError, *, talk: Talk, as_json: bool) -> int:
     lines = [f"{bold}imagekit:{plain} {error.message}", *(f"  {line}" for line in error.details)]
     lines += [f"hint: {error.hint}"] if error.hint else []
     lines += [f"log: {short_path(log_path)}"] if log_path else []
-    sys.stdout.flush()
+    with _stdout_may_fail():
+        sys.stdout.flush()
     click.echo("\n".join(lines), err=True, color=bool(bold) or None)
     if as_json and not talk.emitted:
-        with contextlib.suppress(OSError):  # stdout itself may be what failed
+        with _stdout_may_fail():
             emit_json({"error": {"exit_code": int(error.exit_code), "kind": error.exit_code.name.lower(),
                                  "message": error.message, "details": list(error.details), "hint": error.hint,
                                  "log": log_path}})
     return int(error.exit_code)
+
+
+@contextlib.contextmanager
+def _stdout_may_fail() -> Iterator[None]:
+    """It may be what has failed, and what waits in it would fail once more."""
+    try:
+        yield
+    except OSError:
+        forget_stdout()
 
 
 def usage_error(error: click.ClickException) -> ImagekitError:
@@ -133,8 +144,8 @@ def _interrupted(error: BaseException) -> int:
 
 
 def _pipe_closed() -> int:
-    """Nobody reads any more. Point stdout elsewhere, or the interpreter complains while it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    """Nobody reads any more."""
+    forget_stdout()
     return PIPE_CLOSED
 
 

@@ -100,12 +100,17 @@ class Program:
         sys.exit(run(argv, prog_name=prog_name or self.name))
 
 
+def forget_stdout() -> None:
+    """Point stdout elsewhere once it has failed, or the interpreter complains while it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def _print(text: str) -> int:
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains while it exits
+        forget_stdout()
         if not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"imagekit: cannot print: {os.strerror(error.errno or 0).lower()}\n")
             return 6

@@ -191,11 +191,13 @@ def test_full_disk_is_the_machines_fault(plug) -> None:
     assert "no space left on device" in result.stderr
 
 
+@pytest.mark.parametrize("buffered", [True, False], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("words", ["--help", "--version", "board list", "board list --json"])
-def test_output_that_finds_no_room_exits_6_without_a_trace(words: str) -> None:
+def test_output_that_finds_no_room_exits_6_without_a_trace(words: str, buffered: bool) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "imagekit.cli", *words.split()], stdout=full, text=True,
-                              stderr=subprocess.PIPE, check=False, timeout=WALL_S)
+                              stderr=subprocess.PIPE, check=False, timeout=WALL_S,
+                              env={**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"})
     assert done.returncode == ExitCode.HOST
     assert "no space left on device" in done.stderr
     assert "Traceback" not in done.stderr
