@@ -1,9 +1,10 @@
 """A block device or plain file, held open: direct reads and writes, its identity, its locks.
 
 Decides how a medium is taken: O_EXCL, which the kernel refuses while anything is mounted, swapped to or mapped; then
-the BSD lock that udev respects (systemd's "Locking Block Device Access"); of a file the lock too by which QEMU holds
-the disks of running machines; and never by name again. Writes bypass the page cache (O_DIRECT) where the medium can, so
-that what was written is on its way and what is read comes from the medium.
+the BSD lock that udev respects (systemd's "Locking Block Device Access"), and for which a device's owner waits, as udev
+takes it for a moment after every event; of a file the lock too by which QEMU holds the disks of running machines; and
+never by name again. Writes bypass the page cache (O_DIRECT) where the medium can, so that what was written is on its
+way and what is read comes from the medium.
 
 Source: Linux include/uapi/linux/fs.h for the ioctls.
 """
@@ -16,6 +17,7 @@ import fcntl
 import os
 import stat
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +28,9 @@ from imagekit.units import BLOCK
 
 BLKROGET, BLKSSZGET, BLKFLSBUF = 0x125E, 0x1268, 0x1261
 BLKGETSIZE64, BLKGETDISKSEQ = 0x80081272, 0x80081280
+
+LOCK_WAIT_S = 5.0  # udev reads a disk's signatures under its lock, and that of a slow card takes a second or two
+LOCK_STEP_S = 0.05
 
 _FLOCK = struct.Struct("@hhqqi4x")  # type, whence, start, length (0: to the end), process
 
@@ -146,18 +151,28 @@ def hold(device: Device, *, writable: bool, facts: Facts,
     try:
         if stat.S_ISREG(os.fstat(descriptor).st_mode) != (device.kind is Kind.FILE):
             raise HostError(f"cannot write {path}: it has become something else than a {device.kind.value}")
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_EX if writable else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RefusedError(str(path), (Refusal(
-                code=Code.IN_USE, reason="another program has locked it: a second imagekit, or udev",
-                allow="wait until it has ended"),)) from error
+        _lock(path, descriptor, fcntl.LOCK_EX if writable else fcntl.LOCK_SH,
+              wait=0 if device.kind is Kind.FILE else LOCK_WAIT_S)
         if writable and device.kind is Kind.FILE:
             _lock_bytes(path, descriptor)
         return HeldTarget(descriptor, device, facts=facts, afterwards=afterwards)
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _lock(path: Path, descriptor: int, form: int, *, wait: float) -> None:
+    """Take the BSD lock, for which a device's own waits so many seconds: a second station is known by O_EXCL."""
+    until = time.monotonic() + wait
+    while True:
+        try:
+            return fcntl.flock(descriptor, form | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                raise RefusedError(str(path), (Refusal(
+                    code=Code.IN_USE, reason="another program has locked it: a second imagekit, or udev",
+                    allow="wait until it has ended"),)) from error
+        time.sleep(LOCK_STEP_S)
 
 
 def _lock_bytes(path: Path, descriptor: int) -> None:

@@ -24,6 +24,7 @@ if [ "$1" = guest ]; then
 	udevadm settle
 	found plugged imagekit flash list --json
 	found write imagekit flash write /mnt/disk.img --foreign --serial CARD-1 --json
+	until [ -b /dev/sda1 ]; do sleep 0.2; done # udev has noticed that it was written, on its own time
 	udevadm settle
 	found written imagekit flash list --json
 	found pulled imagekit flash write /mnt/disk.img --foreign --serial CARD-1 --json

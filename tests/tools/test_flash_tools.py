@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -312,6 +314,19 @@ def test_second_station_on_the_same_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="another program has locked it"):
         SystemInventory().open(device, writable=True)
     first.close()
+
+
+def test_lock_that_udev_holds_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    need_loops()
+    with looped(tmp_path / "card", size=64 * MIB) as loop, Path(loop.path).open("rb") as udev:
+        device = SystemInventory().device(loop.path)
+        fcntl.flock(udev, fcntl.LOCK_SH)
+        release = threading.Timer(0.5, fcntl.flock, (udev, fcntl.LOCK_UN))
+        release.start()
+        try:
+            SystemInventory().open(device, writable=True).close()
+        finally:
+            release.join()
 
 
 def test_held_descriptor_keeps_the_identity_it_was_opened_with(tmp_path: Path) -> None:
