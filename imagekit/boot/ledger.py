@@ -6,8 +6,11 @@ After `IN_VAIN` boots in vain, three in each slot, the next one runs without the
 updater alive; so does every one after as many again. The initrd raises the count before it opens anything
 (`imagekit/build/initrd/init` does the same in shell), the health check clears it.
 
-It is a number of `imagekit.boot.numbers`. One copy is enough: one that is torn or was never written counts as nothing
-begun, which only puts off the last resort.
+Beside it lies the generation of the slot-state record that this boot left: where the next one finds no newer record,
+its loader did not count (`slotstate.counted_boot`).
+
+They are the numbers of one sector of `imagekit.boot.numbers`. One copy is enough: one that is torn or was never written
+counts as nothing begun and nothing seen, which only puts off the last resort, or a boot that nobody counted.
 """
 
 from __future__ import annotations
@@ -19,14 +22,19 @@ LEDGER_SIZE = NUMBER_SIZE
 IN_VAIN = 6
 
 
-def encode_ledger(begun: int) -> bytes:
-    """The sector for this many boots."""
-    return LEDGER.encode(begun)
+def encode_ledger(begun: int, seen: int = 0) -> bytes:
+    """The sector for this many boots, the last of which left the record of generation `seen` (0: none)."""
+    return LEDGER.encode(begun, seen)
 
 
 def decode_ledger(raw: bytes) -> int:
     """The count; 0 where there is none that can be believed."""
     return LEDGER.decode(raw)
+
+
+def decode_seen(raw: bytes) -> int:
+    """The generation that the last boot left; 0 where nothing says so."""
+    return LEDGER.decode_both(raw)[1]
 
 
 def leaves_data_out(begun: int) -> bool:

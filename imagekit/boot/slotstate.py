@@ -149,18 +149,19 @@ def begin_boot(state: SlotState | None, booted: Slot) -> Boot:
     here = seen_from(state, booted)
     if here.unhealthy >= LIMIT and here.other_good:
         return Boot(record=_switched(_next(here)), hand_over=True)
-    unhealthy = min(here.unhealthy + 1, _BYTE_MAX)
     left = state is not None and state.slot is not booted and state.confirmed and state.other_good
-    return Boot(record=replace(_next(here), unhealthy=unhealthy, tries=max(here.tries - 1, 0)), hand_over=False,
-                rank_first=left)
+    return Boot(record=_begun(here), hand_over=False, rank_first=left)
 
 
-def counted_boot(state: SlotState | None, booted: Slot) -> SlotState | None:
-    """What the initrd writes where the loader itself counts (U-Boot): nothing, unless the loader could not."""
-    if state is not None and state.slot is booted and state.unhealthy:
+def counted_boot(state: SlotState | None, booted: Slot, *, seen: int) -> SlotState | None:
+    """What the initrd writes where the loader itself counts (U-Boot): nothing, unless the loader could not.
+
+    A loader that reads and cannot write chooses by what the initrd counts for it. `seen` is the generation that the
+    boot before left, 0 where nothing says so: a record that is no newer was not written by this boot's loader.
+    """
+    if state is not None and state.slot is booted and state.unhealthy and state.generation != seen:
         return None
-    here = _next(seen_from(state, booted))
-    return replace(here, unhealthy=here.unhealthy + 1, tries=max(here.tries - 1, 0))
+    return _begun(seen_from(state, booted))
 
 
 def stay(state: SlotState | None, booted: Slot) -> SlotState:
@@ -197,6 +198,10 @@ def seen_from(state: SlotState | None, booted: Slot) -> SlotState:
 
 def _next(state: SlotState) -> SlotState:
     return replace(state, generation=(state.generation + 1) % _CIRCLE)
+
+
+def _begun(state: SlotState) -> SlotState:
+    return replace(_next(state), unhealthy=min(state.unhealthy + 1, _BYTE_MAX), tries=max(state.tries - 1, 0))
 
 
 def _switched(state: SlotState) -> SlotState:

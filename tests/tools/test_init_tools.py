@@ -15,15 +15,24 @@ from hypothesis import strategies as st
 
 from imagekit.boot.autoboot import PARTITION_MOST, Autoboot, encode_autoboot
 from imagekit.boot.entries import LoaderEntry, encode_entry, parse_entry, sector_with_version
-from imagekit.boot.ledger import LEDGER_OFFSET, LEDGER_SIZE, decode_ledger, encode_ledger, leaves_data_out
+from imagekit.boot.ledger import (
+    LEDGER_OFFSET,
+    LEDGER_SIZE,
+    decode_ledger,
+    decode_seen,
+    encode_ledger,
+    leaves_data_out,
+)
 from imagekit.boot.pislot import encode_cmdline
 from imagekit.boot.slotstate import (
     COPY_OFFSETS,
     FACTORY,
     RECORD_SIZE,
+    TRIES,
     Slot,
     SlotState,
     begin_boot,
+    begin_trial,
     counted_boot,
     encode_partition,
     encode_record,
@@ -31,7 +40,7 @@ from imagekit.boot.slotstate import (
     stay,
 )
 from imagekit.boot.systemd_boot import choose
-from imagekit.boot.uboot import SlotEnv
+from imagekit.boot.uboot import SlotEnv, decide
 from imagekit.disk.gpt import LINUX_DATA, Partition, Table, encode
 from imagekit.disk.verity import build_tree
 from tests.tools.conftest import INIT, Shell
@@ -79,10 +88,51 @@ def test_failed_hand_over_leaves_the_record_of_the_model(shell: Shell) -> None:
 
 
 def test_boot_that_the_loader_counted_is_counted_no_second_time(shell: Shell) -> None:
-    cases = [(state, booted) for state in all_states() for booted in Slot]
-    said = shell(f'while read -r line; do {SET}; if record_counted $8; then echo counted; else {SHOW}; fi; done',
-                 stdin="".join(f"{line_of(state)} {booted.value}\n" for state, booted in cases)).splitlines()
-    assert said == [line_of(found) if (found := counted_boot(state, booted)) else "counted" for state, booted in cases]
+    cases = [(state, booted, seen) for state in all_states() for booted in Slot
+             for seen in {0, 1, state.generation if state else 2**31}]
+    lines = "".join(f"{line_of(state)} {booted.value} {seen}\n" for state, booted, seen in cases)
+    said = shell(f'while read -r line; do {SET}; if record_counted $8 $9; then echo counted; else {SHOW}; fi; done',
+                 stdin=lines).splitlines()
+    assert said == [line_of(found) if (found := counted_boot(state, booted, seen=seen)) else "counted"
+                    for state, booted, seen in cases]
+
+
+@pytest.mark.parametrize("deaf_from", [0, 1, 2])
+def test_trial_ends_where_u_boot_cannot_write_its_medium_any_more(shell: Shell, tmp_path: Path, deaf_from: int) -> None:
+    """What U-Boot decides is in its memory alone from that boot on: the initrd counts on the disk."""
+    state = tmp_path / "state"
+    state.write_bytes(encode_partition(begin_trial(FACTORY)).ljust(MIB, b"\0"))
+    taken = []
+    for boot in range(TRIES + 1):
+        raw = state.read_bytes()
+        held = [raw[offset:offset + RECORD_SIZE] for offset in COPY_OFFSETS]
+        step = decide((held[0], held[1]), frozenset(Slot))
+        assert step.slot is not None
+        assert step.record is not None
+        if boot < deaf_from:
+            at = COPY_OFFSETS[step.copy]
+            state.write_bytes(raw[:at] + encode_record(step.record) + raw[at + RECORD_SIZE:])
+        shell("slot=$2 loader=u-boot state_device=$1; count_boot; ledger_add $1", state, step.slot.value)
+        taken.append(step.slot)
+    assert taken == [*[Slot.B] * TRIES, Slot.A]
+
+
+def test_boots_that_u_boot_counts_are_counted_by_nobody_else(shell: Shell, tmp_path: Path) -> None:
+    """Boots of a slot that never gets healthy: after each the record is the one that U-Boot wrote."""
+    state = tmp_path / "state"
+    state.write_bytes(encode_partition(replace(FACTORY, generation=2**32 - 2)).ljust(MIB, b"\0"))
+    for _ in range(5):
+        raw = state.read_bytes()
+        held = [raw[offset:offset + RECORD_SIZE] for offset in COPY_OFFSETS]
+        step = decide((held[0], held[1]), frozenset(Slot))
+        assert step.record is not None
+        at = COPY_OFFSETS[step.copy]
+        written = raw[:at] + encode_record(step.record) + raw[at + RECORD_SIZE:]
+        state.write_bytes(written)
+        shell("slot=a loader=u-boot state_device=$1; count_boot; ledger_add $1", state)
+        after = state.read_bytes()
+        assert after[:LEDGER_OFFSET] == written[:LEDGER_OFFSET]
+        assert decode_seen(after[LEDGER_OFFSET:LEDGER_OFFSET + LEDGER_SIZE]) == step.record.generation
 
 
 STATES = st.builds(
@@ -151,10 +201,10 @@ def test_boot_is_added_to_the_ledger_and_leaves_data_out_as_in_the_model(shell: 
     state = tmp_path / "state"
     front = encode_partition(FACTORY).ljust(LEDGER_OFFSET, b"\0")
     state.write_bytes(front + (bytes(LEDGER_SIZE) if begun is None else encode_ledger(begun)) + bytes(4096))
-    said = shell('ledger_add $1; echo "$l_begun $leave_data"', state).split()
+    said = shell('s_generation=4294967295; ledger_add $1; echo "$l_begun $leave_data"', state).split()
     after = ((begun or 0) + 1) % 2**32
     assert said == [str(after), "yes" if leaves_data_out(after) else "no"]
-    assert state.read_bytes() == front + encode_ledger(after) + bytes(4096)
+    assert state.read_bytes() == front + encode_ledger(after, 2**32 - 1) + bytes(4096)
 
 
 @pytest.mark.parametrize("at", [0, 4, 100, 508])

@@ -16,6 +16,7 @@ PLACES = (LEDGER, RESET)
 @pytest.mark.parametrize("number", [0, 1, 255, 2**32 - 1])
 def test_number_comes_back_from_its_sector(place: Place, number: int) -> None:
     assert place.decode(place.encode(number)) == number
+    assert place.decode_both(place.encode(7, number)) == (7, number)
     assert len(place.encode(number)) == NUMBER_SIZE
 
 

@@ -217,16 +217,21 @@ def test_boot_never_confirms_and_always_moves_on(state: SlotState | None, booted
         assert record.confirmed, "a hand-over leads to a slot that was healthy once"
 
 
-@given(STATES, st.sampled_from(Slot))
-def test_loader_that_counts_is_counted_for_only_where_it_could_not_write(state: SlotState, booted: Slot) -> None:
-    found = counted_boot(state, booted)
-    if state.slot is booted and state.unhealthy:
+@given(STATES, st.sampled_from(Slot), st.booleans())
+def test_loader_that_counts_is_counted_for_only_where_it_could_not_write(state: SlotState, booted: Slot,
+                                                                         left: bool) -> None:
+    """`left`: the boot before left this very record."""
+    seen = state.generation if left else (state.generation - 1) % 2**32
+    found = counted_boot(state, booted, seen=seen)
+    if state.slot is booted and state.unhealthy and not left:
         assert found is None
-    else:
-        assert found is not None
-        assert (found.slot, found.unhealthy) == (booted, 1)
-        assert is_newer(found.generation, state.generation)
-        assert counted_boot(found, booted) is None
+        return
+    assert found is not None
+    assert found.slot is booted
+    assert found.unhealthy == (min(state.unhealthy + 1, 255) if state.slot is booted else 1)
+    assert found.tries == (max(state.tries - 1, 0) if state.slot is booted else 0)
+    assert is_newer(found.generation, state.generation)
+    assert counted_boot(found, booted, seen=state.generation) is None
 
 
 @pytest.mark.parametrize(("confirmed", "other_good", "first"), [(True, True, True), (True, False, False),
