@@ -68,11 +68,21 @@ def settle_gadget(record: GadgetRecord, end: End, medium: Medium, *, state_parti
             for switch in reversed(trial.switches):
                 _turn(medium, trial.partition, switch.back)
         store_gadget(medium, state_partition, ended(record, end))
-        with medium.read_back(trial.partition) as stream:
-            freed = plan_sweep(read_fat(stream, name=trial.partition))
-        for offset, content in freed:
-            medium.write(trial.partition, offset, content)
-        medium.flush(trial.partition)
+        sweep(medium, trial.partition)
+
+
+def sweep(medium: Medium, partition: str) -> None:
+    """Free what nothing on a FAT that is not mounted reaches; no gadget may be on trial there, whose way back that is.
+
+    Raises:
+        TargetError: the medium failed.
+        DocumentError, PlanError: it is damaged, or no FAT that is written; nothing is done.
+    """
+    with medium.read_back(partition) as stream:
+        freed = plan_sweep(read_fat(stream, name=partition))
+    for offset, content in freed:
+        medium.write(partition, offset, content)
+    medium.flush(partition)
 
 
 def store_gadget(medium: Medium, partition: str, record: GadgetRecord) -> None:

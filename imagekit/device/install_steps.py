@@ -20,13 +20,13 @@ from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, kernel_path
 from imagekit.boot.pislot import Measure
 from imagekit.boot.slotstate import Slot
 from imagekit.boot.systemd_boot import slot_of
-from imagekit.device.gadget_steps import put_gadget, settle_gadget
-from imagekit.device.medium import Medium
+from imagekit.device.gadget_steps import put_gadget, settle_gadget, sweep
+from imagekit.device.medium import ESP, Medium
 from imagekit.digests import CHUNK, chunks
 from imagekit.disk.fat_read import read_fat
 from imagekit.disk.fat_write import FatFile, FatPlan, plan_fat
 from imagekit.disk.verity import TreeBuilder, salt_for, uuid_for, verify
-from imagekit.errors import TargetError, TrustError
+from imagekit.errors import DocumentError, PlanError, TargetError, TrustError
 from imagekit.packages.erofs import Erofs
 from imagekit.plan import piboot, uboot
 from imagekit.plan.update import BASE, KERNEL, PIBOOT, SYSTEMD_BOOT, BootVolume, PartPlan, Step, UpdatePlan
@@ -252,6 +252,20 @@ def _settle(job: Job) -> None:
     settle_gadget(job.plan.gadget_record, job.plan.settled, job.medium, state_partition=job.plan.state_partition)
 
 
+def _sweep(job: Job) -> None:
+    """Free what earlier cuts left taken on the ESP. An update can do without: an ESP in use, or damaged, is left."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(job.medium.unmounted(ESP))
+        except TargetError as error:
+            job.say(f"update: what is lost on {ESP} stays lost: {error.message}")
+            return
+        try:
+            sweep(job.medium, ESP)
+        except (DocumentError, PlanError) as error:
+            job.say(f"update: what is lost on {ESP} stays lost: {error.message}")
+
+
 def _trial(job: Job) -> None:
     job.medium.store(job.plan.trial)
 
@@ -303,13 +317,15 @@ def _fresh_name(plan: UpdatePlan) -> str:
 _STEPS: dict[Step, Callable[[Job], None]] = {
     Step.FORGET: _forget, Step.CLOSE: _close, Step.BASE: lambda job: _write_part(job, BASE),
     Step.KERNEL: lambda job: _write_part(job, KERNEL), Step.BOOT_FILES: _boot_files, Step.SETTLE: _settle,
-    Step.GADGET: lambda job: put_gadget(job.plan, job.medium), Step.TRIAL: _trial, Step.OPEN: _open,
+    Step.SWEEP: _sweep, Step.GADGET: lambda job: put_gadget(job.plan, job.medium), Step.TRIAL: _trial,
+    Step.OPEN: _open,
 }
 _TOLD = {
     Step.FORGET: "slot {slot} is no way back any more", Step.CLOSE: "slot {slot} is closed to the loader",
     Step.BASE: "writing the base of slot {slot}", Step.KERNEL: "writing the kernel of slot {slot}",
     Step.BOOT_FILES: "writing the boot files of slot {slot}", Step.TRIAL: "slot {slot} gets its tries",
-    Step.SETTLE: "the trial of another gadget ends", Step.GADGET: "the gadget's boot files, one at a time",
+    Step.SETTLE: "the trial of another gadget ends", Step.SWEEP: "what nothing reaches on the ESP is freed",
+    Step.GADGET: "the gadget's boot files, one at a time",
     Step.OPEN: "the loader is told of slot {slot}",
 }
 

@@ -137,6 +137,7 @@ class Step(StrEnum):
     KERNEL = "kernel"
     BOOT_FILES = "boot-files"  # what the loader itself reads, written and read back
     SETTLE = "settle"  # a gadget that is on trial with a slot that is given up is taken back, or else kept
+    SWEEP = "sweep"  # systemd-boot: what earlier cuts left taken on the ESP is freed, as settling a gadget does too
     GADGET = "gadget"  # the gadget's boot files, one at a time, and that they are on trial
     TRIAL = "trial"  # the record: the idle slot gets its tries. U-Boot: the commit
     OPEN = "open"  # systemd-boot: the entry appears; the Pi's firmware: autoboot.txt names the slot. The commit
@@ -344,8 +345,9 @@ def _autoboot(device: RunningState) -> dict[Slot, bytes]:
 
 def _steps(loader: str, parts: Iterable[PartPlan], *, forget: bool, settle: bool, gadget: bool) -> tuple[Step, ...]:
     written = [Step(item.part) for item in parts if item.source is not Source.KEPT]
-    steps = [*([Step.FORGET] if forget else []), Step.CLOSE, *([Step.SETTLE] if settle else []), *written,
-             Step.BOOT_FILES, *([Step.GADGET] if gadget else []), Step.TRIAL]
+    tidy = [Step.SETTLE] if settle else [Step.SWEEP] if loader == SYSTEMD_BOOT else []
+    steps = [*([Step.FORGET] if forget else []), Step.CLOSE, *tidy, *written, Step.BOOT_FILES,
+             *([Step.GADGET] if gadget else []), Step.TRIAL]
     return tuple(steps) if loader == U_BOOT else (*steps, Step.OPEN)
 
 

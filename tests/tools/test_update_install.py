@@ -20,6 +20,7 @@ from imagekit.device.offers import Offer
 from imagekit.device.survey import slot_proof
 from imagekit.errors import ImagekitError, PlanError, TargetError, TrustError
 from imagekit.plan.update import Source
+from tests.tools.update_cut import lose_clusters, lost_on
 from tests.tools.update_rig import LOADERS, SYSTEMD_BOOT, Maker, Rig, make, root_of
 
 pytestmark = pytest.mark.tools
@@ -77,6 +78,40 @@ def test_update_arrives_in_the_other_slot(rig: Rig, stick: Stick, names: tuple[s
     assert memory.changes[-1].outcome == "done"
     assert memory.floors == {"debian-13": expected[1], "pc-kernel": expected[2]}
     assert {item.type for item in slot_proof(partition_of(rig, "base-b"))} >= {"snap-revision", "snap-declaration"}
+
+
+def test_update_frees_what_earlier_cuts_left_taken_on_the_esp(rig: Rig, stick: Stick) -> None:
+    if rig.loader != SYSTEMD_BOOT:
+        pytest.skip("only its updates make files on a FAT")
+    lose_clusters(rig.device("esp"))
+    assert lost_on(rig.disk_state())
+    assert rig.install(stick("pc-kernel_2")).installed
+    assert not lost_on(rig.disk_state())
+    rig.up()
+    assert runs(rig) == ("b", 1, 2)
+
+
+@pytest.mark.parametrize("why", ["in use", "damaged"])
+def test_esp_that_cannot_be_swept_keeps_no_update_away(rig: Rig, stick: Stick, why: str) -> None:
+    if rig.loader != SYSTEMD_BOOT:
+        pytest.skip("only its updates make files on a FAT")
+    if why == "in use":
+        def refuse(command: str) -> None:
+            raise TargetError(f"cannot run {command}: target is busy")
+
+        rig.programs.mounting = refuse
+    else:
+        def spoil(command: str) -> None:
+            with rig.device("esp").open("r+b") as esp:
+                esp.write(bytes(512) if command == "umount" else intact)
+
+        intact = rig.device("esp").read_bytes()[:512]
+        rig.programs.mounting = spoil
+    assert rig.install(stick("pc-kernel_2")).installed
+    assert [line for line in rig.said if "stays lost" in line]
+    rig.up()
+    assert runs(rig) == ("b", 1, 2)
+
 
 
 def partition_of(rig: Rig, name: str):  # type: ignore[no-untyped-def]

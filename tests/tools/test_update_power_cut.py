@@ -14,10 +14,10 @@ import pytest
 
 from imagekit.boot.oracle import Lost, Unverified
 from tests.tools.update_bugs import BUGS, NONE, Planted
-from tests.tools.update_cut import carry_out, makers_in, prepared
+from tests.tools.update_cut import carry_out, lost_on, makers_in, prepared
 from tests.tools.update_disk import CutDisk, Draw, Op, after_cut, all_of_it, drawn, none_of_it
 from tests.tools.update_oracle import DiskState, boot_until_healthy, check_offered
-from tests.tools.update_rig import LOADERS, Maker, Rig
+from tests.tools.update_rig import LOADERS, SYSTEMD_BOOT, Maker, Rig
 
 pytestmark = pytest.mark.tools
 
@@ -94,6 +94,7 @@ def test_update_that_was_cut_is_made_again(makers: dict[str, Maker], tmp_path: P
             again += 1
         assert rig.roots == goal, f"after a cut at operation {count}"
         assert rig.install(recording.stick).plan is None
+        assert loader != SYSTEMD_BOOT or not lost_on(rig.disk_state())
     assert again > len(recording.ops) // 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
@@ -10,10 +11,14 @@ from imagekit.device.install import know, prepare
 from imagekit.device.install_steps import Job, execute
 from imagekit.device.medium import Medium
 from imagekit.device.offers import open_offers
+from imagekit.disk.fat_read import read_fat
+from imagekit.disk.fat_swap import plan_sweep
 from imagekit.plan.update import PartPlan, Source, UpdatePlan
 from imagekit.testing.documents import NOW
 from tests.tools.update_bugs import Planted
-from tests.tools.update_rig import LOADERS, Maker, Rig, make
+from tests.tools.update_oracle import DiskState
+from tests.tools.update_rig import LOADERS, SYSTEMD_BOOT, Maker, Rig, make
+from tests.tools.update_vfat import Vfat
 
 
 def carry_out(rig: Rig, stick: Path, medium: Medium, bug: Planted) -> UpdatePlan:
@@ -45,7 +50,7 @@ def makers_in(folder: Path) -> dict[str, Maker]:
 
 
 def prepared(maker: Maker, folder: Path, *, lived: bool) -> tuple[Rig, Path]:
-    """A device fresh from the factory, or one with two good slots; and a stick with a newer pair."""
+    """A device fresh from the factory, or one with two good slots, its ESP with lost clusters; and a newer pair."""
     rig = Rig(folder / "device", maker.image, maker.loader)
     number = 2
     if lived:
@@ -53,5 +58,22 @@ def prepared(maker: Maker, folder: Path, *, lived: bool) -> tuple[Rig, Path]:
                                                     for name in ("debian-13", "pc-kernel"))))
         rig.up()
         number = 3
+    if maker.loader == SYSTEMD_BOOT:
+        lose_clusters(rig.device("esp"))
     return rig, maker.stick(folder / "stick", *(maker.workshop.packages / f"{name}_{number}.snap"
                                                 for name in ("debian-13", "pc-kernel")))
+
+
+def lose_clusters(esp: Path) -> None:
+    """Three clusters of a FAT are taken, and nothing reaches them."""
+    volume = Vfat(esp.read_bytes(), lambda sector, data: None)
+    volume.lose(3)
+    volume.sync_all()
+    esp.write_bytes(volume.cache)
+
+
+def lost_on(state: DiskState) -> bool:
+    """Whether the ESP has clusters that nothing reaches."""
+    unmounted = state.copy()
+    unmounted.unmount()
+    return bool(plan_sweep(read_fat(io.BytesIO(unmounted.partitions["esp"]))))

@@ -133,12 +133,12 @@ class Programs:
 
     def __init__(self, mounting: Callable[[str], None]) -> None:
         self.ran: list[tuple[str, ...]] = []
-        self._mounting = mounting
+        self.mounting = mounting
 
     def run(self, *command: str) -> str:
         self.ran.append(command)
         if command[0] == "umount" or command[:2] == ("mount", "-t"):
-            self._mounting(command[0])
+            self.mounting(command[0])
         return ""
 
 

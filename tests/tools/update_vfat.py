@@ -77,6 +77,10 @@ class Vfat:
             self._set_next(first, 0)
             first = following
 
+    def lose(self, count: int) -> None:
+        """So many clusters are taken and reached by nothing, as a cut leaves them."""
+        self._allocate(count)
+
     def sync_file(self, path: str) -> None:
         self._write_back(path)
         self._write_inode(path)

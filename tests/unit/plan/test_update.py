@@ -79,10 +79,11 @@ def test_kernel_that_the_idle_slot_holds_is_kept_and_not_written() -> None:
 
 def test_steps_close_before_the_first_byte_and_open_after_the_last() -> None:
     plan = planned(running(replace(HEALTHY, other_good=True)), resolved(base=2, kernel=2))
-    assert plan.steps == (Step.FORGET, Step.CLOSE, Step.BASE, Step.KERNEL, Step.BOOT_FILES, Step.TRIAL, Step.OPEN)
+    assert plan.steps == (Step.FORGET, Step.CLOSE, Step.SWEEP, Step.BASE, Step.KERNEL, Step.BOOT_FILES, Step.TRIAL,
+                          Step.OPEN)
     uboot = planned(running(replace(HEALTHY, other_good=True), loader="u-boot", boot_files={"Image": "Image"}),
                     resolved(base=2, kernel=2))
-    assert uboot.steps == plan.steps[:-1]
+    assert uboot.steps == tuple(step for step in plan.steps if step not in (Step.SWEEP, Step.OPEN))
 
 
 def test_record_gets_a_trial_of_the_idle_slot_with_the_running_one_as_way_back() -> None:
@@ -220,7 +221,7 @@ def test_package_without_a_signed_root_is_refused() -> None:
 
 def test_plan_as_json_says_everything_but_the_bytes() -> None:
     told = as_json(planned(running(), resolved(base=2)))
-    assert told["steps"] == ["close", "base", "kernel", "boot-files", "trial", "open"]
+    assert told["steps"] == ["close", "sweep", "base", "kernel", "boot-files", "trial", "open"]
     assert told["parts"][0] == {  # type: ignore[index]
         "part": "base", "partition": "base-b", "source": "package", "name": "debian-13", "revision": 2,
         "size": SIZES["debian-13"], "sha3-384": digest("debian-13", 2), "verity-root": ROOT["debian-13", 2],
