@@ -280,8 +280,8 @@ def plan_with_spare(machine: Machine, known: Known, resolution: Resolution, *, a
                     gadget: GadgetPlan | None) -> UpdatePlan | None:
     """The plan, once the idle slot was looked at. Raises: TargetError, PlanError: see `plan_update`."""
     held = {**known.running, GADGET: Held(name=known.gadget.name, revision=known.gadget.revision, root="")}
-    state = replace(survey(machine, known.report, known.partitions, held), gadget_record=known.gadget.record,
-                    state_partition=state_name(known.report, known.partitions))
+    state = replace(survey(machine, known.report, known.partitions, held, named_tree=lambda: _named_tree(known)),
+                    gadget_record=known.gadget.record, state_partition=state_name(known.report, known.partitions))
     model = resolution.model
     spare = known.report.slot.other.value
     wanted = {BASE: resolution.of(model.base_snap).verity_root, KERNEL: resolution.of(model.kernel).verity_root}
@@ -294,6 +294,11 @@ def plan_with_spare(machine: Machine, known: Known, resolution: Resolution, *, a
                    for item in known.history.failed)
     return plan_update(replace(state, spare_roots=spare_roots), resolution,
                        Past(floors=known.history.floors, failed=failed), again=again, gadget=gadget)
+
+
+def _named_tree(known: Known) -> str | None:
+    extension = installed_document(known.gadget, partition(known.partitions, "seed")).extension
+    return extension.device_tree if extension is not None else None
 
 
 def carry_out(machine: Machine, plan: UpdatePlan, ready: Ready, options: Options, say: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ given; which revision has such a root is said by signatures, in the slot itself 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -78,9 +78,11 @@ def held(anchors: Anchors, part: str, root: str, *, now: datetime) -> Held:
     return Held(name=name, revision=loose, root=root)
 
 
-def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition], running: Mapping[str, Held]
-           ) -> RunningState:
-    """The state of the device, but for what the idle slot holds (`with_spare`).
+def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition], running: Mapping[str, Held], *,
+           named_tree: Callable[[], str | None]) -> RunningState:
+    """The state of the device, but for what the idle slot holds.
+
+    `named_tree` is asked for the device tree that the gadget names, below `dtbs`, where content does not tell.
 
     Raises:
         TargetError: how the running slot was booted cannot be read, or no update is made for its loader.
@@ -92,7 +94,7 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
     names: tuple[str, ...] = PARTS if report.loader == SYSTEMD_BOOT else (*PARTS, "boot")
     rank, spent = 0, None
     if report.loader == U_BOOT:
-        state_partuuid, cmdline, files = _from_volume(machine, report)
+        state_partuuid, cmdline, files = _from_volume(machine, report, named_tree)
     elif report.loader == PIBOOT:
         state_partuuid, cmdline, own = _from_pi_volume(report)
     else:
@@ -133,7 +135,8 @@ def _spent(esp: Path, slot: Slot) -> tuple[str, str] | None:
     return None
 
 
-def _from_volume(machine: Machine, report: BootReport) -> tuple[str, str, dict[str, str]]:
+def _from_volume(machine: Machine, report: BootReport, named_tree: Callable[[], str | None]
+                 ) -> tuple[str, str, dict[str, str]]:
     """Out of the running slot's FAT image: state partition, command line, and where its files lie in a kernel."""
     if report.boot_device is None:
         raise TargetError(f"cannot update this device: it has no partition boot-{report.slot.value}")
@@ -142,7 +145,8 @@ def _from_volume(machine: Machine, report: BootReport) -> tuple[str, str, dict[s
             volume = read_fat(stream, name=f"boot-{report.slot.value}")
             files = {entry.path: entry.path for entry in volume.walk() if not entry.is_dir and entry.path != ENV_NAME}
             if DEVICE_TREE in files:
-                files[DEVICE_TREE] = _tree_path(machine.package, volume.read(DEVICE_TREE, limit=_KERNEL_MOST))
+                files[DEVICE_TREE] = _tree_path(machine.package, volume.read(DEVICE_TREE, limit=_KERNEL_MOST),
+                                                named_tree)
             words = decode_env(volume.read(ENV_NAME), name=ENV_NAME)["bootargs"].split()
     except (OSError, DocumentError, KeyError) as error:
         raise TargetError(f"cannot update this device: boot-{report.slot.value} does not say how it was booted:"
@@ -170,10 +174,17 @@ def _from_pi_volume(report: BootReport) -> tuple[str, str, dict[str, pislot.Meas
         file: found for file, found in measures.items() if file != CMDLINE_NAME and not pislot.is_of_kernel(file)}
 
 
-def _tree_path(package: Path, content: bytes) -> str:
-    """The device tree in the running kernel's package that this is. Raises: TargetError: none, or not one alone."""
-    found = [path for path in sorted((package / "dtbs").rglob("*.dtb")) if path.read_bytes() == content]
-    if len(found) != 1:
-        raise TargetError(f"cannot update this device: {len(found)} device trees of its kernel package are the one that"
-                          " it was booted with")
-    return str(found[0].relative_to(package))
+def _tree_path(package: Path, content: bytes, named_tree: Callable[[], str | None]) -> str:
+    """The device tree in the running kernel's package that this is; of equal ones the gadget's, as the next may differ.
+
+    Raises:
+        TargetError: there is none.
+    """
+    trees = package / "dtbs"
+    found = {str(path.relative_to(trees)) for path in trees.rglob("*.dtb") if path.read_bytes() == content}
+    if len(found) > 1:
+        found &= {named_tree()}
+    if not found:
+        raise TargetError("cannot update this device: its kernel package has no device tree that is the one that it was"
+                          " booted with, and the one that its gadget names")
+    return f"dtbs/{found.pop()}"

@@ -14,14 +14,16 @@ from typing import BinaryIO
 import pytest
 
 from imagekit.boot.slotstate import Slot
+from imagekit.boot.uboot import DEVICE_TREE
 from imagekit.device import history
 from imagekit.device.cli import main
 from imagekit.device.offers import Offer
 from imagekit.device.survey import slot_proof
 from imagekit.errors import ImagekitError, PlanError, TargetError, TrustError
 from imagekit.plan.update import Source
+from imagekit.testing.images import noise
 from tests.tools.update_cut import lose_clusters, lost_on
-from tests.tools.update_rig import LOADERS, SYSTEMD_BOOT, Maker, Rig, make, root_of
+from tests.tools.update_rig import LOADERS, SYSTEMD_BOOT, U_BOOT, Maker, Rig, make, root_of
 
 pytestmark = pytest.mark.tools
 
@@ -113,6 +115,17 @@ def test_esp_that_cannot_be_swept_keeps_no_update_away(rig: Rig, stick: Stick, w
     assert runs(rig) == ("b", 1, 2)
 
 
+def test_of_equal_device_trees_the_one_that_the_gadget_names_is_gone_on_with(tmp_path: Path) -> None:
+    maker = make(tmp_path / "maker", U_BOOT)
+    tree = noise("tree 1", 5000)
+    maker.kernel(1, more={"dtbs/vendor/board.dtb": tree, "dtbs/vendor/alike.dtb": tree})
+    rig = Rig(tmp_path / "device", maker.build(), U_BOOT)
+    newer = maker.kernel(2, more={"dtbs/vendor/alike.dtb": b"no more"})
+    assert rig.install(maker.stick(tmp_path / "stick", newer)).installed
+    assert rig.disk_state().volume(Slot.B)[DEVICE_TREE] == noise("tree 2", 5000)
+    rig.up()
+    assert rig.slot is Slot.B
+
 
 def partition_of(rig: Rig, name: str):  # type: ignore[no-untyped-def]
     from imagekit.device.partitions import find_partitions
@@ -127,6 +140,7 @@ def test_image_that_the_esp_does_not_give_back_is_written_anew(rig: Rig, stick: 
     path = rig.machine.esp / "EFI/imagekit/b/kernel.efi"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to("/proc/self/mem")  # opens, and cannot be read at its beginning
+    rig.programs.mounting = lambda command: None
     rig.install(stick("pc-kernel_2"))
     assert rig.programs.ran.count(("mount", "-o", "remount,rw", str(rig.machine.esp))) == 2
     rig.up()

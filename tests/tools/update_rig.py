@@ -93,7 +93,8 @@ class Maker:
                                                   "usr/lib/os-release": b"ID=debian\n"}, revision=revision,
                             architecture=architecture)
 
-    def kernel(self, revision: int, *, size: int = 900_000, initrd: int = 70_000, tree: int = 5000) -> Path:
+    def kernel(self, revision: int, *, size: int = 900_000, initrd: int = 70_000, tree: int = 5000,
+               more: Mapping[str, bytes] | None = None) -> Path:
         files = {"modules/6.12/a.ko": f"module {revision}".encode()}
         if self.loader == SYSTEMD_BOOT:
             files["kernel.efi"] = kernel_image(size, seed=f"kernel {revision}")
@@ -104,7 +105,7 @@ class Maker:
             files |= {"Image": noise(f"image {revision}", size), "initrd": noise(f"initrd {revision}", initrd),
                       "dtbs/vendor/board.dtb": noise(f"tree {revision}", tree),
                       "dtbs/vendor/other.dtb": noise(f"other {revision}", tree)}
-        return self.package("pc-kernel", "kernel", files, revision=revision)
+        return self.package("pc-kernel", "kernel", {**files, **(more or {})}, revision=revision)
 
     def stick(self, folder: Path, *packages: Path, packed: bool = False, more: tuple[Assertion, ...] = ()) -> Path:
         """A folder that offers these packages with their assertions."""

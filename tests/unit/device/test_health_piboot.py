@@ -142,4 +142,4 @@ def test_update_is_refused_where_the_running_slot_does_not_say_how_it_was_booted
 ) -> None:
     device.for_piboot(**changes)
     with pytest.raises(TargetError, match="boot-a does not say how it was booted: "):
-        survey(device.machine, load_report(device.machine.run), {}, {})
+        survey(device.machine, load_report(device.machine.run), {}, {}, named_tree=lambda: None)
