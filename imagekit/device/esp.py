@@ -1,4 +1,4 @@
-"""Blessing on the ESP: take the counter off the name of the loader entry that has just proved itself.
+"""Loader entries on the ESP: read, blessed (the counter comes off the name of one that has proved itself), ranked.
 
 Decides: the order of the steps, so that a power cut between any two leaves a device that boots. The ESP is mounted
 read-only but for this. The rename goes first, then the file's own fsync, then the folder's: vfat writes the size and
@@ -9,14 +9,36 @@ first cluster of a renamed file with its inode, and a folder that reaches the di
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from imagekit.boot.entries import ENTRY_FOLDER, entry_name
+from imagekit.boot.entries import (
+    ENTRY_FOLDER,
+    SECTOR,
+    VERSION_MAX,
+    LoaderEntry,
+    entry_name,
+    parse_entry,
+    sector_with_version,
+)
 from imagekit.boot.slotstate import Slot
 from imagekit.boot.systemd_boot import parse_name, slot_of
 from imagekit.device.machine import Programs
-from imagekit.errors import TargetError
+from imagekit.errors import DocumentError, TargetError
+
+RENUMBERED_FROM = VERSION_MAX // 2  # each update and hand-over adds one: no device comes so far by itself
+
+
+def read_entries(esp: Path) -> dict[Path, LoaderEntry]:
+    """Every entry of ours on the ESP that can be read."""
+    found = {}
+    with suppress(OSError):
+        for path in sorted((esp / ENTRY_FOLDER).iterdir()):
+            with suppress(DocumentError, OSError):
+                if slot_of(path.name) is not None:
+                    found[path] = parse_entry(path.read_bytes(), name=path.name)
+    return found
 
 
 def trial_entry(folder: Path, slot: Slot) -> Path | None:
@@ -42,14 +64,8 @@ def bless(slot: Slot, *, esp: Path, programs: Programs | None) -> bool:
             if not (folder / entry_name(slot)).is_file():
                 raise TargetError(f"cannot bless slot {slot.value}: {folder} holds no entry of it")
             return False
-        if programs:
-            _remount(programs, esp, "rw")
-        try:
+        with _writable(esp, programs):
             _rename(trial, folder / parse_name(trial.name).blessed.text)
-        finally:
-            if programs:
-                with suppress(TargetError):  # still mounted writable: untidy, but the entry is blessed
-                    _remount(programs, esp, "ro")
     except OSError as error:
         raise TargetError(f"cannot bless slot {slot.value}: {error.filename or esp}: {error.strerror}") from error
     return True
@@ -63,6 +79,51 @@ def _rename(old: Path, new: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def renumber(slot: Slot, *, esp: Path, programs: Programs | None) -> bool:
+    """Rank the entries from 1 on where a version is so high that none could soon be above it; True: that was done.
+
+    `slot` is healthy and comes first afterwards. The others are written before it, a sector each: at a cut either it
+    comes first, or what came first before.
+
+    Raises:
+        TargetError: the ESP cannot be written.
+    """
+    entries = read_entries(esp)
+    if all(item.version < RENUMBERED_FROM for item in entries.values()):
+        return False
+    own_last = sorted(entries, key=lambda path: entries[path].slot is slot)
+    with _writable(esp, programs):
+        for path in own_last:
+            rank(path, 2 if entries[path].slot is slot else 1)
+    return True
+
+
+def rank(path: Path, version: int) -> None:
+    """Overwrite the version of an entry, one sector in place, on the disk when this returns. Raises: TargetError."""
+    try:
+        sector = sector_with_version(path.read_bytes(), version)
+        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(handle, sector[:SECTOR], 0)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except (OSError, DocumentError) as error:
+        raise TargetError(f"cannot rank {path}: {error}") from error
+
+
+@contextmanager
+def _writable(esp: Path, programs: Programs | None) -> Iterator[None]:
+    if programs:
+        _remount(programs, esp, "rw")
+    try:
+        yield
+    finally:
+        if programs:
+            with suppress(TargetError):  # still mounted writable: untidy, but what was to be done is done
+                _remount(programs, esp, "ro")
 
 
 def _remount(programs: Programs, esp: Path, mode: str) -> None:

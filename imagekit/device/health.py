@@ -25,7 +25,7 @@ from imagekit.boot.slotstate import SlotState, mark_healthy
 from imagekit.device import checks
 from imagekit.device.autoboot import prefer
 from imagekit.device.console import open_console
-from imagekit.device.esp import bless, tries_left
+from imagekit.device.esp import bless, renumber, tries_left
 from imagekit.device.machine import Machine
 from imagekit.device.port import Host, open_port
 from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, U_BOOT, BootReport, load_report
@@ -144,6 +144,8 @@ def confirm(machine: Machine, report: BootReport) -> None:
         raise TargetError(f"cannot confirm slot {report.slot.value}: the slot-state record names another or is lost")
     if report.loader == SYSTEMD_BOOT:  # to U-Boot the record is all
         bless(report.slot, esp=machine.esp, programs=machine.programs)
+        with suppress(TargetError):  # it only keeps later updates possible
+            renumber(report.slot, esp=machine.esp, programs=machine.programs)
     elif report.loader == PIBOOT:
         prefer(report.slot, boot=machine.esp, disk=report.disk, sys=machine.sys, programs=machine.programs)
     partition.store(mark_healthy(state))

@@ -7,20 +7,20 @@ is remembered like a failure, so that no stick brings it back by itself.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from imagekit.boot.entries import ENTRY_FOLDER, SECTOR, VERSION_MAX, entry_name, kernel_path, sector_with_version
+from imagekit.boot.entries import ENTRY_FOLDER, entry_name, kernel_path
 from imagekit.boot.slotstate import Slot, hand_over, seen_from
 from imagekit.device.autoboot import prefer
+from imagekit.device.esp import rank, read_entries
 from imagekit.device.history import Change, Failed, Packages, alone, load_history, save_history
 from imagekit.device.machine import Machine
 from imagekit.device.medium import DiskMedium
 from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, load_report
 from imagekit.device.state import StatePartition
-from imagekit.errors import DocumentError, TargetError
+from imagekit.errors import TargetError
 
 
 def revert(machine: Machine, packages: Packages, say: Callable[[str], None], *, now: str, reboot: bool = True) -> Slot:
@@ -55,22 +55,14 @@ def revert(machine: Machine, packages: Packages, say: Callable[[str], None], *, 
 
 def _rank_first(machine: Machine, slot: Slot) -> None:
     """Raise the version of a slot's entry above all others: 512 bytes in place."""
-    from imagekit.device.survey import read_entries
-
     path = machine.esp / ENTRY_FOLDER / entry_name(slot)
     if not path.is_file() or not (machine.esp / kernel_path(slot)).is_file():
         raise TargetError(f"cannot go back to slot {slot.value}: the ESP has no confirmed entry of it, or no kernel")
-    top = max(item.version for item in read_entries(machine.esp))
+    top = max((item.version for item in read_entries(machine.esp).values()), default=0)
     medium = DiskMedium(partitions={}, record=StatePartition(device=Path("/dev/null")), esp=machine.esp,
                         programs=machine.programs)
     try:
-        sector = sector_with_version(path.read_bytes(), min(top + 1, VERSION_MAX))
         with medium.writable_esp():
-            handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.pwrite(handle, sector[:SECTOR], 0)
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-    except (OSError, DocumentError) as error:
-        raise TargetError(f"cannot go back to slot {slot.value}: {path}: {error}") from error
+            rank(path, top + 1)
+    except TargetError as error:
+        raise TargetError(f"cannot go back to slot {slot.value}: {error.message}", hint=error.hint) from error

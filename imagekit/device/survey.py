@@ -13,7 +13,7 @@ from pathlib import Path
 
 from imagekit.assertions import Assertion, decode_stream
 from imagekit.boot import pislot
-from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, parse_entry
+from imagekit.boot.entries import ENTRY_FOLDER, VERSION_MAX, parse_entry
 from imagekit.boot.piboot import CMDLINE_NAME
 from imagekit.boot.slotproof import PROOF_MOST, decode_proof
 from imagekit.boot.slotstate import Slot
@@ -21,6 +21,7 @@ from imagekit.boot.systemd_boot import parse_name, slot_of
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, LOADER_WORD, decode_env
 from imagekit.device.anchors import Anchors
 from imagekit.device.autoboot import slot_numbers
+from imagekit.device.esp import read_entries
 from imagekit.device.machine import Machine
 from imagekit.device.partitions import Partition, partition
 from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, U_BOOT, BootReport
@@ -98,13 +99,16 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
     elif report.loader == PIBOOT:
         state_partuuid, cmdline, own = _from_pi_volume(report)
     else:
-        entries = read_entries(machine.esp)
+        entries = read_entries(machine.esp).values()
         entry = next((item for item in entries if item.slot is report.slot and item.base_root == report.base_root
                       and item.kernel_root == report.kernel_root), None)
         if entry is None:
             raise TargetError(f"cannot update this device: {machine.esp / ENTRY_FOLDER} has no entry of slot"
                               f" {report.slot.value} with the roots that run", hint="is the ESP mounted?")
         state_partuuid, cmdline, rank = entry.state_partuuid, entry.cmdline, max(item.version for item in entries)
+        if rank == VERSION_MAX:
+            raise TargetError(f"cannot update this device: an entry of its loader has version {rank}, and none can be"
+                              " above it", hint="reboot: the next healthy boot ranks them from 1 on")
         spent = _spent(machine.esp, report.slot.other)
     return RunningState(
         loader=report.loader, slot=report.slot, record=StatePartition(device=report.state_device).load(),
@@ -112,17 +116,6 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
         own_files=own, numbers=slot_numbers(disk=report.disk, sys=machine.sys) if report.loader == PIBOOT else {},
         spent=spent,
         capacity={name: partition(partitions, f"{name}-{spare}").size for name in names})
-
-
-def read_entries(esp: Path) -> list[LoaderEntry]:
-    """Every entry of ours on the ESP that can be read."""
-    found = []
-    with suppress(OSError):
-        for path in sorted((esp / ENTRY_FOLDER).iterdir()):
-            with suppress(DocumentError, OSError):
-                if slot_of(path.name) is not None:
-                    found.append(parse_entry(path.read_bytes(), name=path.name))
-    return found
 
 
 def _spent(esp: Path, slot: Slot) -> tuple[str, str] | None:

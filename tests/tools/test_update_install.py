@@ -13,11 +13,14 @@ from typing import BinaryIO
 
 import pytest
 
+from imagekit.boot.entries import ENTRY_FOLDER, VERSION_MAX, entry_name
 from imagekit.boot.slotstate import Slot
 from imagekit.boot.uboot import DEVICE_TREE
 from imagekit.device import history
 from imagekit.device.cli import main
+from imagekit.device.esp import rank, renumber
 from imagekit.device.offers import Offer
+from imagekit.device.revert import revert
 from imagekit.device.survey import slot_proof
 from imagekit.errors import ImagekitError, PlanError, TargetError, TrustError
 from imagekit.plan.update import Source
@@ -113,6 +116,26 @@ def test_esp_that_cannot_be_swept_keeps_no_update_away(rig: Rig, stick: Stick, w
     assert [line for line in rig.said if "stays lost" in line]
     rig.up()
     assert runs(rig) == ("b", 1, 2)
+
+
+def test_update_and_revert_past_the_highest_version_of_an_entry_are_refused_with_the_remedy(rig: Rig,
+                                                                                            stick: Stick) -> None:
+    if rig.loader != SYSTEMD_BOOT:
+        pytest.skip("only its entries have versions")
+    rig.install(stick("pc-kernel_2"))
+    rig.up()
+    rank(rig.machine.esp / ENTRY_FOLDER / entry_name(rig.slot), VERSION_MAX)
+    before = rig.disk_state()
+    with pytest.raises(TargetError, match="version 9999999999, and none can be above it") as caught:
+        rig.install(stick("pc-kernel_3"))
+    assert caught.value.hint == "reboot: the next healthy boot ranks them from 1 on"
+    with pytest.raises(TargetError, match=r"cannot go back to slot a: cannot rank .*: version 10000000000"):
+        revert(rig.machine, (), rig.said.append, now="2026-06-01T00:00:00Z")
+    assert rig.disk_state() == before
+    renumber(rig.slot, esp=rig.machine.esp, programs=None)
+    assert rig.install(stick("pc-kernel_3")).installed
+    rig.up()
+    assert runs(rig) == ("a", 1, 3)
 
 
 def test_of_equal_device_trees_the_one_that_the_gadget_names_is_gone_on_with(tmp_path: Path) -> None:

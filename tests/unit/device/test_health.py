@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.boot.entries import VERSION_MAX
 from imagekit.boot.health import Challenge, Hello, Message, Verdict, decode_message, encode_message
 from imagekit.boot.ledger import LEDGER_OFFSET, decode_ledger, encode_ledger
 from imagekit.boot.slotstate import FACTORY, Slot, begin_boot
+from imagekit.device.esp import rank, read_entries
 from imagekit.device.health import judge
 from imagekit.device.state import StatePartition
 from imagekit.errors import TargetError
@@ -39,6 +41,30 @@ def test_healthy_boot_of_the_confirmed_slot_clears_the_count(device: Device) -> 
     assert said == ["phase health", "slot a is healthy"]
     assert REBOOT not in device.programs.ran
     assert not [command for command in device.programs.ran if command[0] == "mount"], "a blessed entry is left alone"
+
+
+@pytest.mark.parametrize(("own", "other"), [(VERSION_MAX, 7), (VERSION_MAX, VERSION_MAX), (7, VERSION_MAX)])
+def test_healthy_boot_ranks_entries_anew_above_which_none_could_come(device: Device, own: int, other: int) -> None:
+    """Versions that only somebody who wrote to the disk can have set: no update and no hand-over could follow."""
+    paths = {slot: device.entry(slot) for slot in Slot}
+    for slot, version in ((Slot.A, own), (Slot.B, other)):
+        rank(paths[slot], version)
+    others_bytes = {slot: path.read_bytes().replace(f"version {version:010d}".encode(), b"") for (slot, path), version
+                    in zip(paths.items(), (own, other), strict=True)}
+    assert run(device)[0].confirmed
+    found = read_entries(device.folder / "efi")
+    assert [found[paths[slot]].version for slot in Slot] == [2, 1]
+    for slot, version in ((Slot.A, 2), (Slot.B, 1)):
+        assert paths[slot].read_bytes().replace(f"version {version:010d}".encode(), b"") == others_bytes[slot]
+    mounts = [command[2] for command in device.programs.ran if command[0] == "mount"]
+    assert mounts == ["remount,rw", "remount,ro"]
+
+
+def test_unhealthy_boot_leaves_the_ranks_alone(device: Device) -> None:
+    rank(path := device.entry(Slot.A), VERSION_MAX)
+    device.hook("10-pump", "exit 1")
+    assert not run(device)[0].healthy
+    assert read_entries(device.folder / "efi")[path].version == VERSION_MAX
 
 
 @pytest.mark.parametrize("healthy", [True, False])
