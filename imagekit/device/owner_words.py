@@ -13,6 +13,7 @@ from typing import Any
 
 from imagekit.device.anchors import own_anchors
 from imagekit.device.history import load_history
+from imagekit.device.install import know, stamp
 from imagekit.device.machine import Machine
 from imagekit.device.wishes import (
     InForce,
@@ -83,11 +84,16 @@ def automatic(told: argparse.Namespace, machine: Machine, _: Say) -> Told:
 
 
 def hold(told: argparse.Namespace, machine: Machine, _: Say) -> Told:
-    """Raises: UsageError: too many days. TargetError: the data cannot be written."""
+    """The days begin at what is proven to be past, where the clock is behind that.
+
+    Raises:
+        UsageError: too many days.
+        TargetError: the data cannot be written, or nothing on this device can be believed.
+    """
     if told.off or told.days is not None:
         if told.days is not None and (told.off or not 1 <= told.days <= HOLD_MOST_DAYS):
             raise UsageError(f"cannot hold updates for {told.days} days: 1 to {HOLD_MOST_DAYS} are allowed, or --off")
-        until = "" if told.off else (datetime.now(UTC) + timedelta(days=told.days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        until = "" if told.off else stamp(know(machine, now=datetime.now(UTC)).now + timedelta(days=told.days))
         _save(machine, "hold updates", replace(load_owner(machine), held_until=until))
     until = held_until(load_owner(machine), load_history(machine))
     return {"hold_until": until or None}, f"held until {until}\n" if until else "not held\n"

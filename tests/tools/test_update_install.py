@@ -138,6 +138,16 @@ def test_update_and_revert_past_the_highest_version_of_an_entry_are_refused_with
     assert runs(rig) == ("a", 1, 3)
 
 
+def test_hold_begins_at_what_is_proven_to_be_past_where_the_clock_is_behind(rig: Rig, stick: Stick) -> None:
+    """As it is where nothing keeps the time, until somebody on the network tells it: in 1970, or last year."""
+    history.save_history(rig.machine, history.History(latest="2061-01-01T00:00:00Z"))
+    assert main(["hold", "3"], machine=rig.machine) == 0
+    with pytest.raises(TargetError, match="updates are held until 2061-01-04T00:00:00Z"):
+        rig.install(stick("pc-kernel_2"), unattended=True)
+    assert main(["hold", "--off"], machine=rig.machine) == 0
+    assert rig.install(stick("pc-kernel_2"), unattended=True).installed
+
+
 def test_of_equal_device_trees_the_one_that_the_gadget_names_is_gone_on_with(tmp_path: Path) -> None:
     maker = make(tmp_path / "maker", U_BOOT)
     tree = noise("tree 1", 5000)
