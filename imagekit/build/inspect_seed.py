@@ -23,12 +23,12 @@ from imagekit.assertions import (
     parse_snap_revision,
 )
 from imagekit.build.imagefile import pieces
-from imagekit.build.seed import MAX_WINDOW
 from imagekit.build.verify import Finding, Report, State, judge
 from imagekit.digests import b64url
 from imagekit.disk.probe import DiskImage
 from imagekit.errors import DocumentError, TrustError
 from imagekit.host.ports import Progress
+from imagekit.packages.forward import PACKED_WINDOW
 from imagekit.plan.inspection import Named, SeedFile, SeedFound, Signature
 from imagekit.plan.seed_read import Measured, Seed, SeedPackage, read_seed
 
@@ -159,7 +159,7 @@ def _digest(seed: Seed, package: SeedPackage, most: int | None, progress: Progre
     with seed.volume.open(package.path) as raw:
         reader: BinaryIO = raw
         if package.compressed:
-            unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
+            unpacker = zstandard.ZstdDecompressor(max_window_size=PACKED_WINDOW)
             reader = unpacker.stream_reader(raw, read_across_frames=True, closefd=False)
         try:
             for chunk in pieces(reader, limit):

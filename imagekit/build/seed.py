@@ -1,8 +1,8 @@
 """The compressed form of a package, copied into the seed and proved to unpack to the signed package.
 
-A squashfs has no such form: it is copied and proved as it is. Unpacking costs as much as hashing the package again, so
-what was once found is remembered (`imagekit.build.facts`). What is hashed is what was written. A device checks again
-when it uses the seed.
+A squashfs has no such form: it is copied and proved as it is. What a device has no memory to unpack is refused here.
+Unpacking costs as much as hashing the package again, so what was once found is remembered (`imagekit.build.facts`).
+What is hashed is what was written. A device checks again when it uses the seed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from imagekit.digests import b64url, short
 from imagekit.disk.bmap import MappedRange
 from imagekit.errors import DocumentError, TrustError
 from imagekit.host.cache import Cache
+from imagekit.packages.forward import PACKED_WINDOW
 from imagekit.plan.resolve import ResolvedPackage
 from imagekit.plan.writes import Copy
-from imagekit.units import BLOCK, align_up
+from imagekit.units import BLOCK, align_up, iec
 
-MAX_WINDOW = 1 << 27  # 128 MiB is the most that zstd makes without being asked
 AGAIN = "pack it again; imagekit pack writes both"
 
 
@@ -68,14 +68,15 @@ def unpacked_digest(image: ImageFile, write: Copy, path: Path, *, most: int) -> 
     import zstandard
 
     digest = hashlib.sha3_384()
-    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=PACKED_WINDOW)
     source = _Region(image, write.offset, write.length)
     try:
         with decompressor.stream_reader(cast(BinaryIO, source), read_across_frames=True, closefd=False) as reader:
             for chunk in pieces(cast(BinaryIO, reader), most + 1):
                 digest.update(chunk)
     except zstandard.ZstdError as error:
-        raise DocumentError(f"cannot use {path}: not valid zstd: {error}", hint=AGAIN) from error
+        raise DocumentError(f"cannot use {path}: not valid zstd, or of a window above the {iec(PACKED_WINDOW)} that a"
+                            f" device has: {error}", hint=AGAIN) from error
     return b64url(digest.digest())
 
 

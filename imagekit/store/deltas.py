@@ -18,13 +18,13 @@ from imagekit.errors import DocumentError, PlanError
 from imagekit.host.ports import Progress
 from imagekit.packages.delta import apply_delta
 from imagekit.packages.delta_make import make_delta
+from imagekit.packages.forward import PACKED_WINDOW
 from imagekit.plan.channelmap import ChannelMap, Compression, Revision
 from imagekit.plan.releases import delta_sources
 from imagekit.plan.storepaths import TARGETS, delta_path, package_path, stored_name
 from imagekit.store.commit import Outcome
 from imagekit.store.repository import Store
 
-MAX_WINDOW = 1 << 27
 WORTH = 0.8  # of the whole download: a delta that is larger saves too little for what applying costs
 
 
@@ -94,7 +94,7 @@ def _unpacked(store: Store, name: str, revision: Revision, folder: Path) -> Path
     source = store.public / TARGETS / stored_name(packed, target.hashes["sha256"])
     try:
         with source.open("rb") as stream, path.open("wb") as copy:
-            zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).copy_stream(stream, copy, write_size=CHUNK)
+            zstandard.ZstdDecompressor(max_window_size=PACKED_WINDOW).copy_stream(stream, copy, write_size=CHUNK)
     except zstandard.ZstdError as error:
         raise DocumentError(f"cannot unpack {source}: it is damaged: {error}") from error
     return path

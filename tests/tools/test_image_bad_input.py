@@ -121,6 +121,14 @@ def test_compressed_package_that_is_broken_is_refused(workshop: Workshop) -> Non
     refused(workshop, ExitCode.DOCUMENT, "debian-13_1.snap.zst", "not valid zstd")
 
 
+def test_compressed_package_that_no_device_has_the_memory_for_is_refused(workshop: Workshop) -> None:
+    wide = zstandard.ZstdCompressionParameters.from_level(3, window_log=26)  # 64 MiB
+    packer = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    content = (workshop.packages / "debian-13_1.snap").read_bytes()
+    (workshop.packages / "debian-13_1.snap.zst").write_bytes(packer.compress(content) + packer.flush())
+    refused(workshop, ExitCode.DOCUMENT, "debian-13_1.snap.zst", "a window above the 32 MiB that a device has")
+
+
 def test_compressed_package_that_unpacks_without_end_is_refused_at_once(workshop: Workshop) -> None:
     compressor = zstandard.ZstdCompressor(level=1)
     bomb = b"".join([compressor.compress(bytes(64 << 20))] * 2000)  # 125 GiB

@@ -14,14 +14,16 @@ import pytest
 import zstandard
 
 from imagekit.assertions import Header, parse_snap_revision, parse_validation_set
+from imagekit.build.pack import SEED_LEVEL
 from imagekit.device.offers import unpacked
 from imagekit.errors import PlanError, TrustError
 from imagekit.host.storeclient import connected
+from imagekit.packages.forward import PACKED_WINDOW
 from imagekit.plan.channelmap import UpdateClass, parse_channel_map
 from imagekit.plan.channels import parse_channel
 from imagekit.plan.releases import Terms, revoked
 from imagekit.plan.storepaths import assertions_path, channels_path, set_path
-from imagekit.store.publishing import change, publish_set
+from imagekit.store.publishing import LEVEL, change, publish_set
 from imagekit.store.roles import remove_publisher, set_publisher
 from imagekit.testing.documents import Brand
 from imagekit.testing.stores import CutDisk, PowerCut, StoreRig
@@ -128,6 +130,12 @@ def test_a_wrong_compressed_twin_is_not_used(rig: StoreRig, twin: bytes | str) -
     rig.publish(offer)
     stored = next(rig.public.glob("targets/packages/small/*.zst"))
     assert zstandard.ZstdDecompressor().decompress(stored.read_bytes()) == offer.path.read_bytes()
+
+
+@pytest.mark.parametrize("level", [LEVEL, SEED_LEVEL], ids=["store", "pack"])
+def test_what_we_compress_needs_no_more_memory_than_a_device_has(level: int) -> None:
+    made = zstandard.ZstdCompressionParameters.from_level(level, source_size=1 << 40)
+    assert 1 << made.window_log <= PACKED_WINDOW
 
 
 def test_a_twin_that_no_device_has_the_memory_for_is_not_used(rig: StoreRig) -> None:
