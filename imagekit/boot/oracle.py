@@ -18,7 +18,7 @@ from imagekit.boot.piboot import choose as choose_partition
 from imagekit.boot.pislot import parse_cmdline
 from imagekit.boot.slotstate import Slot, SlotState, begin_boot, encode_record, mark_healthy, newest, stay
 from imagekit.boot.systemd_boot import candidates, choose, parse_name, slot_of
-from imagekit.boot.uboot import ENV_NAME, decide, decode_env
+from imagekit.boot.uboot import decide
 from imagekit.errors import ImagekitError, TargetError
 
 BOOTS = 14  # more than any way back takes
@@ -164,13 +164,6 @@ def confirm(disk: Bootable, slot: Slot) -> Bootable:
     assert record.slot is slot
     disk = disk.with_entries(entries).with_record(mark_healthy(record))
     return disk.naming(slot) if disk.loader == PIBOOT else disk
-
-
-def env_roots(files: Mapping[str, bytes]) -> Roots:
-    """The roots that a slot's `slot.env` hands over. Raises: DocumentError: it is damaged."""
-    words = dict(word.partition("=")[::2] for word in
-                 decode_env(files.get(ENV_NAME, b""), name=ENV_NAME).get("bootargs", "").split())
-    return words.get("imagekit.base", ""), words.get("imagekit.kernel", "")
 
 
 def _entry(raw: bytes, name: str) -> LoaderEntry:

@@ -161,6 +161,13 @@ def decode_env(raw: bytes, *, name: str) -> dict[str, str]:
     return found
 
 
+def env_roots(files: Mapping[str, bytes]) -> tuple[str, str]:
+    """The roots of base and kernel that a slot's `slot.env` hands over. Raises: DocumentError: it is damaged."""
+    words = dict(word.partition("=")[::2] for word in
+                 decode_env(files.get(ENV_NAME, b""), name=ENV_NAME).get("bootargs", "").split())
+    return words.get("imagekit.base", ""), words.get("imagekit.kernel", "")
+
+
 def is_sound(files: Mapping[str, bytes], slot: Slot, needed: Collection[str]) -> bool:
     """Whether the script would take a slot that holds these files; `needed` are those that it loads."""
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 from imagekit.boot.autoboot import AUTOBOOT_NAME
@@ -45,6 +45,7 @@ class Job:
     medium: Medium
     open_part: Callable[[PartPlan], AbstractContextManager[BinaryIO]]
     say: Callable[[str], None]
+    held_back: dict[str, bytes] = field(default_factory=dict)  # first blocks that are written last, by partition
 
 
 def execute(job: Job) -> None:
@@ -167,7 +168,7 @@ def _equals_image(job: Job, path: str, package: Erofs) -> bool:
 
 
 def _write_volume(job: Job, volume: BootVolume, package: Erofs) -> None:
-    """The slot's FAT image: all but its first block, then, when that is on the medium, the first block."""
+    """The slot's FAT image, but for its first block: that tells U-Boot, last of all. In the Pi's slot it follows now."""
     head = bytearray()
     planned = plan_volume(job.plan, volume, package, _own_files(job, volume))
     for offset, piece in volume_pieces(planned, package):
@@ -176,12 +177,24 @@ def _write_volume(job: Job, volume: BootVolume, package: Erofs) -> None:
         if len(piece) > taken:
             job.medium.write(volume.partition, offset + taken, piece[taken:])
     job.medium.flush(volume.partition)
-    job.medium.write(volume.partition, 0, bytes(head))
-    job.medium.flush(volume.partition)
     with job.medium.read_back(volume.partition) as stream:
         for offset, piece in volume_pieces(planned, package):
-            if stream.read(len(piece)) != piece:
+            taken = max(min(BLOCK - offset, len(piece)), 0)
+            if stream.read(len(piece))[taken:] != piece[taken:]:
                 raise _not_kept(volume.partition, f"the bytes from {offset} differ")
+    job.held_back[volume.partition] = bytes(head)
+    if job.plan.loader == PIBOOT:
+        _open_volume(job, volume)
+
+
+def _open_volume(job: Job, volume: BootVolume) -> None:
+    """The first block, without which the FAT image is none."""
+    head = job.held_back[volume.partition]
+    job.medium.write(volume.partition, 0, head)
+    job.medium.flush(volume.partition)
+    with job.medium.read_back(volume.partition) as stream:
+        if stream.read(len(head)) != head:
+            raise _not_kept(volume.partition, "its first block differs")
 
 
 def _own_files(job: Job, volume: BootVolume) -> dict[str, bytes]:
@@ -274,10 +287,13 @@ def _open(job: Job) -> None:
     """The entry appears, whole: written under a name that the loader ignores, read back, renamed.
 
     The file is flushed before the folder: vfat writes a renamed file's size with the file. The Pi's firmware takes a
-    name instead.
+    name instead, U-Boot the first block of the slot's FAT image.
     """
     if job.plan.loader == PIBOOT:
         _name(job, job.plan.slot)
+        return
+    if job.plan.volume is not None:
+        _open_volume(job, job.plan.volume)
         return
     assert job.plan.entry is not None
     name, content = job.plan.entry

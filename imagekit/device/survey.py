@@ -16,9 +16,9 @@ from imagekit.boot import pislot
 from imagekit.boot.entries import ENTRY_FOLDER, VERSION_MAX, parse_entry
 from imagekit.boot.piboot import CMDLINE_NAME
 from imagekit.boot.slotproof import PROOF_MOST, decode_proof
-from imagekit.boot.slotstate import Slot
+from imagekit.boot.slotstate import Slot, SlotState
 from imagekit.boot.systemd_boot import parse_name, slot_of
-from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, LOADER_WORD, decode_env
+from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, LOADER_WORD, decode_env, env_roots
 from imagekit.device.anchors import Anchors
 from imagekit.device.autoboot import slot_numbers
 from imagekit.device.esp import read_entries
@@ -93,9 +93,11 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
     files: dict[str, str] = {}
     own: dict[str, pislot.Measure] = {}
     names: tuple[str, ...] = PARTS if report.loader == SYSTEMD_BOOT else (*PARTS, "boot")
+    record = StatePartition(device=report.state_device).load()
     rank, spent = 0, None
     if report.loader == U_BOOT:
         state_partuuid, cmdline, files = _from_volume(machine, report, named_tree)
+        spent = _spent_volume(partition(partitions, f"boot-{spare}"), report.slot, record)
     elif report.loader == PIBOOT:
         state_partuuid, cmdline, own = _from_pi_volume(report)
     else:
@@ -111,10 +113,9 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
                               " above it", hint="reboot: the next healthy boot ranks them from 1 on")
         spent = _spent(machine.esp, report.slot.other)
     return RunningState(
-        loader=report.loader, slot=report.slot, record=StatePartition(device=report.state_device).load(),
-        held=running, spare_roots={}, state_partuuid=state_partuuid, cmdline=cmdline, rank=rank, boot_files=files,
-        own_files=own, numbers=slot_numbers(disk=report.disk, sys=machine.sys) if report.loader == PIBOOT else {},
-        spent=spent,
+        loader=report.loader, slot=report.slot, record=record, held=running, spare_roots={},
+        state_partuuid=state_partuuid, cmdline=cmdline, rank=rank, boot_files=files, own_files=own, spent=spent,
+        numbers=slot_numbers(disk=report.disk, sys=machine.sys) if report.loader == PIBOOT else {},
         capacity={name: partition(partitions, f"{name}-{spare}").size for name in names})
 
 
@@ -125,6 +126,17 @@ def _spent(esp: Path, slot: Slot) -> tuple[str, str] | None:
             if slot_of(path.name) is slot and parse_name(path.name).left == 0:
                 entry = parse_entry(path.read_bytes(), name=path.name)
                 return entry.base_root, entry.kernel_root
+    return None
+
+
+def _spent_volume(volume: Partition, running: Slot, record: SlotState | None) -> tuple[str, str] | None:
+    """The same under U-Boot. A FAT image that can be read was opened to it, and the record says that it began a trial:
+    where that names the running slot, and the other one was never good, the trial is over.
+    """
+    if record is None or record.slot is not running or record.other_good:
+        return None
+    with suppress(OSError, ImagekitError), volume.device.open("rb") as stream:
+        return env_roots({ENV_NAME: read_fat(stream, name=volume.name).read(ENV_NAME)})
     return None
 
 

@@ -62,7 +62,7 @@ class RunningState:
     running slot's FAT image that are the gadget's, and `numbers` the partitions of the slots' boot files. `held` may
     have the gadget too, whose root is empty; `gadget_record` is the device's memory of it, which lies on
     `state_partition`. `spent`: the roots of base and kernel that used up the boots of their trial in the idle slot,
-    which systemd-boot remembers where the device has lost its memory.
+    which systemd-boot's entry tells where the device has lost its memory, and under U-Boot the slot and the record.
     """
 
     loader: str
@@ -139,8 +139,8 @@ class Step(StrEnum):
     SETTLE = "settle"  # a gadget that is on trial with a slot that is given up is taken back, or else kept
     SWEEP = "sweep"  # systemd-boot: what earlier cuts left taken on the ESP is freed, as settling a gadget does too
     GADGET = "gadget"  # the gadget's boot files, one at a time, and that they are on trial
-    TRIAL = "trial"  # the record: the idle slot gets its tries. U-Boot: the commit
-    OPEN = "open"  # systemd-boot: the entry appears; the Pi's firmware: autoboot.txt names the slot. The commit
+    TRIAL = "trial"  # the record: the idle slot gets its tries
+    OPEN = "open"  # the commit: the entry appears; the FAT image gets its first block; autoboot.txt names the slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,8 +222,10 @@ def plan_update(device: RunningState, resolution: Resolution, past: Past, *, aga
         told = " with ".join(f"{name} {number}" for name, number in pair)
         raise TargetError(f"cannot install {told}: it was tried on {failure.time} and failed: {failure.reason}",
                           hint=_ONCE_MORE)
+    # Of U-Boot's slot it is a conclusion, which a record that was lost makes wrong: a device with a memory has better.
+    certain = device.loader == SYSTEMD_BOOT or not (past.floors or past.failed)
     remembered = any({*pair} <= {*item.packages} for item in past.failed)  # with a gadget that does not come now
-    if (not again and gadget is None and not remembered
+    if (not again and gadget is None and not remembered and certain
             and device.spent == tuple(wanted[part].verity_root for part in PARTS)):
         told = " with ".join(f"{name} {number}" for name, number in pair)
         raise TargetError(f"cannot install {told}: slot {device.slot.other.value} holds it, and has used up its boots",
@@ -348,7 +350,7 @@ def _steps(loader: str, parts: Iterable[PartPlan], *, forget: bool, settle: bool
     tidy = [Step.SETTLE] if settle else [Step.SWEEP] if loader == SYSTEMD_BOOT else []
     steps = [*([Step.FORGET] if forget else []), Step.CLOSE, *tidy, *written, Step.BOOT_FILES,
              *([Step.GADGET] if gadget else []), Step.TRIAL]
-    return tuple(steps) if loader == U_BOOT else (*steps, Step.OPEN)
+    return (*steps, Step.OPEN)
 
 
 def as_json(plan: UpdatePlan) -> dict[str, object]:

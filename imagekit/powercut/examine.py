@@ -25,14 +25,13 @@ from imagekit.boot.oracle import (
     Roots,
     Unverified,
     check_offered,
-    env_roots,
     offered,
     recover,
 )
 from imagekit.boot.piboot import TEXTS, Partition
 from imagekit.boot.pislot import is_of_kernel, is_whole
 from imagekit.boot.slotstate import COPY_OFFSETS, RECORD_SIZE, Slot
-from imagekit.boot.uboot import COMPRESSED, DEVICE_TREE, ENV_NAME, INITRD, KERNELS, is_sound
+from imagekit.boot.uboot import COMPRESSED, DEVICE_TREE, ENV_NAME, INITRD, KERNELS, env_roots, is_sound
 from imagekit.digests import sha256
 from imagekit.disk import gpt
 from imagekit.disk.extents import Extent, ExtentReader

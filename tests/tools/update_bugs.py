@@ -104,7 +104,7 @@ BUGS: dict[str, Planted] = {
     "the running slot's entry is renamed": Planted(loader=SYSTEMD_BOOT, medium=RunningRenamed),
     "the switch comes before the data": Planted(loader=SYSTEMD_BOOT, change=early(Step.TRIAL, Step.OPEN)),
     "the boot files come before the packages, and the trial": Planted(
-        loader=U_BOOT, change=early(Step.FORGET, Step.KERNEL, Step.BOOT_FILES, Step.TRIAL)),
+        loader=U_BOOT, change=early(Step.FORGET, Step.KERNEL, Step.BOOT_FILES, Step.TRIAL, Step.OPEN)),
     "the idle slot's entry stays while it is written": Planted(loader=SYSTEMD_BOOT, change=without(Step.CLOSE)),
     "the idle slot's FAT image stays while it is written": Planted(loader=U_BOOT, change=without(Step.CLOSE)),
     "the idle slot is closed after its base is written": Planted(

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from imagekit.boot import oracle
 from imagekit.boot.autoboot import AUTOBOOT_NAME
 from imagekit.boot.entries import ENTRY_FOLDER, kernel_path
-from imagekit.boot.oracle import PIBOOT, SYSTEMD_BOOT, Bootable, Roots, Unverified, env_roots, recover
+from imagekit.boot.oracle import PIBOOT, SYSTEMD_BOOT, Bootable, Roots, Unverified, recover
 from imagekit.boot.piboot import TEXTS, Partition
 from imagekit.boot.pislot import is_of_kernel, is_whole
 from imagekit.boot.slotstate import COPY_OFFSETS, Slot, SlotState, encode_record, newest
-from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, is_sound
+from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, env_roots, is_sound
 from imagekit.disk.fat_read import FatVolume, read_fat
 from imagekit.disk.verity import verify
 from imagekit.errors import ImagekitError
