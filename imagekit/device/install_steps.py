@@ -168,7 +168,7 @@ def _equals_image(job: Job, path: str, package: Erofs) -> bool:
 
 
 def _write_volume(job: Job, volume: BootVolume, package: Erofs) -> None:
-    """The slot's FAT image, but for its first block: that tells U-Boot, last of all. In the Pi's slot it follows now."""
+    """The slot's FAT image, but for its first block, which tells U-Boot, last of all. The Pi's gets it at once."""
     head = bytearray()
     planned = plan_volume(job.plan, volume, package, _own_files(job, volume))
     for offset, piece in volume_pieces(planned, package):
