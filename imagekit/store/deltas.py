@@ -22,6 +22,7 @@ from imagekit.packages.forward import PACKED_WINDOW
 from imagekit.plan.channelmap import ChannelMap, Compression, Revision
 from imagekit.plan.releases import delta_sources
 from imagekit.plan.storepaths import TARGETS, delta_path, package_path, stored_name
+from imagekit.plan.update_gadget import GADGET
 from imagekit.store.commit import Outcome
 from imagekit.store.repository import Store
 
@@ -44,7 +45,7 @@ def publish_deltas(store: Store, name: str, *, target: int | None, sources: Sequ
     """Make the deltas to a revision, by default the newest, from what devices run by `delta_sources`.
 
     Raises:
-        PlanError: there is no such revision, or a source is of another architecture or a squashfs.
+        PlanError: there is no such revision, it is a gadget's, or a source is of another architecture or a squashfs.
         DocumentError: a package is no EROFS that can be read.
     """
     role = store.publisher_of(name)
@@ -54,6 +55,9 @@ def publish_deltas(store: Store, name: str, *, target: int | None, sources: Sequ
     number = target if target is not None else max(item.revision for item in channels.revisions
                                                    if item.revoked is None)
     goal = _usable(channels, number)
+    if goal.type == GADGET:
+        raise PlanError(f"cannot make deltas of {name!r}: it is a gadget, of which a device keeps nothing that one"
+                        " could start from", hint="devices take gadgets whole")
     chosen = [_usable(channels, source) for source in sources] if sources else delta_sources(channels, goal)
     for source in chosen:
         if source.revision == number or not set(source.architectures) & set(goal.architectures):

@@ -62,6 +62,14 @@ def test_a_source_that_is_not_there_is_refused(rig: StoreRig) -> None:
             publish_deltas(store, "small", target=2, sources=(2,), progress=RecordedProgress())
 
 
+def test_deltas_of_a_gadget_which_no_device_could_use_are_refused(rig: StoreRig, program: Callable[[str], str]) -> None:
+    for number in (1, 2):
+        path = write_package(program("mkfs.erofs"), rig.packages, "other", number, content=bytes(9000), kind="gadget")
+        rig.publish(rig.offer(path, rig.brand.revision_for(path)), channel="stable")
+    with rig.open() as store, pytest.raises(PlanError, match="it is a gadget, of which a device keeps nothing"):
+        publish_deltas(store, "other", target=None, sources=(), progress=RecordedProgress())
+
+
 def test_packages_of_the_store_are_what_was_signed(rig: StoreRig) -> None:
     stored = next((rig.public / "targets/packages/small").glob("*.small_1.snap.zst"))
     assert zstandard.ZstdDecompressor().decompress(stored.read_bytes()) == (rig.packages / "small_1.snap").read_bytes()
