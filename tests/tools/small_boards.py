@@ -45,17 +45,13 @@ def _told(name: str, kind: str) -> dict[str, bytes]:
     return {"meta/snap.yaml": f"name: {name}\nversion: '1'\ntype: {kind}\narchitectures: [arm64]\n".encode()}
 
 
-UBOOT = SmallBoard(
-    gadget="""\
-volumes:
-  board:
-    bootloader: u-boot
-    structure:
-      - {name: boot, role: system-boot, type: C12A7328-F81F-11D2-BA4B-00A0C93EC93B, filesystem: vfat, size: 8M,
-         content: [{source: u-boot.bin, target: u-boot.bin}]}
+# What gadgets of such boards have alike: U-Boot's state and boot slots, what follows on every disk, and what is what.
+UBOOT_SLOTS = """\
       - {name: slot-state, type: 33DEB6F2-752F-574C-BB05-38266357DEAF, size: 1M}
       - {name: boot-a, type: 4C89B746-C37A-57B2-84F2-2CAB23537C90, size: 8M}
       - {name: boot-b, type: 4C89B746-C37A-57B2-84F2-2CAB23537C90, size: 8M}
+"""
+SLOTS = """\
       - {name: base-a, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}
       - {name: base-b, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}
       - {name: kernel-a, type: 23358B13-2DBE-5357-962A-B7CADD51CAA6, size: 8M}
@@ -64,10 +60,8 @@ volumes:
          filesystem-label: ubuntu-seed}
       - {name: data, role: system-data, type: 4D21B016-B534-45C2-A9FB-5C16E091FD2D, filesystem: ext4, size: 16M,
          filesystem-label: ubuntu-data}
-x-imagekit:
-  bootloader: u-boot
-  device-tree: vendor/board.dtb
-  cmdline: console=ttyAMA0,115200 panic=10
+"""
+PARTS = """\
   structures:
     slot-state: {part: state}
     boot-a: {slot: a, part: boot}
@@ -76,7 +70,21 @@ x-imagekit:
     base-b: {slot: b, part: base}
     kernel-a: {slot: a, part: kernel}
     kernel-b: {slot: b, part: kernel}
-""",
+"""
+UBOOT = SmallBoard(
+    gadget="""\
+volumes:
+  board:
+    bootloader: u-boot
+    structure:
+      - {name: boot, role: system-boot, type: C12A7328-F81F-11D2-BA4B-00A0C93EC93B, filesystem: vfat, size: 8M,
+         content: [{source: u-boot.bin, target: u-boot.bin}]}
+""" + UBOOT_SLOTS + SLOTS + """\
+x-imagekit:
+  bootloader: u-boot
+  device-tree: vendor/board.dtb
+  cmdline: console=ttyAMA0,115200 panic=10
+""" + PARTS,
     own={"u-boot.bin": b"u-boot"},
     kernel={"Image": noise("image", 3_000_001), "initrd": noise("initrd", 70_000), "modules/6.12/a.ko": b"module",
             "dtbs/vendor/board.dtb": noise("tree", 5000)})
@@ -92,28 +100,13 @@ volumes:
       - {name: boot-a, type: "0C,EBD0A0A2-B9E5-4433-87C0-68B6B72699C7", size: 8M}
       - {name: boot-b, type: "0C,EBD0A0A2-B9E5-4433-87C0-68B6B72699C7", size: 8M}
       - {name: slot-state, type: 33DEB6F2-752F-574C-BB05-38266357DEAF, size: 1M}
-      - {name: base-a, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}
-      - {name: base-b, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}
-      - {name: kernel-a, type: 23358B13-2DBE-5357-962A-B7CADD51CAA6, size: 8M}
-      - {name: kernel-b, type: 23358B13-2DBE-5357-962A-B7CADD51CAA6, size: 8M}
-      - {name: seed, role: system-seed, type: EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, filesystem: vfat, size: 40M,
-         filesystem-label: ubuntu-seed}
-      - {name: data, role: system-data, type: 4D21B016-B534-45C2-A9FB-5C16E091FD2D, filesystem: ext4, size: 16M,
-         filesystem-label: ubuntu-data}
+""" + SLOTS + """\
 x-imagekit:
   bootloader: piboot
   hybrid-mbr: [boot, boot-a, boot-b]
   slot-files: [config.txt, start.elf, start4.elf]
   cmdline: console=ttyS1,115200 panic=10
-  structures:
-    slot-state: {part: state}
-    boot-a: {slot: a, part: boot}
-    boot-b: {slot: b, part: boot}
-    base-a: {slot: a, part: base}
-    base-b: {slot: b, part: base}
-    kernel-a: {slot: a, part: kernel}
-    kernel-b: {slot: b, part: kernel}
-""",
+""" + PARTS,
     own={"config.txt": b"arm_64bit=1\nkernel=Image\ninitramfs initrd followkernel\nupstream_kernel=1\n",
          "start.elf": noise("start", 4000), "start4.elf": noise("start4", 4000)},
     kernel={"Image": noise("image", 1_000_001), "initrd": noise("initrd", 70_000), "modules/6.12/a.ko": b"module",

@@ -22,7 +22,7 @@ from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import GADGET
 from imagekit.testing.plans import SIZES, available, digest
 from imagekit.units import MIB
-from tests.tools.small_boards import PIBOOT
+from tests.tools.small_boards import PARTS, PIBOOT, SLOTS, UBOOT_SLOTS
 
 ONE = GADGET.replace("\n        content:", "\n        update: {edition: 1}\n        content:")
 TWO = ONE.replace("edition: 1", "edition: 2")
@@ -36,28 +36,12 @@ volumes:
       - {name: u-boot, type: bare, offset: 8192, size: 1040384, update: {edition: 1}, content: [{image: u-boot.bin}]}
       - {name: boot, role: system-boot, type: EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, filesystem: vfat, offset: 1M,
          size: 8M, update: {edition: 1}}
-      - {name: slot-state, type: 33DEB6F2-752F-574C-BB05-38266357DEAF, size: 1M}
-      - {name: boot-a, type: 4C89B746-C37A-57B2-84F2-2CAB23537C90, size: 8M}
-      - {name: boot-b, type: 4C89B746-C37A-57B2-84F2-2CAB23537C90, size: 8M}
-      - {name: base-a, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}
-      - {name: base-b, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}
-      - {name: kernel-a, type: 23358B13-2DBE-5357-962A-B7CADD51CAA6, size: 8M}
-      - {name: kernel-b, type: 23358B13-2DBE-5357-962A-B7CADD51CAA6, size: 8M}
-      - {name: seed, role: system-seed, type: EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, filesystem: vfat, size: 40M}
-      - {name: data, role: system-data, type: 4D21B016-B534-45C2-A9FB-5C16E091FD2D, filesystem: ext4, size: 16M}
+""" + UBOOT_SLOTS + SLOTS + """\
 x-imagekit:
   bootloader: u-boot
   gpt-entries: 56
   cmdline: panic=10
-  structures:
-    slot-state: {part: state}
-    boot-a: {slot: a, part: boot}
-    boot-b: {slot: b, part: boot}
-    base-a: {slot: a, part: base}
-    base-b: {slot: b, part: base}
-    kernel-a: {slot: a, part: kernel}
-    kernel-b: {slot: b, part: kernel}
-"""
+""" + PARTS
 
 
 def gadget(text: str) -> Gadget:
