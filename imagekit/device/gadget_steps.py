@@ -82,7 +82,8 @@ def sweep(medium: Medium, partition: str) -> None:
         freed = plan_sweep(read_fat(stream, name=partition))
     for offset, content in freed:
         medium.write(partition, offset, content)
-    medium.flush(partition)
+    if freed:
+        medium.flush(partition)
 
 
 def store_gadget(medium: Medium, partition: str, record: GadgetRecord) -> None:
