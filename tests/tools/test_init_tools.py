@@ -213,13 +213,13 @@ def test_torn_ledger_counts_as_nothing_begun(shell: Shell, tmp_path: Path, at: i
     raw[at] ^= 1
     state = tmp_path / "state"
     state.write_bytes(encode_partition(FACTORY).ljust(LEDGER_OFFSET, b"\0") + raw)
-    assert shell('ledger_add $1; echo "$l_begun $leave_data"', state) == "1 no\n"
+    assert shell('s_generation=1; ledger_add $1; echo "$l_begun $leave_data"', state) == "1 no\n"
     assert decode_ledger(bytes(raw)) == 0
 
 
 def test_missing_state_partition_does_not_end_the_boot(shell: Shell, tmp_path: Path) -> None:
     assert "cannot write the ledger" in shell(
-        'ledger_add $1; cat $DEV/console; echo "$leave_data"', tmp_path / "none" / "none")
+        's_generation=1; ledger_add $1; cat $DEV/console; echo "$leave_data"', tmp_path / "none" / "none")
 
 
 PROGRAMS = frozenset({"EFI/imagekit/a/kernel.efi", "EFI/imagekit/b/kernel.efi"})
