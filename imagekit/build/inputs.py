@@ -25,7 +25,7 @@ from imagekit.build.unsquash import open_package
 from imagekit.digests import b64url, sha3_384, short
 from imagekit.disk.verity import build_tree, salt_for, uuid_for
 from imagekit.errors import DocumentError, HostError, PlanError, TrustError
-from imagekit.gadget import Era, FileContent, Gadget, parse_gadget
+from imagekit.gadget import FileContent, Gadget
 from imagekit.host.files import read_file, reason
 from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
@@ -49,11 +49,10 @@ from imagekit.plan.resolve import (
     unsigned_files,
 )
 from imagekit.plan.uboot import SlotFile
-from imagekit.schema import load_yaml
+from imagekit.plan.update_gadget import GADGET_MOST, GADGET_YAML, parse_gadget_yaml
 from imagekit.units import MIB
 
 KERNEL_LIMIT = 256 * MIB  # a kernel's file is measured in memory
-GADGET_LIMIT = 64 * MIB  # a gadget is held in memory
 MODEL_LIMIT = 1 * MIB
 
 
@@ -274,7 +273,7 @@ def check_company(package: ResolvedPackage, info: SnapInfo, names: set[str]) -> 
 def read_gadget(package: ResolvedPackage) -> tuple[Gadget, dict[str, bytes]]:
     """The gadget and its files, out of bytes whose digest is the signed one."""
     path = Path(package.file.path)
-    raw = read_file(path, limit=GADGET_LIMIT)
+    raw = read_file(path, limit=GADGET_MOST)
     found = b64url(hashlib.sha3_384(raw).digest())
     if found != package.sha3_384:
         raise TrustError(f"cannot use {path}: its SHA3-384 is {short(found)}, signed as revision"
@@ -284,9 +283,8 @@ def read_gadget(package: ResolvedPackage) -> tuple[Gadget, dict[str, bytes]]:
         proved = Path(folder, package.file_name)  # what is read is what was hashed, by a program too
         proved.write_bytes(raw)
         with open_package(proved, name=package.file_name, tools=LocalTools()) as inside:
-            source = load_yaml(inside.read("meta/gadget.yaml", limit=MIB),
-                               name=f"{package.file_name} meta/gadget.yaml", repeated_keys=True)
-            gadget = parse_gadget(source, era=Era.UC20)
-            files = {entry.path: inside.read(entry.path, limit=GADGET_LIMIT)
+            gadget = parse_gadget_yaml(inside.read(GADGET_YAML, limit=MIB),
+                                       name=f"{package.file_name} {GADGET_YAML}")
+            files = {entry.path: inside.read(entry.path, limit=GADGET_MOST)
                      for entry in inside.entries() if entry.is_file}
     return gadget, files

@@ -21,10 +21,10 @@ from imagekit.host.files import read_file, reason
 from imagekit.host.tools import LocalTools
 from imagekit.packages.kernelyaml import KERNEL_YAML, KernelContents, KernelInfo, parse_kernel_yaml
 from imagekit.packages.package import Package
+from imagekit.plan.update_gadget import GADGET_YAML
 from imagekit.schema import MAX_DOCUMENT, load_yaml
 from imagekit.units import MIB
 
-GADGET_YAML = "meta/gadget.yaml"
 GADGET_SOURCE = "gadget.yaml"
 RECIPES = ("recipe.yaml", "snapcraft.yaml", "snap/snapcraft.yaml")  # these bring files when the gadget is packed
 SUFFIX = ".snap"

@@ -15,6 +15,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "key create": (
         ("imagekit key create acme", "a new key for the brand acme, its own root of trust"),
         ("imagekit key create acme-2027 --by acme --until 2028-01-01T00:00:00Z", "a key under the root acme"),
+        ("imagekit key create line-1 --no-account", "a key that only signs a station's log"),
     ),
     "key add": (
         ("imagekit key add hsm --signer 'sign-with-pkcs11.py acme' --public acme.pem", "a key that a program has"),

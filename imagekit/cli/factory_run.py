@@ -17,10 +17,10 @@ from imagekit.assertions.database import Database
 from imagekit.cli.factory_show import LiveTable, Teller, show_ports
 from imagekit.cli.flash_run import Looked, Request, looked_into, reopened
 from imagekit.cli.flash_show import JsonLines
-from imagekit.cli.keyring import keyring, passphrase_from, trusted
+from imagekit.cli.keyring import keyring, owners, passphrase_from, trusted
 from imagekit.cli.output import emit_json, say, short_path, talk_of, write
 from imagekit.cli.progress import progress
-from imagekit.errors import ImagekitError, PlanError, TargetError, UsageError
+from imagekit.errors import ImagekitError, PlanError, TargetError, TrustError, UsageError
 from imagekit.flash.labels import LabelPrinter
 from imagekit.flash.page import Page
 from imagekit.flash.personal import place_of
@@ -35,6 +35,7 @@ from imagekit.host.ports import Identities
 from imagekit.host.prepared import SERIAL, PreparedFolder, check_serial
 from imagekit.host.serialservice import SerialService, read_token
 from imagekit.host.tools import LocalTools
+from imagekit.keys import Signer
 from imagekit.plan.factory_job import Job, Port, in_range, parse_job
 from imagekit.plan.factory_log import Kind, decode_log, totals
 from imagekit.plan.factory_page import page_state
@@ -140,9 +141,28 @@ def run(path: Path, wanted: Wanted) -> None:
         raise
 
 
+def station_key(name: str, wanted: Wanted) -> Signer:
+    """The key that signs the log, and nothing that this station believes.
+
+    Raises:
+        UsageError: there is no such key.
+        TrustError: what it signs would be believed here as a brand's; or it cannot be opened.
+    """
+    ring, make = keyring(), f"imagekit key create {name} --no-account"
+    if name not in ring.names():
+        raise UsageError(f"cannot find key {name!r} in {ring.folder}", hint=f"make it: {make}")
+    owner = owners(wanted.trust).get(ring.stored(name).public.key_id)
+    if owner is not None:
+        raise TrustError(f"cannot sign the log with key {name!r}: it is trusted here as one of {owner.account_id}, so"
+                         " whoever takes this station over could sign images that it flashes",
+                         hint=f"imagekit trust remove {owner.key_id}, if it is the station's own; or {make}, with"
+                              " another name")
+    return ring.load(name, passphrase=passphrase_from(wanted.passphrase_file, name=name))
+
+
 def _run(path: Path, wanted: Wanted, lines: JsonLines) -> None:
     job, job_digest = read_job(path)
-    key = keyring().load(job.key, passphrase=passphrase_from(wanted.passphrase_file, name=job.key))
+    key = station_key(job.key, wanted)
     with looked_into(_request(job, wanted.trust)) as image, contextlib.ExitStack() as stack:
         at = place_of(image.facts, job.personal.structure) if job.personal else 0
         prepared = _prepared(job, image, wanted.trust, stack)

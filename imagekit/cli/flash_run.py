@@ -30,6 +30,7 @@ from imagekit.flash.source import Source, opened
 from imagekit.host.block import file_identity
 from imagekit.host.clock import SystemClock
 from imagekit.host.devices import SystemInventory
+from imagekit.host.files import require_space
 from imagekit.host.folders import default_cache_folder, log_folder
 from imagekit.host.ports import BlockTarget, Inventory
 from imagekit.host.tools import LocalTools
@@ -37,6 +38,7 @@ from imagekit.plan.flash import FlashPlan, ImageFacts, as_json, device_json
 from imagekit.plan.flash_device import Allowed, Code, Device, Kind, Refusal, RefusedError, judge
 from imagekit.plan.flash_events import Ended, Listener, Result
 from imagekit.plan.manifest import ranges_digest
+from imagekit.units import SECTOR
 
 RECORD_VERSION = 1
 FINAL = ("not-whole-disk", "too-small")  # what stands in the way of reading too
@@ -133,16 +135,39 @@ def refuse(plan: FlashPlan) -> None:
                                         for one in item.refusals))
 
 
+def require_room(devices: Sequence[Device], image: ImageFacts) -> None:
+    """What is written to files fits on their disks: a file's holes take no room, and what it has now is given back.
+
+    Raises:
+        HostError: with the numbers of the first disk that is too full.
+    """
+    needed: dict[int, int] = {}
+    folders: dict[int, Path] = {}
+    for path in (Path(os.path.realpath(item.path)) for item in devices if item.kind is Kind.FILE):
+        disk = path.parent.stat().st_dev
+        folders.setdefault(disk, path.parent)
+        has = path.stat().st_blocks * SECTOR if path.exists() else 0
+        needed[disk] = needed.get(disk, 0) + image.amount - has
+    for disk, size in needed.items():
+        require_space(folders[disk], size, what="write the image")
+
+
 def hold_all(devices: Sequence[Device], inventory: Inventory, stack: contextlib.ExitStack, *,
-             writable: bool) -> tuple[list[Device], list[BlockTarget]]:
-    """Hold every device; a file that was just made is now a thing with an identity."""
+             writable: bool) -> tuple[list[Device], list[BlockTarget], contextlib.ExitStack]:
+    """Hold every device; a file that was just made is now a thing with an identity.
+
+    Such files are in the third value, and go again with `stack` unless that is told otherwise before.
+    """
     held, known = [], []
+    made = stack.enter_context(contextlib.ExitStack())
     for device in devices:
         target = inventory.open(device, writable=writable)
         stack.callback(target.close)
         held.append(target)
         known.append(device if device.exists else replace(device, identity=target.identity()))
-    return known, held
+        if not device.exists:
+            made.callback(Path(device.path).unlink, missing_ok=True)
+    return known, held, made
 
 
 def confirm(plan: FlashPlan, request: Request) -> None:
@@ -209,22 +234,19 @@ def _write(request: Request, image: Looked, stack: contextlib.ExitStack, lines: 
     devices = find_targets(request, inventory)
     planned = make_plan(image.facts, image.source, devices, request.allowed)
     refuse(planned)
+    require_room(devices, image.facts)
     if request.boot_from_it and any(item.kind is not Kind.EMMC_BOOT for item in devices):
         raise UsageError("cannot take --boot-from-it: not every target is a boot partition of an eMMC")
-    known, held = hold_all(devices, inventory, stack, writable=True)
+    known, held, made = hold_all(devices, inventory, stack, writable=True)
     plan = make_plan(image.facts, image.source, known, request.allowed)
     if request.as_json:
         lines.line({"event": "plan", **as_json(plan)})
     else:
         show_plan(planned, about=image.about)
-    try:
-        confirm(planned, request)
-    except BaseException:
-        for item in known:
-            Path(item.path).unlink() if not item.exists else None  # made a moment ago, and empty
-        raise
+    confirm(planned, request)
     journals = Journals(log_folder().parent / "flash" / "journals", image.facts, warn=warn)
     records = Records(plan, image.about)
+    made.pop_all()  # from here on they are not empty any more
     resume = {item.path: journals.ranges(item) for item in known} if request.resume else {}
     for path, count in resume.items():
         say(f"{path}: goes on after {count} of {len(image.facts.ranges)} ranges, which are looked at" if count else
@@ -332,10 +354,12 @@ def _verify(request: Request, image: Looked, stack: contextlib.ExitStack, lines:
     inventory = SystemInventory()
     devices = find_targets(request, inventory)
     for device in devices:
+        if not device.exists:
+            raise HostError(f"cannot verify {device.path}: there is no such file")
         final = tuple(item for item in judge(device, image.facts.demand, Allowed()) if item.code.value in FINAL)
         if final:
             raise RefusedError(device.path, final)
-    known, held = hold_all(devices, inventory, stack, writable=False)
+    known, held, _ = hold_all(devices, inventory, stack, writable=False)
     plan = make_plan(image.facts, image.source, known, request.allowed)
     listener: Listener = lines if request.as_json else stack.enter_context(painter())
     outcome = flash(plan, image.source, held, how=How(only_verify=True), clock=SystemClock(), listener=listener,

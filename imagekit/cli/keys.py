@@ -55,19 +55,27 @@ for _command in (vouch_key, renew, expire, export):
               help="The root that vouches for it.  [default: itself]")
 @time_option("--since", "From when it is in force, as 2026-01-31T00:00:00Z.  [default: SOURCE_DATE_EPOCH, or now]")
 @time_option("--until", "When it ends.  [default: never]")
+@click.option("--no-account", is_flag=True, help="Make a key that is nobody's, and believed of nothing: a station's.")
 @passphrase_option
 @click.option("--by-passphrase-file", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Take the passphrase of the root from the first line of FILE.")
 @trust_option
 @json_option
 def create(name: str, brand: str | None, by: str | None, since: datetime | None, until: datetime | None,
-           passphrase_file: Path | None, by_passphrase_file: Path | None, trust: tuple[Path, ...],
+           no_account: bool, passphrase_file: Path | None, by_passphrase_file: Path | None, trust: tuple[Path, ...],
            as_json: bool) -> None:
     """Make an RSA key of 4096 bits, and say whose it is.
 
     Your own folder of trust gets the brand's account and account-key. Both are signed by the key, which makes it a root
-    of trust; or with --by they are signed by a root that you have, whose passphrase is asked for too.
+    of trust; or with --by they are signed by a root that you have, whose passphrase is asked for too. With --no-account
+    it is a key without any trust, as a factory station signs its log with.
     """
+    if no_account:
+        if brand or by or since or until:
+            raise UsageError("cannot make a key without an account: --brand, --by, --since and --until are of one")
+        keyring().create(name, passphrase=new_passphrase(passphrase_file, name=name))
+        _tell(keyring().stored(name), None, as_json=as_json, nobodys=True)
+        return
     clock = SystemClock()
     start = since or signing_time(clock)
     root = open_authority(by, by_passphrase_file, trust) if by is not None else None
@@ -88,7 +96,7 @@ def create(name: str, brand: str | None, by: str | None, since: datetime | None,
     _tell(keys.stored(name), made, as_json=as_json)
 
 
-def _tell(stored: StoredKey, made: Vouched | None, *, as_json: bool) -> None:
+def _tell(stored: StoredKey, made: Vouched | None, *, as_json: bool, nobodys: bool = False) -> None:
     owner = made.account_key if made else owners(()).get(stored.public.key_id)
     if as_json:
         emit_json(described(stored, owner))
@@ -97,7 +105,7 @@ def _tell(stored: StoredKey, made: Vouched | None, *, as_json: bool) -> None:
     whose = f" of {owner.account_id}" if owner else ""
     how = "a program has it" if stored.program else "" if stored.encrypted else "no passphrase"
     say(f"key {stored.name}{whose}: {short_path(stored.path)}" + (f" ({how})" if how else ""))
-    if owner is None:
+    if owner is None and not nobodys:
         say(f"nothing at hand says whose it is; say it with `imagekit key vouch {stored.name}`, or put its account-key"
             f" into {short_path(default_trust_dir())}")
 

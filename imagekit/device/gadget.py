@@ -19,22 +19,21 @@ from imagekit.device.anchors import Anchors
 from imagekit.device.gadget_steps import settle_gadget
 from imagekit.device.machine import Machine
 from imagekit.device.medium import DiskMedium
-from imagekit.device.offers import MAX_GADGET, Offer, unpacked
+from imagekit.device.offers import Offer
 from imagekit.device.partitions import Partition, find_partitions, partition
 from imagekit.device.report import BootReport
 from imagekit.device.state import StatePartition, load_gadget_record
 from imagekit.digests import b64url, short
 from imagekit.disk.fat_read import read_fat
 from imagekit.errors import DocumentError, ImagekitError, PlanError, TargetError, TrustError
-from imagekit.gadget import Era, Gadget, parse_gadget
+from imagekit.gadget import Gadget
 from imagekit.packages.erofs import Erofs
-from imagekit.packages.forward import rewound
+from imagekit.packages.forward import rewound, unpacked
 from imagekit.packages.snapyaml import read_snap_yaml
 from imagekit.plan.identity import check_identity
 from imagekit.plan.resolve import Resolution, ResolvedPackage
 from imagekit.plan.seed_read import SEED, read_system
-from imagekit.plan.update_gadget import GADGET_YAML, NewGadget
-from imagekit.schema import load_yaml
+from imagekit.plan.update_gadget import GADGET_MOST, GADGET_YAML, NewGadget, gadget_inside, parse_gadget_yaml
 from imagekit.units import MIB, iec
 
 SNAP_YAML = "meta/snap.yaml"
@@ -75,7 +74,7 @@ def held_gadget(anchors: Anchors, record: GadgetRecord, report: BootReport) -> H
 def installed_document(held: HeldGadget, seed: Partition) -> Gadget:
     """The gadget.yaml of what the device has. Raises: TargetError: it is lost. DocumentError: it is damaged."""
     raw = held.known.document if held.known is not None else _seeded(held, seed)
-    return _parsed(raw, f"{held.name} {held.revision}: {GADGET_YAML}")
+    return parse_gadget_yaml(raw, name=f"{held.name} {held.revision}: {GADGET_YAML}")
 
 
 def _seeded(held: HeldGadget, seed: Partition) -> bytes:
@@ -85,7 +84,7 @@ def _seeded(held: HeldGadget, seed: Partition) -> bytes:
             for item in read_system(volume, name=SEED).packages():
                 if (item.name, item.revision) == (held.name, held.revision):
                     with volume.open(item.path) as packed:
-                        whole = rewound(lambda: unpacked(packed), most=MAX_GADGET) if item.compressed else packed
+                        whole = rewound(lambda: unpacked(packed), most=GADGET_MOST) if item.compressed else packed
                         return Erofs(whole, name=item.path).read(GADGET_YAML, limit=MIB)
     except OSError as error:
         raise TargetError(f"cannot read {seed.device}: {error.strerror}") from error
@@ -101,9 +100,9 @@ def read_offered(offer: Offer, resolution: Resolution) -> NewGadget:
         PlanError: they are another package than it should be, or no gadget that can be used.
     """
     package = resolution.of(resolution.model.gadget)
-    if package.size > MAX_GADGET:
+    if package.size > GADGET_MOST:
         raise PlanError(f"cannot install {offer.file}: a gadget of {iec(package.size)}, a device takes at most"
-                        f" {iec(MAX_GADGET)}")
+                        f" {iec(GADGET_MOST)}")
     with offer.open(most=package.size + 1) as stream:
         stream.seek(0)
         raw = stream.read(package.size + 1)
@@ -122,15 +121,8 @@ def _inside(raw: bytes, file: str, package: ResolvedPackage, resolution: Resolut
     tree = Erofs(io.BytesIO(raw), name=file)
     info = read_snap_yaml(tree.read(SNAP_YAML, limit=MIB), name=f"{file} {SNAP_YAML}")
     check_identity(package, info, resolution.model)
-    files = {entry.path: tree.read(entry.path, limit=MAX_GADGET) for entry in tree.walk() if entry.inode.is_file}
-    if GADGET_YAML not in files:
-        raise PlanError(f"cannot install {file}: it has no {GADGET_YAML}")
-    return NewGadget(package=package, gadget=_parsed(files[GADGET_YAML], f"{file} {GADGET_YAML}"), files=files)
-
-
-def _parsed(raw: bytes, name: str) -> Gadget:
-    """As the builder reads it. Raises: DocumentError."""
-    return parse_gadget(load_yaml(raw, name=name, repeated_keys=True), era=Era.UC20)
+    gadget, files = gadget_inside(tree, name=file)
+    return NewGadget(package=package, gadget=gadget, files=files)
 
 
 def settle(machine: Machine, report: BootReport, say: Callable[[str], None]) -> None:

@@ -20,16 +20,14 @@ from imagekit.assertions import Assertion, decode_stream
 from imagekit.device.anchors import KINDS, is_block_device
 from imagekit.disk.fat_read import FatVolume, read_fat
 from imagekit.errors import DocumentError, TargetError, UsageError
-from imagekit.packages.forward import PACKED_WINDOW, rewound
+from imagekit.packages.forward import rewound, unpacked
 from imagekit.packages.snapyaml import parse_file_name
-from imagekit.units import KIB, MIB
+from imagekit.units import MIB
 
 PACKED = ".zst"
 ASSERTION_ENDINGS = (".assert", ".assertion", ".assertions", *(f".{kind}" for kind in sorted(KINDS)))
 ASSERTIONS_LIMIT = 2 * MIB
 MOST_FILES = 1000
-PIECE = 256 * KIB
-MAX_GADGET = 64 * MIB  # it is read into memory
 
 
 class Shelf(Protocol):
@@ -215,18 +213,3 @@ def _assertions(shelf: Shelf, name: str) -> tuple[Assertion, ...]:
 def _unreadable(what: str, error: OSError) -> TargetError:
     return TargetError(f"cannot read {what}: {error.strerror or error}",
                        hint="the running slot is untouched; put the stick back in and install again")
-
-
-def unpacked(source: BinaryIO) -> Iterator[bytes]:
-    """What a zstd stream unpacks to, from its front, in bounded memory. Raises: DocumentError: it is damaged."""
-    import zstandard
-
-    source.seek(0)
-    reader = zstandard.ZstdDecompressor(max_window_size=PACKED_WINDOW).stream_reader(
-        source, read_across_frames=True, closefd=False)
-    try:
-        while piece := reader.read(PIECE):
-            yield piece
-    except zstandard.ZstdError as error:
-        raise DocumentError(f"cannot unpack: not valid zstd: {error}",
-                            hint="the file was cut short or changed: copy it again") from error

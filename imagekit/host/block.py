@@ -17,6 +17,7 @@ import fcntl
 import os
 import stat
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +53,7 @@ class HeldTarget:
         self._descriptor, self._afterwards = descriptor, afterwards
         self._facts = facts
         self._abandoned = False
+        self._odd_end = threading.Lock()
         self._file = device.kind is Kind.FILE
         self._direct = bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
         self.sector = BLOCK if self._file else _number(descriptor, BLKSSZGET, "i")
@@ -69,13 +71,18 @@ class HeldTarget:
 
     @contextlib.contextmanager
     def _buffered(self) -> Iterator[None]:
-        """For the odd end of an image: the same descriptor without O_DIRECT."""
-        flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
-        fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
-        try:
-            yield
-        finally:
-            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags)
+        """For the odd end of an image: the same descriptor without O_DIRECT.
+
+        By one thread at a time: of two, one would end the other's, or find no O_DIRECT and leave it so for good. An
+        even piece of another thread may go through the page cache meanwhile: it is flushed, or forgotten, all the same.
+        """
+        with self._odd_end:
+            flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
+            fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+            try:
+                yield
+            finally:
+                fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags)
 
     def _odd(self, offset: int, length: int) -> bool:
         return self._direct and bool(offset % self.sector or length % self.sector)

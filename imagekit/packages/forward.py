@@ -9,9 +9,11 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
-from imagekit.units import MIB
+from imagekit.errors import DocumentError
+from imagekit.units import KIB, MIB
 
 PACKED_WINDOW = 32 * MIB  # of zstd: what a device takes of its memory to unpack a package
+PIECE = 256 * KIB
 
 
 class Rewound(io.RawIOBase):
@@ -76,3 +78,18 @@ def rewound(begin: Callable[[], Iterator[bytes]], *, most: int,
             release: Callable[[], object] | None = None) -> BinaryIO:
     """The same, buffered."""
     return cast(BinaryIO, io.BufferedReader(Rewound(begin, most=most, release=release), MIB))
+
+
+def unpacked(source: BinaryIO) -> Iterator[bytes]:
+    """What a zstd stream unpacks to, from its front, in bounded memory. Raises: DocumentError: it is damaged."""
+    import zstandard
+
+    source.seek(0)
+    reader = zstandard.ZstdDecompressor(max_window_size=PACKED_WINDOW).stream_reader(
+        source, read_across_frames=True, closefd=False)
+    try:
+        while piece := reader.read(PIECE):
+            yield piece
+    except zstandard.ZstdError as error:
+        raise DocumentError(f"cannot unpack: not valid zstd: {error}",
+                            hint="the file was cut short or changed: copy it again") from error

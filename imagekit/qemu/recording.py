@@ -9,25 +9,22 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from zstandard import ZstdDecompressor
 
 from imagekit.assertions import decode_stream, parse_model, parse_snap_revision
 from imagekit.disk.fat_read import read_fat
 from imagekit.disk.probe import probe
 from imagekit.errors import DocumentError, TargetError
-from imagekit.gadget import Era, Role, parse_gadget
+from imagekit.gadget import Role
 from imagekit.packages.erofs import Erofs
+from imagekit.packages.forward import rewound, unpacked
 from imagekit.plan.seed_read import read_seed
-from imagekit.plan.update_gadget import GADGET_YAML, boot_assets
+from imagekit.plan.update_gadget import GADGET_MOST, boot_assets, gadget_inside
 from imagekit.qemu.device import Device
 from imagekit.qemu.judge import Package
-from imagekit.schema import load_yaml
-from imagekit.units import MIB
 
 ASSERTIONS, PACKAGES = ".assert", (".snap", ".snap.zst")
-GADGET_MOST = 64 * MIB  # as a device takes it
 TAIL_S = 20.0  # what a device still writes once it is healthy
 _TOLD = r"imagekit: update: (rebooting|cannot .*)"
 
@@ -84,11 +81,8 @@ def boot_files_on(stick: Path, image: Path) -> dict[str, str]:
                 continue
             raw = volume.read(name, limit=GADGET_MOST)
             if name.endswith(PACKAGES[1]):
-                raw = ZstdDecompressor().stream_reader(raw).read(GADGET_MOST)
-            tree = Erofs(io.BytesIO(raw), name=name)
-            files = {item.path: tree.read(item.path, limit=GADGET_MOST) for item in tree.walk() if item.inode.is_file}
-            gadget = parse_gadget(load_yaml(files.get(GADGET_YAML, b""), name=f"{name} {GADGET_YAML}",
-                                            repeated_keys=True), era=Era.UC20)
+                raw = rewound(partial(unpacked, io.BytesIO(raw)), most=GADGET_MOST).read()
+            gadget, files = gadget_inside(Erofs(io.BytesIO(raw), name=name), name=name)
             found |= {asset.path: hashlib.sha256(asset.content).hexdigest()
                       for structure in gadget.boot_volume.structures if structure.role is Role.BOOT
                       for asset in boot_assets(structure, gadget, files, model)}

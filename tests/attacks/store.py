@@ -32,6 +32,7 @@ from imagekit.testing.stores import StoreRig
 PACKAGE = "packages/small/small_2.snap.zst"
 EVIL = 66  # a revision that only attackers have
 DEVICE = DeviceId(brand="acme", model="pc", serial="0001")
+IMPATIENT = Patience(stall_s=30.0, window_s=0.2, least_rate=10_000)
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -122,6 +123,14 @@ class Field:
 
     def client(self, *, patience: Patience = PATIENCE) -> Client:
         return open_client(self.url, self.local, limits=Limits(patience=patience, metadata=self.config))
+
+    def takes_anew(self, patience: Patience) -> Path:
+        """Revision 2 of the package, by a device that remembers no earlier check."""
+        self.forget()
+        client = self.client(patience=patience)
+        target = client.find(PACKAGE)
+        assert target is not None
+        return client.fetch(target)
 
     def channels(self) -> ChannelMap:
         client = self.client()

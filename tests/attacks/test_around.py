@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -23,28 +23,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from imagekit.errors import HostError
 from imagekit.host.web import PATIENCE, Patience
-from imagekit.testing.stores import StoreRig
-from tests.attacks.store import PACKAGE, Field, field_of, send, template
+from tests.attacks.store import IMPATIENT, Field, send
 
-IMPATIENT = Patience(stall_s=30.0, window_s=0.2, least_rate=10_000)
 ENDLESS = Patience(least_rate=0, beside=1 << 40)
 
 OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
 BEFORE = b"HTTP/1.1 100 Continue\r\n"
 CHUNKS = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 ELSEWHERE = b"HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: /elsewhere\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> StoreRig:
-    return template(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def field(made: StoreRig, tmp_path: Path) -> Iterator[Field]:
-    with field_of(made, tmp_path) as found:
-        found.forget()
-        yield found
 
 
 def chunk(content: bytes) -> bytes:
@@ -103,29 +89,21 @@ def served(field: Field, name: str, attack: Callable[[bytes], Parts], *, times: 
     return sending
 
 
-def take(field: Field, patience: Patience) -> int:
-    client = field.client(patience=patience)
-    target = client.find(PACKAGE)
-    assert target is not None
-    return client.fetch(target).stat().st_size
-
-
-
 @pytest.mark.parametrize("name", [TIMESTAMP, SMALL], ids=["metadata", "package"])
 @pytest.mark.parametrize("attack", DRIPS)
 def test_server_that_drips_around_a_body_is_left(field: Field, attack: str, name: str) -> None:
     sending = served(field, name, DRIPS[attack], times=1000, pause_s=0.01)
     with pytest.raises(HostError, match="it came too slowly"):
-        take(field, IMPATIENT)
+        field.takes_anew(IMPATIENT)
     assert sending.sent < sending.times
     field.server.answers.clear()
-    assert take(field, IMPATIENT) > 0
+    assert field.takes_anew(IMPATIENT).stat().st_size > 0
 
 
 @pytest.mark.parametrize("attack", DRIPS)
 def test_server_that_drips_around_a_body_is_waited_for_without_a_least_rate(field: Field, attack: str) -> None:
     sending = served(field, TIMESTAMP, DRIPS[attack], times=100, pause_s=0.01)
-    assert take(field, replace(IMPATIENT, least_rate=0)) > 0
+    assert field.takes_anew(replace(IMPATIENT, least_rate=0)).stat().st_size > 0
     assert sending.sent == sending.times
 
 
@@ -135,15 +113,15 @@ def test_flood_around_a_body_is_left(field: Field, attack: str, name: str) -> No
     """Five megabytes, as fast as they come."""
     served(field, name, FLOODS[attack], times=90)
     with pytest.raises(HostError, match="beside what it was asked for"):
-        take(field, PATIENCE)
+        field.takes_anew(PATIENCE)
     field.server.answers.clear()
-    assert take(field, PATIENCE) > 0
+    assert field.takes_anew(PATIENCE).stat().st_size > 0
 
 
 @pytest.mark.parametrize("attack", FLOODS)
 def test_flood_around_a_body_is_taken_without_a_limit(field: Field, attack: str) -> None:
     sending = served(field, TIMESTAMP, FLOODS[attack], times=90)
-    assert take(field, ENDLESS) > 0
+    assert field.takes_anew(ENDLESS).stat().st_size > 0
     assert sending.sent == sending.times
 
 
@@ -157,10 +135,10 @@ def test_drip_inside_tls_is_left(field: Field, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Field, "url", property(lambda found: f"https://127.0.0.1:{found.server.server_port}"))
     sending = served(field, TIMESTAMP, DRIPS["header"], times=1000, pause_s=0.01)
     with pytest.raises(HostError, match="it came too slowly"):
-        take(field, IMPATIENT)
+        field.takes_anew(IMPATIENT)
     assert 0 < sending.sent < sending.times
     field.server.answers.clear()
-    assert take(field, IMPATIENT) > 0
+    assert field.takes_anew(IMPATIENT).stat().st_size > 0
 
 
 def self_signed(folder: Path) -> Path:

@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from dataclasses import field as field_
@@ -29,24 +29,13 @@ from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 
 from imagekit.errors import HostError, ImagekitError, TrustError
 from imagekit.host.storeclient import Client, Local, open_client
-from imagekit.host.web import Patience, Web
+from imagekit.host.web import Web
 from imagekit.plan.storepaths import channels_path
 from imagekit.store.roles import add_key, remove_key
 from imagekit.testing.stores import StoreRig
-from tests.attacks.store import EVIL, PACKAGE, Field, field_of, newest, send, serving, template
+from tests.attacks.store import EVIL, IMPATIENT, PACKAGE, Field, newest, send, serving
 
 LARGE = 8 << 20
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> StoreRig:
-    return template(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def field(made: StoreRig, tmp_path: Path) -> Iterator[Field]:
-    with field_of(made, tmp_path) as found:
-        yield found
 
 
 # ---- what is removed
@@ -490,7 +479,6 @@ def test_store_that_is_not_there_is_told_and_changes_nothing(field: Field) -> No
 
 # ---- a server that drips
 
-IMPATIENT = Patience(stall_s=30.0, window_s=0.2, least_rate=10_000)
 DRIPS = 300  # of a byte each; then the server has enough
 
 
@@ -524,36 +512,28 @@ def dripped(field: Field, name: str) -> Drip:
     return drip
 
 
-def fetch_patiently(field: Field, patience: Patience) -> Path:
-    field.forget()
-    client = field.client(patience=patience)
-    target = client.find(PACKAGE)
-    assert target is not None
-    return client.fetch(target)
-
-
 def test_server_that_drips_is_left_and_gone_on_with_later(field: Field) -> None:
     drip = dripped(field, "targets/packages/small/*.small_2.snap.zst")
     for _ in range(2):
         with pytest.raises(HostError, match="it came too slowly"):
-            fetch_patiently(field, IMPATIENT)
+            field.takes_anew(IMPATIENT)
     assert drip.asked[0] == ""
     assert re.fullmatch(r"bytes=[1-9]\d*-", drip.asked[1])
     field.server.answers.clear()
-    assert fetch_patiently(field, IMPATIENT).read_bytes() == drip.content
+    assert field.takes_anew(IMPATIENT).read_bytes() == drip.content
 
 
 def test_server_that_drips_is_waited_for_without_a_least_rate(field: Field) -> None:
     """To its last drip, however many it has."""
     drip = dripped(field, "targets/packages/small/*.small_2.snap.zst")
     with pytest.raises(HostError, match=rf"{DRIPS} bytes|ended after {DRIPS} of"):
-        fetch_patiently(field, replace(IMPATIENT, least_rate=0))
+        field.takes_anew(replace(IMPATIENT, least_rate=0))
     assert drip.sent == DRIPS
 
 
 def test_metadata_that_drips_is_left_too(field: Field) -> None:
     dripped(field, "metadata/timestamp.json")
     with pytest.raises(HostError, match="it came too slowly"):
-        fetch_patiently(field, IMPATIENT)
+        field.takes_anew(IMPATIENT)
     field.server.answers.clear()
     assert field.sees() == 2

@@ -140,6 +140,53 @@ def test_disk_of_records_that_is_full_in_the_end_is_told_and_the_card_is_whole(e
     assert status == 0, said
 
 
+# ---- the disk that a file is written to
+
+@contextmanager
+def small_disk(folder: Path, size: int, run_tool: RunTool) -> Iterator[Path]:
+    folder.mkdir()
+    run_tool("mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder)
+    try:
+        yield folder
+    finally:
+        run_tool("umount", folder)
+
+
+def test_file_needs_room_for_what_is_written_and_not_for_its_holes(env: dict[str, str], tmp_path: Path,
+                                                                   run_tool: RunTool) -> None:
+    need_loops()
+    with small_disk(tmp_path / "disk", 8 * MIB, run_tool) as disk:  # the image: 32 MiB, of which 5 are mapped
+        one, two = disk / "one.img", disk / "two.img"
+        line = f"imagekit flash write disk.img {one} {two} --foreign --json 2>err"
+        assert ran(line, env=env, cwd=tmp_path)[0] == 6
+        assert "it needs 10.1 MiB, the disk has 8 MiB free" in (tmp_path / "err").read_text()
+        assert not list(disk.iterdir())
+        assert write(one, env=env, cwd=tmp_path)[0] == 0
+        word = confirmed(one, env=env, cwd=tmp_path)
+        assert write(one, *word, env=env, cwd=tmp_path)[0] == 0  # what it has now, it gives back
+
+
+def test_file_that_was_made_is_gone_again_when_another_target_is_refused(env: dict[str, str], tmp_path: Path) -> None:
+    used, new = tmp_path / "used.img", tmp_path / "new.img"
+    used.write_bytes(OLD)
+    word = " ".join(confirmed(Path(f"{new} {used}"), env=env, cwd=tmp_path))
+    held = SystemInventory().open(SystemInventory().device(used), writable=True)
+    try:
+        assert write(Path(f"{new} {used}"), word, env=env, cwd=tmp_path) == (7, [Code.IN_USE])
+    finally:
+        held.close()
+    assert not new.exists()
+    assert used.read_bytes() == OLD
+    assert write(Path(f"{new} {used}"), word, env=env, cwd=tmp_path)[0] == 0
+
+
+def test_file_that_is_not_there_cannot_be_verified_and_is_not_made(env: dict[str, str], tmp_path: Path) -> None:
+    status, _ = ran("imagekit flash verify disk.img absent.img --foreign 2>err", env=env, cwd=tmp_path)
+    assert status == 6
+    assert "there is no such file" in (tmp_path / "err").read_text()
+    assert not (tmp_path / "absent.img").exists()
+
+
 def test_second_station_is_refused_and_the_card_is_the_first_ones(env: dict[str, str], tmp_path: Path) -> None:
     need_loops()
     with looped(tmp_path / "card", size=SIZE) as loop:

@@ -329,6 +329,32 @@ def test_lock_that_udev_holds_for_a_moment_is_waited_for(tmp_path: Path) -> None
             release.join()
 
 
+def test_odd_ends_of_several_threads_do_not_take_direct_access_from_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "out.img"
+    path.write_bytes(bytes(MIB))
+    held = SystemInventory().open(SystemInventory().device(path), writable=True)
+    descriptor = next(int(item.name) for item in Path("/proc/self/fd").iterdir() if os.path.realpath(item) == str(path))
+    if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("the disk of the tests has no direct access")
+    failed: list[OSError] = []
+
+    def write(start: int) -> None:
+        try:
+            for offset in range(start, start + 3000):
+                held.write(offset, memoryview(b"odd"))
+        except OSError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(number * 4000,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT
+    held.close()
+
+
 def test_held_descriptor_keeps_the_identity_it_was_opened_with(tmp_path: Path) -> None:
     need_loops()
     with looped(tmp_path / "card", size=64 * MIB) as loop:

@@ -15,7 +15,7 @@ from imagekit.cli.powercut import LOG, RECORDING, digest_of
 from imagekit.disk import gpt
 from imagekit.disk.fat_read import read_fat
 from imagekit.disk.writelog import Kind, LogEntry, decode_log
-from imagekit.errors import ExitCode, TargetError
+from imagekit.errors import DocumentError, ExitCode, TargetError
 from imagekit.host.tools import LocalTools
 from imagekit.powercut.disk import CutDisk
 from imagekit.powercut.examine import Examiner, check_seed
@@ -105,6 +105,22 @@ def test_script_that_is_made_for_uboot_counts_as_brought(tmp_path: Path) -> None
         script = disk.fat_files("boot")["boot.scr"]
     assert boot_files_on(stick, image) == {"u-boot.bin": hashlib.sha256(gadget_files(2)["u-boot.bin"]).hexdigest(),
                                            "boot.scr": hashlib.sha256(script).hexdigest()}
+
+
+def test_packed_gadget_brings_what_the_plain_one_does_and_a_damaged_one_is_no_stick(maker: Maker, tmp_path: Path
+                                                                                     ) -> None:
+    gadget = maker.gadget(2)
+    assertion = gadget.with_suffix(".assert")
+    packed = gadget.with_name(gadget.name + ".zst")
+    plain = boot_files_on(make_stick(tmp_path / "plain.img", [gadget, assertion]), maker.image)
+    assert boot_files_on(make_stick(tmp_path / "packed.img", [packed, assertion]), maker.image) == plain != {}
+    cut = tmp_path / packed.name
+    cut.write_bytes(packed.read_bytes()[:-1000])
+    with pytest.raises(DocumentError):
+        boot_files_on(make_stick(tmp_path / "cut.img", [cut, assertion]), maker.image)
+    cut.write_bytes(b"(" * 1000)
+    with pytest.raises(DocumentError, match="not valid zstd"):
+        boot_files_on(make_stick(tmp_path / "damaged.img", [cut, assertion]), maker.image)
 
 
 def test_update_that_is_not_is_a_failure_with_the_states_that_are_lost(maker: Maker, tmp_path: Path) -> None:

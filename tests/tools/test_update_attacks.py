@@ -19,11 +19,10 @@ import zstandard
 from imagekit.assertions import Assertion, encode_stream, snap_id
 from imagekit.assertions.signing import sign, sign_account_key, sign_revision
 from imagekit.device import history
-from imagekit.device.offers import unpacked
 from imagekit.digests import sha3_384
 from imagekit.disk.verity import build_tree, salt_for, uuid_for
 from imagekit.errors import DocumentError, ImagekitError, PlanError, TargetError, TrustError, UsageError
-from imagekit.packages.forward import Rewound
+from imagekit.packages.forward import Rewound, unpacked
 from imagekit.testing.documents import SIGNED, SINCE, Brand, signing_key
 from tests.tools.update_rig import SYSTEMD_BOOT, Maker, Rig, make, root_of
 

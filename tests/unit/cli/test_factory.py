@@ -35,8 +35,28 @@ def test_port_that_is_the_image_or_the_log_is_refused(run: Run, tmp_path: Path) 
 def test_station_without_its_key_says_how_it_gets_one(run: Run, tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(JOB)
     done = run("factory", "run", "job.yaml", "--json", code=2)
-    assert "imagekit key create line-1" in done.stderr
+    assert "imagekit key create line-1 --no-account" in done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["event"] == "error"
+
+
+def test_key_of_a_station_is_trusted_for_nothing(run: Run, home: Path, tmp_path: Path) -> None:
+    """Else whoever takes the station over could sign images that it believes."""
+    (tmp_path / "job.yaml").write_text(JOB)
+    run("key", "create", "line-1")
+    key_id = json.loads(run("key", "show", "line-1", "--json").stdout)["key_id"]
+    done = run("factory", "run", "job.yaml", "--once", "--no-page", code=4)
+    assert "it is trusted here as one of line-1" in done.stderr
+    assert f"imagekit trust remove {key_id}" in done.stderr
+    run("trust", "remove", key_id)
+    assert "pc.img" in run("factory", "run", "job.yaml", "--once", "--no-page", code=3).stderr  # which is not there
+
+    run("key", "create", "line-2", "--brand", "acme", "--no-account", code=2)
+    made = run("key", "create", "line-2", "--no-account", "--json")
+    assert json.loads(made.stdout)["account_keys"] == []
+    assert "vouch" not in made.stderr
+    assert not list((home / "trust").iterdir())
+    (tmp_path / "job.yaml").write_text(JOB.replace("key: line-1", "key: line-2"))
+    assert "pc.img" in run("factory", "run", "job.yaml", "--once", "--no-page", code=3).stderr
 
 
 def test_log_of_nobody_known_is_not_believed(run: Run, tmp_path: Path) -> None:

@@ -15,10 +15,9 @@ import zstandard
 
 from imagekit.assertions import Header, parse_snap_revision, parse_validation_set
 from imagekit.build.pack import SEED_LEVEL
-from imagekit.device.offers import unpacked
 from imagekit.errors import PlanError, TrustError
 from imagekit.host.storeclient import connected
-from imagekit.packages.forward import PACKED_WINDOW
+from imagekit.packages.forward import PACKED_WINDOW, unpacked
 from imagekit.plan.channelmap import UpdateClass, parse_channel_map
 from imagekit.plan.channels import parse_channel
 from imagekit.plan.releases import Terms, revoked
