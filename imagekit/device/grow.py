@@ -26,7 +26,8 @@ def grow(machine: Machine, say: Callable[[str], None]) -> None:
     report = load_report(machine.run)
     if report.degraded:
         raise TargetError("cannot grow the data partition: it is not in use", hint="see imagekit-device status")
-    machine.programs.run("systemd-repart", "--dry-run=no", "--no-pager", "--no-legend",
+    # It would discard what no partition takes between table and first partition, where boards have their boot loader.
+    machine.programs.run("systemd-repart", "--dry-run=no", "--discard=no", "--no-pager", "--no-legend",
                          f"--definitions={machine.repart}", str(report.disk))
     machine.programs.run(_GROWFS, str(machine.var))
     (machine.run / "grow").unlink(missing_ok=True)
