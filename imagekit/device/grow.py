@@ -2,8 +2,7 @@
 
 Both are idempotent and both work on the mounted /var. libfdisk writes the backup table before the primary one, so a
 power cut leaves a valid one, which boot loaders read, and Linux where `gpt` is on its command line. A file system
-smaller than its partition is grown on the next boot, because the unit runs again as long as the initrd sees room behind
-the partition, and growing is the first thing it does.
+smaller than its partition is grown on the next boot: the initrd looks for room behind either.
 """
 
 from __future__ import annotations
