@@ -2,8 +2,7 @@
 
 Both are idempotent and both work on the mounted /var. libfdisk writes the backup table before the primary one, so a
 power cut leaves a valid one, which boot loaders read, and Linux where `gpt` is on its command line. A file system
-smaller than its partition is grown on the next boot, because the unit runs again as long as the initrd sees room behind
-the partition, and growing is the first thing it does.
+smaller than its partition is grown on the next boot: the initrd looks for room behind either.
 """
 
 from __future__ import annotations
@@ -26,7 +25,8 @@ def grow(machine: Machine, say: Callable[[str], None]) -> None:
     report = load_report(machine.run)
     if report.degraded:
         raise TargetError("cannot grow the data partition: it is not in use", hint="see imagekit-device status")
-    machine.programs.run("systemd-repart", "--dry-run=no", "--no-pager", "--no-legend",
+    # It would discard what no partition takes between table and first partition, where boards have their boot loader.
+    machine.programs.run("systemd-repart", "--dry-run=no", "--discard=no", "--no-pager", "--no-legend",
                          f"--definitions={machine.repart}", str(report.disk))
     machine.programs.run(_GROWFS, str(machine.var))
     (machine.run / "grow").unlink(missing_ok=True)

@@ -43,7 +43,7 @@ from imagekit.boot.systemd_boot import choose
 from imagekit.boot.uboot import SlotEnv, decide
 from imagekit.disk.gpt import LINUX_DATA, Partition, Table, encode
 from imagekit.disk.verity import build_tree
-from tests.tools.conftest import INIT, Shell
+from tests.tools.conftest import INIT, RunTool, Shell
 
 MIB = 1 << 20
 pytestmark = pytest.mark.tools
@@ -594,6 +594,26 @@ def test_link_in_place_of_var_tmp_opens_nothing_to_everybody(shell: Shell, tmp_p
     shell('NEW=$1; disk=vda; mount() { :; }; find_partition() { found=/dev/vda1; }; mount_var', tmp_path, sys=tmp_path)
     assert victim.stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "var/tmp").stat().st_mode & 0o7777 == 0o1777
+
+
+@pytest.mark.parametrize(("blocks", "behind", "grows"), [
+    (4096, 0, False), (4096, 2 * MIB, False), (4096, 3 * MIB, True),
+    (3072, 0, True), (3584, 0, False), (3583, 0, True),
+])
+def test_growing_is_asked_for_where_disk_or_partition_have_room(shell: Shell, run_tool: RunTool, tmp_path: Path,
+                                                               blocks: int, behind: int, grows: bool) -> None:
+    """A partition of 16 MiB with a file system of so many blocks, and so much of the disk behind it."""
+    data = tmp_path / "vda1"
+    (tmp_path / "class/block/vda1").mkdir(parents=True)
+    (tmp_path / "block/vda").mkdir(parents=True)
+    for path, size in (("class/block/vda1/start", MIB), ("class/block/vda1/size", 16 * MIB),
+                       ("block/vda/size", 17 * MIB + behind)):
+        (tmp_path / path).write_text(f"{size // 512}\n")
+    data.touch()
+    os.truncate(data, 16 * MIB)
+    run_tool("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", data, str(blocks))
+    said = shell('disk=vda; has_room $1 && echo grows || echo stays', data, sys=tmp_path)
+    assert said == ("grows\n" if grows else "stays\n")
 
 
 def test_missing_watchdog_is_said_and_nothing_made_in_its_place(shell: Shell, tmp_path: Path) -> None:
