@@ -85,9 +85,9 @@ def test_update_arrives_in_the_other_slot(rig: Rig, stick: Stick, names: tuple[s
     assert {item.type for item in slot_proof(partition_of(rig, "base-b"))} >= {"snap-revision", "snap-declaration"}
 
 
+# No other loader's updates make files on a FAT.
+@pytest.mark.parametrize("maker", [SYSTEMD_BOOT], indirect=True)
 def test_update_frees_what_earlier_cuts_left_taken_on_the_esp(rig: Rig, stick: Stick) -> None:
-    if rig.loader != SYSTEMD_BOOT:
-        pytest.skip("only its updates make files on a FAT")
     lose_clusters(rig.device("esp"))
     assert lost_on(rig.disk_state())
     assert rig.install(stick("pc-kernel_2")).installed
@@ -96,10 +96,10 @@ def test_update_frees_what_earlier_cuts_left_taken_on_the_esp(rig: Rig, stick: S
     assert runs(rig) == ("b", 1, 2)
 
 
+# No other loader's updates make files on a FAT.
+@pytest.mark.parametrize("maker", [SYSTEMD_BOOT], indirect=True)
 @pytest.mark.parametrize("why", ["in use", "damaged"])
 def test_esp_that_cannot_be_swept_keeps_no_update_away(rig: Rig, stick: Stick, why: str) -> None:
-    if rig.loader != SYSTEMD_BOOT:
-        pytest.skip("only its updates make files on a FAT")
     if why == "in use":
         def refuse(command: str) -> None:
             raise TargetError(f"cannot run {command}: target is busy")
@@ -118,10 +118,10 @@ def test_esp_that_cannot_be_swept_keeps_no_update_away(rig: Rig, stick: Stick, w
     assert runs(rig) == ("b", 1, 2)
 
 
+# No other loader's entries have versions.
+@pytest.mark.parametrize("maker", [SYSTEMD_BOOT], indirect=True)
 def test_update_and_revert_past_the_highest_version_of_an_entry_are_refused_with_the_remedy(rig: Rig,
                                                                                             stick: Stick) -> None:
-    if rig.loader != SYSTEMD_BOOT:
-        pytest.skip("only its entries have versions")
     rig.install(stick("pc-kernel_2"))
     rig.up()
     rank(rig.machine.esp / ENTRY_FOLDER / entry_name(rig.slot), VERSION_MAX)
