@@ -15,7 +15,9 @@ from pathlib import Path
 import zstandard
 
 from imagekit.device.rhythm import load_rhythm
-from tests.tools.update_rig import PARTITIONS, Maker, Rig, make, root_of
+from imagekit.disk.fat_write import FatFile, plan_fat
+from imagekit.testing.documents import NOW
+from tests.tools.update_rig import PARTITIONS, SYSTEMD_BOOT, Maker, Rig, make, root_of
 
 FOLDER = Path(__file__).parent
 VERSIONS = tuple(sorted((path.name for path in FOLDER.iterdir() if path.name.isdecimal()), key=int))
@@ -93,7 +95,21 @@ def thaw(kept: Path, folder: Path) -> Rig:
     with disk.open("wb") as out, (kept / "disk.zst").open("rb") as packed:
         _sparse(zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(packed).read, out.seek, out.write)
         out.truncate(out.tell())
-    return Rig(folder / "device", disk, kept.name, kept=kept)
+    rig = Rig(folder / "device", disk, kept.name, kept=kept)
+    if rig.loader == SYSTEMD_BOOT:
+        _make_esp(rig)
+    return rig
+
+
+def _make_esp(rig: Rig) -> None:
+    """The partition of the ESP, of which version 1 kept the files alone."""
+    with rig.device("esp").open("r+b") as out:
+        size = out.seek(0, os.SEEK_END)
+        files = [FatFile(path=path, source=raw) for path, raw in sorted(rig.disk_state().esp.items())]
+        for offset, content in plan_fat(size, "esp", 1, files, time=NOW).extents:
+            assert isinstance(content, bytes)
+            out.seek(offset)
+            out.write(content)
 
 
 def _sparse(read: Callable[[int], bytes], seek: Callable[[int, int], int], write: Callable[[bytes], int]) -> None:
