@@ -18,12 +18,12 @@ COLORS = {"boot": "#0072b2", "state": "#d55e00", "a": "#009e73", "b": "#56b4e9",
 ROLES = {"system-boot": "boot", "system-seed": "seed", "system-data": "data", "system-save": "save"}
 
 
-def cells(sizes: list[int], width: int) -> list[int]:
-    """How many of `width` cells each size gets: one at least, the rest by share, all used."""
-    total = sum(sizes)
-    result = [max(1, size * width // total) for size in sizes]
-    while sum(result) > width and max(result) > 1:
-        result[result.index(max(result))] -= 1
+def cells(sizes: Sequence[int], width: int, *, least: Sequence[int] = ()) -> list[int]:
+    """How many of `width` cells each size gets: its `least`, or one, the rest by share, all used; more if need be."""
+    total, lows = sum(sizes), least or [1] * len(sizes)
+    result = [max(low, size * width // total) for size, low in zip(sizes, lows, strict=True)]
+    while sum(result) > width and (large := [index for index, low in enumerate(lows) if result[index] > low]):
+        result[max(large, key=result.__getitem__)] -= 1
     remainders = sorted(range(len(sizes)), key=lambda index: -(sizes[index] * width % total))
     for index in remainders[:max(width - sum(result), 0)]:
         result[index] += 1
@@ -63,7 +63,8 @@ def draw_parts(parts: Sequence[BarPart]) -> None:
     """The bar and, where there are colours, which is which."""
     sizes = [item.size for item in parts]
     if not (drawn(sys.stdout) and colors_wanted(sys.stdout, talk=talk_of())):
-        write("".join(cell(item, count) for item, count in zip(parts, cells(sizes, WIDTH), strict=True)))
+        counts = cells(sizes, WIDTH, least=[len(label(item)) for item in parts])
+        write("".join(cell(item, count) for item, count in zip(parts, counts, strict=True)))
         return
     from rich.text import Text
 
@@ -84,9 +85,12 @@ def filled(item: BarPart, count: int) -> int:
     return count if item.used is None else min(count, -(-item.used * count // item.size))
 
 
+def label(item: BarPart) -> str:
+    """How a share begins where there are no colours."""
+    return f"|{item.number or '-'}"
+
+
 def cell(item: BarPart, count: int) -> str:
     """The structure's number and, in its width, `#` for what is used and `.` for the rest; `|` begins it."""
-    label = f"|{item.number or '-'}"
     used = filled(item, count)
-    body = "#" * used + "." * (count - used)
-    return (label + body[len(label):])[:max(count, 1)]
+    return label(item) + ("#" * used + "." * (count - used))[len(label(item)):]

@@ -69,6 +69,8 @@ def in_words(port: str, event: str, more: Mapping[str, Any]) -> str:
         serial = f" {more['serial']}" if more["serial"] else ""
         how = "done" if not more["problem"] else f"failed: {more['problem']}"
         return f"{port}: unit{serial} {how}, record {more['number']}"
+    if event == "identity-delayed":
+        return f"{port}: {more['problem']}; asked again in {more['seconds']:g} s"
     if event == "label" and more["problem"]:
         return f"{port}: {more['problem']}"
     if event == "stalled":

@@ -76,8 +76,8 @@ def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
 @click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
               help="Keep the recording there, and take the one that is there if it is of the same image and update.")
 @click.option("--medium", type=click.Choice([medium.value for medium in Medium]), default=None,
-              help="epochs: what is not flushed may be there in any part; 'in order': sector after sector."
-              "  [default: in order on a card slot, else epochs]")
+              help="epochs: what is not flushed may be there in any part; in-order: sector after sector."
+              "  [default: in-order on a card slot, else epochs]")
 @click.option("--no-torn", is_flag=True, help="Leave out states with a torn sector.")
 @click.option("--tree", metavar="N", type=click.IntRange(min=1), default=TREE_MOST, show_default=True,
               help="Verdicts that all subsets of one epoch may cost; larger epochs are sampled.")

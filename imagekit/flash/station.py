@@ -27,6 +27,7 @@ from imagekit.flash.source import Source
 from imagekit.host.factorylog import FactoryLog
 from imagekit.host.ports import BlockTarget, Clock, Identities, MediaPorts
 from imagekit.host.prepared import Prepared
+from imagekit.host.serialservice import NotNow, RequestRefused
 from imagekit.plan import factory_tiles as tiles
 from imagekit.plan.factory_job import Job, Port, in_range
 from imagekit.plan.factory_log import Kind, made
@@ -36,6 +37,7 @@ from imagekit.plan.flash_device import Allowed, Device, RefusedError, judge
 from imagekit.plan.flash_events import Ended, Event, Moved, Result, Stalled, event_json
 
 POLL_S = 0.5
+RETRY_S = (1.0, 5.0, 20.0, 60.0)  # pauses before a signing service is asked again; it may count by the minute
 RECHECK_S = 2.0  # how often a refused medium is looked at anew
 
 Told = Callable[[str, str, Mapping[str, Any]], None]  # port, event, what more there is to say; from any thread
@@ -44,11 +46,12 @@ Labels = Callable[[int, Mapping[str, Any]], str]  # record's number, the record;
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """When the station ends by itself: after so many good units; once every port has been looked at."""
+    """When the station ends by itself: after so many good units; once every port has been looked at. And its pauses."""
 
     units: int | None = None
     once: bool = False
     poll_s: float = POLL_S
+    retry_s: tuple[float, ...] = RETRY_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,8 +315,7 @@ class Lane(threading.Thread):
             self.station.change(self.port, lambda tile: tiles.moved(tile, event.phase, event.durable, event.total,
                                                                     now_s=now_s))
         if isinstance(event, Stalled):
-            note = f"nothing has moved for {event.seconds:.0f} s"
-            self.station.change(self.port, lambda tile: replace(tile, note=note))
+            self._note(f"nothing has moved for {event.seconds:.0f} s")
         said = event_json(event)
         self.tell(said.pop("event"), **said)
 
@@ -323,7 +325,7 @@ class Lane(threading.Thread):
         self.station.change(self.port, lambda tile: replace(tile, state=State.PERSONALISING))
         item = None
         try:
-            item = self.bench.prepared.take()
+            item = self._identity(self.bench.prepared)
             if item is None:
                 return None, "cannot give it an identity: none is left"
             if self.station.is_made(item.serial.serial):
@@ -332,11 +334,32 @@ class Lane(threading.Thread):
             self.tell("identity-taken", serial=item.serial.serial)
             write_record(Medium(device.path, held), self.bench.identity_at, item.record)
         except ImagekitError as error:
-            if item is None or isinstance(error, TrustError):
+            alone = isinstance(error, RequestRefused) or self.station.abort.is_set()  # no reason to make no other unit
+            if isinstance(error, TrustError) or (item is None and not alone):
                 self.station.leave(error.message, error)
             return None if isinstance(error, TrustError) else item, error.message
         self.tell("identity-written", serial=item.serial.serial)
         return item, ""
+
+    def _identity(self, identities: Identities) -> Prepared | None:
+        """The next one; who does not answer now is asked again. Raises: as `Identities.take`."""
+        for pause_s in self.bench.wishes.retry_s:
+            try:
+                return identities.take()
+            except NotNow as error:
+                self._wait(error.message, pause_s)
+                if self.station.abort.is_set():
+                    raise
+        return identities.take()
+
+    def _wait(self, problem: str, pause_s: float) -> None:
+        self.tell("identity-delayed", problem=problem, seconds=pause_s)
+        self._note(f"{problem}; asked again in {pause_s:g} s")
+        self.station.abort.wait(pause_s)
+        self._note("")
+
+    def _note(self, note: str) -> None:
+        self.station.change(self.port, lambda tile: replace(tile, note=note))
 
     def _record(self, said: dict[str, Any], item: Prepared | None) -> None:
         """Make the unit count.
@@ -358,4 +381,4 @@ class Lane(threading.Thread):
             wrong = self.bench.labels(number, {**said, "record": digest})
             self.tell("label", problem=wrong or None)
             if wrong:
-                self.station.change(self.port, lambda tile: replace(tile, note=wrong))
+                self._note(wrong)

@@ -6,9 +6,10 @@ The station makes the device key, and asks for a serial assertion about it, in t
     POST URL/serial    a serial-request assertion   -> a serial assertion, and those that prove it
 
 The brand's key stays with the service, the device's key never leaves the station but to the device. Decides what of an
-answer is taken: a serial that is believed, of the image's model, about this very key; and how long an answer may take
-from its first byte to its last. Plain HTTP is for this machine alone; to another one it is HTTPS. A station shows the
-service who it is by a token (RFC 6750), if it was given one.
+answer is taken: a serial that is believed, of the image's model, about this very key; how long an answer may take from
+its first byte to its last; and what a refusal concerns: this request, all of them, or only this moment.
+Plain HTTP is for this machine alone; to another one it is HTTPS. A station shows the service who it is by a token (RFC
+6750), if it was given one.
 
 Source: the two requests are those of Canonical's serial-vault (/v1/request-id, /v1/serial), which snapd asks.
 """
@@ -39,7 +40,17 @@ TIMEOUT_S = 20.0
 MOST = 64 * 1024
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ASSERTION = "application/x.ubuntu.assertion"
+_THIS_REQUEST = frozenset({400, 409, 411, 413, 422})  # RFC 9110, section 15: what was sent is wrong
+_NOT_NOW = frozenset({408, 425, 429, 500, 502, 503, 504})
 TOKEN = re.compile(r"[!-~]{20,200}\Z")
+
+
+class RequestRefused(HostError):
+    """This request gets nothing; another unit's may."""
+
+
+class NotNow(HostError):
+    """The service is not there, or has no time: it may answer when it is asked again."""
 
 
 def make_token(path: Path) -> None:
@@ -77,6 +88,7 @@ class SerialService:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy between a station and its service
         self._timeout_s = timeout_s
+        self._unanswered: list[PrivateKey] = []
         if token:
             self._session.headers["Authorization"] = f"Bearer {token}"
         if ca is not None:
@@ -85,11 +97,24 @@ class SerialService:
     def take(self) -> Prepared | None:
         """An identity that nobody else gets.
 
+        A key whose request was not answered is asked about again: of an answer that was lost, the service may know.
+
         Raises:
-            HostError: the service is not there, or refuses.
+            NotNow, RequestRefused: as they say.
+            HostError: the service refuses this station, or is none.
             DocumentError, TrustError: its answer is none, or about another key.
         """
-        key = PrivateKey(rsa=rsa.generate_private_key(public_exponent=65537, key_size=SIGNING_BITS))
+        try:
+            key = self._unanswered.pop()
+        except IndexError:
+            key = PrivateKey(rsa=rsa.generate_private_key(public_exponent=65537, key_size=SIGNING_BITS))
+        try:
+            return self._asked(key)
+        except NotNow:
+            self._unanswered.append(key)
+            raise
+
+    def _asked(self, key: PrivateKey) -> Prepared:
         asked = self._post("request-id", b"", kind="application/json")
         request_id = _request_id(asked)
         request = sign({"type": "serial-request", "brand-id": self._brand, "model": self._model,
@@ -126,16 +151,18 @@ class SerialService:
         try:
             found = answered.get(timeout=self._timeout_s)
         except queue.Empty as error:
-            raise HostError(f"cannot ask {place}: it took longer than {self._timeout_s:g} s") from error
+            raise NotNow(f"cannot ask {place}: it took longer than {self._timeout_s:g} s") from error
         if isinstance(found, Exception):
             if not isinstance(found, (requests.RequestException, HTTPError, OSError)):
                 raise found
-            raise HostError(f"cannot ask {place}: {type(found).__name__}", hint="is the signing service running?"
-                            ) from found
+            unproved = isinstance(found, requests.exceptions.SSLError)
+            raise (HostError if unproved else NotNow)(f"cannot ask {place}: {type(found).__name__}",
+                                                      hint="is the signing service running?") from found
         status, body = found
         if status != requests.codes.ok:
             said = printable(body[:300].decode("utf-8", "replace")).strip()
-            raise HostError(f"cannot ask {place}: it answers {status}" + (f": {said}" if said else ""))
+            kind_of = RequestRefused if status in _THIS_REQUEST else NotNow if status in _NOT_NOW else HostError
+            raise kind_of(f"cannot ask {place}: it answers {status}" + (f": {said}" if said else ""))
         if len(body) > MOST:
             raise DocumentError(f"cannot use the answer of {place}: it has more than {MOST} bytes")
         return bytes(body)

@@ -107,10 +107,10 @@ def parse_program(raw: bytes, *, name: str) -> Program:
         version, argv, timeout_s = value["imagekit-signer"], value["argv"], float(value["timeout_s"])
         if version != VERSION:
             raise DocumentError(f"cannot read {name}: version {version!r}, only {VERSION} is known")
-        if not (argv and all(isinstance(word, str) and "\0" not in word for word in argv)
+        if not (isinstance(argv, list) and argv and all(isinstance(word, str) and "\0" not in word for word in argv)
                 and 0 < timeout_s <= LONGEST_TIMEOUT_S):
             raise ValueError
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise DocumentError(f"cannot read {name}: it does not say how a signing program is started") from error
     return Program(argv=tuple(argv), timeout_s=timeout_s)
 

@@ -36,7 +36,7 @@ class Medium(StrEnum):
     """What a cut may do to writes that were not flushed."""
 
     EPOCHS = "epochs"
-    IN_ORDER = "in order"
+    IN_ORDER = "in-order"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import zstandard
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from securesystemslib.signer import SSlibKey
 from sparse import shrink, shrink_file
 
 from imagekit.boot.autoboot import Autoboot, encode_autoboot
@@ -36,6 +44,9 @@ from imagekit.disk.verity import Superblock
 from imagekit.disk.writelog import Kind as Request
 from imagekit.disk.writelog import LogEntry, encode_entry, encode_super
 from imagekit.disk.zstd_frames import compress_frames
+from imagekit.host.keyring import encode_public_pem
+from imagekit.host.signer import program_from
+from imagekit.host.storekeys import encode_public
 from imagekit.packages.delta import DeltaHead, Kind, Op, apply_delta, encode_head, encode_op
 from imagekit.packages.lockfile import Lock, Section, encode_lock
 from imagekit.plan import factory_log
@@ -251,6 +262,27 @@ def others() -> None:
     put("deb", "control", b"Package: a\nVersion: 1\nArchitecture: all\nSource: b (2)\nDescription: c\n d\n .\n\n")
 
 
+def host() -> None:
+    """Files of a machine that works with imagekit."""
+    root = TESTS.parent
+    for name in ("pc-kernel", "initrd", "arm64-uboot-kernel"):
+        put("recipe", name, (root / f"packages/{name}.yaml").read_bytes())
+    put("recipe", "like", b"name: mine\nlike: pc-kernel\n---\n" + (root / "packages/pc-kernel.yaml").read_bytes())
+    for name in ("pc", "cubieboard"):
+        put("machine", name, (root / f"qemu/{name}.yaml").read_bytes())
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # small: each one is held to be a key
+    for name, form, encryption in (("pkcs8", PrivateFormat.PKCS8, NoEncryption()),
+                                   ("pkcs1", PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+                                   ("encrypted", PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))):
+        put("key-files", f"TEST-ONLY-{name}", key.private_bytes(Encoding.PEM, form, encryption))
+    put("key-files", "program", program_from("/usr/bin/sign --slot 1").encode())
+    put("key-files", "program-beyond", b'{"imagekit-signer": 1, "argv": ["a"], "timeout_s": 1' + b"0" * 400 + b"}")
+    ed25519 = SSlibKey("11" * 32, "ed25519", "ed25519", {"public": "22" * 32})
+    put("key-files", "store-ed25519", encode_public(ed25519))
+    put("key-files", "store-rsa", encode_public(SSlibKey("33" * 32, "rsa", "rsassa-pss-sha256", {
+        "public": encode_public_pem(signing_key("brand").public).decode()})))
+
+
 if __name__ == "__main__":
     documents()
     store()
@@ -260,3 +292,4 @@ if __name__ == "__main__":
     small()
     records()
     others()
+    host()

@@ -76,6 +76,14 @@ null 1e400""",
     "slot-proof": r"IKPF type:~snap-revision\n",
     "sparse": r"\x3a\xff\x26\xed \xc1\xca \xc2\xca \xc3\xca",
     "write-log": r"\x72\x68\x73\x77\x67\x66\x73\x6a",
+    "machine": YAML + r"""machine:~ architecture:~arm64 emulator:~ cpu:~{tcg:~ cpus:~ memory:~ 64M options: firmware:
+code: card: disk:~ console: health:~ device-tree: node:~ set: delete: least-qemu:~ "9.0" """,
+    "key-files": r"""{" "keyid": "keytype": "scheme": "keyval":{ "public": "imagekit-signer":1 "argv":[ "timeout_s":
+null 1e400 NaN \\ud800 \\u0000 99999999999999 -----BEGIN~PRIVATE~KEY-----\n -----END~PRIVATE~KEY-----\n ENCRYPTED RSA~
+Proc-Type:~4,ENCRYPTED\n DEK-Info:~AES-256-CBC,""",
+    "recipe": YAML + r"""
+\n---\n like:~ name:~ type:~kernel suite:~trixie architecture:~ version-of:~ parts: alone: keep:
+modules:~all initrd: drop: files: from:~ to:~ assets: compress:~zstd components: board:""",
     "health": r"""{" ": true null 1e400 NaN \ud800 "verdict" "challenge" "hello" "nonce" "checks":[ "phases":{
 imagekit~ ~1/1~""",
     "verity": r"verity\x00\x00 sha256",
@@ -85,6 +93,9 @@ TARGETS: dict[str, Target] = {
     "boot-files": Target("fuzz_records", "boot_files"),
     "deb": Target("fuzz_records", "deb"),
     "device-memory": Target("fuzz_records", "device_memory"),
+    "machine": Target("fuzz_host", "machine"),
+    "key-files": Target("fuzz_host", "key_files"),
+    "recipe": Target("fuzz_host", "recipe"),
     "factory-job": Target("fuzz_documents", "factory_job"),
     "factory-log": Target("fuzz_documents", "factory_log"),
     "gadget-record": Target("fuzz_records", "gadget_record"),

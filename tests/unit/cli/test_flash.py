@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from imagekit.cli.flash_run import Request, confirm, find_targets, raise_for, refuse
+from imagekit.cli.flash_run import Records, Request, _end, confirm, find_targets, raise_for, refuse
 from imagekit.cli.flash_show import JsonLines, Painter
 from imagekit.cli.output import Talk
 from imagekit.disk.bmap import MappedRange
-from imagekit.errors import TargetError, TrustError, UsageError
+from imagekit.errors import HostError, TargetError, TrustError, UsageError
+from imagekit.flash.journal import Journals
 from imagekit.flash.run import Outcome
 from imagekit.plan.flash import FlashPlan, ImageFacts, plan_flash, plan_target
 from imagekit.plan.flash_device import Allowed, Demand, Device, Identity, Kind, RefusedError, judge
@@ -123,6 +126,24 @@ def test_file_that_could_not_be_written_is_no_broken_card(tmp_path: Path) -> Non
     with pytest.raises(TargetError) as caught:
         raise_for(outcome(ended("/dev/sdy", "cannot write /dev/sdy: it was pulled out")))
     assert "another reader" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_record_of_a_boot_partition_is_ended_before_the_chip_is_told_to_boot_from_it(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """Whatever `mmc` does then, the record says what was written."""
+    path = "/dev/mmcblk7boot0"
+    made = plan(card(path, kind=Kind.EMMC_BOOT))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    records, journals = Records(made, "a boot loader"), Journals(tmp_path / "journals", IMAGE, warn=print)
+    record, = (tmp_path / "state/imagekit/flash").glob("*.json")
+    program, then = tmp_path / "mmc", tmp_path / "then.json"
+    program.write_text(f"#!/bin/sh\ncp {record} {then}\nexit {status}\n")
+    program.chmod(0o755)
+    with contextlib.nullcontext() if not status else pytest.raises(HostError, match="mmc"):
+        _end(replace(request(), boot_from_it=True), made, outcome(ended(path)), journals, records, JsonLines(Talk()))
+    assert json.loads(then.read_text())["result"] == json.loads(record.read_text())["result"] == "done"
 
 
 def test_wrong_image_is_graver_than_what_it_did_to_media_and_ctrl_c_than_both() -> None:

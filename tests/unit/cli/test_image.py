@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from imagekit.cli import image as command
-from imagekit.cli.disk_bar import cells, draw_bar
+from imagekit.cli.disk_bar import WIDTH, BarPart, cells, draw_bar, draw_parts
 from imagekit.errors import UsageError
 from imagekit.plan.image import ImagePlan
 
@@ -53,6 +53,15 @@ def test_bar_uses_all_cells_and_leaves_none_out(sizes: list[int], width: int) ->
     counts = cells(sizes, width)
     assert sum(counts) == width
     assert min(counts) >= 1
+
+
+def test_plain_bar_keeps_the_number_of_the_smallest_share(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = [1 << 40, *[1] * 10, 1 << 39]
+    draw_parts([BarPart(number=number, title="", size=size, used=None, style="")
+                for number, size in enumerate(sizes, 1)])
+    bar = capsys.readouterr().out.rstrip("\n")
+    assert re.findall(r"\|(\d+)", bar) == [str(number) for number in range(1, 13)]
+    assert len(bar) == WIDTH
 
 
 @pytest.mark.parametrize(("columns", "width"), [(40, 40), (200, 76)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +49,12 @@ def test_command_has_the_common_options_and_a_line_of_help(name: str) -> None:
 def test_help_of_a_command_ends_with_examples(name: str) -> None:
     with click.Context(ALL[name], info_name=name) as ctx:
         assert f"imagekit {name}" in ctx.command.get_help(ctx).partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_choice_of_an_option_is_one_word_of_a_shell(name: str) -> None:
+    for choice in (param.type for param in ALL[name].params if isinstance(param.type, click.Choice)):
+        assert [shlex.quote(str(word)) for word in choice.choices] == list(map(str, choice.choices))
 
 
 @pytest.mark.parametrize("width", [80, 100])

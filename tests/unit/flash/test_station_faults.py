@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from imagekit.errors import HostError, TrustError
 from imagekit.flash.station import Wishes
 from imagekit.host.factorylog import FactoryLog
 from imagekit.host.prepared import Prepared
+from imagekit.host.serialservice import NotNow, RequestRefused
 from imagekit.plan.factory_log import Kind, decode_log, totals
 from imagekit.plan.factory_tiles import State
 from imagekit.plan.flash_device import Device
@@ -148,6 +150,72 @@ def test_serial_that_is_given_twice_ends_the_station_and_is_recorded_once(floor:
     log = decode_log(floor.log.read_bytes(), name="log")
     assert totals(log).serials == ("A0001",)
     assert [record.said["result"] for record in log.of(Kind.UNIT)] == ["done", "failed"]
+
+
+class Refusing(Twice):
+    """`Identities` of a service that first answers with these errors."""
+
+    def __init__(self, item: Prepared, *errors: HostError) -> None:
+        super().__init__(item)
+        self.errors = list(errors)
+
+    def take(self) -> Prepared | None:
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.item
+
+
+@pytest.fixture
+def item(floor: Floor) -> Prepared:
+    folder = floor.prepared()
+    found = folder.take()
+    folder.close()
+    assert found is not None
+    return found
+
+
+def results(floor: Floor) -> list[str]:
+    return [record.said["result"] for record in decode_log(floor.log.read_bytes(), name="log").of(Kind.UNIT)]
+
+
+def test_refusal_of_one_request_costs_one_unit_and_the_station_goes_on(floor: Floor, item: Prepared) -> None:
+    def change(_: str, event: str) -> None:
+        if event == "recorded":
+            floor.medium(0).unlink()
+        if event == "gone":
+            floor.medium(0).touch()
+
+    floor.also = change
+    station = floor.run(identities=Refusing(item, RequestRefused("it answers 409")), wishes=Wishes(units=1))
+    assert (results(floor), station.error) == (["failed", "done"], None)
+
+
+def test_service_that_does_not_answer_is_asked_again_and_then_ends_the_station(floor: Floor, item: Prepared) -> None:
+    wishes = Wishes(retry_s=(0.01, 0.02))
+    station = floor.run(identities=Refusing(item, *[NotNow("it answers 503")] * 2), wishes=replace(wishes, units=1))
+    assert (station.tiles[0].state, station.tiles[0].note, station.error) == (State.DONE, "", None)
+    assert [more["seconds"] for _, event, more in floor.events if event == "identity-delayed"] == [0.01, 0.02]
+    floor.medium(0).unlink()
+    floor.medium(0).touch()
+    station = floor.run(identities=Refusing(item, *[NotNow("it answers 503")] * 3), wishes=wishes)
+    assert isinstance(station.error, NotNow)
+    assert results(floor) == ["done", "failed"]
+
+
+def test_service_that_refuses_the_station_ends_it_at_once(floor: Floor, item: Prepared) -> None:
+    station = floor.run(identities=Refusing(item, HostError("it answers 401")), wishes=Wishes())
+    assert station.why == "it answers 401"
+    assert not [event for _, event, _ in floor.events if event == "identity-delayed"]
+
+
+def test_second_ctrl_c_waits_for_no_service(floor: Floor, item: Prepared) -> None:
+    def press(_: str, event: str) -> None:
+        if event == "identity-delayed" or (event == "ending" and not floor.events[-1][2]["at_once"]):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    floor.also = press
+    station = floor.run(identities=Refusing(item, NotNow("it answers 503")), wishes=Wishes(retry_s=(3600.0,)))
+    assert (station.why, station.error, results(floor)) == ("interrupted", None, ["failed"])
 
 
 def test_full_disk_of_the_log_still_takes_the_record_of_the_unit_in_work_and_then_ends(

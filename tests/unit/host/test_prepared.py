@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,34 @@ def test_identities_are_taken_in_order_and_never_again(tmp_path: Path) -> None:
     assert again.take() is None
     again.close()
     assert sorted(path.name for path in (tmp_path / "units/taken").iterdir()) == ["A1.serial", "A2.key", "A2.serial"]
+
+
+@pytest.mark.parametrize("afterwards", [False, True], ids=["at-once", "after-a-power-cut"])
+def test_key_of_a_finished_unit_is_overwritten_on_the_disk_before_its_name_goes(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, afterwards: bool) -> None:
+    write_identity(tmp_path / "units", "A1", brand=ACME)
+    key, same = tmp_path / f"units/A1{KEY}", tmp_path / "another-name"
+    same.hardlink_to(key)
+    size, fsync, synchronised = len(same.read_bytes()), os.fsync, []
+
+    def noted(descriptor: int) -> None:
+        if os.path.samestat(os.fstat(descriptor), same.stat()):
+            synchronised.append((same.read_bytes(), same.stat().st_nlink))
+        fsync(descriptor)
+
+    folder = opened(tmp_path / "units")
+    item = folder.take()
+    assert item is not None
+    monkeypatch.setattr("imagekit.host.prepared.os.fsync", noted)
+    if afterwards:
+        folder.forget_made({"B1"})
+        assert not synchronised
+        folder.forget_made({"A1"})
+    else:
+        folder.forget_key(item)
+    folder.close()
+    assert synchronised == [(bytes(size), 2)]
+    assert (same.read_bytes(), same.stat().st_nlink) == (bytes(size), 1)
 
 
 def test_identity_whose_taking_was_cut_in_the_middle_is_given_to_nobody(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from imagekit.disk.identity import decode_identity
 from imagekit.errors import DocumentError, HostError, ImagekitError, TrustError, UsageError
 from imagekit.host.keyring import decode_private_pem
 from imagekit.host.prepared import check_serial
-from imagekit.host.serialservice import SerialService
+from imagekit.host.serialservice import NotNow, RequestRefused, SerialService
 from imagekit.testing.documents import NOW, Brand, signing_key
 
 ACME = Brand("acme")
@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             answer = {"nonsense": b"no assertion", "account": ACME.account.encode(), "huge": b"x" * 100_000}.get(
                 wrong) or self.server.serial_for(body)
-        self.send_response({"refuses": 403, "elsewhere": 302}.get(wrong, 200))
+        self.send_response({"refuses": 403, "elsewhere": 302}.get(wrong, int(wrong) if wrong.isdigit() else 200))
         if wrong == "elsewhere":
             self.send_header("Location", "http://127.0.0.1:9/")
         answer = b"the batch is over" if wrong == "refuses" else answer
@@ -112,6 +112,32 @@ def test_answer_that_is_not_right_gives_no_identity(service: Service, monkeypatc
     with pytest.raises(error) as caught:
         client(service).take()
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize(("status", "kind"), [
+    (400, RequestRefused), (409, RequestRefused), (429, NotNow), (503, NotNow), (401, HostError), (404, HostError)])
+def test_status_tells_whom_a_refusal_concerns(service: Service, monkeypatch: pytest.MonkeyPatch, status: int,
+                                              kind: type[HostError]) -> None:
+    monkeypatch.setattr("imagekit.host.serialservice.rsa.generate_private_key",
+                        lambda **_: signing_key("stranger").rsa)
+    service.wrong = str(status)
+    with pytest.raises(HostError, match=f"it answers {status}") as caught:
+        client(service).take()
+    assert caught.type is kind
+
+
+def test_key_whose_request_was_not_answered_is_asked_about_again(service: Service, monkeypatch: pytest.MonkeyPatch
+                                                                 ) -> None:
+    keys = iter(("stranger", "store"))
+    monkeypatch.setattr("imagekit.host.serialservice.rsa.generate_private_key", lambda **_: signing_key(next(keys)).rsa)
+    asking = client(service)
+    service.wrong = "503"
+    with pytest.raises(NotNow):
+        asking.take()
+    service.wrong = ""
+    taken = [asking.take() for _ in range(2)]
+    assert [item and item.serial.device_key for item in taken] == [signing_key(name).public
+                                                                   for name in ("stranger", "store")]
 
 
 @pytest.mark.parametrize(("what", "words"), [("nothing", "cannot ask"), ("its head", "longer than 1 s"),

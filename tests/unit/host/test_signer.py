@@ -285,6 +285,8 @@ def test_program_file_comes_back() -> None:
     b'{"imagekit-signer": 1, "argv": ["a"], "timeout_s": 99999}',
     b'{"imagekit-signer": 2, "argv": ["a"], "timeout_s": 1}',
     b'{"imagekit-signer": 1, "argv": ["a\\u0000"], "timeout_s": 1}', b"\xff", b"[" * 60000,
+    b'{"imagekit-signer": 1, "argv": "sh", "timeout_s": 1}',
+    b'{"imagekit-signer": 1, "argv": ["a"], "timeout_s": 1' + b"0" * 400 + b"}",
 ])
 def test_program_file_that_says_nothing_is_refused(raw: bytes) -> None:
     with pytest.raises(DocumentError, match="cannot read x"):
