@@ -23,6 +23,7 @@ import pytest
 CONTROL = Path("/dev/loop-control")
 LOOP_CTL_GET_FREE, LOOP_CONFIGURE, LOOP_CLR_FD, LOOP_GET_STATUS64 = 0x4C82, 0x4C0A, 0x4C01, 0x4C05
 _CONFIG = struct.Struct("<II232s8Q")  # fd, block_size, loop_info64, reserved
+_FLAGS_AT, _PARTSCAN = 52, 8  # lo_flags of loop_info64; LO_FLAGS_PARTSCAN
 _TRIES = 50
 
 
@@ -53,8 +54,11 @@ def need_loops() -> None:
         pytest.skip("loop devices need root")
 
 
-def attach(backing: Path, *, number: int | None = None, sector: int = 512, writable: bool = True) -> Loop:
-    """Set up a loop device; `number` asks for this one, which must be free."""
+def attach(backing: Path, *, number: int | None = None, sector: int = 512, writable: bool = True,
+           partitions: bool = False) -> Loop:
+    """Set up a loop device; `number` asks for this one, which must be free. `partitions`: it may have some."""
+    info = bytearray(232)
+    struct.pack_into("<I", info, _FLAGS_AT, _PARTSCAN if partitions else 0)
     mode = os.O_RDWR if writable else os.O_RDONLY  # what the kernel makes of a file that cannot be written: `ro`
     for _ in range(_TRIES):
         with CONTROL.open("rb") as control:
@@ -62,7 +66,7 @@ def attach(backing: Path, *, number: int | None = None, sector: int = 512, writa
         path = Path(f"/dev/loop{free}")
         node, file = os.open(path, os.O_RDWR | os.O_CLOEXEC), os.open(backing, mode | os.O_CLOEXEC)
         try:
-            fcntl.ioctl(node, LOOP_CONFIGURE, _CONFIG.pack(file, sector, bytes(232), *([0] * 8)))
+            fcntl.ioctl(node, LOOP_CONFIGURE, _CONFIG.pack(file, sector, bytes(info), *([0] * 8)))
             return Loop(path=path, number=free, backing=backing)
         except OSError as error:
             if error.errno != errno.EBUSY or number is not None:
@@ -89,12 +93,13 @@ def detach(loop: Loop) -> None:
 
 
 @contextlib.contextmanager
-def looped(backing: Path, *, size: int | None = None, sector: int = 512, writable: bool = True) -> Iterator[Loop]:
+def looped(backing: Path, *, size: int | None = None, sector: int = 512, writable: bool = True,
+           partitions: bool = False) -> Iterator[Loop]:
     """A loop device over `backing`, which is made or resized if `size` is given."""
     if size is not None:
         with backing.open("ab") as stream:
             stream.truncate(size)
-    loop = attach(backing, sector=sector, writable=writable)
+    loop = attach(backing, sector=sector, writable=writable, partitions=partitions)
     try:
         yield loop
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from imagekit.cli.powercut_record import During
 from tests.boot import run_powercut
 from tests.boot.powercut_page import PAGE, RECORDS, part, read_records, with_records
 
@@ -17,7 +18,8 @@ SHARD: dict[str, Any] = {
     "torn": 250_000, "reorderings": 300, "judged": 900, "unbootable": 0, "stopped": False,
     "classes": [{"states": 9, "first": "x", "slot": "a", "roots": [], "menu": ["imagekit-a.conf"], "record": "slot a",
                  "way": ["imagekit-a.conf: slot a"], "problem": None}],
-    "problems": [], "booted": [{"state": "x", "drawn": True, "expected": "a", "came": "a", "agrees": True}],
+    "checked": 0, "lost": [], "again": [], "problems": [],
+    "booted": [{"state": "x", "drawn": True, "expected": "a", "came": "a", "agrees": True}],
 }
 TOLD = {**SHARD, "machine": "pc", "emulator": "QEMU 7.2", "accelerator": "tcg", "update": {},
         "recorded": {"slots": ["a", "b"], "boots": 2, "seconds": 200.0}}
@@ -30,7 +32,7 @@ def test_page_is_what_its_records_give() -> None:
 
 def test_records_are_of_boards_that_there_are_and_whole() -> None:
     for path in RECORDS.glob("*.json"):
-        assert path.stem in {str(board) for board in run_powercut.BOARDS}
+        assert path.stem in {run_powercut.name_of(board, during) for board in run_powercut.BOARDS for during in During}
         for shard in json.loads(path.read_bytes())["shards"].values():
             assert not shard["stopped"]
             assert shard["prefixes"]
@@ -62,6 +64,21 @@ def test_what_is_wrong_stands_out(tmp_path: Path) -> None:
     booted = [{**SHARD["booted"][0], "came": "nothing", "agrees": False}]
     run_powercut.put("pc", "v1", {**TOLD, "unbootable": 7, "booted": booted}, "1/1", "first", tmp_path)
     assert "| 1, **1 otherwise** | **7** |" in part(read_records(tmp_path))
+
+
+def test_data_and_recoveries_are_told_where_they_were_looked_at(tmp_path: Path) -> None:
+    again = {"state": "request 7", "requests": 90, "prefixes": 1100, "torn": 1099, "reorderings": 12, "unbootable": 0,
+             "checked": 5, "lost": [{"state": "y", "problem": "lost"}], "classes": []}
+    told = {**TOLD, "checked": 25, "lost": [], "again": [again],
+            "classes": [{**SHARD["classes"][0], "data": "mounts, grows"}]}
+    run_powercut.put("pc-first-boot", "v1", told, "1/1", "first", tmp_path)
+    page = part(read_records(tmp_path))
+    assert "| pc-first-boot |" in page
+    assert "slot a (imagekit-a.conf); the data partition mounts, grows |" in page
+    assert "25 data partitions were put in order as the device does it and looked into: none had lost anything." in page
+    assert "| request 7 | 1,100 | 1,099 | 12 | 0 | 1 |" in page
+    run_powercut.put("pc-first-boot", "v1", {**told, "lost": again["lost"]}, "1/1", "first", tmp_path)
+    assert "**1 had lost something**" in part(read_records(tmp_path))
 
 
 def test_page_without_its_part_is_refused() -> None:

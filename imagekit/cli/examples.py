@@ -249,6 +249,8 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit powercut out/pc-demo.img --update stick", "record the update of a folder, judge every state"),
         ("imagekit powercut out/pc-demo.img --update stick -o recording --boot 5 --random 30",
          "boot some of the states for real; a second run takes the recording that is there"),
+        ("imagekit powercut out/pc-demo.img --during first-boot --again 3",
+         "while the data partition grows, and in the boot that recovers from a cut there"),
     ),
     "store": (
         ("imagekit store init store --name acme", "a store in the folder store, and its keys"),

@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "flash": ("Media", "imagekit.cli.flash", "flash", "write images to cards and disks, and read them back"),
     "factory": ("Media", "imagekit.cli.factory", "factory", "run a station that makes and records units"),
     "boot": ("QEMU", "imagekit.cli.boot", "boot", "boot an image and tell whether it is healthy"),
-    "powercut": ("QEMU", "imagekit.cli.powercut", "powercut", "cut the power at every write of an update"),
+    "powercut": ("QEMU", "imagekit.cli.powercut", "powercut", "cut the power at every write of a device"),
     "store": ("Fleet", "imagekit.cli.store", "store", "publish updates for devices"),
     "doctor": ("This machine", "imagekit.cli.doctor", "doctor", "check that this machine has what is needed"),
     "completion": ("This machine", "imagekit.cli.completion", "completion", "print the completion script of a shell"),

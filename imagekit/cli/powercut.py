@@ -1,14 +1,13 @@
-"""`imagekit powercut`: cut the power at every write of a real update, and tell whether the device would still boot."""
+"""`imagekit powercut`: cut the power at every write of a real device, and tell whether it would still boot."""
 
 from __future__ import annotations
 
-import json
 import os
-import random
 import re
 import tempfile
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,46 +17,49 @@ from imagekit.cli.boot import complete_machine, expectation_of
 from imagekit.cli.emulators import tools_for
 from imagekit.cli.options import json_option, trust_option
 from imagekit.cli.output import detail, emit_json, say, table, write
+from imagekit.cli.powercut_record import LOG, During, Job, opened, record_again, recorded
 from imagekit.cli.progress import progress
-from imagekit.digests import sha256
-from imagekit.disk.writelog import Kind, LogEntry
+from imagekit.disk.writelog import LogEntry
 from imagekit.errors import TargetError, UsageError
 from imagekit.host.cache import default_cache_folder
-from imagekit.host.files import write_atomic
 from imagekit.powercut.disk import CutDisk
 from imagekit.powercut.examine import Examiner, Verdict, check_seed
-from imagekit.powercut.rebuild import check_log, open_recording, write_state
-from imagekit.powercut.report import Booted, document, is_sound
-from imagekit.powercut.sweep import DRAWN, LOST_MOST, TREE_MOST, Found, Limits, Medium, State, Sweep
-from imagekit.qemu.device import Device
+from imagekit.powercut.filesystem import Kept, check_states, kept_on
+from imagekit.powercut.rebuild import write_state
+from imagekit.powercut.report import Booted, Checked, Outcome, document
+from imagekit.powercut.sweep import (
+    DRAWN,
+    LOST_MOST,
+    TREE_MOST,
+    Found,
+    Limits,
+    Medium,
+    State,
+    Sweep,
+    drawn_prefixes,
+)
 from imagekit.qemu.machine import SD_CARD, machine_folders, machine_of
-from imagekit.qemu.record import image_digest, manifest_of
-from imagekit.qemu.recording import boot_files_on, record_update
+from imagekit.qemu.recording import SECRET
 from imagekit.qemu.session import Wish, choose
-from imagekit.qemu.stick import make_stick
-from imagekit.qemu.workbench import copy_sparse, disk_size
+from imagekit.qemu.workbench import copy_sparse
 
 if TYPE_CHECKING:
-    from imagekit.host.ports import Progress, Tools
+    from imagekit.host.ports import Progress
     from imagekit.qemu.judge import Expectation
-    from imagekit.qemu.machine import Accelerator, Machine
 
 DEADLINE_S = 900.0
-LOG, RECORDING = "writes.log", "recording.json"
-UPDATE_FILES = (".snap", ".snap.zst", ".assert")
+DATA_STATES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What everything below works on. `machine` boots `image`, `folder` holds the recording."""
+class Asked:
+    """How many states are tried for real: classes and drawn ones that are booted, drawn ones whose data are looked
+    into, classes whose next boot is recorded too."""
 
-    image: Path
-    folder: Path
-    machine: Machine
-    expectation: Expectation
-    tools: Tools
-    accelerator: Accelerator
-    deadline_s: float
+    boots: int
+    drawn: int
+    data: int
+    again: int
 
 
 def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, int]:
@@ -70,7 +72,9 @@ def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
 
 @click.command()
 @click.argument("image", metavar="IMAGE", type=click.Path(path_type=Path))
-@click.option("--update", metavar="PATH", multiple=True, required=True, type=click.Path(path_type=Path, exists=True),
+@click.option("--during", type=click.Choice([kind.value for kind in During]), default=During.UPDATE.value,
+              show_default=True, help="first-boot: on a disk larger than the image; factory-reset: after one boot.")
+@click.option("--update", metavar="PATH", multiple=True, type=click.Path(path_type=Path, exists=True),
               help="What the device is updated with: packages and their assertions, a folder of them, or the image of"
               " a stick. Repeatable.")
 @click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
@@ -90,6 +94,12 @@ def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
               help="Boot one state of each of the N rarest classes in QEMU.")
 @click.option("--random", "drawn", metavar="N", type=click.IntRange(min=0), default=0, show_default=True,
               help="Boot N prefixes drawn from all, too.")
+@click.option("--data", metavar="N", type=click.IntRange(min=0), default=DATA_STATES, show_default=True,
+              help="Put the data partition in order in one state of each class and in N drawn ones, and look into it;"
+              " not for an update, which may lose it.")
+@click.option("--again", metavar="N", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Record the boot that recovers, too, from one state of each of the N rarest classes, and cut the"
+              " power at every write of that.")
 @click.option("--machine", "machine_name", metavar="NAME", shell_complete=complete_machine,
               help="As for `imagekit boot`.")
 @click.option("--deadline", metavar="SECONDS", type=click.FloatRange(min=1, max=86400), default=DEADLINE_S,
@@ -98,151 +108,126 @@ def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
               envvar="IMAGEKIT_ACCEL", show_envvar=True, help="auto: KVM where a tiny guest proved it, else TCG.")
 @trust_option
 @json_option
-def powercut(image: Path, update: tuple[Path, ...], output: Path | None, medium: str | None, no_torn: bool, tree: int,
-             seed: int, shard: tuple[int, int], lost: int, boots: int, drawn: int, machine_name: str | None,
-             deadline: float, accel: str, trust: tuple[Path, ...], as_json: bool) -> None:
-    """Cut the power at every write of an update of IMAGE.
+def powercut(image: Path, during: str, update: tuple[Path, ...], output: Path | None, medium: str | None, no_torn: bool,
+             tree: int, seed: int, shard: tuple[int, int], lost: int, boots: int, drawn: int, data: int, again: int,
+             machine_name: str | None, deadline: float, accel: str, trust: tuple[Path, ...], as_json: bool) -> None:
+    """Cut the power at every write of an update, the first boot or a factory reset of IMAGE.
 
-    The image boots in QEMU and takes the update; every write to its disk is recorded, from the first power-on to the
-    healthy verdict of the new slot. Then each state in which a cut may leave the disk is judged by the models of loader
-    and initrd, and by every byte of each slot that could be started. Exit 0 when all of them boot a whole slot,
-    otherwise 7. The image is not changed.
+    The image boots in QEMU, and every write to its disk is recorded, from the power-on to the healthy verdict; of an
+    update that is the new slot's. Then each state in which a cut may leave the disk is judged by the models of loader
+    and initrd, and by every byte of each slot that could be started. Exit 0 when all of them boot a whole slot and have
+    their data, otherwise 7. The image is not changed.
     """
+    kind = During(during)
+    if bool(update) is not (kind is During.UPDATE):
+        raise UsageError(f"cannot cut the power during {kind.value} {'with' if update else 'without'} --update",
+                         hint="--update goes with --during update, which is the default")
     expectation = expectation_of(image, trust)
     machine = machine_of(machine_name, machine_folders(), gadget=expectation.gadget,
                          architecture=expectation.architecture)
+    asked = Asked(boots=boots, drawn=drawn, data=data, again=again)
     with ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagekit-powercut-")))
         told = stack.enter_context(progress())
         tools = tools_for(machine, told=told)
         acceleration = choose(tools, machine, Wish(accel), cache=default_cache_folder(os.environ))
         detail(f"{acceleration.accelerator.value}: {acceleration.reason}")
-        job = Job(image=image, folder=folder, machine=machine, expectation=expectation, tools=tools,
+        job = Job(image=image, folder=folder, during=kind, machine=machine, expectation=expectation, tools=tools,
                   accelerator=acceleration.accelerator, deadline_s=deadline)
         recording = recorded(job, update, told)
         limits = Limits(medium=Medium(medium or (Medium.IN_ORDER if machine.disk == SD_CARD else Medium.EPOCHS)),
                         torn=not no_torn, tree=tree, drawn=DRAWN, seed=seed, shard=shard, lost=lost)
-        with opened(job) as (disk, log):
-            found = sweep(Examiner(disk, brought=recording["brought"]), disk, log, limits, told)
-        with opened(job) as (disk, log):
-            booted = boot_states(job, Examiner(disk, brought=recording["brought"]), found, log, disk,
-                                 boots=boots, drawn=drawn, seed=seed, told=told)
-    whole = {"version": 1, **recording, **document(found, limits, booted)}
+        outcome, recoveries = judge(job, job.before, folder / LOG, recording["brought"], limits, asked, told)
+        later = [(state, judge_again(job, disk, verdict, recording["brought"], limits, asked, told))
+                 for state, disk, verdict in recoveries]
+    outcomes = [outcome, *(item for _, item in later)]
     if as_json:
-        emit_json(whole)
+        emit_json({"version": 1, **recording, **document(outcome, limits),
+                   "again": [{"state": state.told, **document(item, limits)} for state, item in later]})
     else:
-        tell(recording, found, limits, booted)
-    if not is_sound(found, booted):
-        raise failed(image, found, booted)
+        tell(recording, outcome, limits)
+        for state, item in later:
+            write(f"the boot after {state.told}:")
+            tell_states(item)
+    if not all(item.is_sound for item in outcomes):
+        raise failed(image, kind, outcomes)
 
 
-def recorded(job: Job, update: tuple[Path, ...], told: Progress) -> dict[str, Any]:
-    """The recording of this update, made or found; what is known of it.
-
-    Raises:
-        TargetError: the device does not take the update.
-        DocumentError: the log does not lead to the disk that was written.
-    """
-    job.folder.mkdir(parents=True, exist_ok=True)
-    told.step("digests")
-    files = update_files(update)
-    known = {"image": digest_of(job.image), "machine": job.machine.name,
-             "update": {path.name: digest_of(path) for path in files}}
-    kept = job.folder / RECORDING
-    if kept.is_file():
-        there: dict[str, Any] = json.loads(kept.read_bytes())
-        if {key: there.get(key) for key in known} == known and "brought" in there:
-            say(f"the recording in {job.folder} is of this update: it is not made again")
-            return there
-    with tempfile.TemporaryDirectory(prefix="imagekit-stick-") as scratch:
-        whole = len(files) == 1 and not files[0].name.endswith(UPDATE_FILES)
-        stick = files[0] if whole else make_stick(Path(scratch) / "stick.img", files)
-        told.step("record the update")
-        with Device(job.image, tools=job.tools, machine=job.machine, accelerator=job.accelerator,
-                    expectation=job.expectation, deadline_s=job.deadline_s,
-                    transcript=job.folder / "console.log") as device:
-            came = record_update(device, stick, job.folder / LOG)
-            told.step("hold the log to the disk")
-            with opened(job) as (disk, log), device.disk_path.open("rb") as written:
-                check_log(disk, log, written)
-        brought = boot_files_on(stick, job.image)
-    emulator = job.tools.run(job.machine.emulator, "--version").stdout.decode("utf-8", "replace").splitlines()[0]
-    made = {**known, "brought": brought, "emulator": emulator, "accelerator": job.accelerator.value,
-            "recorded": asdict(came)}
-    write_atomic(kept, json.dumps(made, indent=1).encode() + b"\n")
-    return made
+def judge(job: Job, before: Path, log_file: Path, brought: Mapping[str, str], limits: Limits, asked: Asked,
+          told: Progress) -> tuple[Outcome, list[tuple[State, Path, Verdict]]]:
+    """Judge every state of a recording, and try some; the disks of those from which another boot is recorded."""
+    with opened(job, before, log_file) as (disk, log), tempfile.TemporaryDirectory(prefix="imagekit-powercut-") as name:
+        scratch = Path(name)
+        check_seed(disk, log)
+        data = job.during is not During.UPDATE
+        examine = Examiner(disk, brought=brought, data=data)
+        kept = kept_on(job.tools, disk, scratch, goes=(SECRET,) * (job.during is During.RESET)) if data else Kept()
+        told.step("judge every state", total=len(log), unit="requests")
+        found = Sweep(disk, log, examine, limits).run(told.advance)
+        checked = Checked()
+        if data:
+            told.step("look into data partitions")
+            states = [*(item.first for item in found.classes if not item.verdict.problem),
+                      *drawn_prefixes(log, asked.data, seed=f"data {limits.seed}")]
+            checked = Checked(states=len(states),
+                              problems=check_states(job.tools, disk, log, states, kept, scratch))
+        booted = boot_states(job, before, examine, found, log, disk, asked=asked, seed=limits.seed, told=told)
+        recoveries = []
+        rarest = [item for item in reversed(found.classes) if not item.verdict.problem][:asked.again]
+        for number, item in enumerate(rarest):
+            target = put_state(before, disk, log, item.first, job.folder / f"again-{number}.img")
+            recoveries.append((item.first, target, item.verdict))
+    return Outcome(found=found, checked=checked, booted=booted), recoveries
 
 
-def update_files(update: tuple[Path, ...]) -> list[Path]:
-    """The files of an update, folders opened. Raises: UsageError: there are none, or two of one name."""
-    files = [item for path in update for item in (sorted(path.iterdir()) if path.is_dir() else [path])
-             if not path.is_dir() or item.name.endswith(UPDATE_FILES)]
-    if not files:
-        raise UsageError(f"cannot use {update[0]}: no package lies there")
-    if len({path.name for path in files}) < len(files):
-        raise UsageError("cannot make a stick of the update: two files have the same name")
-    return files
+def judge_again(job: Job, disk: Path, verdict: Verdict, brought: Mapping[str, str], limits: Limits, asked: Asked,
+                told: Progress) -> Outcome:
+    """Record the boot from a state, and judge every state of that."""
+    told.step(f"record the boot of {disk.name}")
+    log = disk.with_suffix(".log")
+    record_again(job, disk, log, expectation=expected_of(job, verdict))
+    return judge(job, disk, log, brought, limits, replace(asked, boots=0, drawn=0, again=0), told)[0]
 
 
-def digest_of(path: Path) -> str:
-    """An image's digest as in its manifest, or of any other file its SHA-256."""
-    manifest = manifest_of(path)
-    if manifest is not None:
-        return image_digest(path, manifest)
-    with path.open("rb") as stream:
-        return sha256(stream)
+def put_state(before: Path, disk: CutDisk, log: tuple[LogEntry, ...], state: State, target: Path) -> Path:
+    """The disk of a state as a file."""
+    target.unlink(missing_ok=True)
+    copy_sparse(before, target)
+    os.truncate(target, disk.size)
+    with target.open("r+b") as out:
+        write_state(out, disk, log, state)
+    return target
 
 
-def opened(job: Job) -> AbstractContextManager[tuple[CutDisk, tuple[LogEntry, ...]]]:
-    """The disk before the first write, and the log."""
-    return open_recording(job.image, job.folder / LOG, size=disk_size(job.machine, job.image.stat().st_size))
-
-
-def sweep(examine: Examiner, disk: CutDisk, log: tuple[LogEntry, ...], limits: Limits, told: Progress) -> Found:
-    """Judge every state."""
-    check_seed(disk, log)
-    told.step("judge every state", total=len(log), unit="requests")
-    return Sweep(disk, log, examine, limits).run(told.advance)
-
-
-def boot_states(job: Job, examine: Examiner, found: Found, log: tuple[LogEntry, ...], disk: CutDisk, *, boots: int,
-                drawn: int, seed: int, told: Progress) -> tuple[Booted, ...]:
+def boot_states(job: Job, before: Path, examine: Examiner, found: Found, log: tuple[LogEntry, ...], disk: CutDisk, *,
+                asked: Asked, seed: int, told: Progress) -> tuple[Booted, ...]:
     """Boot states for real: the first one of the rarest classes, and drawn prefixes."""
-    chosen = [(item.first, False) for item in reversed(found.classes)][:boots]
-    draw = random.Random(f"boots {seed}")
-    writes = [number for number, entry in enumerate(log) if entry.kind is not Kind.FLUSH]
-    for number in sorted(draw.choices(writes, weights=[log[number].count for number in writes], k=drawn)):
-        sectors = draw.randint(1, log[number].count)
-        chosen.append((State(entries=number, sectors=sectors, told=f"request {number + 1} of {len(log)}, after sector"
-                                                                   f" {sectors} of {log[number].count}"), True))
-    if not chosen:
-        return ()
+    chosen = [(item.first, False) for item in reversed(found.classes)][:asked.boots]
+    chosen += [(state, True) for state in drawn_prefixes(log, asked.drawn, seed=f"boots {seed}")]
     booted = []
     for number, (state, is_drawn) in enumerate(chosen):
         told.step(f"boot state {number + 1} of {len(chosen)}")
         with disk.as_written(log, state.entries, state.sectors, state.chosen):
             verdict = examine()
         with tempfile.TemporaryDirectory(prefix="imagekit-powercut-") as scratch:
-            target = Path(scratch) / "state.img"
-            copy_sparse(job.image, target)
-            os.truncate(target, disk.size)
-            with target.open("r+b") as out:
-                write_state(out, disk, log, state)
-            came = boot_one(job, target, verdict)
+            came = boot_one(job, put_state(before, disk, log, state, Path(scratch) / "state.img"), verdict)
         booted.append(Booted(state=state, verdict=verdict, drawn=is_drawn, came=came or "nothing",
                              agrees=came == verdict.slot))
     return tuple(booted)
 
 
+def expected_of(job: Job, verdict: Verdict) -> Expectation:
+    """What a healthy boot with this verdict shows."""
+    expected = job.expectation
+    if not verdict.slot:
+        return expected
+    base, kernel = verdict.roots
+    return replace(expected, base=replace(expected.base, root=base), kernel=replace(expected.kernel, root=kernel))
+
+
 def boot_one(job: Job, disk: Path, verdict: Verdict) -> str:
     """Boot a disk; the slot that is healthy with the roots that the oracle named, empty where none is."""
-    expected = job.expectation
-    if verdict.slot:
-        base, kernel = verdict.roots
-        expected = replace(expected, base=replace(expected.base, root=base),
-                           kernel=replace(expected.kernel, root=kernel))
-    with Device(disk, tools=job.tools, machine=job.machine, accelerator=job.accelerator, expectation=expected,
-                deadline_s=job.deadline_s) as device:
+    with job.device(disk, expectation=expected_of(job, verdict)) as device:
         try:
             boot = device.boot(slot=None)
         except TargetError as error:
@@ -252,36 +237,51 @@ def boot_one(job: Job, disk: Path, verdict: Verdict) -> str:
         return boot.verdict.slot
 
 
-def tell(recording: dict[str, Any], found: Found, limits: Limits, booted: tuple[Booted, ...]) -> None:
+def tell(recording: dict[str, Any], outcome: Outcome, limits: Limits) -> None:
     """A sweep, for people."""
-    came = recording["recorded"]
+    came, found = recording["recorded"], outcome.found
     write(f"recorded on machine {recording['machine']}: {came['boots']} boots, healthy in slot"
           f" {' then '.join(came['slots'])}; {found.entries:,} requests, {found.written:,} sectors,"
           f" {found.flushes:,} flushes")
-    subsets = f"for every subset of {found.epochs - found.sampled:,} epochs"
-    rows = [("prefixes", f"{found.prefixes:,}", "every sector that was written, one after the other"),
-            ("torn", f"{found.torn:,}", "the same, the last sector half written"),
-            ("reorderings", f"{found.reorderings:,}",
-             subsets + (f", and drawn ones of {found.sampled:,}" if found.sampled else "")),
-            ("unbootable", f"{found.unbootable:,}", f"{found.judged:,} verdicts worked out, the rest follows")]
-    table(("states", "number", ""), rows, right=("number",))
-    table(("states", "boots", "record"),
-          [(f"{item.count:,}", item.verdict.problem or "; ".join(item.verdict.way), item.verdict.record)
-           for item in found.classes], right=("states",), title=f"{len(found.classes)} classes")
-    for item in booted:
-        wanted = f"slot {item.verdict.slot}" if item.verdict.slot else "nothing"
-        write(f"booted {item.state.told}: {item.came}, {'as' if item.agrees else 'NOT as'} the oracle says: {wanted}")
+    tell_states(outcome)
     if found.stopped:
         say(f"stopped after {limits.lost:,} unbootable states: --lost N for more")
     if limits.shard != (0, 1):
         say(f"this is shard {limits.shard[0] + 1} of {limits.shard[1]}")
 
 
-def failed(image: Path, found: Found, booted: tuple[Booted, ...]) -> TargetError:
+def tell_states(outcome: Outcome) -> None:
+    """How many states of each kind, and what came of them."""
+    found = outcome.found
+    subsets = f"for every subset of {found.epochs - found.sampled:,} epochs"
+    rows = [("prefixes", f"{found.prefixes:,}", "every sector that was written, one after the other"),
+            ("torn", f"{found.torn:,}", "the same, the last sector half written"),
+            ("reorderings", f"{found.reorderings:,}",
+             subsets + (f", and drawn ones of {found.sampled:,}" if found.sampled else "")),
+            ("unbootable", f"{found.unbootable:,}", f"{found.judged:,} verdicts worked out, the rest follows")]
+    if outcome.checked.states:
+        rows.append(("data lost", f"{len(outcome.checked.problems):,}",
+                     f"of {outcome.checked.states:,} states whose data partition was put in order and looked into"))
+    table(("states", "number", ""), rows, right=("number",))
+    table(("states", "boots", "record", "data"),
+          [(f"{item.count:,}", item.verdict.problem or "; ".join(item.verdict.way), item.verdict.record,
+            item.verdict.data) for item in found.classes], right=("states",), title=f"{len(found.classes)} classes")
+    for boot in outcome.booted:
+        wanted = f"slot {boot.verdict.slot}" if boot.verdict.slot else "nothing"
+        write(f"booted {boot.state.told}: {boot.came}, {'as' if boot.agrees else 'NOT as'} the oracle says: {wanted}")
+
+
+def failed(image: Path, during: During, outcomes: list[Outcome]) -> TargetError:
     """The states that are lost, as far as they are told."""
-    details = [*(f"{state.told}: {problem}" for state, problem in found.problems),
-               *(f"{item.state.told}: the oracle says {item.verdict.slot or 'nothing'}, {item.came} came up"
-                 for item in booted if not item.agrees)]
-    return TargetError(f"cannot call the update of {image} safe: {found.unbootable:,} states of a power cut do not boot"
-                       f" a whole slot, {sum(not item.agrees for item in booted)} boots contradict the oracle",
+    details, lost, data, contradict = [], 0, 0, 0
+    for outcome in outcomes:
+        wrong = [item for item in outcome.booted if not item.agrees]
+        details += [f"{state.told}: {problem}" for state, problem in (*outcome.found.problems,
+                                                                      *outcome.checked.problems)]
+        details += [f"{item.state.told}: the oracle says {item.verdict.slot or 'nothing'}, {item.came} came up"
+                    for item in wrong]
+        lost, data = lost + outcome.found.unbootable, data + len(outcome.checked.problems)
+        contradict += len(wrong)
+    return TargetError(f"cannot call the {during.value} of {image} safe: {lost:,} states of a power cut do not boot"
+                       f" a whole slot, {data} have lost data, {contradict} boots contradict the oracle",
                        details=tuple(details), hint="the first states are the ones to look at")

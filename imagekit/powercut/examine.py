@@ -2,7 +2,8 @@
 
 Decides what belongs to a slot that is whole: base and kernel package to the last byte against the roots that the loader
 hands over, the boot files against the kernel package, the loader's own files against those of the image. What happens
-at boot is `imagekit.boot.oracle`'s. The data partition is not looked at: a device boots without it.
+at boot is `imagekit.boot.oracle`'s. The data partition is looked at only where that is asked for: a device boots
+without it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from imagekit.disk.verity import tree_size, verify
 from imagekit.disk.writelog import LogEntry
 from imagekit.errors import DocumentError, ImagekitError, TargetError
 from imagekit.packages.erofs import Erofs
+from imagekit.powercut.data import data_partition, data_way
 from imagekit.powercut.disk import CutDisk, Span, span_of
 
 KERNEL_IMAGE = "kernel.efi"
@@ -53,7 +55,8 @@ class Verdict:
     """What comes of a state. `problem`: empty, or why it counts as unbootable. The rest tells classes of states apart.
 
     `way`: the boots until one is healthy, in words; `menu`: what the loader could start; `record`: what the slot-state
-    record remembers.
+    record remembers; `data`: by which copy of the partition table, if it is not the first, and what becomes of the data
+    partition, where that is judged.
     """
 
     way: tuple[str, ...]
@@ -61,6 +64,7 @@ class Verdict:
     record: str
     slot: str = ""
     roots: Roots = ("", "")
+    data: str = ""
     problem: str = ""
 
 
@@ -68,11 +72,13 @@ class Examiner:
     """Looks at one disk again and again. Made while the disk is as the image has it: what may not change is noted.
 
     `brought`: digests of files of the boot partition that the update brings, by path; each is the old one or that one.
+    `data`: the data partition is judged too.
     """
 
-    def __init__(self, disk: CutDisk, *, brought: Mapping[str, str] | None = None) -> None:
+    def __init__(self, disk: CutDisk, *, brought: Mapping[str, str] | None = None, data: bool = False) -> None:
         self._disk, self._brought = disk, dict(brought or {})
         table = gpt.decode(disk.stream())
+        self._data_at = data_partition(table).start if data else None
         self._loader = SYSTEMD_BOOT if table.find("boot-a") is None else U_BOOT
         self._fixed: dict[str, str] = {}  # files of the boot partition that no update writes, with their digests
         found = self._loader_partition(table)
@@ -91,6 +97,7 @@ class Examiner:
         try:
             table = gpt.decode(self._disk.stream())
             bootable = self._bootable(table)
+            data = self._data(table)
         except ImagekitError as error:
             return Verdict(way=(), menu=(), record="", problem=error.message)
         menu = _menu(bootable)
@@ -104,7 +111,13 @@ class Examiner:
             found = recover(bootable, check)
         except TargetError as error:
             return Verdict(way=(), menu=menu, record=record, problem=error.message)
-        return Verdict(way=_way(found), menu=menu, record=record, slot=found.slot.value, roots=found.roots)
+        return Verdict(way=_way(found), menu=menu, record=record, slot=found.slot.value, roots=found.roots, data=data)
+
+    def _data(self, table: gpt.Table) -> str:
+        if self._data_at is None:
+            return ""
+        copy = "by the backup table: " if table.problem_of("primary") else ""
+        return copy + data_way(self._disk, table, start=self._data_at)
 
     # what the loader sees
 
@@ -264,7 +277,7 @@ def check_seed(disk: CutDisk, log: Iterable[LogEntry]) -> None:
     first, last = span_of(seed.start, seed.end)
     for number, entry in enumerate(log, 1):
         if entry.count and entry.first < last and entry.first + entry.count > first:
-            raise TargetError(f"cannot call the update safe: request {number} writes to the seed, which nobody may")
+            raise TargetError(f"cannot call the device safe: request {number} writes to the seed, which nobody may")
 
 
 def _spans(extents: tuple[Extent, ...]) -> tuple[Span, ...]:

@@ -23,13 +23,31 @@ class Booted:
     agrees: bool
 
 
-def is_sound(found: Found, booted: tuple[Booted, ...]) -> bool:
-    """Nothing is unbootable, and no boot contradicts its oracle."""
-    return not found.unbootable and all(item.agrees for item in booted)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """States whose data partition was looked into: how many, and those in which it is not what it has to be."""
+
+    states: int = 0
+    problems: tuple[tuple[State, str], ...] = ()
 
 
-def document(found: Found, limits: Limits, booted: tuple[Booted, ...]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """All that came of one recording."""
+
+    found: Found
+    checked: Checked = Checked()
+    booted: tuple[Booted, ...] = ()
+
+    @property
+    def is_sound(self) -> bool:
+        """Nothing is unbootable, no data are lost, and no boot contradicts its oracle."""
+        return not self.found.unbootable and not self.checked.problems and all(item.agrees for item in self.booted)
+
+
+def document(outcome: Outcome, limits: Limits) -> dict[str, Any]:
     """Counts, classes, problems and boots."""
+    found, booted = outcome.found, outcome.booted
     number, shards = limits.shard
     return {
         "medium": limits.medium.value, "shard": f"{number + 1}/{shards}", "seed": limits.seed,
@@ -41,9 +59,12 @@ def document(found: Found, limits: Limits, booted: tuple[Booted, ...]) -> dict[s
         "problems": [{"state": state.told, "problem": problem} for state, problem in found.problems],
         "booted": [{"state": item.state.told, "drawn": item.drawn, "expected": item.verdict.slot or None,
                     "came": item.came, "agrees": item.agrees} for item in booted],
+        "checked": outcome.checked.states,
+        "lost": [{"state": state.told, "problem": problem} for state, problem in outcome.checked.problems],
     }
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
     return {"slot": verdict.slot or None, "roots": list(verdict.roots), "menu": list(verdict.menu),
-            "way": list(verdict.way), "record": verdict.record, "problem": verdict.problem or None}
+            "way": list(verdict.way), "record": verdict.record, "data": verdict.data or None,
+            "problem": verdict.problem or None}

@@ -347,3 +347,15 @@ def _drawn(writes: Sequence[int], draw: random.Random, most: int) -> Iterator[li
         yield [number]
     for _ in range(most - 2 * third):
         yield [number for number in writes if draw.random() < 0.5]
+
+
+def drawn_prefixes(log: Sequence[LogEntry], count: int, *, seed: str) -> list[State]:
+    """So many prefixes, each sector that was written as likely as any other."""
+    draw = random.Random(seed)
+    writes = [number for number, entry in enumerate(log) if entry.kind is not Kind.FLUSH]
+    found = []
+    for number in sorted(draw.choices(writes, weights=[log[number].count for number in writes], k=count)):
+        sectors = draw.randint(1, log[number].count)
+        found.append(State(entries=number, sectors=sectors,
+                           told=f"request {number + 1} of {len(log)}, after sector {sectors} of {log[number].count}"))
+    return found

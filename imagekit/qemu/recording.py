@@ -1,7 +1,7 @@
-"""Record every write of a real update: an image boots in QEMU with a stick, and all that its disk is given is logged.
+"""Record every write of a device in QEMU: an update from a stick, a first boot, a factory reset, any boot.
 
-The recording goes from the first power-on over the update and the new slot's trial to its healthy verdict, so that the
-first boot's own writes are in it. What cuts in it would leave behind is `imagekit.powercut`'s.
+An update's recording goes from the first power-on over the update and the new slot's trial to its healthy verdict, so
+that the first boot's own writes are in it. What cuts in it would leave behind is `imagekit.powercut`'s.
 """
 
 from __future__ import annotations
@@ -13,25 +13,31 @@ from functools import partial
 from pathlib import Path
 
 from imagekit.assertions import decode_stream, parse_model, parse_snap_revision
+from imagekit.boot.numbers import RESET
 from imagekit.disk.fat_read import read_fat
 from imagekit.disk.probe import probe
-from imagekit.errors import DocumentError, TargetError
+from imagekit.errors import DocumentError, HostError, TargetError
 from imagekit.gadget import Role
+from imagekit.host.ports import Tools
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.forward import rewound, unpacked
 from imagekit.plan.seed_read import read_seed
 from imagekit.plan.update_gadget import GADGET_MOST, boot_assets, gadget_inside
 from imagekit.qemu.device import Device
 from imagekit.qemu.judge import Package
+from imagekit.qemu.surgery import Disk
 
 ASSERTIONS, PACKAGES = ".assert", (".snap", ".snap.zst")
 TAIL_S = 20.0  # what a device still writes once it is healthy
+GROWN = r"imagekit: the data partition reaches to the end of the disk"
+RESET_BEGINS = r"imagekit: factory reset: the data partition is emptied"
+SECRET = "secret"  # a file on the data partition that a reset has to take away
 _TOLD = r"imagekit: update: (rebooting|cannot .*)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What a recorded update did: the slots that were healthy, in their order; how many boots, and its seconds."""
+    """What a recorded device did: the slots that were healthy, in their order; how many boots, and its seconds."""
 
     slots: tuple[str, ...]
     boots: int
@@ -117,3 +123,42 @@ def record_update(device: Device, stick: Path, log: Path) -> Recorded:
         device.power_cut()
         device.log_writes(None)
         device.plug(None)
+
+
+def record_boot(device: Device, log: Path, *, expect: str = "") -> Recorded:
+    """Let a device that is off get healthy and say a line, and log every write to its disk. It is off again afterwards.
+
+    Raises:
+        TargetError: it does not get healthy, or the line does not come.
+    """
+    device.log_writes(log)
+    try:
+        boot = device.boot(slot=None)
+        if expect:
+            device.expect(expect, timeout_s=device.deadline_s)
+        device.idle(TAIL_S)
+        assert boot.verdict is not None
+        return Recorded(slots=(boot.verdict.slot,), boots=len(device.boots), seconds=round(device.seconds, 1))
+    finally:
+        device.power_cut()
+        device.log_writes(None)
+
+
+def plant_secret(tools: Tools, image: Path, scratch: Path) -> None:
+    """Put a file onto the data partition of an image that never ran. Raises: HostError: debugfs is missing or fails."""
+    with Disk(image) as disk:
+        there = f"{image.resolve()}?offset={disk.partition('data').start}"
+    (scratch / SECRET).write_bytes(b"secret\n")
+    tools.run("debugfs", "-w", "-R", f"write {SECRET} {SECRET}", there, cwd=scratch)
+    (scratch / SECRET).unlink()
+    if b"Type: regular" not in tools.run("debugfs", "-R", f"stat /{SECRET}", there).stdout:  # it never fails by itself
+        raise HostError(f"cannot write to the data partition of {image}: debugfs left nothing there")
+
+
+def prepare_reset(device: Device) -> None:
+    """Let a device that is off live for a boot and lose its power; the next one resets it. Raises: TargetError."""
+    device.boot(slot=None)
+    device.idle(TAIL_S)
+    device.power_cut()
+    with device.disk() as disk:
+        disk.write("slot-state", RESET.offset, RESET.encode(1))

@@ -55,7 +55,8 @@ def _classes(record: dict[str, Any]) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for shard in record["shards"].values():
         for item in shard["classes"]:
-            key = (item["problem"] or "; ".join(item["way"]) + f" ({', '.join(item['menu'])})", item["record"])
+            data = f"; the data partition {item['data']}" if item.get("data") else ""
+            key = (item["problem"] or "; ".join(item["way"]) + f" ({', '.join(item['menu'])}){data}", item["record"])
             found[key] = found.get(key, 0) + item["states"]
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
@@ -71,8 +72,31 @@ def _told(record: dict[str, Any]) -> list[str]:
             f" {came['seconds']:.0f} s with {record['emulator']}. Of {epochs:,} epochs {epochs - sampled:,} were judged"
             f" in every subset, {sampled:,} were sampled; {judged:,} verdicts were worked out.{whole} Repeat:", "",
             *(f"    {command}" for command in dict.fromkeys(shard["command"] for shard in shards.values())), "",
+            *_data(list(shards.values())),
+            *_again([item for shard in shards.values() for item in shard.get("again", ())]),
             "| states | what boots (what the loader's menu holds) | the record |", "|--:|---|---|",
             *(f"| {number:,} | {way} | {told} |" for (way, told), number in _classes(record).items()), ""]
+
+
+def _data(shards: list[dict[str, Any]]) -> list[str]:
+    """What was found in data partitions, where any were looked into."""
+    checked, lost = (sum(numbers) for numbers in zip(
+        *((shard.get("checked", 0), len(shard.get("lost", ()))) for shard in shards), strict=True))
+    told = f"**{lost} had lost something**" if lost else "none had lost anything"
+    return [f"{checked} data partitions were put in order as the device does it and looked into: {told}.", ""
+            ] if checked else []
+
+
+def _again(recoveries: list[dict[str, Any]]) -> list[str]:
+    """The boots that recover, where any were cut."""
+    if not recoveries:
+        return []
+    lines = ["The boot that recovers, recorded and cut at every write:", "",
+             "| from | prefixes | torn | reorderings | unbootable | data lost |", "|---|--:|--:|--:|--:|--:|"]
+    for item in recoveries:
+        counts = [f"{item[key]:,}" for key in ("prefixes", "torn", "reorderings", "unbootable")]
+        lines.append(f"| {' | '.join([item['state'], *counts, str(len(item['lost']))])} |")
+    return [*lines, ""]
 
 
 if __name__ == "__main__":

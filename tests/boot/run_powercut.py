@@ -1,8 +1,9 @@
-"""`invoke powercut`: cut the power at every write of a board's update, and keep what came of it.
+"""`invoke powercut`: cut the power at every write of a board's update, first boot or reset, and keep what came of it.
 
-Packages, image and recording go to build/powercut; counts to docs/powercut/BOARD.json, by the digest of the image, and
-from there into docs/reliability.md. A new image begins a new record; `--resume` leaves out a shard that has one of the
-same image. Exit 0: nothing is unbootable and no boot contradicts its oracle, 7: something is.
+Packages, image and recording go to build/powercut; counts to docs/powercut/BOARD.json, or BOARD-DURING.json for what is
+no update, by the digest of the image, and from there into docs/reliability.md. A new image begins a new record;
+`--resume` leaves out a shard that has one of the same image. Exit 0: nothing is unbootable, no data are lost and no
+boot contradicts its oracle, 7: something is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from imagekit.cli.powercut_record import During
 from imagekit.errors import ExitCode, HostError
 from tests.boot.boards import ARM64_UBOOT, PC, ROOT, Board
 from tests.boot.faults import commit
@@ -25,7 +27,8 @@ FOLDER = ROOT / "build" / "powercut"
 BOARDS = (PC, ARM64_UBOOT)  # an update of a Raspberry Pi by its own firmware is refused yet
 KEPT = ("recorded", "machine", "emulator", "accelerator", "update")
 COUNTS = ("medium", "seed", "requests", "sectors", "flushes", "epochs", "sampled", "prefixes", "torn", "reorderings",
-          "judged", "unbootable", "stopped", "classes", "problems", "booted")
+          "judged", "unbootable", "stopped", "classes", "problems", "booted", "checked", "lost")
+AGAIN = ("state", "requests", "prefixes", "torn", "reorderings", "unbootable", "checked", "lost")
 
 
 def main() -> int:
@@ -36,6 +39,8 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--boot", default="0")
     parser.add_argument("--random", default="0")
+    parser.add_argument("--during", default=During.UPDATE, type=During, choices=[*During])
+    parser.add_argument("--again", default="0")
     asked = parser.parse_args()
     wrong = False
     for board in BOARDS:
@@ -44,7 +49,8 @@ def main() -> int:
                 stock = stock_of(board)
             except HostError as error:
                 sys.exit(f"{board}: {error.message}")
-            wrong |= not one(stock, asked.shard, boots=asked.boot, drawn=asked.random, resume=asked.resume)
+            wrong |= not one(stock, asked.during, asked.shard, resume=asked.resume, more={
+                "boot": asked.boot, "random": asked.random, "again": asked.again})
     PAGE.write_text(with_records(PAGE.read_text(), read_records()))
     return ExitCode.TARGET if wrong else ExitCode.DONE
 
@@ -59,28 +65,35 @@ def stock_of(board: Board) -> Stock:
     return make_stock(board, folder)
 
 
-def one(stock: Stock, shard: str, *, boots: str, drawn: str, resume: bool) -> bool:
+def name_of(board: Board, during: During) -> str:
+    """Of a record."""
+    return str(board) if during is During.UPDATE else f"{board}-{during.value}"
+
+
+def one(stock: Stock, during: During, shard: str, *, more: dict[str, str], resume: bool) -> bool:
     """One shard of one board; whether it is as it should be."""
-    name = str(stock.board)
+    name = name_of(stock.board, during)
     there = read(name)
     if resume and there.get("image") == stock.digest and shard in there["shards"]:
         print(f"{name} {shard}: has a record of this image", flush=True)
         return not there["shards"][shard]["unbootable"]
-    package = sign_revision(stock, stock.other_base, 2)
-    options = ["--shard", shard, "--boot", boots, "--random", drawn]
-    ended = imagekit("powercut", stock.image, "--update", package.parent, "--trust", stock.trust,
-                     "-o", stock.folder / "recording", "--json", *options, data=stock.data)
+    update = ["--update", sign_revision(stock, stock.other_base, 2).parent] if during is During.UPDATE else []
+    options = [word for key, value in more.items() if value != "0" for word in (f"--{key}", value)]
+    ended = imagekit("powercut", stock.image, "--during", during.value, *update, "--trust", stock.trust,
+                     "-o", stock.folder / f"recording-{during.value}", "--json", "--shard", shard, *options,
+                     data=stock.data)
     if ended.returncode not in (ExitCode.DONE, ExitCode.TARGET) or not ended.stdout.startswith("{"):
         sys.exit(f"{name}: {ended.stderr.strip()}")
     told: dict[str, Any] = json.loads(ended.stdout)
     if "error" in told:
         sys.exit(f"{name}: {told['error']['message']}")
-    command = f"invoke powercut --board {name} --shard {shard}" + (
-        f" --boot {boots} --random {drawn}" if (boots, drawn) != ("0", "0") else "")
+    command = " ".join(["invoke powercut --board", str(stock.board), "--shard", shard,
+                        *(["--during", during.value] if during is not During.UPDATE else []), *options])
     put(name, stock.digest, told, shard, command)
     ok = ended.returncode == ExitCode.DONE
     print(f"{name} {shard}: {'' if ok else 'FAILED: '}{told['prefixes']} prefixes, {told['reorderings']} reorderings,"
-          f" {len(told['classes'])} classes, {len(told['booted'])} booted, {told['unbootable']} unbootable", flush=True)
+          f" {len(told['classes'])} classes, {len(told['booted'])} booted, {told['unbootable']} unbootable,"
+          f" {len(told['again'])} recoveries recorded", flush=True)
     return ok
 
 
@@ -97,7 +110,8 @@ def put(board: str, image: str, told: dict[str, Any], shard: str, command: str, 
     others = there["shards"] if there.get("image") == image else {}
     shards = {name: kept for name, kept in others.items() if name.partition("/")[2] == shard.partition("/")[2]}
     shards[shard] = {"commit": commit(), "command": command, "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-                     **{key: told[key] for key in COUNTS}}
+                     **{key: told[key] for key in COUNTS},
+                     "again": [{key: item[key] for key in AGAIN} for item in told["again"]]}
     document = {"version": 1, "board": board, "image": image, **{key: told.get(key) for key in KEPT}, "shards": shards}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{board}.json").write_text(json.dumps(document, indent=1) + "\n")

@@ -166,6 +166,7 @@ def test_data_that_is_lost_keeps_its_mark_and_the_boot_is_degraded(shell: Shell,
 
 # ---- on a file system of the kernel's
 
+OWN = 'chroot() { shift; "$@"; }; '  # the programs of the base are this machine's
 MOUNTED = 'NEW=$1 state_device=$2 DATA=$3; find_partition() { found=$DATA; }; say() { echo "$*"; }; '
 
 
@@ -218,10 +219,21 @@ def test_file_system_that_cannot_be_mounted_is_made_anew_and_sound(shell: Shell,
     assert mark_of(state) == 0
 
 
+def test_data_that_is_damaged_is_repaired_before_it_is_emptied(shell: Shell, run_tool: RunTool, tmp_path: Path) -> None:
+    """The power went within the first superblock: what keeps older software away is still there, and stays."""
+    state = marked(tmp_path)
+    with data_of(tmp_path, run_tool) as device:
+        with device.open("r+b") as out:
+            out.seek(SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE // 2)
+            out.write(bytes(SUPERBLOCK_SIZE // 4))
+        said = shell(f'{MOUNTED}{OWN}open_data; echo "status $?"; umount $NEW/var', tmp_path, state, device)
+    assert said == ("factory reset: the data partition is emptied\n"
+                    "the data partition is damaged: repairing it\nstatus 0\n")
+    assert names_on(tmp_path / "data.img", run_tool) == set(STAYS)
+    assert mark_of(state) == 0
+
+
 # ---- a data partition that is damaged, of which nobody asked for a reset
-
-OWN = 'chroot() { shift; "$@"; }; '  # the programs of the base are this machine's
-
 
 def damaged(folder: Path, run_tool: RunTool, *commands: str) -> Path:
     """An ext4 with a file, after these commands of debugfs."""

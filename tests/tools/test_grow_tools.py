@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from pathlib import Path
@@ -10,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from imagekit.device.grow import grow
-from imagekit.device.machine import LocalPrograms, Machine
+from imagekit.device.machine import LocalPrograms
 from imagekit.disk import gpt
 from imagekit.units import KIB, MIB
 from tests.tools.conftest import require
+from tests.tools.device_life import machine_of
 
 pytestmark = pytest.mark.tools
 
-REPART = Path(__file__).parents[2] / "imagekit/build/base-overlay/root/usr/lib/imagekit/repart.d"
 VAR = uuid.UUID("4d21b016-b534-45c2-a9fb-5c16e091fd2d")  # Discoverable Partitions Specification: variable data
 
 
@@ -26,16 +25,6 @@ class TableOnly:
 
     def run(self, *command: str) -> str:
         return LocalPrograms().run(*command) if command[0] == "systemd-repart" else ""
-
-
-def machine_of(folder: Path, disk: Path) -> Machine:
-    """The machine that grows a disk; the initrd has reported."""
-    (folder / "run").mkdir(exist_ok=True)
-    (folder / "run/boot.json").write_text(json.dumps({
-        "imagekit": 1, "slot": "a", "base_root": "0" * 64, "kernel_root": "0" * 64, "state_device": "/dev/null",
-        "generation": 1, "loader": "", "boot_device": "", "disk": str(disk), "fallback": False, "degraded": False,
-        "resets": True, "uptime": {"initrd": 1.0, "verity": 1.0, "switch": 1.0}}))
-    return Machine(run=folder / "run", var=folder / "var", repart=REPART, programs=TableOnly())
 
 
 @pytest.mark.parametrize(("entries", "loader_at"), [(56, 8 * KIB), (128, 32 * KIB)], ids=["Allwinner", "Rockchip"])
@@ -52,7 +41,7 @@ def test_boot_loader_between_table_and_first_partition_stays(tmp_path: Path, ent
             out.seek(offset)
             out.write(raw)
     os.truncate(disk, 64 * MIB)
-    grow(machine_of(tmp_path, disk), lambda line: None)
+    grow(machine_of(tmp_path, disk, programs=TableOnly()), lambda line: None)
     with disk.open("rb") as stream:
         grown = gpt.decode(stream)
         stream.seek(loader_at)

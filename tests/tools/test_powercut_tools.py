@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from imagekit.cli.main import main
-from imagekit.cli.powercut import LOG, RECORDING, digest_of
+from imagekit.cli.powercut_record import LOG, RECORDING, digest_of
 from imagekit.disk import gpt
 from imagekit.disk.fat_read import read_fat
 from imagekit.disk.writelog import Kind, LogEntry, decode_log
@@ -19,9 +19,10 @@ from imagekit.errors import DocumentError, ExitCode, TargetError
 from imagekit.host.tools import LocalTools
 from imagekit.powercut.disk import CutDisk
 from imagekit.powercut.examine import Examiner, check_seed
+from imagekit.powercut.filesystem import Kept, kept_on
 from imagekit.powercut.rebuild import check_log, open_recording, write_state
 from imagekit.powercut.sweep import State
-from imagekit.qemu.recording import boot_files_on
+from imagekit.qemu.recording import SECRET, boot_files_on, plant_secret
 from imagekit.qemu.stick import make_stick
 from imagekit.qemu.surgery import Disk
 from imagekit.qemu.workbench import copy_sparse
@@ -33,6 +34,8 @@ from tests.tools.update_rig import SYSTEMD_BOOT, U_BOOT, Maker, gadget_files, ma
 
 pytestmark = pytest.mark.tools
 
+MACHINES = {SYSTEMD_BOOT: "pc", U_BOOT: "arm64-uboot"}
+
 
 @pytest.fixture(scope="module")
 def maker(tmp_path_factory: pytest.TempPathFactory) -> Maker:
@@ -43,7 +46,7 @@ def maker(tmp_path_factory: pytest.TempPathFactory) -> Maker:
     return made
 
 
-class Kept:
+class Recording:
     """A recording in a folder, as `powercut -o` keeps it."""
 
     def __init__(self, maker: Maker, folder: Path, bug: Planted = NONE[SYSTEMD_BOOT], *, gadget: bool = False) -> None:
@@ -60,18 +63,21 @@ class Kept:
         (self.folder / LOG).write_bytes(logged.log)
         files = sorted(self.stick.iterdir())
         self.brought = boot_files_on(make_stick(folder / "stick.img", files), self.image)
+        self.machine = MACHINES[maker.loader]
         (self.folder / RECORDING).write_text(json.dumps({
-            "image": digest_of(self.image), "machine": "pc", "update": {path.name: digest_of(path) for path in files},
-            "brought": self.brought, "recorded": {"slots": ["a", "b"], "boots": 2, "seconds": 1.0}}))
+            "image": digest_of(self.image), "machine": self.machine, "during": "update",
+            "update": {path.name: digest_of(path) for path in files}, "brought": self.brought,
+            "recorded": {"slots": ["a", "b"], "boots": 2, "seconds": 1.0}}))
 
     def cut(self, *options: str) -> Result:
         return CliRunner().invoke(main, [  # type: ignore[arg-type]  # Program has a command's face
             "powercut", str(self.image), "--update", str(self.stick), "-o", str(self.folder), "--accel", "tcg",
+            "--machine", self.machine,
             "--trust", str(self.maker.workshop.trust), *options])
 
 
 def test_update_that_is_safe_is_told_with_its_counts(maker: Maker, tmp_path: Path) -> None:
-    kept = Kept(maker, tmp_path)
+    kept = Recording(maker, tmp_path)
     result = kept.cut("--json")
     assert result.exit_code == 0, result.output
     told: dict[str, Any] = json.loads(result.stdout)
@@ -84,7 +90,7 @@ def test_update_that_is_safe_is_told_with_its_counts(maker: Maker, tmp_path: Pat
 
 
 def test_gadget_of_the_update_may_bring_its_boot_files_and_nobody_else(maker: Maker, tmp_path: Path) -> None:
-    kept = Kept(maker, tmp_path, gadget=True)
+    kept = Recording(maker, tmp_path, gadget=True)
     wanted = {name: hashlib.sha256(raw).hexdigest() for name, raw in gadget_files(2).items()}
     assert kept.brought == {"EFI/BOOT/BOOTX64.EFI": wanted["systemd-bootx64.efi"], "startup.nsh": wanted["startup.nsh"],
                             "loader/loader.conf": wanted["loader.conf"]}
@@ -124,13 +130,32 @@ def test_packed_gadget_brings_what_the_plain_one_does_and_a_damaged_one_is_no_st
 
 
 def test_update_that_is_not_is_a_failure_with_the_states_that_are_lost(maker: Maker, tmp_path: Path) -> None:
-    result = Kept(maker, tmp_path, BUGS["packages are not flushed"]).cut("--lost", "3")
+    result = Recording(maker, tmp_path, BUGS["packages are not flushed"]).cut("--lost", "3")
     assert result.exit_code == ExitCode.TARGET
     assert "do not boot a whole slot" in result.stderr
     assert "its base does not verify" in result.stderr
 
 
+def test_update_where_uboot_boots_is_judged_by_its_rules(tmp_path: Path) -> None:
+    maker = make(tmp_path / "maker", U_BOOT)
+    maker.build()
+    maker.base(2)
+    maker.kernel(2)
+    for name in ("right", "wrong"):
+        (tmp_path / name).mkdir()
+    result = Recording(maker, tmp_path / "right", NONE[U_BOOT]).cut("--json")
+    assert result.exit_code == 0, result.output
+    told: dict[str, Any] = json.loads(result.stdout)
+    assert (told["unbootable"], told["medium"], told["during"]) == (0, "epochs", "update")
+    assert {tuple(item["menu"]) for item in told["classes"]} == {("boot-a",), ("boot-a", "boot-b")}
+    assert {way for item in told["classes"] for way in item["way"]} == {"boot-a: slot a", "boot-b: slot b"}
+    wrong = Recording(maker, tmp_path / "wrong", BUGS["packages are not flushed, U-Boot"]).cut("--lost", "1")
+    assert wrong.exit_code == ExitCode.TARGET
+    assert "does not verify" in wrong.stderr
+
+
 @pytest.mark.parametrize(("options", "why"), [
+    (["--during", "first-boot"], "during first-boot with --update"), (["--during", "supper"], "--during"),
     (["--shard", "3/2"], "is no shard"), (["--shard", "x"], "is no shard"), (["--tree", "0"], "--tree"),
     (["--medium", "tape"], "--medium"), (["--update", "/nowhere"], "/nowhere"),
 ])
@@ -142,7 +167,7 @@ def test_call_that_makes_no_sense_is_a_usage_error(tmp_path: Path, options: list
 
 
 def test_log_leads_to_the_disk_and_a_changed_byte_is_found(maker: Maker, tmp_path: Path) -> None:
-    kept = Kept(maker, tmp_path)
+    kept = Recording(maker, tmp_path)
     size = kept.image.stat().st_size
 
     def check() -> None:
@@ -160,7 +185,7 @@ def test_log_leads_to_the_disk_and_a_changed_byte_is_found(maker: Maker, tmp_pat
 
 
 def test_last_state_as_a_file_is_the_disk(maker: Maker, tmp_path: Path) -> None:
-    kept = Kept(maker, tmp_path)
+    kept = Recording(maker, tmp_path)
     target = tmp_path / "state.img"
     copy_sparse(kept.image, target)
     with open_recording(kept.image, kept.folder / LOG, size=kept.image.stat().st_size) as (disk, log):
@@ -171,7 +196,7 @@ def test_last_state_as_a_file_is_the_disk(maker: Maker, tmp_path: Path) -> None:
 
 
 def test_changed_loader_is_a_state_that_does_not_count_as_bootable(maker: Maker, tmp_path: Path) -> None:
-    kept = Kept(maker, tmp_path)
+    kept = Recording(maker, tmp_path)
     with kept.image.open("rb") as stream:
         found = gpt.decode(stream).find("esp")
         assert found is not None
@@ -185,8 +210,20 @@ def test_changed_loader_is_a_state_that_does_not_count_as_bootable(maker: Maker,
         assert not examine().problem
 
 
+def test_secret_is_planted_where_a_reset_has_to_take_it(maker: Maker, tmp_path: Path) -> None:
+    require("debugfs", "e2fsck")
+    image = tmp_path / "image.img"
+    copy_sparse(maker.image, image)
+    for planted in (False, True):
+        if planted:
+            plant_secret(LocalTools(), image, tmp_path)
+        with CutDisk(image.read_bytes(), bytes(512), size=image.stat().st_size) as disk:
+            kept = kept_on(LocalTools(), disk, tmp_path, goes=(SECRET, "other"))
+        assert kept == Kept(goes=(SECRET,) * planted)
+
+
 def test_write_to_the_seed_is_refused(maker: Maker, tmp_path: Path) -> None:
-    kept = Kept(maker, tmp_path)
+    kept = Recording(maker, tmp_path)
     with kept.image.open("rb") as stream:
         seed = gpt.decode(stream).find("seed")
         assert seed is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -49,10 +50,11 @@ PARTITIONS = ("slot-state", "esp", "boot", "boot-a", "boot-b", "base-a", "base-b
 
 @dataclass(kw_only=True)
 class Maker:
-    """Packages of one brand for devices of one loader."""
+    """Packages of one brand for devices of one loader; `data` is another size of their data partitions."""
 
     workshop: Workshop
     loader: str
+    data: str = ""
     image: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +87,8 @@ class Maker:
         update = f"update: {{edition: {edition or revision}}}"
         text = SMALL[self.loader].replace("\n        content:", f"\n        {update}\n        content:").replace(
             "vfat, size: 5M,\n", f"vfat, size: 5M, {update},\n", 1)
+        if self.data:
+            text = re.sub(r"(filesystem: ext4,?\s+size: )\w+", rf"\g<1>{self.data}", text)
         files = PIBOOT.own if self.loader == PI else gadget_files(revision)
         return self.package("pc", "gadget", {"meta/gadget.yaml": change(text).encode(), **files}, revision=revision)
 
@@ -125,8 +129,8 @@ def gadget_files(revision: int) -> dict[str, bytes]:
     return {name: b"MZ" + noise(f"{name} {revision}", 3000 * revision + 100) for name in names}
 
 
-def make(folder: Path, loader: str, *, brand: Brand | None = None) -> Maker:
-    return Maker(workshop=Workshop(folder=folder, brand=brand or Brand("acme")), loader=loader)
+def make(folder: Path, loader: str, *, brand: Brand | None = None, data: str = "") -> Maker:
+    return Maker(workshop=Workshop(folder=folder, brand=brand or Brand("acme")), loader=loader, data=data)
 
 
 class Programs:
