@@ -99,7 +99,7 @@ class ModelFloor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing that was done, for people: `what` is install, revert, model or factory-reset, `outcome` how it ended."""
+    """One thing that was done, for people: `what` is install, revert, model, factory-reset; `outcome` how it ended."""
 
     time: str
     what: str

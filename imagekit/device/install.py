@@ -224,7 +224,8 @@ def what_runs(anchors: Anchors, report: BootReport, memory: History, *, now: dat
               ) -> tuple[dict[str, Held], datetime]:
     """The packages of the running slot, and the time to verify at, which no wrong clock takes behind them."""
     latest = past.moment(memory.latest)
-    now = trusted_now(now, anchors.seed_model.timestamp, anchors.model.timestamp, *([latest] if latest is not None else []))
+    models = (anchors.seed_model.timestamp, anchors.model.timestamp)
+    now = trusted_now(now, *models, *([latest] if latest is not None else []))
     roots = {BASE: report.base_root, KERNEL: report.kernel_root}
     running = {part: held(anchors, part, roots[part], now=now) for part in PARTS}
     for part in PARTS:
