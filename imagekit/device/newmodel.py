@@ -35,12 +35,13 @@ WHAT = "model"  # of a change
 class NewModel:
     """What came of the models that were offered.
 
-    `chain` proves the one to go by from now on, `model`; None: what counts stays. `refused` is why this device does
-    not go by a newer one, `notes` what else there is to tell.
+    `model` is the one to go by from now on, None: what counts stays; `proof` is kept with it: what proves it, and the
+    validation sets that it names. `refused` is why this device does not go by a newer one, `notes` what else there is
+    to tell.
     """
 
     model: Model | None = None
-    chain: Chain | None = None
+    proof: tuple[Assertion, ...] = ()
     before: int = 0  # the revision that counted
     changed: tuple[str, ...] = ()
     refused: str = ""
@@ -108,13 +109,14 @@ def judge(known: Known, assertions: tuple[Assertion, ...], *, waits: str = "") -
     try:
         _check_floor_of(model, floor)
         check_change(anchors.model, model)
-        _check_followed(anchors, model, known.now)
+        sets = _followed_sets(anchors, model, known.now)
     except (PlanError, DocumentError) as error:
         refused = "; ".join((error.message, *error.details))
         return replace(kept, refused=refused, notes=(*kept.notes, refused))
     if waits and not _is_below(anchors.model, floor):
         return replace(kept, notes=(*kept.notes, f"revision {model.revision} of the model waits: {waits}"))
-    return replace(kept, model=model, chain=chain, changed=changed_headers(anchors.model, model))
+    proof = tuple({item.content: item for link in (chain, *sets) for item in link.assertions}.values())
+    return replace(kept, model=model, proof=proof, changed=changed_headers(anchors.model, model))
 
 
 def _left_out(item: Assertion, model: Model) -> str:
@@ -145,22 +147,28 @@ def _check_floor_of(model: Model, floor: ModelFloor | None) -> None:
         raise PlanError(f"{name}another one of that number was taken here")
 
 
-def _check_followed(anchors: Anchors, model: Model, now: datetime) -> None:
-    """Raises: PlanError: this device has, or lacks, what such a model does not allow. TrustError: see `judge`."""
-    rules = combine(find_sets(model, anchors.database, now=now))
-    broken = [*violations(model, rules)]
+def _followed_sets(anchors: Anchors, model: Model, now: datetime) -> tuple[Chain, ...]:
+    """The proofs of the validation sets that a model names.
+
+    Raises:
+        PlanError: one is not at hand, or this device has, or lacks, what such a model does not allow.
+        TrustError: one is not believed.
+    """
+    sets = find_sets(model, anchors.database, now=now)
+    broken = [*violations(model, combine(sets))]
     if not allowed(model.grade).unasserted_snaps:
         broken += [f"grade {model.grade} takes no package that nobody signed, and {name} {number} of the seed is one"
                    for (name, number), file in sorted(anchors.packages.items()) if file.measured is not None]
     if broken:
         raise PlanError(f"cannot take revision {model.revision} of model {name_of(model)}: {broken[0]}",
                         details=tuple(broken[1:]))
+    return tuple(item.chain for item in sets)
 
 
 def _keep(machine: Machine, known: Known, found: NewModel) -> None:
     """The model first, by which the device goes from that moment on, then its floor, which a full disk may forget."""
-    if found.chain is not None:
-        past.save(machine, past.MODEL, encode_stream(found.chain.assertions))
+    if found.model is not None:
+        past.save(machine, past.MODEL, encode_stream(found.proof))
     model = found.model or known.anchors.model
     change = _change(known, found)
 

@@ -136,6 +136,7 @@ def test_model_that_forbids_what_comes_with_it_counts_at_once(rig: Rig, maker: M
     assert governs(rig) == 1
     assert rig.install(base_2(maker, rig.folder / "whole", newer, tested)).plan is None
     assert governs(rig) == 2
+    assert rig.install(base_2(maker, rig.folder / "later")).plan is None, "the set is kept with its model"
 
 
 def test_slot_that_ran_under_the_older_model_stays_the_way_back(rig: Rig, maker: Maker) -> None:
@@ -304,6 +305,12 @@ def test_signed_model_that_would_be_refused_does_not_count_on_the_disk_either(ri
                                                                               ) -> None:
     kept(rig).parent.mkdir(parents=True, exist_ok=True)
     kept(rig).write_bytes(encode_stream((revised(2, **headers), *Brand("acme").roots)))
+    assert governs(rig) == 1
+
+
+def test_strangers_model_on_the_disk_does_not_count(rig: Rig) -> None:
+    kept(rig).parent.mkdir(parents=True, exist_ok=True)
+    kept(rig).write_bytes(encode_stream((revised(2, brand=Brand("acme", key="stranger")), *Brand("acme").roots)))
     assert governs(rig) == 1
 
 

@@ -1034,11 +1034,15 @@ def test_model_by_a_stranger_in_the_store_ends_the_check(scene: Scene) -> None:
     assert counts(scene) == 1
 
 
-def test_true_model_that_tuf_did_not_sign_is_not_taken(scene: Scene) -> None:
+@pytest.mark.parametrize(("headers", "match"), [({}, "sha256"), (BY_HAND, "behind the .* bytes that were signed")],
+                         ids=["of its length", "longer"])
+def test_true_model_that_tuf_did_not_sign_is_not_taken(scene: Scene, headers: dict[str, Header], match: str) -> None:
     publish_newer(scene, 1)
     path = scene.file("models/acme/*.pc.assert")
-    path.write_bytes(encode_stream((revised(2, **BY_HAND), *Brand("acme").roots)))
-    with pytest.raises(TrustError):
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(revised(1).encode(), revised(2, **headers).encode()))
+    assert path.read_bytes() != raw
+    with pytest.raises((TrustError, HostError), match=match):
         scene.rig.refresh()
     assert counts(scene) == 0
     scene.serve()
