@@ -1034,7 +1034,7 @@ def test_model_by_a_stranger_in_the_store_ends_the_check(scene: Scene) -> None:
     assert counts(scene) == 1
 
 
-@pytest.mark.parametrize(("headers", "match"), [({}, "is not what was signed"), (BY_HAND, "goes on behind the .* signed")],
+@pytest.mark.parametrize(("headers", "match"), [({}, "is not what was signed"), (BY_HAND, "goes on behind the")],
                          ids=["of its length", "longer"])
 def test_true_model_that_tuf_did_not_sign_is_not_taken(scene: Scene, headers: dict[str, Header], match: str) -> None:
     publish_newer(scene, 1)
