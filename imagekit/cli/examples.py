@@ -298,6 +298,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit store publish debian-13_5.snap --channel stable --percent 5 --class security"
          " --advisory-file advisory.txt", "a security fix, for one in twenty at first"),
         ("imagekit store publish tested.validation-set", "which revisions were tested together"),
+        ("imagekit store publish pc-demo.model", "a newer model, for devices that have an older one"),
     ),
     "store describe": (
         ("imagekit store describe https://updates.example.com", "a draft, for the brand to sign"),

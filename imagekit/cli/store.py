@@ -30,6 +30,7 @@ from imagekit.errors import ImagekitError, TrustError, UsageError
 from imagekit.host.clock import SystemClock
 from imagekit.host.files import write_atomic
 from imagekit.plan.channelmap import ChannelMap
+from imagekit.plan.model_update import name_of
 from imagekit.store.check import Audit, Level, audit
 from imagekit.store.create import create
 from imagekit.store.metadata import PUBLIC, Config, Periods, read_config
@@ -166,6 +167,11 @@ def status(store: Path, as_json: bool) -> None:
               [(item.role, item.version, f"{item.threshold} of {len(item.key_ids)}",
                 f"{item.expires:%Y-%m-%d}{' (soon)' if item.soon else ''}",
                 " ".join(item.packages)) for item in roles], right=("version",))
+        if models := held.models():
+            write("")
+            table(("model", "revision", "grade", "signed"),
+                  [(name_of(item), item.revision, item.grade, f"{item.timestamp:%Y-%m-%d}") for item in models],
+                  right=("revision",))
         for path in held.pending:
             say(f"waits for signatures: {short_path(path)}")
 
@@ -199,6 +205,8 @@ def _status_json(held: Store, channels: tuple[tuple[str, ChannelMap], ...],
                                     "releases": entry.releases} for entry in item.channels]}
                      for role, item in channels],
         "sets": [{"account": item.account_id, "name": item.name, "sequence": item.sequence} for item in held.sets()],
+        "models": [{"brand": item.brand_id, "model": item.model, "revision": item.revision, "grade": str(item.grade)}
+                   for item in held.models()],
     }
 
 

@@ -23,11 +23,11 @@ from imagekit.plan.channelmap import ChannelMap, Release, UpdateClass
 from imagekit.plan.channels import Channel
 from imagekit.plan.releases import Terms, changed, closed, floored, released, revoked, top_of
 from imagekit.store.commit import Outcome
-from imagekit.store.publishing import Offer, Wanted, change, publish_address, publish_set
+from imagekit.store.publishing import Offer, Wanted, change, publish_address, publish_model, publish_set
 from imagekit.store.publishing import publish as publish_packages
 from imagekit.store.repository import Store
 
-ALONE = {".validation-set": publish_set, ".store": publish_address}  # what a file of its own is about
+ALONE = {".validation-set": publish_set, ".store": publish_address, ".model": publish_model}  # files of their own
 PERCENT = click.option("--percent", "share", type=Percent(), default="100", show_default=True, metavar="P",
                        help="The share of devices that get it; the same ones each time it is raised.")
 LEAST = click.option("--least", type=click.IntRange(0), default=0, metavar="REVISION",
@@ -52,7 +52,8 @@ LEAST = click.option("--least", type=click.IntRange(0), default=0, metavar="REVI
 def publish(files: tuple[Path, ...], channel: Channel | None, share: int, least: int, update_class: str,
             advisory: str | None, advisory_file: Path | None, store: Path, trust: tuple[Path, ...],
             passphrase_file: Path | None, as_json: bool) -> None:
-    """Publish signed packages, a validation set (NAME.validation-set), or where the store moves to (NAME.store).
+    """Publish signed packages, a validation set (NAME.validation-set), where the store moves to (NAME.store), or a
+    newer revision of a model (NAME.model), which its devices go by from then on.
 
     The assertions of a package are taken from NAME_REVISION.assert beside it. All PACKAGEs become visible at once.
     """

@@ -1,26 +1,39 @@
-"""Whom this device believes, and what it is: the seed.
+"""Whom this device believes, and what it is: the seed, and the newest revision of its model.
 
 Decides where a device keeps its anchors: in the seed, which the builder wrote, which is never written again, and which
 is read here as it lies on its partition, without being mounted. There lies the model, and every root of trust that the
 model and the packages led to when the image was made. The data partition would be lost with its data and is written by
 everything that runs; the base is the same for all brands. Who can write to the disk can write to the seed, as to the
 loader's entries: that is Secure Boot's to close (docs/reference/updates.md).
+
+A newer revision of the model that was taken here (`imagekit.device.newmodel`) lies on the data partition. It is led
+back to the seed's roots each time, and held against the seed's own model: nobody who writes there has another say.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagekit.assertions import Assertion, Database, Model, SnapRevision, parse_model, parse_snap_revision
+from imagekit.assertions import (
+    Assertion,
+    Database,
+    Model,
+    SnapRevision,
+    decode_stream,
+    parse_model,
+    parse_snap_revision,
+)
 from imagekit.assertions.database import Chain
+from imagekit.device import history as past
 from imagekit.device.machine import Machine
 from imagekit.device.partitions import Partition, find_partitions, partition
 from imagekit.device.report import load_report
 from imagekit.disk.fat_read import read_fat
-from imagekit.errors import DocumentError, TargetError, TrustError
+from imagekit.errors import DocumentError, PlanError, TargetError, TrustError
+from imagekit.plan.model_update import check_change, is_of
 from imagekit.plan.resolve import Measured, PackageFile
 from imagekit.plan.seed_read import SEED, Seed, read_system
 
@@ -29,9 +42,12 @@ KINDS = frozenset({"account", "account-key", "snap-declaration", "snap-revision"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchors:
-    """The device's model, whatever the seed holds as a database with its roots, and the seed's packages."""
+    """The model that the device goes by, the one of its seed, all that is at hand as a database with the seed's roots,
+    and the seed's packages.
+    """
 
     model: Model
+    seed_model: Model
     database: Database
     packages: dict[tuple[str, int], PackageFile]
 
@@ -70,18 +86,18 @@ class Anchors:
 
 def own_anchors(machine: Machine) -> Anchors:
     """Those of this device. Raises: TargetError: it is none, or its seed cannot be read."""
-    return load_anchors(partition(find_partitions(machine, load_report(machine.run).disk), SEED))
+    return load_anchors(machine, partition(find_partitions(machine, load_report(machine.run).disk), SEED))
 
 
-def load_anchors(seed: Partition) -> Anchors:
-    """Read the seed.
+def load_anchors(machine: Machine, seed: Partition) -> Anchors:
+    """Read the seed, and the newest model that was taken since.
 
     Raises:
         TargetError: its partition cannot be read, or is no seed: then nothing can be believed.
     """
     try:
         with seed.device.open("rb") as stream:
-            return _anchors(read_system(read_fat(stream, name=SEED), name=SEED))
+            return _by_newest_model(machine, _anchors(read_system(read_fat(stream, name=SEED), name=SEED)))
     except OSError as error:
         raise TargetError(f"cannot read {seed.device}: {error.strerror}") from error
     except DocumentError as error:
@@ -95,7 +111,7 @@ def _anchors(seed: Seed) -> Anchors:
     accounts = {item.text("account-id") for item in roots}
     own = [item for item in seed.assertions if item.type == "account" and item.text("account-id") in accounts]
     model = parse_model(seed.model)
-    anchors = Anchors(model=model, database=Database((*roots, *own)), packages={})
+    anchors = Anchors(model=model, seed_model=model, database=Database((*roots, *own)), packages={})
     anchors.add(seed.assertions)
     measured = {(item.name, item.revision): item for item in seed.measured()}
     for found in seed.packages():
@@ -107,6 +123,22 @@ def _anchors(seed: Seed) -> Anchors:
         anchors.packages[key] = PackageFile(
             path=f"seed:{found.path}", size=signed.snap_size if signed else 0, seed_size=None,
             measured=Measured(sha3_384=loose.sha3_384 or "", verity_root=loose.root) if loose and not signed else None)
+    return anchors
+
+
+def _by_newest_model(machine: Machine, anchors: Anchors) -> Anchors:
+    """The same, by the model that was taken here; the seed's, where there is none that holds.
+
+    It was believed when it came, as what runs was: that a key has expired since does not make it unknown here.
+    """
+    with suppress(OSError, DocumentError, TrustError, PlanError):
+        stream = decode_stream((past.folder_of(machine) / past.MODEL).read_bytes(), name=past.MODEL)
+        anchors.add(stream)
+        for model in (parse_model(item) for item in stream if is_of(item, anchors.seed_model)):
+            if model.revision > anchors.seed_model.revision:
+                check_change(anchors.seed_model, model)
+                anchors.database.verify(model.assertion, now=model.timestamp)
+                return replace(anchors, model=model)
     return anchors
 
 

@@ -3,7 +3,7 @@
 Decides what is believed of the answer. The store's address (`imagekit.device.addresses`) and its first TUF root are in
 the model's `store` assertion, which the builder puts into the seed: signed by a root of this device, named by the
 signed model. From there TUF says what is current, `imagekit.plan.rollout` what of it is this device's. Nothing is
-fetched but metadata, channel maps, where the store is, and the accounts and sets that bear on the choice.
+fetched but metadata, channel maps, where the store is, and the accounts, sets and model that bear on the choice.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from imagekit.assertions import Assertion, ModelSnap, decode_stream
+from imagekit.assertions import Assertion, Model, ModelSnap, decode_stream
 from imagekit.device.addresses import find_stores, learn, reach
 from imagekit.device.history import ADVISORIES_MOST, ADVISORY_MOST, Advisory, Packages
 from imagekit.device.identity import identify
 from imagekit.device.install import Known
 from imagekit.device.machine import Machine
+from imagekit.device.newmodel import NewModel, meet, newest
 from imagekit.errors import TrustError
 from imagekit.host.storeclient import Client
 from imagekit.plan.channelmap import LIMIT, ChannelMap, UpdateClass, parse_channel_map
 from imagekit.plan.channels import parse_channel
 from imagekit.plan.rollout import Asking, Choice, Why, choose
 from imagekit.plan.sets import SetRules, combine, find_sets
-from imagekit.plan.storepaths import account_path, channels_path, set_path, store_path
+from imagekit.plan.storepaths import account_path, channels_path, model_path, set_path, store_path
 from imagekit.plan.update import BASE, PARTS, Held
 from imagekit.plan.update_gadget import GADGET
 
@@ -41,10 +42,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What it says of all, and the assertions that came with it. `url` is where it was asked."""
+    """What it says of all, and the assertions that came with it. `url` is where it was asked.
+
+    All of it is by the newest model that it has and that may be taken, which is not kept yet.
+    """
 
     url: str
     client: Client
+    model: NewModel
     parts: tuple[Answer, ...]
     assertions: tuple[Assertion, ...]
 
@@ -87,8 +92,11 @@ class Answers:
                    default=UpdateClass.FEATURE)
 
 
-def ask(machine: Machine, known: Known, say: Callable[[str], None]) -> Answers:
-    """Raises: HostError: the store cannot be reached. TrustError, DocumentError: it is not believed. TargetError."""
+def ask(machine: Machine, known: Known, say: Callable[[str], None], *, model_waits: str = "") -> Answers:
+    """What the store means for this device; `model_waits`: why it goes by no newer model yet.
+
+    Raises: HostError: the store cannot be reached. TrustError, DocumentError: it is not believed. TargetError.
+    """
     anchors = known.anchors
     stores = find_stores(machine, anchors, known.now)
     url, client = reach(machine, stores, say, now=known.now)
@@ -96,6 +104,10 @@ def ask(machine: Machine, known: Known, say: Callable[[str], None]) -> Answers:
     anchors.add(assertions)
     if moved := learn(machine, anchors, since=stores[0].assertion.revision, now=known.now):
         say(f"update: the store says that it is at {moved.url} from now on")
+    found = newest(known, assertions)
+    assertions += tuple(_sets(client, anchors.model, *(found[:1] if found is not None else ())))
+    known, new = meet(machine, known, assertions, write=False, waits=model_waits)
+    anchors = known.anchors
     rules = combine(find_sets(anchors.model, anchors.database, now=known.now))
     snaps = {part: anchors.model.base_snap if part == BASE else anchors.model.kernel for part in PARTS}
     parts = [_answer(machine, known, client, known.running[part], part=part, snap=snaps[part], rules=rules)
@@ -103,24 +115,32 @@ def ask(machine: Machine, known: Known, say: Callable[[str], None]) -> Answers:
     if known.gadget.revision is not None and read_channels(client, anchors.model.gadget) is not None:
         gadget = Held(name=known.gadget.name, revision=known.gadget.revision, root="")
         parts.append(_answer(machine, known, client, gadget, part=GADGET, snap=anchors.model.gadget, rules=rules))
-    return Answers(url=url, client=client, parts=tuple(parts), assertions=assertions)
+    return Answers(url=url, client=client, model=new, parts=tuple(parts), assertions=assertions)
 
 
 def _further(client: Client, known: Known, *, since: int) -> Iterator[Assertion]:
-    """Accounts with keys that may have been ended, the model's validation sets, and where the store is, if it moved.
+    """Accounts with keys that may have been ended, the newest model, and where the store is, if it moved.
 
     That is left alone unless its revision is above `since`: of one revision there is one.
     """
     model = known.anchors.model
     accounts = {model.brand_id, *(root.account_id for root in known.anchors.database.roots)}
-    paths = [store_path(model.store or ""), *map(account_path, sorted(accounts)),
-             *(set_path(item.account_id, item.name, item.sequence) for item in model.validation_sets)]
-    for path in paths:
-        target = client.find(path)
-        if target is not None:
-            for item in decode_stream(client.fetch(target).read_bytes(), name=path):
-                if item.type != "store" or item.revision > since:
-                    yield item
+    for path in (store_path(model.store or ""), *map(account_path, sorted(accounts)),
+                 model_path(model.brand_id, model.model)):
+        yield from (item for item in _stream(client, path) if item.type != "store" or item.revision > since)
+
+
+def _sets(client: Client, *models: Model) -> Iterator[Assertion]:
+    """The validation sets of these models."""
+    for path in dict.fromkeys(set_path(item.account_id, item.name, item.sequence)
+                              for model in models for item in model.validation_sets):
+        yield from _stream(client, path)
+
+
+def _stream(client: Client, path: str) -> tuple[Assertion, ...]:
+    """The assertions of a target; none, where there is no such target."""
+    target = client.find(path)
+    return () if target is None else decode_stream(client.fetch(target).read_bytes(), name=path)
 
 
 def _answer(machine: Machine, known: Known, client: Client, held: Held, *, part: str, snap: ModelSnap,

@@ -25,7 +25,8 @@ Usage: imagekit-device COMMAND
   status          print the slots, what runs, the slot-state record and the verdict
   grow            give the data partition the rest of the disk
 
-  install FILE... install an update: packages with their assertions, a folder of them, or a FAT stick (/dev/sda1)
+  install FILE... install an update: packages with their assertions, a newer model (NAME.model), a folder of them, or
+                  a FAT stick (/dev/sda1)
     --check       verify and plan, and write nothing
     --no-reboot   leave the reboot into the new slot to others
     --again       also what failed here before

@@ -22,7 +22,7 @@ from imagekit.errors import DocumentError, TargetError
 
 FORMAT = 1
 FOLDER = "lib/imagekit/updates"
-STATE, KEYS = "state.json", "keys.assert"
+STATE, KEYS, MODEL = "state.json", "keys.assert", "model.assert"
 MEMORY = "memory"  # its lock is held while the file is replaced, and no longer
 CHANGES_MOST, FAILED_MOST = 50, 20
 ADVISORIES_MOST, ADVISORY_MOST = 5, 1000  # of one update; characters that are kept of each
@@ -90,8 +90,16 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFloor:
+    """The newest model that was taken here: nothing older is, and of its revision no other. `sha3_384`: its digest."""
+
+    revision: int
+    sha3_384: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing that was done, for people: `what` is install or revert, `outcome` how it ended."""
+    """One thing that was done, for people: `what` is install, revert, model, factory-reset; `outcome` how it ended."""
 
     time: str
     what: str
@@ -118,6 +126,7 @@ class History:
     waits: Waiting | None = None  # which
     answered: str = ""  # when the store last gave an answer that was believed
     unanswered: int = 0  # how many checks in a row since came to none
+    model: ModelFloor | None = None  # None: none was taken, the seed's is the first
 
     def with_failed(self, failed: Failed) -> History:
         """What was said before of the same packages is forgotten."""
@@ -171,7 +180,12 @@ def _history(found: dict[str, Any]) -> History:
                       for item in found["changes"]),
         checked=str(found.get("checked", "")), check=str(found.get("check", "")),  # what knew of no store has none
         waiting=int(found.get("waiting", 0)), waits=_waits(found.get("waits")),
-        answered=str(found.get("answered", "")), unanswered=int(found.get("unanswered", 0)))
+        answered=str(found.get("answered", "")), unanswered=int(found.get("unanswered", 0)),
+        model=_model(found.get("model")))
+
+
+def _model(found: dict[str, Any] | None) -> ModelFloor | None:
+    return None if found is None else ModelFloor(revision=int(found["revision"]), sha3_384=str(found["sha3_384"]))
 
 
 def _told(found: dict[str, Any]) -> dict[str, Any]:

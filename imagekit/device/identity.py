@@ -1,9 +1,9 @@
 """Which device this is: by the serial assertion that a factory wrote onto it, or else by its machine-id.
 
 Decides what is believed of a device's identity: a serial of this brand and model, signed by the brand or by whom the
-model lets sign serials, about the private key that lies beside it. It was signed once and for good, so it is held
-against the time at which it was signed, which needs no clock. What is wrong with one is told, and nothing ends by it:
-a device without a serial boots and is updated as any other.
+seed's model lets sign serials, about the private key that lies beside it. It was signed once and for good, so it is
+held against the time at which it was signed, which needs no clock, and no newer model takes it away. What is wrong with
+one is told, and nothing ends by it: a device without a serial boots and is updated as any other.
 
 The serial goes to the rules of a store that gives a revision to some before others, and to the device's own schedule;
 it is sent to nobody. Without one it is a digest of the machine-id that the device made at its first boot
@@ -59,7 +59,7 @@ def read_identity(machine: Machine, anchors: Anchors) -> Identity:
 
 def _believed(found: DeviceIdentity, anchors: Anchors) -> Serial:
     """Raises: DocumentError, TrustError: it is no serial of this device."""
-    stream, model = decode_stream(found.assertions, name=STRUCTURE), anchors.model
+    stream, model = decode_stream(found.assertions, name=STRUCTURE), anchors.seed_model
     serial = parse_serial(stream[0])
     if (serial.brand_id, serial.model) != (model.brand_id, model.model):
         raise TrustError(f"cannot use serial {serial.serial}: it is of {serial.brand_id}/{serial.model}, this device"

@@ -1,15 +1,16 @@
 """Install an update from files: what is believed, what is planned, what is checked, and then the steps.
 
-Decides the order of the whole and when the device reboots. Everything that was offered is verified before the first
-byte of the idle slot changes: signatures lead to this device's own roots, digest and size are the signed ones, name,
-type and architecture are the model's. No option turns any of it off. The running slot is never written.
+Decides the order of the whole and when the device reboots. A newer model comes first, and what that allows counts.
+Everything that was offered is verified before the first byte of the idle slot changes: signatures lead to this device's
+own roots, digest and size are the signed ones, name, type and architecture are the model's. No option turns any of it
+off. The running slot is never written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +31,7 @@ from imagekit.device.gadget import (
 from imagekit.device.history import Advisory, Change, History, Pending, load_history, save_history
 from imagekit.device.install_steps import Job, execute
 from imagekit.device.machine import Machine
+from imagekit.device.newmodel import NewModel, meet
 from imagekit.device.offer_checks import check_offers
 from imagekit.device.offers import Offers, open_offers
 from imagekit.device.partitions import Partition, find_partitions, partition
@@ -71,12 +73,16 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of it. `plan` None: nothing newer was offered. `notes` say what of the offer was left out."""
+    """What came of it. `plan` None: no newer package was offered. `notes` say what of the offer was left out.
+
+    `model` is what came of the models that were offered.
+    """
 
     plan: UpdatePlan | None
     installed: bool
     rebooting: bool
     notes: tuple[str, ...]
+    model: NewModel = field(default_factory=NewModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +121,7 @@ class Ready:
 
 def install(machine: Machine, paths: Sequence[Path], options: Options, say: Callable[[str], None], *,
             clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Outcome:
-    """Bring what lies under `paths` into the idle slot, and reboot into it.
+    """Go by a newer model that lies under `paths`, bring the packages there into the idle slot, and reboot into it.
 
     Raises:
         TrustError, DocumentError, PlanError: what was offered is not for this device.
@@ -127,7 +133,15 @@ def install(machine: Machine, paths: Sequence[Path], options: Options, say: Call
         if options.unattended and until is not None and is_held(until, known.now):
             raise TargetError(f"cannot install: updates are held until {stamp(until)}",
                               hint="imagekit-device hold --off")
-        return bring(machine, prepare(machine, known, offers, again=options.again), options, say)
+        known, new = meet(machine, known, offers.assertions, write=not options.check)
+        if new.text:
+            say(f"update: {new.text}")
+        if new.model is not None and not offers.packages:
+            return Outcome(plan=None, installed=False, rebooting=False, notes=new.notes, model=new)
+        came = bring(machine, prepare(machine, known, offers, again=options.again), options, say)
+        if came.plan is None and new.refused:
+            raise PlanError(new.refused)
+        return replace(came, notes=(*new.notes, *came.notes), model=new)
 
 
 def stamp(time: datetime) -> str:
@@ -139,7 +153,7 @@ def know(machine: Machine, *, now: datetime) -> Known:
     """Gather what is known of this device. Raises: TargetError."""
     report = load_report(machine.run)
     partitions = find_partitions(machine, report.disk)
-    anchors = load_anchors(partition(partitions, "seed"))
+    anchors = load_anchors(machine, partition(partitions, "seed"))
     memory = load_history(machine)
     for part in PARTS:
         anchors.add(slot_proof(partition(partitions, f"{part}-{report.slot.value}")))
@@ -210,7 +224,8 @@ def what_runs(anchors: Anchors, report: BootReport, memory: History, *, now: dat
               ) -> tuple[dict[str, Held], datetime]:
     """The packages of the running slot, and the time to verify at, which no wrong clock takes behind them."""
     latest = past.moment(memory.latest)
-    now = trusted_now(now, anchors.model.timestamp, *([latest] if latest is not None else []))
+    models = (anchors.seed_model.timestamp, anchors.model.timestamp)
+    now = trusted_now(now, *models, *([latest] if latest is not None else []))
     roots = {BASE: report.base_root, KERNEL: report.kernel_root}
     running = {part: held(anchors, part, roots[part], now=now) for part in PARTS}
     for part in PARTS:

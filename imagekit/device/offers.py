@@ -25,7 +25,7 @@ from imagekit.packages.snapyaml import parse_file_name
 from imagekit.units import MIB
 
 PACKED = ".zst"
-ASSERTION_ENDINGS = (".assert", ".assertion", ".assertions", *(f".{kind}" for kind in sorted(KINDS)))
+ASSERTION_ENDINGS = (".assert", ".assertion", ".assertions", *(f".{kind}" for kind in sorted((*KINDS, "model"))))
 ASSERTIONS_LIMIT = 2 * MIB
 MOST_FILES = 1000
 

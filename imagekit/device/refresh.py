@@ -36,12 +36,13 @@ from imagekit.device.install import (
     wants_reboot,
 )
 from imagekit.device.machine import Machine
+from imagekit.device.newmodel import is_settled, meet
 from imagekit.device.offers import DeltaShelf, FolderShelf, Offers, Shelf, collect
 from imagekit.device.rhythm import silence
 from imagekit.device.wishes import InForce, in_force, waiting_text
 from imagekit.errors import DocumentError, HostError, ImagekitError, TargetError, TrustError
 from imagekit.packages.delta import read_head
-from imagekit.plan.channelmap import Revision
+from imagekit.plan.channelmap import Revision, UpdateClass
 from imagekit.plan.rollout import Why
 from imagekit.plan.schedule import Verdict as Start
 from imagekit.plan.schedule import believed, may_start, phase_of
@@ -96,7 +97,7 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
     with past.alone(machine, name=LOCK):
         known = know(machine, now=clock())
         try:
-            answers = ask(machine, known, say)
+            answers = ask(machine, known, say, model_waits=_model_waits(machine, known, options, clock()))
         except (HostError, TrustError, DocumentError) as error:
             alarm = _remember(machine, known, Check(text=error.message, answered=False))
             if alarm:
@@ -104,6 +105,7 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
             raise
         answered()
         try:
+            known = _by_its_model(machine, known, answers, options, say)
             came = _weigh(machine, known, answers, options, clock())
             for note in came.notes:
                 say(f"update: {note}")
@@ -122,9 +124,39 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
             raise
 
 
+def _model_waits(machine: Machine, known: Known, options: Options, clock: datetime) -> str:
+    """Why a newer model is not taken now; empty: it may be. It restarts nothing, so that it needs no window."""
+    start = _start(machine, known, options, UpdateClass.FEATURE, clock)[0]
+    return {Start.HELD: "updates are held", Start.OPTED_OUT: "updates are not automatic here"}.get(start, "")
+
+
+def _start(machine: Machine, known: Known, options: Options, update_class: UpdateClass, clock: datetime
+           ) -> tuple[Start, InForce, datetime | None]:
+    """Whether an update may begin, by what counts here, and the time of day, if it is known."""
+    force = in_force(machine, known.anchors.model, known.history)
+    now = believed(clock.astimezone(), known.now)  # windows are in local time
+    return may_start(force.policy, phase_of(identify(machine, known.anchors)), update_class, now=now,
+                     held_until=force.held_until, asked=not options.unattended, waited_checks=known.history.waiting
+                     ), force, now
+
+
+def _by_its_model(machine: Machine, known: Known, answers: Answers, options: Options, say: Callable[[str], None]
+                  ) -> Known:
+    """Keep the newer model that the store has, if there is one; the device by that."""
+    if is_settled(known, answers.model):
+        return known
+    if options.check:
+        return meet(machine, known, answers.assertions, write=False)[0]
+    with past.alone(machine):
+        known, new = meet(machine, know(machine, now=known.now), answers.assertions, write=True)
+    if new.text:
+        say(f"update: {new.text}")
+    return known
+
+
 def _weigh(machine: Machine, known: Known, answers: Answers, options: Options, clock: datetime) -> Refreshed:
     """What shall come of it: INSTALLED, if it is to be taken now."""
-    notes = tuple(item.note for item in answers.parts if item.note)
+    notes = (*answers.model.notes, *(item.note for item in answers.parts if item.note))
     if not answers.news:
         return Refreshed(came=Came.CURRENT, answers=answers, notes=notes)
     failures = {} if options.again else {item.packages: item for item in known.history.failed}
@@ -138,10 +170,7 @@ def _weigh(machine: Machine, known: Known, answers: Answers, options: Options, c
     failed = failures.get(answers.pair)
     if failed is not None:
         return Refreshed(came=Came.FAILED_BEFORE, answers=answers, notes=(*notes, _tried(failed)))
-    force = in_force(machine, known.anchors.model, known.history)
-    now = believed(clock.astimezone(), known.now)  # windows are in local time
-    start = may_start(force.policy, phase_of(identify(machine, known.anchors)), answers.update_class, now=now,
-                      held_until=force.held_until, asked=not options.unattended, waited_checks=known.history.waiting)
+    start, force, now = _start(machine, known, options, answers.update_class, clock)
     if options.check:
         return Refreshed(came=Came.AVAILABLE, answers=answers, start=start, notes=notes)
     if start.start:

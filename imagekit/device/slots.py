@@ -16,6 +16,7 @@ from imagekit.device.gadget import held_gadget, proofs_of
 from imagekit.device.history import Advisory, History, load_history
 from imagekit.device.identity import identity_json, identity_text, read_identity
 from imagekit.device.machine import Machine
+from imagekit.device.newmodel import model_json, model_text
 from imagekit.device.partitions import Partition, find_partitions, partition
 from imagekit.device.report import BootReport, load_report
 from imagekit.device.rhythm import silence
@@ -29,12 +30,13 @@ from imagekit.plan.update import BASE, KERNEL, PARTS
 def collect_slots(machine: Machine) -> dict[str, Any]:
     """The keys that `status --json` has of updates (docs/reference/updates.md); empty where the disk tells nothing."""
     memory = load_history(machine)
-    found: dict[str, Any] = {"slots": {}, **remembered(memory), "policy": None, "identity": None}
+    found: dict[str, Any] = {"slots": {}, **remembered(memory), "model": None, "policy": None, "identity": None}
     found["hold_until"] = held_until(load_owner(machine), memory) or None
     with suppress(ImagekitError):
         report = load_report(machine.run)
         partitions = find_partitions(machine, report.disk)
-        anchors = load_anchors(partition(partitions, "seed"))
+        anchors = load_anchors(machine, partition(partitions, "seed"))
+        found["model"] = model_json(anchors, memory)
         state = StatePartition(device=report.state_device).load()
         found["policy"] = policy_json(in_force(machine, anchors.model, memory))
         found["identity"] = identity_json(read_identity(machine, anchors))
@@ -109,7 +111,8 @@ def _package(anchors: Anchors, device: Partition, part: str, root: str) -> dict[
 
 def text_slots(found: dict[str, Any]) -> dict[str, str]:
     """The lines of `status`."""
-    lines = {"serial": identity_text(found["identity"])} if found["identity"] else {}
+    lines = {"model": model_text(found["model"])} if found["model"] else {}
+    lines |= {"serial": identity_text(found["identity"])} if found["identity"] else {}
     lines |= {f"slot {name}": f"{slot['state']}: {_text(slot)}" for name, slot in found["slots"].items()}
     if gadget := found.get("gadget"):
         lines["gadget"] = f"{gadget['name']} {gadget['revision'] or 'of unknown revision'}" + (

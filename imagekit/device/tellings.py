@@ -20,7 +20,7 @@ def refresh_json(found: Refreshed) -> dict[str, Any]:
         "start": found.start.value if found.start is not None else None,
         "waits": asdict(found.waits) if found.waits is not None else None,
         "plan": plan_json(found.plan) if found.plan is not None else None,
-        "rebooting": found.rebooting, "notes": list(found.notes),
+        "rebooting": found.rebooting, "notes": list(found.notes), "model": found.answers.model.as_json(),
     }
 
 
@@ -37,6 +37,7 @@ def _part(item: Answer, fetched: dict[str, str]) -> dict[str, Any]:
 def refresh_text(found: Refreshed) -> str:
     """Some lines: what the store means for this device, and what became of it."""
     lines = [f"note: {note}" for note in found.notes]
+    lines += [found.answers.model.text] if found.answers.model.text else []
     for item in found.answers.news:
         how = dict(found.fetched).get(item.held.name)
         lines.append(f"{item.held.text} runs, {item.wanted} is meant for this device ({item.choice.why.value},"

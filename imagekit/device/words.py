@@ -56,13 +56,16 @@ def _install(told: argparse.Namespace, machine: Machine, say: Say) -> tuple[dict
 
     options = Options(check=told.check, again=told.again, reboot=not told.no_reboot, unattended=told.unattended)
     came = install(machine, told.paths, options, say)
-    outcome = "nothing newer" if came.plan is None else "installed" if came.installed else "checked"
+    newer = came.plan is not None or came.model.model is not None
+    outcome = "nothing newer" if not newer else "checked" if told.check else "installed"
     document = {"outcome": outcome, "plan": plan_json(came.plan) if came.plan else None,
-                "rebooting": came.rebooting, "notes": list(came.notes)}
+                "rebooting": came.rebooting, "notes": list(came.notes), "model": came.model.as_json()}
     lines = [f"note: {note}" for note in came.notes]
-    if came.plan is None:
+    if came.model.text:
+        lines.append(came.model.text)
+    elif came.plan is None:
         lines.append("nothing newer was offered: what runs stays")
-    else:
+    if came.plan is not None:
         pair = " with ".join(f"{name} {number}" for name, number in came.plan.pair)
         lines.append(f"{outcome}: {pair}, slot {came.plan.slot.value}")
         lines += [f"  {line}" for line in steps_told(came.plan.steps, came.plan.slot.value)] if told.check else []
@@ -94,16 +97,18 @@ def _refresh(told: argparse.Namespace, machine: Machine, say: Say) -> tuple[dict
 def _model(_: argparse.Namespace, machine: Machine, __: Say) -> tuple[dict[str, Any], str]:
     from imagekit.device.anchors import own_anchors
     from imagekit.device.identity import identity_json, identity_text, read_identity
+    from imagekit.device.newmodel import model_json, model_text
 
     anchors = own_anchors(machine)
     model = anchors.model
     anchors.database.verify(model.assertion, now=max(datetime.now(UTC), model.timestamp))
     roots = [{"account": root.account_id, "key": root.key_id} for root in anchors.database.roots]
     identity = identity_json(read_identity(machine, anchors))
-    document = {"brand": model.brand_id, "model": model.model, "revision": model.revision, "grade": str(model.grade),
+    counts = model_json(anchors, load_history(machine))
+    document = {**counts, "grade": str(model.grade),
                 "architecture": model.architecture, "roots": roots, "identity": identity,
                 "snaps": [{"name": snap.name, "type": str(snap.type)} for snap in model.snaps]}
-    text = (f"{model.brand_id}/{model.model}, revision {model.revision}, {model.architecture}, grade {model.grade}\n"
+    text = (f"{model_text(counts)}, {model.architecture}, grade {model.grade}\n"
             + (f"  serial: {identity_text(identity)}\n" if identity else "")
             + "".join(f"  {snap.type}: {snap.name}\n" for snap in model.snaps)
             + "".join(f"  believes {root['account']} by key {root['key'][:12]}\n" for root in roots))

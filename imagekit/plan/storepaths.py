@@ -10,9 +10,11 @@ consistent snapshots the file of the target `a/b` is `targets/a/SHA256.b`, so th
     sets/ACCOUNT/NAME_SEQUENCE.assert       a validation set; NAME.assert is the newest of its name
     accounts/ACCOUNT.assert                 an account and its keys, so that devices learn of those that were ended
     stores/STORE.assert                     where the store is from now on, so that devices ask there
+    models/BRAND/MODEL.assert               the newest revision of a model, which its devices go by from then on
 
 A publisher signs for package names, each a whole name or a beginning with `*` behind it; its delegation has exactly the
-names above for them, and those of its own sets. The role that delegates to publishers signs accounts and stores.
+names above for them, and those of its own sets. The role that delegates to publishers signs all others: accounts,
+stores and models.
 """
 
 from __future__ import annotations
@@ -60,6 +62,10 @@ def store_path(store_id: str) -> str:
     return f"stores/{store_id}.assert"
 
 
+def model_path(brand_id: str, model: str) -> str:
+    return f"models/{brand_id}/{model}.assert"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """Which package a target belongs to. `revision` is None for the channel map; `source` is of deltas alone."""
@@ -70,7 +76,7 @@ class Subject:
 
 
 def subject_of(path: str) -> Subject | None:
-    """What a target's name says; None for sets, accounts and stores."""
+    """What a target's name says; None for sets, accounts, stores and models."""
     if found := _PACKAGE.match(path) or _ASSERTIONS.match(path):
         return Subject(name=found["name"], revision=int(found["revision"]))
     if found := _DELTA.match(path):

@@ -16,13 +16,22 @@ from typing import Any
 
 from tuf.api.metadata import Metadata, TargetFile
 
-from imagekit.assertions import Assertion, Database, decode_stream, parse_snap_revision
+from imagekit.assertions import Assertion, Database, decode_stream, parse_model, parse_snap_revision
 from imagekit.digests import chunks
 from imagekit.errors import DocumentError, HostError, ImagekitError, TrustError
 from imagekit.host.ports import Progress
 from imagekit.host.storeclient import Client, connected
 from imagekit.plan.channelmap import ChannelMap, parse_channel_map
-from imagekit.plan.storepaths import METADATA, TARGETS, assertions_path, channels_path, package_path, stored_name
+from imagekit.plan.demands import refuse_unbuildable
+from imagekit.plan.storepaths import (
+    METADATA,
+    TARGETS,
+    assertions_path,
+    channels_path,
+    model_path,
+    package_path,
+    stored_name,
+)
 from imagekit.store.metadata import ONLINE, PUBLIC, Config, Published, load, read_config, target_bytes
 from imagekit.units import MIB
 
@@ -76,7 +85,7 @@ def audit(folder: Path, trusted: tuple[Assertion, ...], *, now: datetime, progre
     for _, target in listed:
         findings += _content(public, target, progress)
     progress.step("comparing packages, channels and assertions")
-    findings += _packages(public, published, trusted, now)
+    findings += [*_packages(public, published, trusted, now), *_models(public, published, trusted, now)]
     progress.step("reading it as a device")
     findings += _as_device(url or public, published, listed)
     return Audit(targets=len(listed), total_bytes=total, findings=tuple(findings))
@@ -161,9 +170,7 @@ def _revisions(public: Path, channels: ChannelMap, by_path: dict[str, TargetFile
             continue
         try:
             stream = decode_stream(target_bytes(public, proof, limit=16 * MIB), name=proof.path)
-            database = Database(trusted)
-            for assertion in stream:
-                database.add(assertion)
+            database = _holding(trusted, stream)
             found = [parse_snap_revision(assertion) for assertion in stream if assertion.type == "snap-revision"]
             if [(one.snap_sha3_384, one.snap_size, one.snap_revision, one.snap_id) for one in found] != [
                     (item.sha3_384, item.size, item.revision, channels.snap_id)]:
@@ -172,6 +179,31 @@ def _revisions(public: Path, channels: ChannelMap, by_path: dict[str, TargetFile
                 database.verify(found[0].assertion, now=now)
         except ImagekitError as error:
             yield _problem(label, error.message)
+
+
+def _holding(trusted: tuple[Assertion, ...], stream: tuple[Assertion, ...]) -> Database:
+    database = Database(trusted)
+    for assertion in stream:
+        database.add(assertion)
+    return database
+
+
+def _models(public: Path, published: Published, trusted: tuple[Assertion, ...], now: datetime) -> Iterator[Finding]:
+    """Whether devices of each model would believe it, and go by it as far as it says so itself."""
+    for path, target in sorted(published.targets.signed.targets.items()):
+        if not path.startswith("models/"):
+            continue
+        try:
+            stream = decode_stream(target_bytes(public, target, limit=16 * MIB), name=path)
+            found = [parse_model(assertion) for assertion in stream if assertion.type == "model"]
+            if [model_path(item.brand_id, item.model) for item in found] != [path]:
+                yield _problem(path, "it does not hold that one model")
+                continue
+            refuse_unbuildable(found[0])
+            if trusted:
+                _holding(trusted, stream).verify(found[0].assertion, now=now)
+        except ImagekitError as error:
+            yield _problem(path, error.message)
 
 
 def _as_device(source: str | Path, published: Published, listed: list[tuple[str, TargetFile]]) -> Iterator[Finding]:

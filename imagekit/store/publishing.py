@@ -1,4 +1,4 @@
-"""Packages, validation sets and the address of the store itself come into a store; packages are released.
+"""Packages, validation sets, models and the address of the store itself come into a store; packages are released.
 
 The order of a publish is: everything is checked and planned (`imagekit.plan.releases`), files are laid down under names
 that nothing mentions yet, then the publisher's metadata is signed and the change becomes visible at once
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import zstandard
@@ -22,6 +22,7 @@ from imagekit.assertions import (
     ValidationSet,
     decode_stream,
     encode_stream,
+    parse_model,
     parse_snap_declaration,
     parse_snap_revision,
     parse_store,
@@ -35,11 +36,14 @@ from imagekit.packages.package import PackageFormat, format_of
 from imagekit.packages.snapyaml import SnapInfo
 from imagekit.plan.channelmap import ChannelMap, Compression, Revision, UpdateClass, encode_channel_map
 from imagekit.plan.channels import Channel
+from imagekit.plan.demands import refuse_unbuildable
+from imagekit.plan.model_update import check_change, name_of
 from imagekit.plan.releases import Terms, check_set, released, with_revision
 from imagekit.plan.storepaths import (
     assertions_path,
     channels_path,
     fits,
+    model_path,
     package_path,
     patterns_of,
     role_of,
@@ -127,10 +131,7 @@ def _check_publisher(store: Store, name: str, declaration: SnapDeclaration) -> N
 
 def _revision(store: Store, offer: Offer, wanted: Wanted) -> Revision:
     signed = parse_snap_revision(offer.chain.links[-1].assertion)
-    if signed.timestamp > store.now + SIGNED_AHEAD:
-        raise PlanError(f"cannot publish {offer.path}: it was signed at {signed.timestamp:%Y-%m-%dT%H:%M:%SZ}, which is"
-                        " still to come: a device that ran it would take that for past, and every store for expired",
-                        hint="set the clock of the machine that signs, and sign the package again")
+    _check_time(store, offer.path, signed.timestamp)
     try:
         with offer.path.open("rb") as stream:
             squashfs = format_of(stream) is PackageFormat.SQUASHFS
@@ -141,6 +142,14 @@ def _revision(store: Store, offer: Offer, wanted: Wanted) -> Revision:
         version=offer.info.version, sha3_384=signed.snap_sha3_384, size=signed.snap_size,
         compression=Compression.NONE if squashfs else Compression.ZSTD, update_class=wanted.update_class,
         advisory=wanted.advisory, published=store.now.replace(microsecond=0))
+
+
+def _check_time(store: Store, path: Path, timestamp: datetime) -> None:
+    """Raises: PlanError: it is still to come."""
+    if timestamp > store.now + SIGNED_AHEAD:
+        raise PlanError(f"cannot publish {path}: it was signed at {timestamp:%Y-%m-%dT%H:%M:%SZ}, which is still to"
+                        " come: a device that went by it would take that for past, and every store for expired",
+                        hint="set the clock of the machine that signs, and sign it again")
 
 
 def _lay_down(store: Store, draft: Draft, offer: Offer, revision: Revision, role: str) -> None:
@@ -244,6 +253,27 @@ def publish_address(store: Store, chain: Chain, path: Path) -> Outcome:
             raise PlanError(f"cannot publish {path}: it is revision {value.assertion.revision}, and revision {known} is"
                             " published", hint="imagekit store describe --revision: devices take later ones only")
     store.put(draft.targets(), name, encode_stream(chain.assertions))
+    return store.commit(draft)
+
+
+def publish_model(store: Store, chain: Chain, path: Path) -> Outcome:
+    """Publish a newer revision of a model, which its devices go by from then on.
+
+    Raises:
+        PlanError: one of its name was published that is no older; no device would follow it; it is of the future.
+        DocumentError: its policy of updates is none.
+    """
+    model = parse_model(chain.links[-1].assertion)
+    refuse_unbuildable(model)
+    _check_time(store, path, model.timestamp)
+    before = next((item for item in store.models() if name_of(item) == name_of(model)), None)
+    if before is not None:
+        if before.revision >= model.revision:
+            raise PlanError(f"cannot publish {path}: it is revision {model.revision}, and revision {before.revision} is"
+                            " published", hint="raise its revision: devices take later ones only")
+        check_change(before, model)
+    draft = store.draft()
+    store.put(draft.targets(), model_path(model.brand_id, model.model), encode_stream(chain.assertions))
     return store.commit(draft)
 
 

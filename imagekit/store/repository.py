@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tuf.api.metadata import TargetFile, Targets
 
-from imagekit.assertions import ValidationSet, decode_stream, parse_validation_set
+from imagekit.assertions import Model, ValidationSet, decode_stream, parse_model, parse_validation_set
 from imagekit.digests import chunks
 from imagekit.errors import PlanError
 from imagekit.host.files import FolderLock, scratch_folder
@@ -116,6 +116,15 @@ class Store:
                 stream = decode_stream(target_bytes(self.public, target, limit=SET_LIMIT), name=target.path)
                 found += [parse_validation_set(item) for item in stream if item.type == "validation-set"]
         return tuple(found)
+
+    def models(self) -> tuple[Model, ...]:
+        """The newest revision of every model that is published, proved when it was."""
+        found = []
+        for target in self.published.targets.signed.targets.values():
+            if target.path.startswith("models/"):
+                stream = decode_stream(target_bytes(self.public, target, limit=SET_LIMIT), name=target.path)
+                found += [parse_model(item) for item in stream if item.type == "model"]
+        return tuple(sorted(found, key=lambda item: (item.brand_id, item.model)))
 
     def put(self, role: Targets, path: str, content: bytes) -> TargetFile:
         """Lay a small target into the store, and list it in a role of a draft."""

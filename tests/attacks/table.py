@@ -16,6 +16,7 @@ PAGE = TOP / "docs" / "security.md"
 
 STORE, AROUND, INSTALL, DELTA = (f"tests/attacks/test_{name}.py" for name in ("store", "around", "install", "delta"))
 OLDER_STORE, OLDER_INSTALL = "tests/tools/test_store_attacks.py", "tests/tools/test_update_attacks.py"
+MODEL = "tests/tools/test_update_model.py"
 UPDATES, REFRESH = "tests/tools/test_update_install.py", "tests/tools/test_update_refresh.py"
 RESET, KEYS = "tests/tools/test_factory_reset.py", "tests/attacks/test_workflow_roles.py"
 ROLES, SCHEDULE, SCALE = ("tests/unit/store/test_roles.py", "tests/unit/plan/test_schedule.py",
@@ -61,15 +62,19 @@ ENDLESS = ("endless-metadata", "endless-metadata-that-was-packed")
 ROWS = (
     Row(attack="Arbitrary software", defence="TUF's digest, the signed SHA3-384 and verity root; then dm-verity",
         tests=install("payload-with-one-byte-changed") + store("one-byte-of-a-package") + of(
-            OLDER_INSTALL, "test_package_that_nobody_signed", "test_signature_of_a_strangers_key"),
+            OLDER_INSTALL, "test_package_that_nobody_signed", "test_signature_of_a_strangers_key") + of(
+            MODEL, "test_model_signed_by_a_strangers_key"),
         twins=install_twins("payload-with-one-byte-changed") + store_twins("one-byte-of-a-package") + of(
             INSTALL, "test_whoever_has_the_brands_key_needs_no_trick")),
     Row(attack="Rollback of metadata", defence="the device keeps the versions that it believed",
         tests=store(*ROLLBACKS), twins=store_twins(*ROLLBACKS)),
-    Row(attack="Rollback of software", defence="nothing below what runs, or has run here",
+    Row(attack="Rollback of software",
+        defence="nothing below what runs, or has run here; no model below one that was taken",
         tests=install("older-revision-in-the-name-of-a-validation-set") + of(
             OLDER_INSTALL, "test_older_revision_than_the_one_that_runs",
-            "test_older_revision_after_the_memory_was_wiped") + of(RESET, "test_reset_is_no_way_to_older_software"),
+            "test_older_revision_after_the_memory_was_wiped") + of(
+            RESET, "test_reset_is_no_way_to_older_software") + of(
+            MODEL, "test_older_model_replayed", "test_older_model_put_back_on_the_disk_counts_for_no_update"),
         twins=install_twins("older-revision-in-the-name-of-a-validation-set") + of(
             RESET, "test_reset_that_forgets_is_a_way_to_older_software")),
     Row(attack="Freeze", defence="every role expires, the timestamp in seven days; an alarm",
@@ -145,7 +150,8 @@ ROWS = (
     Row(attack="Partial bundle", defence="every package is read to its end before the first byte is written",
         tests=install("half-of-a-bundle"), twins=install_twins("half-of-a-bundle")),
     Row(attack="Replay to another device", defence="nothing in a store is for one device; brand and model are signed",
-        tests=of(OLDER_INSTALL, "test_package_of_another_brand"), open="no twin: there is nothing to replay"),
+        tests=of(OLDER_INSTALL, "test_package_of_another_brand") + of(
+            MODEL, "test_model_of_another_brand_and_of_another_name"), open="no twin: there is nothing to replay"),
     Row(attack="Dropped requests",
         defence="a check each 105 minutes until one is answered; an alarm; sticks work meanwhile",
         tests=of(SCHEDULE, "test_outage_costs_105_minutes_at_most") + of(

@@ -26,7 +26,8 @@ from tests.tools.update_rig import SYSTEMD_BOOT, Maker, Rig, make, root_of
 pytestmark = pytest.mark.tools
 
 STAYS = ("lib/imagekit/etc/machine-id", "lib/imagekit/updates/state.json", "lib/imagekit/updates/keys.assert",
-         "lib/imagekit/updates/store.assert", "lib/imagekit/updates/store/acme-store/timestamp.json")
+         "lib/imagekit/updates/store.assert", "lib/imagekit/updates/model.assert",
+         "lib/imagekit/updates/store/acme-store/timestamp.json")
 GOES = ("secret", ".hidden/secret", "..odd", "log/journal/x/system.journal", "lib/app/data base/rows",
         "lib/imagekit/probe", "lib/imagekit/no-store", "lib/imagekit/etc/hostname", "lib/imagekit/etc/app/settings",
         "lib/imagekit/updates/wishes.json", "lib/imagekit/updates/rhythm.json", "lib/imagekit/updates/state.json.new",

@@ -216,6 +216,7 @@ def test_the_commands_of_the_how_to_do_what_they_say(run: Run, tmp_path: Path, p
     for name in ("pc", "pc-kernel", "debian-13"):
         write_package(program("mkfs.erofs"), packages, name, 1)
         run("sign", packages / f"{name}_1.snap", "-k", "acme")
+    shutil.copytree(ROOT / "models", tmp_path / "models")
     (tmp_path / "safe").mkdir()
     (tmp_path / "safe/passphrase").write_text("long enough\n")
     env = environment(tmp_path)
@@ -289,3 +290,16 @@ def test_store_that_moves_says_so_in_a_later_revision(run: Run, store: Path, tmp
     assert (found.url, found.mirrors, assertion.revision) == (
         "https://new.example.com", ("https://mirror.example.org",), 1)
     assert "revision 1 is published" in run("store publish acme-fleet.store", code=5).stderr
+
+
+def test_newer_model_is_published_alone_and_shown(run: Run, store: Path, tmp_path: Path) -> None:
+    draft = (ROOT / "models/pc-demo.yaml").read_text()
+    for revision in (1, 2):
+        (tmp_path / f"pc-{revision}.yaml").write_text(f"{draft}revision: {revision}\n")
+        run(f"sign pc-{revision}.yaml -k acme -o pc-{revision}.model")
+    assert "publish it alone" in run("store publish pc-1.model --channel edge", code=2).stderr
+    run("store publish pc-2.model")
+    assert status(run)["models"] == [{"brand": "acme", "model": "pc-demo", "revision": 2, "grade": "signed"}]
+    assert "acme/pc-demo" in run("store status").stdout
+    assert "revision 2 is published" in run("store publish pc-1.model", code=5).stderr
+    assert "sound" in run("store check").stderr

@@ -17,7 +17,7 @@ from imagekit.device.anchors import own_anchors
 from imagekit.device.cli import main
 from imagekit.device.identity import identify
 from imagekit.disk.identity import DeviceIdentity, encode_identity
-from imagekit.testing.documents import Brand, signing_key
+from imagekit.testing.documents import Brand, VouchedBrand, signing_key
 from tests.tools.update_rig import SYSTEMD_BOOT, Maker, Rig, make, root_of
 
 STRUCTURE = """\
@@ -31,7 +31,7 @@ STRUCTURE = """\
 def maker(tmp_path_factory: pytest.TempPathFactory) -> Maker:
     made = make(tmp_path_factory.mktemp("maker"), SYSTEMD_BOOT)
     made.gadget(1, change=lambda text: text.replace("      - name: seed\n", f"{STRUCTURE}      - name: seed\n", 1))
-    made.build()
+    made.build(serial_authority=("stranger",))
     made.kernel(2)
     return made
 
@@ -81,6 +81,22 @@ def test_device_shows_the_serial_that_its_brand_signed_and_goes_by_it(rig: Rig, 
     device = identify(rig.machine, own_anchors(rig.machine))
     assert (device.brand, device.model, device.serial) == ("acme", "pc", "A0001")
     assert len(nameless.serial) == 32
+
+
+def test_newer_model_that_lets_others_sign_serials_takes_none_away(rig: Rig, capsys: pytest.CaptureFixture[str],
+                                                                   tmp_path: Path) -> None:
+    """The factory signed it when the model of the seed let it."""
+    factory, device = VouchedBrand("stranger", store=Brand("acme")), signing_key("stranger")
+    serial = factory.sign({"type": "serial", "authority-id": "stranger", "brand-id": "acme", "model": "pc",
+                           "serial": "A0001", "device-key": armor(device.public.encode()).decode(),
+                           "device-key-sha3-384": device.public.key_id, "timestamp": "2026-01-01T00:00:00Z"})
+    write(rig, encode_identity(replace(identity(Brand("acme")), assertions=encode_stream(
+        [serial, *factory.vouched, *Brand("acme").roots]))))
+    assert told(rig, capsys)[0]["authority"] == "stranger"
+    (tmp_path / "pc.model").write_bytes(encode_stream([Brand("acme").model(revision="1")]))
+    assert rig.install(tmp_path / "pc.model").model.changed == ("serial-authority",)
+    capsys.readouterr()
+    assert told(rig, capsys)[0]["authority"] == "stranger"
 
 
 def test_device_that_nobody_gave_an_identity_says_nothing_of_one(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from imagekit.assertions.proof import Link
 from imagekit.boot.slotstate import Slot
 from imagekit.device import history
 from imagekit.device.addresses import find_stores
+from imagekit.device.anchors import own_anchors
 from imagekit.device.checks import check_store
 from imagekit.device.cli import main
 from imagekit.device.install import Options
@@ -31,9 +32,9 @@ from imagekit.errors import HostError, ImagekitError, PlanError, TargetError, Tr
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.plan.releases import Terms, revoked
 from imagekit.plan.schedule import ALARM_DAYS, ALARM_FEW_CHECKS, NARROW_S, PERIOD_S, TICK_S
-from imagekit.plan.storepaths import delta_path, store_path
+from imagekit.plan.storepaths import delta_path, model_path, store_path
 from imagekit.store.deltas import publish_deltas
-from imagekit.store.publishing import change, publish_address
+from imagekit.store.publishing import change, publish_address, publish_model, publish_set
 from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import Silent, noise
 from imagekit.testing.stores import StoreRig
@@ -890,3 +891,170 @@ def test_good_mirror_wins_over_a_bad_one(scene: Scene, tmp_path: Path, monkeypat
     assert asked(scene.rig) == ([bad] if kind == "corrupt" else [bad, mirror])
     scene.rig.up()
     assert scene.runs == ("b", 2, 1)
+
+
+# ---- a newer model
+
+BY_HAND: dict[str, Header] = {"x-imagekit": {"updates": {"automatic": "false"}}}
+
+
+def revised(revision: int, *, brand: Brand | None = None, **headers: Header) -> Assertion:
+    """The devices' model as its brand signs it now; a brand that remembers no other revision of it."""
+    return (brand or Brand("acme")).model(revision=str(revision), store=STORE, **headers)
+
+
+def publish_newer(scene: Scene, revision: int, **headers: Header) -> None:
+    brand = Brand("acme")
+    chain = brand.database().verify(revised(revision, brand=brand, **headers), now=NOW)
+    with scene.store.open() as store:
+        publish_model(store, chain, Path("pc.model"))
+    scene.serve()
+
+
+def put_model(scene: Scene, *assertions: Assertion) -> None:
+    """As whoever has the store's own keys can, whatever the program would say to it."""
+    with scene.store.open() as store:
+        draft = store.draft()
+        store.put(draft.targets(), model_path("acme", "pc"), encode_stream(assertions))
+        store.commit(draft)
+    scene.serve()
+
+
+def counts(scene: Scene) -> int:
+    return own_anchors(scene.rig.machine).model.revision
+
+
+def test_newer_model_of_the_store_counts_in_the_same_check(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    scene.publish("debian-13_2")
+    publish_newer(scene, 1, **BY_HAND)
+    assert scene.rig.refresh(check=True, unattended=False).answers.model.text
+    assert counts(scene) == 0
+    came = scene.rig.refresh()
+    assert (came.came, came.start) == (Came.WAITING, "opted-out"), "by the policy of the new one"
+    assert "update: model revision 1 takes the place of 0 (x-imagekit)" in scene.rig.said
+    assert not scene.rig.rebooted
+    scene.rig.up()
+    assert counts(scene) == 1
+    capsys.readouterr()
+    assert main(["refresh", "--check", "--json"], machine=scene.rig.machine) == 0
+    assert json.loads(capsys.readouterr().out)["model"] is None
+    publish_newer(scene, 2)
+    assert main(["refresh", "--json"], machine=scene.rig.machine) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["outcome"], found["model"]) == (
+        "installed", {"revision": 2, "before": 1, "changed": ["x-imagekit"]})
+    scene.rig.up()
+    assert (counts(scene), scene.runs) == (2, ("b", 2, 1))
+
+
+def test_newer_model_brings_its_channel_and_its_validation_set(scene: Scene) -> None:
+    brand = Brand("acme")
+    snaps = tuple(brand.snap(name, kind, **{"default-channel": "latest/edge"}) for name, kind in (
+        ("pc", "gadget"), ("pc-kernel", "kernel"), ("debian-13", "base")))
+    scene.publish("debian-13_2", channel="edge")
+    scene.publish("debian-13_3", channel="edge")
+    pin: dict[str, Header] = {"name": "debian-13", "id": brand.snap("debian-13", "base")["id"],
+                              "presence": "required", "revision": "2"}
+    tested = brand.sign({
+        "type": "validation-set", "authority-id": "acme", "series": "16", "account-id": "acme", "name": "tested",
+        "sequence": "1", "snaps": (pin,), "timestamp": "2026-01-01T00:00:00Z"})
+    newer: dict[str, Header] = {"snaps": snaps, "validation-sets": (
+        {"account-id": "acme", "name": "tested", "sequence": "1", "mode": "enforce"},)}
+    publish_newer(scene, 1, **newer)
+    came = scene.rig.refresh()
+    assert (came.came, counts(scene)) == (Came.CURRENT, 0), "its validation set is not there yet"
+    assert "acme/tested=1, which is not at hand" in came.notes[0]
+    with scene.store.open() as store:
+        publish_set(store, brand.database().verify(tested, now=NOW), Path("tested.validation-set"))
+    scene.serve()
+    assert scene.rig.refresh().came is Came.INSTALLED
+    scene.rig.up()
+    assert (counts(scene), scene.runs) == (1, ("b", 2, 1))
+
+
+@pytest.mark.parametrize("words", [("hold", "3"), ("automatic", "off")], ids=["held", "opted out"])
+def test_newer_model_waits_for_its_owner(scene: Scene, words: tuple[str, ...]) -> None:
+    assert main(words, machine=scene.rig.machine) == 0
+    scene.rig.clock = datetime.now(NOW.tzinfo)
+    publish_newer(scene, 1)
+    assert scene.rig.refresh().notes[0].startswith("revision 1 of the model waits: updates are ")
+    assert counts(scene) == 0
+    scene.rig.refresh(unattended=False)
+    assert counts(scene) == 1
+
+
+def test_model_that_was_lost_comes_back_whoever_holds_updates(scene: Scene) -> None:
+    publish_newer(scene, 1)
+    scene.rig.refresh()
+    (history.folder_of(scene.rig.machine) / history.MODEL).unlink()
+    assert main(["automatic", "off"], machine=scene.rig.machine) == 0
+    scene.rig.refresh()
+    assert counts(scene) == 1
+
+
+def test_floor_that_was_forgotten_is_remembered_by_the_next_check(scene: Scene) -> None:
+    publish_newer(scene, 1)
+    scene.rig.refresh()
+    memory = history.load_history(scene.rig.machine)
+    assert memory.model is not None
+    history.save_history(scene.rig.machine, replace(memory, model=None))
+    scene.rig.refresh()
+    assert history.load_history(scene.rig.machine).model == memory.model
+
+
+def test_refused_model_keeps_no_update_away_and_is_told_once(scene: Scene) -> None:
+    put_model(scene, revised(1, architecture="arm64"))
+    for _ in range(2):
+        came = scene.rig.refresh()
+        assert (came.came, came.notes[0].partition(": ")[2]) == (
+            Came.CURRENT, "architecture: it changes from amd64 to arm64")
+    assert [item.outcome for item in history.load_history(scene.rig.machine).changes] == ["refused"]
+    scene.publish("debian-13_2")
+    scene.still_updates()
+    assert counts(scene) == 0
+
+
+def test_older_model_replayed_by_the_store_is_left(scene: Scene) -> None:
+    publish_newer(scene, 3, **BY_HAND)
+    scene.rig.refresh()
+    put_model(scene, revised(2))
+    came = scene.rig.refresh()
+    assert came.notes[0] == "revision 2 of the model is left out: this device goes by revision 3"
+    assert counts(scene) == 3
+
+
+def test_model_by_a_stranger_in_the_store_ends_the_check(scene: Scene) -> None:
+    scene.publish("debian-13_2")
+    put_model(scene, revised(1, brand=Brand("acme", key="stranger")))
+    with pytest.raises(TrustError, match="cannot verify"):
+        scene.rig.refresh()
+    assert (counts(scene), scene.rig.rebooted) == (0, False)
+    put_model(scene, revised(1))
+    scene.still_updates()
+    assert counts(scene) == 1
+
+
+@pytest.mark.parametrize(("headers", "match"), [({}, "is not what was signed"), (BY_HAND, "goes on behind the")],
+                         ids=["of its length", "longer"])
+def test_true_model_that_tuf_did_not_sign_is_not_taken(scene: Scene, headers: dict[str, Header], match: str) -> None:
+    publish_newer(scene, 1)
+    path = scene.file("models/acme/*.pc.assert")
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(revised(1).encode(), revised(2, **headers).encode()))
+    assert path.read_bytes() != raw
+    with pytest.raises((TrustError, HostError), match=match):
+        scene.rig.refresh()
+    assert counts(scene) == 0
+    scene.serve()
+    scene.rig.refresh()
+    assert counts(scene) == 1
+
+
+def test_model_of_a_stick_that_came_meanwhile_is_not_gone_back_from(scene: Scene, tmp_path: Path) -> None:
+    publish_newer(scene, 1)
+    stick = tmp_path / "pc.model"
+    stick.write_bytes(encode_stream((revised(2),)))
+
+    refresh(scene.rig.machine, Options(unattended=True), scene.rig.said.append, clock=lambda: scene.rig.clock,
+            answered=lambda: scene.rig.install(stick))
+    assert counts(scene) == 2

@@ -33,7 +33,8 @@ def test_status_as_json_after_the_verdict(device: Device, capsys: Captured) -> N
     assert main(["status", "--json"], machine=device.machine) == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found) == ["imagekit", "slot", "base_root", "kernel_root", "tries_left", "record", "degraded", "health",
-                           "slots", "pending", "failed", "hold_until", "store", "waits", "policy", "identity"]
+                           "slots", "pending", "failed", "hold_until", "store", "waits", "model", "policy",
+                           "identity"]
     assert found["record"] == {"generation": 3, "slot": "a", "tries": 0, "confirmed": True, "unhealthy": 0,
                                "other_good": False}
     assert found["health"]["healthy"] is True

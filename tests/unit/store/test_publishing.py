@@ -7,13 +7,21 @@ import json
 import shutil
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from imagekit.assertions import Header, parse_snap_revision, parse_validation_set
+from imagekit.assertions import (
+    Assertion,
+    Chain,
+    Header,
+    decode_stream,
+    encode_stream,
+    parse_snap_revision,
+    parse_validation_set,
+)
 from imagekit.build.pack import SEED_LEVEL
 from imagekit.errors import PlanError, TrustError
 from imagekit.host.storeclient import connected
@@ -21,10 +29,14 @@ from imagekit.packages.forward import PACKED_WINDOW, unpacked
 from imagekit.plan.channelmap import UpdateClass, parse_channel_map
 from imagekit.plan.channels import parse_channel
 from imagekit.plan.releases import Terms, revoked
-from imagekit.plan.storepaths import assertions_path, channels_path, set_path
-from imagekit.store.publishing import LEVEL, change, publish_set
+from imagekit.plan.storepaths import assertions_path, channels_path, model_path, set_path
+from imagekit.store import prune
+from imagekit.store.check import Level, audit
+from imagekit.store.commit import Outcome
+from imagekit.store.publishing import LEVEL, change, publish_model, publish_set
 from imagekit.store.roles import remove_publisher, set_publisher
 from imagekit.testing.documents import Brand
+from imagekit.testing.images import Silent
 from imagekit.testing.stores import CutDisk, PowerCut, StoreRig
 
 
@@ -307,3 +319,92 @@ def test_offer_without_declaration_is_refused(rig: StoreRig) -> None:
     bare = replace(offer, chain=replace(offer.chain, evidence=()))
     with pytest.raises(TrustError, match="no snap-declaration says whose it is"):
         rig.publish(bare)
+
+
+def model_chain(brand: Brand, now: datetime, **headers: Header) -> Chain:
+    return brand.database().verify(brand.model(**headers), now=now)
+
+
+def publish_the_model(rig: StoreRig, *, brand: Brand | None = None, **headers: Header) -> Outcome:
+    """Signed by a brand that remembers no other."""
+    chain = model_chain(brand or Brand("acme"), rig.now, **headers)
+    with rig.open() as store:
+        return publish_model(store, chain, Path("pc.model"))
+
+
+def found_model(rig: StoreRig) -> Assertion:
+    with connected(rig.public, rig.first_root) as client:
+        target = client.find(model_path("acme", "pc"))
+        assert target is not None
+        return next(item for item in decode_stream(client.fetch(target).read_bytes(), name="m") if item.type == "model")
+
+
+def test_a_device_finds_the_newest_revision_of_its_model(rig: StoreRig) -> None:
+    publish_the_model(rig, revision="1")
+    publish_the_model(rig, revision="3", **{"x-imagekit": {"updates": {"automatic": "false"}}})
+    assert found_model(rig).revision == 3
+    with rig.open() as store:
+        assert [(item.model, item.revision) for item in store.models()] == [("pc", 3)]
+
+
+@pytest.mark.parametrize("revision", ["2", "1"])
+def test_a_model_that_is_not_newer_is_not_published(rig: StoreRig, revision: str) -> None:
+    publish_the_model(rig, revision="2")
+    with pytest.raises(PlanError, match=f"it is revision {revision}, and revision 2 is published"):
+        publish_the_model(rig, revision=revision, grade="dangerous")
+    assert found_model(rig).revision == 2
+
+
+REFUSED_MODELS: dict[str, tuple[dict[str, Header], str]] = {
+    "change": ({"architecture": "arm64"}, "architecture: it changes from amd64 to arm64"),
+    "demand": ({"grade": "secured"}, "demands what images do not have"),
+    "future": ({"timestamp": "2035-01-01T00:00:00Z"}, "which is still to come"),
+}
+
+
+@pytest.mark.parametrize(("headers", "match"), REFUSED_MODELS.values(), ids=REFUSED_MODELS)
+def test_a_model_that_no_device_would_follow_is_not_published(rig: StoreRig, headers: dict[str, Header], match: str
+                                                              ) -> None:
+    publish_the_model(rig, revision="1")
+    with pytest.raises(PlanError, match=match):
+        publish_the_model(rig, revision="2", **headers)
+    assert found_model(rig).revision == 1
+
+
+def test_pruning_keeps_the_newest_model_and_takes_the_older_ones(rig: StoreRig) -> None:
+    publish_the_model(rig, revision="1")
+    publish_the_model(rig, revision="2")
+    rig.now += timedelta(days=31)
+    with rig.open() as store:
+        store.commit(store.draft_online())
+    folder = rig.public / "targets/models/acme"
+    assert len(list(folder.iterdir())) == 2
+    with rig.open() as store:
+        prune.carry_out(store, prune.plan(store))
+    assert len(list(folder.iterdir())) == 1
+    assert found_model(rig).revision == 2
+
+
+def audited(rig: StoreRig) -> list[str]:
+    found = audit(rig.folder, rig.brand.roots, now=rig.now, progress=Silent())
+    return [f"{item.subject}: {item.text}" for item in found.findings if item.level is Level.PROBLEM]
+
+
+def test_check_looks_at_models_as_their_devices_do(rig: StoreRig) -> None:
+    publish_the_model(rig, revision="1")
+    assert audited(rig) == []
+
+    def put(path: str, *assertions: Assertion) -> None:
+        with rig.open() as store:
+            draft = store.draft()
+            store.put(draft.targets(), path, encode_stream(assertions))
+            store.commit(draft)
+
+    put(model_path("acme", "pi"), Brand("acme").model())
+    assert audited(rig) == ["models/acme/pi.assert: it does not hold that one model"]
+    stranger = Brand("acme", key="stranger")
+    put(model_path("acme", "pi"), stranger.model(model="pi"))
+    assert len(found := audited(rig)) == 1
+    assert found[0].startswith("models/acme/pi.assert: cannot verify model")
+    put(model_path("acme", "pi"), Brand("acme").model(model="pi", grade="secured"))
+    assert "it demands what images do not have" in audited(rig)[0]
