@@ -20,7 +20,7 @@ from imagekit.cli.output import detail, emit_json, say, table, write
 from imagekit.cli.powercut_record import LOG, During, Job, opened, record_again, recorded
 from imagekit.cli.progress import progress
 from imagekit.disk.writelog import LogEntry
-from imagekit.errors import TargetError, UsageError
+from imagekit.errors import DocumentError, TargetError, UsageError
 from imagekit.host.cache import default_cache_folder
 from imagekit.powercut.disk import CutDisk
 from imagekit.powercut.examine import Examiner, Verdict, check_seed
@@ -162,6 +162,9 @@ def judge(job: Job, before: Path, log_file: Path, brought: Mapping[str, str], li
         data = job.during is not During.UPDATE
         examine = Examiner(disk, brought=brought, data=data)
         kept = kept_on(job.tools, disk, scratch, goes=(SECRET,) * (job.during is During.RESET)) if data else Kept()
+        if job.during is During.RESET and before == job.before and not kept.goes:
+            raise DocumentError(f"cannot judge the reset: {before} has no file {SECRET!r} that it could take away",
+                                hint="record it again")
         told.step("judge every state", total=len(log), unit="requests")
         found = Sweep(disk, log, examine, limits).run(told.advance)
         checked = Checked()

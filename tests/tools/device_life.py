@@ -13,7 +13,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from click.testing import CliRunner, Result
+
+from imagekit.cli.main import main
 from imagekit.cli.powercut import put_state
+from imagekit.cli.powercut_record import BEFORE, LOG, RECORDING, During, digest_of
 from imagekit.device.grow import grow
 from imagekit.device.machine import LocalPrograms, Machine, Programs
 from imagekit.disk.writelog import LogEntry
@@ -26,6 +30,7 @@ from imagekit.powercut.sweep import Found, Limits, State, Sweep, drawn_prefixes
 from imagekit.qemu.workbench import copy_sparse
 from tests.tools.conftest import ADMIN_PATH, Shell
 from tests.tools.recorded_disk import Recorded, recorded
+from tests.tools.update_rig import Maker
 
 OVERLAY = Path(__file__).parents[2] / "imagekit/build/base-overlay/root/usr/lib/imagekit"
 DATA = "256M"  # as our gadgets have it: up to 128 MiB an ext4 has no second superblock, and a torn one is its end
@@ -180,3 +185,16 @@ def live(disk: Path, folder: Path, what: Callable[[Recorded, Path], None]) -> Li
     with recorded(after, log) as on:
         what(on, folder)
     return Life(before=disk, after=after, log=log)
+
+
+def by_command(maker: Maker, life: Life, during: During, folder: Path, *options: str) -> Result:
+    """What `imagekit powercut` makes of such a recording, as `-o` keeps one."""
+    folder.mkdir()
+    (folder / BEFORE).symlink_to(life.before)
+    (folder / LOG).symlink_to(life.log)
+    (folder / RECORDING).write_text(json.dumps({
+        "image": digest_of(maker.image), "machine": "pc", "during": during.value, "update": {}, "brought": {},
+        "recorded": {"slots": ["a"], "boots": 1, "seconds": 1.0}}))
+    return CliRunner().invoke(main, [  # type: ignore[arg-type]  # Program has a command's face
+        "powercut", str(maker.image), "--during", during.value, "-o", str(folder), "--accel", "tcg", "--machine", "pc",
+        "--trust", str(maker.workshop.trust), *options])

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.cli.powercut_record import During
 from imagekit.device.state import StatePartition
+from imagekit.errors import ExitCode
 from imagekit.host.tools import LocalTools
 from imagekit.powercut.filesystem import MACHINE_ID, MEMORY, Kept, kept_on
+from imagekit.qemu.recording import SECRET
 from tests.tools.conftest import Shell, require
-from tests.tools.device_life import DATA, Judged, Life, booted, live
+from tests.tools.device_life import DATA, Judged, Life, booted, by_command, live
 from tests.tools.recorded_disk import Recorded, need_recorder
-from tests.tools.update_rig import SYSTEMD_BOOT, make
+from tests.tools.update_rig import SYSTEMD_BOOT, Maker, make
 
 pytestmark = pytest.mark.tools
 
-GOES = ("secret", "lib/app/rows", "lib/imagekit/updates/wishes.json")  # the last is removed last
+GOES = (SECRET, "lib/app/rows", "lib/imagekit/updates/wishes.json")  # the last is removed last
 AGAIN = 2  # classes of states from which the recovery is recorded
 
 
@@ -36,13 +39,19 @@ def reset(shell: Shell, on: Recorded, folder: Path, *, bug: str = "") -> None:
 
 
 @pytest.fixture(scope="module")
-def lived(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The disk of a device that has lived, and is asked to forget it."""
+def maker(tmp_path_factory: pytest.TempPathFactory) -> Maker:
     need_recorder()
     require("mke2fs", "e2fsck", "debugfs")
+    made = make(tmp_path_factory.mktemp("maker"), SYSTEMD_BOOT, data=DATA)
+    made.build()
+    return made
+
+
+@pytest.fixture(scope="module")
+def lived(shell: Shell, maker: Maker, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The disk of a device that has lived, and is asked to forget it."""
     folder = tmp_path_factory.mktemp("lived")
-    image = make(folder / "maker", SYSTEMD_BOOT, data=DATA).build()
-    return live(image, folder / "life", lambda on, at: fill_and_mark(shell, on, at)).after
+    return live(maker.image, folder / "life", lambda on, at: fill_and_mark(shell, on, at)).after
 
 
 def kept_of(life: Life, scratch: Path) -> Kept:
@@ -79,9 +88,11 @@ def ends_reset(judged: Judged, kept: Kept, scratch: Path) -> bool:
     return any("is emptied" not in way for way in judged.ways) and not judged.lost(kept, scratch, drawn=0)
 
 
+MARK_FIRST = 'reset_data() { number_write "$state_device" 24 IKR1 0; mount_data && empty_var $NEW/var && sync; }'
+
+
 @pytest.mark.parametrize(("bug", "why"), [
-    ('reset_data() { number_write "$state_device" 24 IKR1 0; mount_data && empty_var $NEW/var && sync; }',
-     "is still there, and nothing asks for a reset any more"),
+    (MARK_FIRST, "is still there, and nothing asks for a reset any more"),
     ("sync() { :; }", "is still there, and nothing asks for a reset any more"),
     ("empty_var() { return 1; }", "of the data partition is lost"),
 ], ids=["the mark goes first", "nothing is flushed before the mark goes", "what could be emptied is made anew"])
@@ -91,3 +102,10 @@ def test_planted_bug_is_found(shell: Shell, lived: Path, tmp_path: Path, bug: st
     with life.judged() as judged:
         lost = judged.lost(kept, tmp_path / "checked", drawn=0)
     assert any(why in problem for _, problem in lost), lost
+
+
+def test_command_finds_what_is_left_and_what_is_lost(shell: Shell, maker: Maker, lived: Path, tmp_path: Path) -> None:
+    life = live(lived, tmp_path / "reset", lambda on, at: reset(shell, on, at, bug=MARK_FIRST))
+    result = by_command(maker, life, During.RESET, tmp_path / "kept", "--data", "0", "--lost", "1")
+    assert result.exit_code == ExitCode.TARGET, result.output
+    assert f"{SECRET} is still there, and nothing asks for a reset any more" in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.cli.powercut_record import During
 from imagekit.device.machine import Programs
 from imagekit.disk import gpt
 from imagekit.disk.ext4 import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, decode_condition
@@ -18,9 +20,9 @@ from imagekit.powercut.filesystem import Kept
 from imagekit.qemu.workbench import copy_sparse
 from imagekit.units import MIB
 from tests.tools.conftest import Shell, require
-from tests.tools.device_life import DATA, Booted, Growing, booted, call, live
+from tests.tools.device_life import DATA, Booted, Growing, booted, by_command, call, live
 from tests.tools.recorded_disk import Recorded, need_recorder, resize
-from tests.tools.update_rig import LOADERS, SYSTEMD_BOOT, make
+from tests.tools.update_rig import LOADERS, SYSTEMD_BOOT, Maker, make
 
 pytestmark = pytest.mark.tools
 
@@ -32,22 +34,30 @@ FORGETFUL = 'has_room() { read -r v_start < "$SYS/class/block/${1##*/}/start"; r
             '[ $((v_disk - v_start - v_size)) -gt 4096 ]; }'
 
 
-FreshOf = Callable[[str], Path]
+@dataclass(frozen=True, kw_only=True)
+class Fresh:
+    """A disk with an image on it that is smaller."""
+
+    maker: Maker
+    disk: Path
+
+
+FreshOf = Callable[[str], Fresh]
 
 
 @pytest.fixture(scope="module")
 def fresh_of(tmp_path_factory: pytest.TempPathFactory) -> FreshOf:
-    """For a loader a disk with an image on it that is smaller."""
+    """What is fresh from the factory, by its loader."""
     need_recorder()
     require("systemd-repart", "resize2fs", "e2fsck", "debugfs")
 
     @functools.cache
-    def fresh(loader: str) -> Path:
+    def fresh(loader: str) -> Fresh:
         folder = tmp_path_factory.mktemp("fresh")
-        disk = folder / "disk.img"
-        copy_sparse(make(folder / "maker", loader, data=DATA).build(), disk)
-        os.truncate(disk, disk.stat().st_size + LARGER)
-        return disk
+        made = Fresh(maker=make(folder / "maker", loader, data=DATA), disk=folder / "disk.img")
+        copy_sparse(made.maker.build(), made.disk)
+        os.truncate(made.disk, made.disk.stat().st_size + LARGER)
+        return made
 
     return fresh
 
@@ -77,7 +87,7 @@ def is_grown(disk: Path) -> bool:
 @pytest.mark.parametrize("loader", LOADERS)
 def test_cut_at_every_write_leaves_a_device_that_boots_and_grows_with_its_data(shell: Shell, fresh_of: FreshOf,
                                                                                tmp_path: Path, loader: str) -> None:
-    life = live(fresh_of(loader), tmp_path / "first", boot_of(shell))
+    life = live(fresh_of(loader).disk, tmp_path / "first", boot_of(shell))
     assert is_grown(life.after)
     with life.judged() as judged:
         assert not judged.found.unbootable, judged.found.problems
@@ -96,6 +106,17 @@ def test_cut_at_every_write_leaves_a_device_that_boots_and_grows_with_its_data(s
             assert not judged.lost(Kept(), disk.with_suffix(".checked"), drawn=4)
 
 
+def test_command_judges_a_first_boot_and_looks_into_its_data(shell: Shell, fresh_of: FreshOf, tmp_path: Path) -> None:
+    fresh = fresh_of(SYSTEMD_BOOT)
+    life = live(fresh.disk, tmp_path / "first", boot_of(shell))
+    result = by_command(fresh.maker, life, During.FIRST_BOOT, tmp_path / "kept", "--data", "3", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["during"], told["unbootable"], told["lost"], told["again"]) == ("first-boot", 0, [], [])
+    assert told["checked"] == len(told["classes"]) + 3
+    assert any(item["data"].startswith("by the backup table") for item in told["classes"])
+
+
 def test_cut_between_table_and_file_system_is_mended_by_the_next_boot(shell: Shell, fresh_of: FreshOf,
                                                                       tmp_path: Path) -> None:
     class OnlyTable(Growing):
@@ -105,7 +126,7 @@ def test_cut_between_table_and_file_system_is_mended_by_the_next_boot(shell: She
     def only_table(up: Booted) -> Programs:
         return OnlyTable(data=up.on.partitions["data"], var=up.var)
 
-    cut = live(fresh_of(SYSTEMD_BOOT), tmp_path / "cut", boot_of(shell, programs=only_table)).after
+    cut = live(fresh_of(SYSTEMD_BOOT).disk, tmp_path / "cut", boot_of(shell, programs=only_table)).after
     assert not is_grown(cut)
     assert not is_grown(live(cut, tmp_path / "forgetful", boot_of(shell, bug=FORGETFUL)).after)
     assert is_grown(live(cut, tmp_path / "mended", boot_of(shell)).after)
@@ -160,7 +181,7 @@ def test_planted_bug_is_found(shell: Shell, fresh_of: FreshOf, tmp_path: Path,
     def programs(up: Booted) -> Programs:
         return planted(data=up.on.partitions["data"], var=up.var, disk=up.on.disk)
 
-    life = live(fresh_of(SYSTEMD_BOOT), tmp_path / "first", boot_of(shell, programs=programs))
+    life = live(fresh_of(SYSTEMD_BOOT).disk, tmp_path / "first", boot_of(shell, programs=programs))
     with life.judged(lost=1) as judged:
         assert judged.found.unbootable
         assert why in judged.found.problems[0][1]
