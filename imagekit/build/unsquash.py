@@ -56,6 +56,10 @@ class SquashfsPackage:
             raise DocumentError(f"cannot read {path} in {self.name}: {len(content)} bytes came, it lists {entry.size}")
         return content
 
+    def files_in(self, folder: str) -> tuple[str, ...]:
+        return tuple(path.removeprefix(folder) for path, entry in self._listed.items()
+                     if path.startswith(folder) and "/" not in path[len(folder):] and entry.is_file)
+
     @cached_property
     def _listed(self) -> dict[str, PackageEntry]:
         raw = self._run("-lln", "-UTC", *MODEST, self._path.absolute())

@@ -63,6 +63,9 @@ class Package(Protocol):
     def read(self, path: str, *, limit: int = READ_LIMIT) -> bytes:
         """A regular file of at most `limit` bytes."""
 
+    def files_in(self, folder: str) -> tuple[str, ...]:
+        """The names of the regular files in a folder, `NAME/`; none where there is no such folder."""
+
 
 class ErofsPackage:
     """An EROFS package as a `Package`; the stream stays the caller's."""
@@ -95,6 +98,12 @@ class ErofsPackage:
     def read(self, path: str, *, limit: int = READ_LIMIT) -> bytes:
         return self._inside.read(path, limit=limit)
 
+    def files_in(self, folder: str) -> tuple[str, ...]:
+        found = self._inside.find(folder)
+        if found is None or not found.is_dir:
+            return ()
+        return tuple(name for name in self._inside.listdir(folder) if self._inside.stat(folder + name).is_file)
+
 
 def format_of(stream: BinaryIO) -> PackageFormat | None:
     """What a seekable stream begins as; None for anything else."""
@@ -117,5 +126,4 @@ def read_info(package: Package) -> SnapInfo:
 
 def hook_files(package: Package) -> tuple[str, ...]:
     """The names in the package's `meta/hooks`: hooks that need no declaration."""
-    return tuple(entry.path.removeprefix(HOOKS) for entry in package.entries()
-                 if entry.path.startswith(HOOKS) and entry.is_file)
+    return package.files_in(HOOKS)

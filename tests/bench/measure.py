@@ -23,15 +23,17 @@ class Cost:
 def measure(argv: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> Cost:
     """Run `argv`, its output into `log`.
 
+    Python programs may keep their bytecode, as installed ones do.
     The kernel adds a child's `io` to its parent's when the parent waits for it, so the counters are read from the
     process after it ended and before it is reaped.
 
     Raises:
         RuntimeError: the command failed.
     """
+    kept = {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with log.open("wb") as sink:
         started = time.monotonic()
-        pid = os.posix_spawnp(str(argv[0]), [str(word) for word in argv], dict(env), file_actions=[
+        pid = os.posix_spawnp(str(argv[0]), [str(word) for word in argv], kept, file_actions=[
             (os.POSIX_SPAWN_DUP2, sink.fileno(), 1), (os.POSIX_SPAWN_DUP2, sink.fileno(), 2)])
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         wall_s = time.monotonic() - started

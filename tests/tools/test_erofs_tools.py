@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.packages.erofs import Erofs
+from imagekit.packages.package import ErofsPackage
 
 pytestmark = pytest.mark.tools
 
@@ -39,3 +40,17 @@ def test_tree_reads_back_from_the_image_of_mkfs(run_tool: Callable[..., str], tm
         assert {entry.path for entry in image.walk() if entry.inode.is_file} == set(expected)
         for path, content in expected.items():
             assert image.read(path) == content
+
+
+def test_files_of_a_folder_are_those_right_in_it(run_tool: Callable[..., str], tmp_path: Path) -> None:
+    hooks = tmp_path / "tree/meta/hooks"
+    (hooks / "below").mkdir(parents=True)
+    for path in ("configure", "install", "below/remove"):
+        (hooks / path).write_bytes(b"#!/bin/sh\n")
+    (hooks / "link").symlink_to("configure")
+    run_tool("mkfs.erofs", "-T0", tmp_path / "image", tmp_path / "tree")
+    with (tmp_path / "image").open("rb") as stream:
+        package = ErofsPackage(stream, name="image")
+        assert package.files_in("meta/hooks/") == ("configure", "install")
+        assert package.files_in("meta/none/") == ()
+        assert package.files_in("meta/hooks/install/") == ()

@@ -45,6 +45,8 @@ def test_files_and_what_they_hold_come_out(package: Path) -> None:
         assert all((entry.uid, entry.gid) == (0, 0) for entry in entries.values())
         for path, content in FILES.items():
             assert inside.read(path) == content
+        assert (inside.files_in("meta/hooks/"), inside.files_in("share/none/")) == (("configure",), ())
+        assert set(inside.files_in("meta/")) == {"snap.yaml"}
         info = read_info(inside)
     assert (info.name, info.version, info.apps[0].command) == ("hello", "1.10", "bin/hello")
 
