@@ -88,7 +88,7 @@ def ends_reset(judged: Judged, kept: Kept, scratch: Path) -> bool:
     return any("is emptied" not in way for way in judged.ways) and not judged.lost(kept, scratch, drawn=0)
 
 
-MARK_FIRST = 'reset_data() { number_write "$state_device" 24 IKR1 0; mount_data && empty_var $NEW/var && sync; }'
+MARK_FIRST = 'reset_data() { number_write "$state_device" 24 IKR1 0 0; mount_data && empty_var $NEW/var && sync; }'
 
 
 @pytest.mark.parametrize(("bug", "why"), [
