@@ -2,8 +2,8 @@
 
 Each is a pure function of bytes that a build has hashed by the time it asks, so the fact is about what was written:
 
-    seeds/<sha256 of a compressed package>    the SHA3-384 of what it unpacks to
-    slots/<SHA3-384 of a package>             the SHA-256 of the package with its hash tree behind it
+    seeds-<MiB>/<sha256 of a compressed package>    the SHA3-384 of what it unpacks to, with no larger window than that
+    slots/<SHA3-384 of a package>                   the SHA-256 of the package with its hash tree behind it
 
 Who makes a package knows both at once; a build that misses one finds it. `imagekit build --twice` builds without them.
 """
@@ -18,8 +18,10 @@ from imagekit.digests import chunks, sha3_384
 from imagekit.disk.verity import TreeBuilder, salt_for, uuid_for
 from imagekit.host.cache import Cache
 from imagekit.host.files import write_atomic
+from imagekit.packages.forward import PACKED_WINDOW
+from imagekit.units import MIB
 
-SEEDS, SLOTS = "seeds", "slots"
+SEEDS, SLOTS = f"seeds-{PACKED_WINDOW // MIB}", "slots"
 
 _WORD = re.compile(r"[A-Za-z0-9_-]{64}\Z")
 
