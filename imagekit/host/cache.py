@@ -8,7 +8,7 @@ Decides where things lie and that nothing enters under a digest it does not have
     tools/<key>/             the unpacked tool parts
     roots/<key>.tar.zst      root file systems as mmdebstrap made them, the tar's digest beside it (.sha256)
     packages/<key>/          finished packages
-    seeds/ slots/            facts about packages that are costly to find (`imagekit.build.facts`)
+    seeds-MiB/ slots/        facts about packages that are costly to find (`imagekit.build.facts`)
     proofs/<key>             images that were found good, block by block
     held/                    locks of running processes
     work/                    scratch folders
