@@ -84,6 +84,8 @@ def flash(record: dict[str, Any]) -> list[str]:
     floor = median(rows["floor"]["rounds"], "wall_s")
     lines = [f"{len(rows['floor']['rounds'])} rounds, median (minimum); × is the ratio of medians to the first floor."
              f" {record['mapped'] / MIB:.0f} MiB of 2 GiB are mapped. The start of the program is included.", "",
+             "The disk below the loop devices decides what there is to measure: where a flush costs hardly",
+             "anything, it is the start of Python, reading and hashing.", "",
              "| way | wall s | × | CPU s | written MiB | peak memory MiB |", "|---|---|---|---|---|---|"]
     lines += [f"| {row['label']} | {both(row['rounds'], 'wall_s')} | {median(row['rounds'], 'wall_s') / floor:.2f}"
               f" | {both(row['rounds'], 'cpu_s')} | {median(row['rounds'], 'written') / MIB:.0f}"
