@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
@@ -29,6 +30,7 @@ LOG = logging.getLogger("imagekit.cli")
 
 PIPE_CLOSED = 128 + signal.SIGPIPE
 TERMINATED = 128 + signal.SIGTERM
+AGAIN = 0.01  # s after which a lost interruption is sent once more
 MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
 
 
@@ -45,6 +47,7 @@ def run(argv: Sequence[str], *, prog_name: str) -> int:
     logging.getLogger("imagekit").addHandler(logging.NullHandler())  # or Python prints what no log takes
     with contextlib.suppress(ValueError):  # not the main thread: a test runner's business
         signal.signal(signal.SIGTERM, _terminate)
+    before, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         if "_IMAGEKIT_COMPLETE" in os.environ:
             program.main(args=list(argv), prog_name=prog_name)
@@ -68,6 +71,7 @@ def run(argv: Sequence[str], *, prog_name: str) -> int:
     except Exception as error:
         return tell(unexpected(error), talk=talk, as_json=as_json)
     finally:
+        sys.unraisablehook = before
         close_log()
 
 
@@ -147,6 +151,20 @@ def _pipe_closed() -> int:
     """Nobody reads any more."""
     forget_stdout()
     return PIPE_CLOSED
+
+
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """An interruption that struck where Python cannot raise is sent again, a moment later; all else is as usual.
+
+    Such places are callbacks of weak references, which every import has, and `__del__`.
+    """
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    number = signal.SIGTERM if issubclass(lost.exc_type, Terminated) else signal.SIGINT
+    again = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -57,15 +57,17 @@ class SystemInventory:
         for entry in sorted((self._sys / "block").glob("*")):
             if _text(entry / "size") == "0" and entry.name.startswith(("loop", "ram", "zram", "nbd")):
                 continue  # nodes that nobody has set up
-            found.append(self._device(entry.name))
-            found += [self._device(below.name) for below in sorted(entry.iterdir()) if _is_partition(below)]
+            disk = [self._device(entry.name)]
+            disk += [self._device(below.name) for below in _entries(entry) if _is_partition(below)]
+            if entry.exists():  # not pulled out meanwhile
+                found += disk
         return tuple(found)
 
     def plugged(self, port: str) -> dict[str, str]:
         """The disks with a medium at a USB port, with what tells this insertion from others; no medium is read."""
         found = {}
         for entry in sorted((self._sys / "block").glob("*")):
-            usb = _usb(entry.resolve())
+            usb = _usb(_real(entry))
             if usb is not None and usb.name == port and (mark := self.mark(entry.name)):
                 found[entry.name] = mark
         return found
@@ -156,7 +158,7 @@ class SystemInventory:
             raise HostError(f"cannot use device {link.name}: it was pulled out") from error
 
     def _folder(self, name: str) -> Path:
-        return (self._sys / "class" / "block" / name).resolve()
+        return _real(self._sys / "class" / "block" / name)
 
     def _device(self, name: str) -> Device:
         folder = self._folder(name)
@@ -181,12 +183,11 @@ class SystemInventory:
     def _below(self, folder: Path) -> Iterator[Path]:
         """A disk, its partitions, and all that lies over them."""
         yield folder
-        for entry in sorted(folder.iterdir()):
+        for entry in _entries(folder):
             if _is_partition(entry):
                 yield from self._below(entry)
-        if (folder / "holders").is_dir():
-            for holder in sorted((folder / "holders").iterdir()):
-                yield from self._below(self._folder(holder.name))
+        for holder in _entries(folder / "holders"):
+            yield from self._below(self._folder(holder.name))
 
     def _uses(self, folder: Path) -> Iterator[Use]:
         mounts, swaps = self._mounts(), self._swaps()
@@ -197,7 +198,7 @@ class SystemInventory:
                 yield Use(device=node, how=f"mounted at {point}")
             if number in swaps:
                 yield Use(device=node, how="swap")
-            for holder in sorted((entry / "holders").iterdir()) if (entry / "holders").is_dir() else ():
+            for holder in _entries(entry / "holders"):
                 yield Use(device=node, how=f"held by {holder.name}")
 
     def _system(self, folder: Path) -> Iterator[str]:
@@ -245,6 +246,22 @@ def _text(path: Path) -> str:
         return ""
 
 
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder of sysfs, in order of names; nothing where the device was pulled out."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _real(link: Path) -> Path:
+    """Where a link of sysfs leads; the link itself where the device was pulled out while it was read."""
+    try:
+        return link.resolve()
+    except OSError:
+        return link
+
+
 def _unescaped(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
@@ -265,7 +282,7 @@ def _kind(name: str, folder: Path) -> Kind:
         return Kind.PARTITION
     if _MMC_BOOT.fullmatch(name):
         return Kind.EMMC_BOOT
-    if name.startswith(("dm-", "md")) or any((folder / "slaves").glob("*")):
+    if name.startswith(("dm-", "md")) or _entries(folder / "slaves"):
         return Kind.MAPPING
     if name.startswith("loop"):
         return Kind.LOOP

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import click
@@ -213,21 +214,27 @@ def test_ctrl_c_exits_130_with_one_line(plug) -> None:
     assert result.stderr.strip() == "imagekit: interrupted"
 
 
-def test_sigterm_cleans_up_like_ctrl_c_and_exits_143(tmp_path: Path) -> None:
-    script = (
-        "import sys, time, click\n"
+def child_script(body: str) -> str:
+    """A program with one command, `trial`, whose lines are `body`."""
+    return (
+        "import os, signal, sys, time, click\n"
         "from imagekit.cli import main as m\n"
         "module = type(sys)('t'); sys.modules['t'] = module\n"
         "@click.command()\n"
         "def trial():\n"
-        "    try:\n"
-        "        print('ready', flush=True); time.sleep(60)\n"
-        "    finally:\n"
-        f"        open({str(tmp_path / 'cleaned')!r}, 'w').close()\n"
+        f"{textwrap.indent(body, '    ')}\n"
         "module.trial = trial\n"
         "m.COMMANDS['trial'] = ('Images', 't', 'trial', '')\n"
         "m.main.main(['trial'])\n"
     )
+
+
+def test_sigterm_cleans_up_like_ctrl_c_and_exits_143(tmp_path: Path) -> None:
+    script = child_script(
+        "try:\n"
+        "    print('ready', flush=True); time.sleep(60)\n"
+        "finally:\n"
+        f"    open({str(tmp_path / 'cleaned')!r}, 'w').close()")
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True) as child:
         assert child.stdout is not None and child.stdout.readline() == "ready\n"
@@ -236,6 +243,21 @@ def test_sigterm_cleans_up_like_ctrl_c_and_exits_143(tmp_path: Path) -> None:
     assert child.returncode == 128 + signal.SIGTERM
     assert stderr.strip() == "imagekit: terminated"
     assert (tmp_path / "cleaned").exists()
+
+
+@pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"),
+                                                      (signal.SIGTERM, 143, "terminated")])
+def test_interruption_where_python_cannot_raise_is_not_lost(number: signal.Signals, code: int, said: str) -> None:
+    script = child_script(
+        "class Dying:\n"
+        "    def __del__(self):\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "        for _ in range(1000): pass\n"
+        "Dying()\n"
+        "time.sleep(20)\n"
+        "print('slept through')")
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr.strip()) == (code, "", f"imagekit: {said}")
 
 
 def test_reader_that_leaves_early_causes_no_noise() -> None:

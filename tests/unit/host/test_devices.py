@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +25,14 @@ NVME = "devices/pci0000:00/0000:00:1d.0/0000:02:00.0/nvme/nvme0/nvme0n1"
 SD = "devices/platform/soc/fe340000.mmc/mmc_host/mmc0/mmc0:aaaa/block/mmcblk0"
 EMMC = "devices/platform/soc/fe350000.mmc/mmc_host/mmc1/mmc1:0001/block/mmcblk1"
 VIRTUAL = "devices/virtual/block"
+LOOKS = 3000  # about one in two thousand met a link that was gone between two looks at it
+JIGGLE = """
+import os, sys
+print("ready", flush=True)
+while True:
+    os.unlink(sys.argv[1])
+    os.symlink(sys.argv[2], sys.argv[1])
+"""
 
 
 class Machine:
@@ -196,6 +207,35 @@ def test_boot_partition_that_the_chip_has_locked_is_read_only(machine: Machine, 
 def test_optical_drive_is_read_only(machine: Machine) -> None:
     machine.add("devices/pci0000:00/0000:00:17.0/ata2/host1/target1:0:0/1:0:0:0/block/sr0", "11:0", removable="1")
     assert [item.code for item in judge(machine.find("sr0"), Demand(), List())] == [Code.READ_ONLY]
+
+
+def test_disk_that_is_pulled_out_while_the_list_is_made_is_not_in_it(machine: Machine) -> None:
+    machine.add(ATA, "8:0")
+    folder = machine.add(USB, "8:16")
+    machine.partition(f"{USB}/sdb1", "8:17", 1)
+
+    def properties(name: str) -> Mapping[str, str]:
+        if name == "sdb" and folder.exists():
+            (machine.sys / "block/sdb").unlink()
+            shutil.rmtree(folder)
+        return {}
+
+    inventory = SystemInventory(sys=machine.sys, proc=machine.proc, dev=machine.dev, properties=properties)
+    assert [device.path for device in inventory.devices()] == [str(machine.dev / "sda")]
+
+
+def test_disk_that_comes_and_goes_while_a_port_is_looked_at_is_there_or_not(machine: Machine) -> None:
+    folder, seen = machine.add(USB, "8:16"), set()
+    inventory = machine.inventory()
+    with subprocess.Popen([sys.executable, "-c", JIGGLE, machine.sys / "block/sdb", folder],
+                          stdout=subprocess.PIPE) as jiggling:
+        assert jiggling.stdout is not None and jiggling.stdout.readline()
+        try:
+            for _ in range(LOOKS):
+                seen.update(inventory.plugged("1-1.4").values())
+        finally:
+            jiggling.kill()
+    assert seen <= {"sdb/7/131072"}
 
 
 def test_machine_without_sysfs_has_no_media(tmp_path: Path) -> None:
