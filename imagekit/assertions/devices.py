@@ -24,7 +24,7 @@ BASES_WITHOUT_MODES = ("core", "core16", "core18")
 
 USERNAME = Form(re.compile(r"[a-z0-9][-a-z0-9._]*\Z"), "a user's name: a-z, 0-9, dot, hyphen and underscore,"
                 " a letter or digit first", AssertionRules.USER_NAME)
-_LETTER = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]"
+_LETTER = r'[^\x00-\x20"(),.:;<>@\[\\\]\x7f]'  # what is excluded: the set of what is allowed takes 20 ms to compile
 _WORD = rf"{_LETTER}+(?:\.{_LETTER}+)*"
 _ADDRESS = rf"(?:{_WORD}|\"[^\"\\\x00-\x1f]+\")@(?:{_WORD}|\[[^\[\]\\\s]+\])"
 EMAIL = Form(re.compile(rf"(?=[^\n]{{3,320}}\Z) *(?:{_ADDRESS}|(?:{_LETTER}|[ .]|\"[^\"\\]*\")*<{_ADDRESS}>) *\Z"),

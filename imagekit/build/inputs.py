@@ -20,19 +20,18 @@ from pathlib import Path
 from imagekit.assertions import Assertion, Database, Model, ModelSnap, SnapType, decode_stream, parse_model
 from imagekit.build.extras import Extra, parse_extras, type_of
 from imagekit.build.package_tree import read_kernel
-from imagekit.build.sign import VERITY_TYPES
 from imagekit.build.unsquash import open_package
 from imagekit.digests import b64url, sha3_384, short
 from imagekit.disk.verity import build_tree, salt_for, uuid_for
 from imagekit.errors import DocumentError, HostError, PlanError, TrustError
-from imagekit.gadget import FileContent, Gadget
+from imagekit.gadget import GADGET_MOST, GADGET_YAML, FileContent, Gadget, parse_gadget_yaml
 from imagekit.host.files import read_file, reason
 from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.kernel_image import HEAD, kernel_architecture
 from imagekit.packages.kernelyaml import NOTHING_OFFERED, is_reference
 from imagekit.packages.package import PackageFormat, format_of, read_info
-from imagekit.packages.snapvalues import Confinement
+from imagekit.packages.snapvalues import VERITY_TYPES, Confinement
 from imagekit.packages.snapyaml import SnapInfo, parse_file_name
 from imagekit.plan import piboot, uboot
 from imagekit.plan.contents import KERNEL_IMAGE, SLOT_BACKENDS, Insides
@@ -49,7 +48,6 @@ from imagekit.plan.resolve import (
     unsigned_files,
 )
 from imagekit.plan.uboot import SlotFile
-from imagekit.plan.update_gadget import GADGET_MOST, GADGET_YAML, parse_gadget_yaml
 from imagekit.units import MIB
 
 KERNEL_LIMIT = 256 * MIB  # a kernel's file is measured in memory

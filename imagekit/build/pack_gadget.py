@@ -6,7 +6,7 @@ from pathlib import Path
 
 from imagekit.build.tree import Tree, file
 from imagekit.errors import PlanError
-from imagekit.gadget import Era, parse_gadget
+from imagekit.gadget import GADGET_YAML, Era, parse_gadget
 from imagekit.gadget.typos import refuse_typos
 from imagekit.packages.recipe import Recipe
 from imagekit.schema import load_yaml
@@ -29,10 +29,10 @@ def gadget_tree(recipe: Recipe, *, folder: Path, roots: dict[str, Path]) -> Tree
             where = f"part {wanted.part}" if wanted.part is not None else str(folder)
             raise PlanError(f"cannot pack {recipe.name}: {where} has no file {wanted.source}")
         tree.add(file(wanted.target, source.read_bytes()))
-        if wanted.target == "meta/gadget.yaml":
+        if wanted.target == GADGET_YAML:
             document = load_yaml(source.read_bytes(), name=str(source))
             refuse_typos(document)
             parse_gadget(document, era=Era.UC20)
-    if tree.get("meta/gadget.yaml") is None:
+    if tree.get(GADGET_YAML) is None:
         raise PlanError(f"cannot pack {recipe.name}: a gadget needs meta/gadget.yaml, no file of the recipe fills it")
     return tree

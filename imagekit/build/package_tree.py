@@ -16,12 +16,11 @@ from pathlib import Path
 
 from imagekit.build.unsquash import open_package
 from imagekit.errors import DocumentError, HostError
-from imagekit.gadget import Era, Gadget, parse_gadget
+from imagekit.gadget import GADGET_YAML, Era, Gadget, parse_gadget
 from imagekit.host.files import read_file, reason
 from imagekit.host.tools import LocalTools
 from imagekit.packages.kernelyaml import KERNEL_YAML, KernelContents, KernelInfo, parse_kernel_yaml
 from imagekit.packages.package import Package
-from imagekit.plan.update_gadget import GADGET_YAML
 from imagekit.schema import MAX_DOCUMENT, load_yaml
 from imagekit.units import MIB
 

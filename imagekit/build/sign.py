@@ -36,11 +36,11 @@ from imagekit.host.tools import LocalTools
 from imagekit.host.trust import MAX_FILE
 from imagekit.keys import Signer, verify_signature
 from imagekit.packages.package import PackageFormat, read_info
+from imagekit.packages.snapvalues import VERITY_TYPES
 from imagekit.packages.snapyaml import SnapInfo, parse_file_name
 
 PACKAGE_SUFFIX = ".snap"
 PROVED_TYPES = ("model", "validation-set")  # written with all that leads to them
-VERITY_TYPES = ("kernel", "base")  # mounted through dm-verity from a slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

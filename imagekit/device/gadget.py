@@ -26,14 +26,14 @@ from imagekit.device.state import StatePartition, load_gadget_record
 from imagekit.digests import b64url, short
 from imagekit.disk.fat_read import read_fat
 from imagekit.errors import DocumentError, ImagekitError, PlanError, TargetError, TrustError
-from imagekit.gadget import Gadget
+from imagekit.gadget import GADGET_MOST, GADGET_YAML, Gadget, parse_gadget_yaml
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.forward import rewound, unpacked
 from imagekit.packages.snapyaml import read_snap_yaml
 from imagekit.plan.identity import check_identity
 from imagekit.plan.resolve import Resolution, ResolvedPackage
 from imagekit.plan.seed_read import SEED, read_system
-from imagekit.plan.update_gadget import GADGET_MOST, GADGET_YAML, NewGadget, gadget_inside, parse_gadget_yaml
+from imagekit.plan.update_gadget import NewGadget, gadget_inside
 from imagekit.units import MIB, iec
 
 SNAP_YAML = "meta/snap.yaml"

@@ -1,5 +1,6 @@
 """gadget.yaml: the board's disk layout and boot assets, parsed and held to the rules of the format."""
 
+from imagekit.gadget.document import GADGET_MOST, GADGET_YAML, parse_gadget_yaml
 from imagekit.gadget.parse import parse_gadget
 from imagekit.gadget.values import (
     Bootloader,
@@ -24,6 +25,8 @@ from imagekit.gadget.values import (
 )
 
 __all__ = [
+    "GADGET_MOST",
+    "GADGET_YAML",
     "Bootloader",
     "Connection",
     "Content",
@@ -44,4 +47,5 @@ __all__ = [
     "Update",
     "Volume",
     "parse_gadget",
+    "parse_gadget_yaml",
 ]

@@ -8,13 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from imagekit.plan.flash_device import Device, Identity
-
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from imagekit.host.prepared import Prepared
     from imagekit.plan.factory_job import Port
+    from imagekit.plan.flash_device import Device, Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

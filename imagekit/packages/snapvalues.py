@@ -15,6 +15,8 @@ Environment = tuple[tuple[str, str], ...]
 Value = str | int | float | bool | tuple["Value", ...] | tuple[tuple[str, "Value"], ...]  # of an attribute
 Attributes = tuple[tuple[str, Value], ...]
 
+VERITY_TYPES = ("kernel", "base")  # mounted through dm-verity from a slot
+
 
 class Confinement(StrEnum):
     STRICT = "strict"

@@ -19,7 +19,17 @@ from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.disk.fat_read import FatVolume
 from imagekit.disk.fat_swap import plan_swap
 from imagekit.errors import DocumentError, PlanError
-from imagekit.gadget import Era, Extension, FileContent, Filesystem, Gadget, Role, Structure, parse_gadget
+from imagekit.gadget import (
+    GADGET_MOST,
+    GADGET_YAML,
+    Extension,
+    FileContent,
+    Filesystem,
+    Gadget,
+    Role,
+    Structure,
+    parse_gadget_yaml,
+)
 from imagekit.gadget.content_files import inside, landing_files
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.kernelyaml import is_reference
@@ -29,12 +39,8 @@ from imagekit.plan.layout import lay_out_of
 from imagekit.plan.proofs import evidence
 from imagekit.plan.resolve import Resolution, ResolvedPackage
 from imagekit.plan.tables import plan_table
-from imagekit.schema import load_yaml
-from imagekit.units import MIB
 
 GADGET = "gadget"
-GADGET_YAML = "meta/gadget.yaml"
-GADGET_MOST = 64 * MIB  # of a package and of each of its files: a device reads them into memory
 _VFAT = (Filesystem.VFAT16, Filesystem.VFAT32)
 _FIRMWARE = re.compile(r"(bootcode\.bin|start\w*\.elf|fixup\w*\.dat)\Z", re.IGNORECASE)
 _NO_ID = UUID(int=0)
@@ -75,11 +81,6 @@ class GadgetPlan:
     @property
     def revision(self) -> int:
         return self.known.revision
-
-
-def parse_gadget_yaml(raw: bytes, *, name: str) -> Gadget:
-    """A gadget.yaml, as the builder reads it. Raises: DocumentError."""
-    return parse_gadget(load_yaml(raw, name=name, repeated_keys=True), era=Era.UC20)
 
 
 def gadget_inside(package: Erofs, *, name: str) -> tuple[Gadget, dict[str, bytes]]:

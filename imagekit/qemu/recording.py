@@ -17,12 +17,12 @@ from imagekit.boot.numbers import RESET
 from imagekit.disk.fat_read import read_fat
 from imagekit.disk.probe import probe
 from imagekit.errors import DocumentError, HostError, TargetError
-from imagekit.gadget import Role
+from imagekit.gadget import GADGET_MOST, Role
 from imagekit.host.ports import Tools
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.forward import rewound, unpacked
 from imagekit.plan.seed_read import read_seed
-from imagekit.plan.update_gadget import GADGET_MOST, boot_assets, gadget_inside
+from imagekit.plan.update_gadget import boot_assets, gadget_inside
 from imagekit.qemu.device import Device
 from imagekit.qemu.judge import Package
 from imagekit.qemu.surgery import Disk

@@ -14,9 +14,9 @@ from imagekit.boot.uimage import decode_script
 from imagekit.disk.fat_read import FatVolume, read_fat
 from imagekit.disk.fat_write import FatFile, plan_fat
 from imagekit.errors import PlanError
-from imagekit.gadget import Era, Gadget, parse_gadget
+from imagekit.gadget import GADGET_YAML, Era, Gadget, parse_gadget
 from imagekit.plan.resolve import Resolution, resolve
-from imagekit.plan.update_gadget import GADGET_YAML, GadgetPlan, NewGadget, plan_gadget
+from imagekit.plan.update_gadget import GadgetPlan, NewGadget, plan_gadget
 from imagekit.schema import load_yaml
 from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import GADGET
