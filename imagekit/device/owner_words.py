@@ -26,7 +26,8 @@ from imagekit.device.wishes import (
     told_policy,
 )
 from imagekit.errors import DocumentError, TargetError, UsageError
-from imagekit.plan.schedule import HOLD_MOST_DAYS, Urgent, Wishes
+from imagekit.plan.policy import Urgent
+from imagekit.plan.schedule import HOLD_MOST_DAYS, Wishes
 from imagekit.plan.windows import Window, parse_windows
 
 ALWAYS = "always"  # no windows, whatever the model has

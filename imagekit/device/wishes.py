@@ -19,8 +19,8 @@ from imagekit.device import history as past
 from imagekit.device.history import History
 from imagekit.device.machine import Machine
 from imagekit.errors import DocumentError
-from imagekit.plan.policy import model_policy, policy_text
-from imagekit.plan.schedule import Policy, Urgent, Verdict, Wishes, policy_of
+from imagekit.plan.policy import Policy, Urgent, model_policy, policy_text
+from imagekit.plan.schedule import Verdict, Wishes, policy_of
 from imagekit.plan.windows import parse_windows, windows_text
 
 WISHES = "wishes.json"

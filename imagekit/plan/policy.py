@@ -15,17 +15,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from imagekit.assertions import Model
 from imagekit.assertions.headers import Header
 from imagekit.errors import DocumentError
-from imagekit.plan.schedule import Policy, Urgent
 from imagekit.plan.windows import Window, parse_windows, windows_text
 
 HEADER, PART = "x-imagekit", "updates"
 AUTOMATIC, WINDOWS, URGENT, FIXED = "automatic", "windows", "urgent", "fixed"
 KEYS = (AUTOMATIC, WINDOWS, URGENT, FIXED)
 REASON_MOST = 200  # characters
+
+
+class Urgent(StrEnum):
+    """What an update of class urgent does about windows."""
+
+    AT_ONCE = "at-once"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a device takes updates; this is the default: by itself, at any time.
+
+    `automatic` False: updates are looked for and told, and installed only when a person says so.
+    """
+
+    automatic: bool = True
+    windows: tuple[Window, ...] = ()
+    urgent: Urgent = Urgent.AT_ONCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from imagekit.plan.channelmap import UpdateClass
+from imagekit.plan.policy import Policy, Urgent
 from imagekit.plan.rollout import DeviceId
 from imagekit.plan.windows import Window, opening
 
@@ -141,25 +142,6 @@ def is_silent(*, failed: int, answered: datetime | None, now: datetime | None) -
 
 
 # ---- changing itself
-
-class Urgent(StrEnum):
-    """What an update of class urgent does about windows."""
-
-    AT_ONCE = "at-once"
-    WAIT = "wait"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """How a device takes updates; this is the default: by itself, at any time.
-
-    `automatic` False: updates are looked for and told, and installed only when a person says so.
-    """
-
-    automatic: bool = True
-    windows: tuple[Window, ...] = ()
-    urgent: Urgent = Urgent.AT_ONCE
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:

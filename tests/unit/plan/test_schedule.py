@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagekit.plan.channelmap import UpdateClass
+from imagekit.plan.policy import Policy, Urgent
 from imagekit.plan.rollout import DeviceId
 from imagekit.plan.schedule import (
     ALARM_CHECKS,
@@ -25,8 +26,6 @@ from imagekit.plan.schedule import (
     UNKNOWN_CLOCK_CHECKS,
     Checks,
     Phase,
-    Policy,
-    Urgent,
     Verdict,
     Wishes,
     at_boot,
