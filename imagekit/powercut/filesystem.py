@@ -69,7 +69,9 @@ def check_data(tools: Tools, disk: CutDisk, kept: Kept, scratch: Path) -> None:
         if not _ends_well(tools, "e2fsck", "-f", "-n", image):
             raise TargetError("the data partition is mounted, and its file system is not whole")
     else:
-        _ends_well(tools, "e2fsck", "-f", "-y", image)
+        repair = ("e2fsck", "-f", "-y", image)
+        if not _ends_well(tools, *repair):  # as the initrd has it: what it repaired, or gave up, it looks at once more
+            _ends_well(tools, *repair)
         if not _ends_well(tools, "e2fsck", "-f", "-n", image):
             raise TargetError("e2fsck cannot repair the data partition")
     for path, wanted in kept.stays.items():

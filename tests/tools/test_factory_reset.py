@@ -16,6 +16,7 @@ from imagekit.device import history
 from imagekit.device.cli import main
 from imagekit.device.factory_reset import end_reset
 from imagekit.device.report import load_report
+from imagekit.digests import crc32c
 from imagekit.disk.ext4 import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, decode_condition
 from imagekit.errors import TargetError
 from imagekit.units import MIB
@@ -236,6 +237,9 @@ def test_data_that_is_damaged_is_repaired_before_it_is_emptied(shell: Shell, run
 
 # ---- a data partition that is damaged, of which nobody asked for a reset
 
+SUPERBLOCKS = (1, 8193)  # of 16 MiB in blocks of 1 KiB
+
+
 def damaged(folder: Path, run_tool: RunTool, *commands: str) -> Path:
     """An ext4 with a file, after these commands of debugfs."""
     filled(folder)
@@ -281,6 +285,37 @@ def test_data_that_cannot_be_mounted_is_repaired_and_mounted(shell: Shell, run_t
         said = opened(shell, tmp_path, device, MOUNTED)
     assert said == "the data partition is damaged: repairing it\nstatus 0\n"
     assert names_on(tmp_path / "data.img", run_tool) == {*STAYS, *GOES} - {"lost+found/#12"}
+
+
+def test_data_whose_superblock_was_torn_while_it_grew_is_repaired(shell: Shell, run_tool: RunTool, tmp_path: Path
+                                                                 ) -> None:
+    """The kernel's journal has the superblock and its copy then. One run of e2fsck replays it and gives up."""
+    with data_of(tmp_path, run_tool):
+        pass
+    data, blocks = tmp_path / "data.img", tmp_path / "blocks"
+    blocks.write_bytes(b"".join(mounted_superblock(data, block) for block in SUPERBLOCKS))
+    commands = tmp_path / "commands"
+    commands.write_text(f"jo\njw -b {','.join(map(str, SUPERBLOCKS))} {blocks}\njc\n")
+    run_tool("debugfs", "-w", "-f", commands, data)
+    with data.open("r+b") as out:
+        out.seek(SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE - 4)
+        out.write(bytes(4))
+    shutil.copyfile(data, tmp_path / "once.img")
+    run_tool("e2fsck", "-fy", tmp_path / "once.img", status=12)
+    with looped(data) as loop:
+        said = opened(shell, tmp_path, loop.path, MOUNTED)
+    assert said == "the data partition is damaged: repairing it\nstatus 0\n"
+    assert names_on(data, run_tool) == {*STAYS, *GOES} - {"lost+found/#12"}
+
+
+def mounted_superblock(data: Path, block: int) -> bytes:
+    """A superblock or its copy as it is while the file system is mounted: it asks for its journal to be replayed."""
+    with data.open("rb") as stream:
+        stream.seek(block * SUPERBLOCK_SIZE)
+        raw = bytearray(stream.read(SUPERBLOCK_SIZE))
+    raw[96] |= 4  # s_feature_incompat, EXT4_FEATURE_INCOMPAT_RECOVER
+    raw[-4:] = crc32c(raw[:-4]).to_bytes(4, "little")
+    return bytes(raw)
 
 
 def test_data_that_nothing_can_repair_is_tried_once_and_done_without(shell: Shell, tmp_path: Path) -> None:
