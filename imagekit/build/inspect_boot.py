@@ -110,13 +110,16 @@ def _at(stream: BinaryIO, offset: int, size: int) -> bytes:
 
 
 def look_at_part(stream: BinaryIO, image: DiskImage, slot: Slot, part: str, *, entry: LoaderEntry | None,
-                 architecture: str | None, progress: Progress | None) -> PartFound:
-    """One package of one slot, held to the root of the slot's entry, or where it has none to its tree's own."""
+                 architecture: str | None, progress: Progress | None, programs: bool = True) -> PartFound:
+    """One package of one slot, held to the root of the slot's entry, or where it has none to its tree's own.
+
+    `programs`: whether to look what its programs are for.
+    """
     name = f"{part}-{slot.value}"
     found = image.find(name)
     wanted = None if entry is None else entry.base_root if part == "base" else entry.kernel_root
     content, size, root, problem = (found.content if found else None), 0, None, (found.problem if found else "")
-    programs, tree, broken = None, Tree.UNREAD, ""
+    counted, tree, broken = None, Tree.UNREAD, ""
     if found is not None and found.content is Content.EROFS and not problem:
         size, start = found.package_size, found.partition.start
         try:
@@ -124,12 +127,12 @@ def look_at_part(stream: BinaryIO, image: DiskImage, slot: Slot, part: str, *, e
             if progress is not None:
                 progress.step(f"read {name}", total=size + tree_size(size))
                 tree, broken = _read_tree(stream, found, wanted or root, progress.advance)
-            if tree is not Tree.BROKEN:
-                programs = look_at_programs(ErofsPackage(stream, name=name, offset=start), architecture)
+            if programs and tree is not Tree.BROKEN:
+                counted = look_at_programs(ErofsPackage(stream, name=name, offset=start), architecture)
         except DocumentError as error:
             problem = error.message
     return PartFound(slot=slot, part=part, partition=name, content=content, size=size, root=root, problem=problem,
-                     against=wanted or root, tree=tree, broken=broken, programs=programs)
+                     against=wanted or root, tree=tree, broken=broken, programs=counted)
 
 
 def _read_tree(stream: BinaryIO, found: DiskPartition, root: str, advance: Callable[[int], None]) -> tuple[Tree, str]:

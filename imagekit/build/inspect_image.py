@@ -49,14 +49,16 @@ DATA = "data"
 
 
 def inspect_image(path: Path, stream: BinaryIO, *, trusted: Iterable[Assertion], now: datetime,
-                  progress: Progress, quick: bool = False) -> Inspection:
-    """Everything there is to tell of an image. `quick`: what takes reading all of it is left out.
+                  progress: Progress, quick: bool = False, known: bool = False) -> Inspection:
+    """Everything there is to tell of an image. `quick`: what takes reading all of it is left out. `known`: these
+    bytes were found good once: what follows from them alone is left out too, and who signed them until when is not.
 
     Raises:
         DocumentError: it is no image of ours, both copies of its table are damaged, or partitions are cut off.
         TrustError: what the user trusts is itself wrong.
     """
     image = probe(stream, name=str(path))
+    quick |= known
     told = None if quick else progress
     esp = look_at_boot(stream, image)
     raw = read_record(stream, image)
@@ -64,12 +66,13 @@ def inspect_image(path: Path, stream: BinaryIO, *, trusted: Iterable[Assertion],
     seed = look_at_seed(stream, image, trusted=trusted, now=now, progress=told)
     architecture = seed.model.architecture if seed.model else None
     parts = tuple(look_at_part(stream, image, slot, part, entry=entry_of(esp, slot), architecture=architecture,
-                               progress=told) for slot in Slot for part in PARTS)
+                               progress=told, programs=not known) for slot in Slot for part in PARTS)
+    look_at_kernels_of = (look_at_piboot_kernels if esp.piboot else look_at_slot_kernels if esp.uboot else
+                          look_at_kernels)
     found = Inspection(
         path=str(path), image=image, esp=esp, copies=copies, record=record, parts=parts, seed=seed, quick=quick,
         next_boot=look_ahead(stream, esp, raw or (b"", b""), record),
-        kernels=(look_at_piboot_kernels if esp.piboot else look_at_slot_kernels if esp.uboot else
-                 look_at_kernels)(stream, image, esp, parts),
+        kernels=() if known else look_at_kernels_of(stream, image, esp, parts),
         data=look_at_data(stream, image),
         beside=look_beside(path, stream, image, seed, progress=told), verdicts=())
     return replace(found, verdicts=tuple(judge_all(found)))

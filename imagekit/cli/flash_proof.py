@@ -54,7 +54,7 @@ def prove(path: Path, source: Source, image: ImageFacts, *, trust: tuple[Path, .
     try:
         with source.stream() as stream:
             found = inspect_image(plain_name(path), stream, trusted=roots, now=SystemClock().now(), progress=progress,
-                                  quick=known)
+                                  known=known)
     except DocumentError as error:
         ours = "no image of imagekit" in error.message or "no disk image" in error.message
         raise DocumentError(error.message, hint=FOREIGN_HINT if ours else error.hint, details=error.details) from error
