@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagekit.build.package_tree import read_gadget
-from imagekit.build.recipes import GADGETS, PROJECT, load_recipe
+from imagekit.build.project import GADGETS, PROJECT
+from imagekit.build.recipes import load_recipe
 from imagekit.errors import HostError, UsageError
 from imagekit.gadget import Gadget
 from imagekit.host.files import reason

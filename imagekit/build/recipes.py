@@ -1,7 +1,7 @@
-"""Recipes and the lock as files: where they lie and how a word on the command line becomes one.
+"""Recipes as files: how a word on the command line becomes one.
 
 A recipe is named by its file, by the folder that holds its `recipe.yaml`, or by its bare name, which is looked for in
-`packages/` of the project. The lock lies beside the recipes of the project.
+`packages/` of the project.
 """
 
 from __future__ import annotations
@@ -9,17 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import imagekit
+from imagekit.build.project import GADGETS, RECIPES
 from imagekit.errors import DocumentError, HostError
 from imagekit.host.files import reason
-from imagekit.packages.lockfile import EMPTY, Lock, parse_lock
 from imagekit.packages.recipe import Recipe, liked, parse_recipe, take_over
 from imagekit.schema import load_yaml, near
-
-PROJECT = Path(imagekit.__file__).parent.parent
-RECIPES = PROJECT / "packages"
-GADGETS = PROJECT / "gadgets"
-LOCK = RECIPES / "parts.lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +69,3 @@ def project_recipes() -> tuple[RecipeFile, ...]:
     """All recipes of the project, by path."""
     paths = [*sorted(RECIPES.glob("*.yaml")), *sorted(GADGETS.glob("*/recipe.yaml"))]
     return tuple(load_recipe(str(path)) for path in paths)
-
-
-def load_lock(path: Path = LOCK) -> Lock:
-    """The lock; an empty one when there is no file yet."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return EMPTY
-    except OSError as error:
-        raise HostError(f"cannot read {path}: {reason(error)}") from error
-    return parse_lock(content, name=str(path))

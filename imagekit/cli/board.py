@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from imagekit.build.boards import Board, board_names, called_after, load_board, new_board
-from imagekit.build.recipes import PROJECT
+from imagekit.build.project import PROJECT
 from imagekit.cli.gadget_layout import picture_of, show_volume
 from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import emit_json, say, table, write

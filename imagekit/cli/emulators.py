@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 
 from imagekit.build.parts import Parts, Policy
-from imagekit.build.recipes import load_lock, load_recipe
+from imagekit.build.project import load_lock
+from imagekit.build.recipes import load_recipe
 from imagekit.errors import HostError
 from imagekit.host.cache import Cache, default_cache_folder
 from imagekit.host.ports import Progress

@@ -39,7 +39,7 @@ MODEL = click.argument("model", metavar="MODEL", type=click.Path(path_type=Path,
 def request_for(model: Path, packages: tuple[Path, ...], trust: tuple[Path, ...],
                 snaps: tuple[str, ...] = ()) -> Request:
     """The command line and the environment as a request."""
-    from imagekit.build.recipes import LOCK, RECIPES
+    from imagekit.build.project import LOCK, RECIPES
 
     return Request(model=model, packages=package_folders(model, packages), trust=(default_trust_dir(), *trust),
                    epoch=source_date_epoch(), now=SystemClock().now(),
@@ -53,7 +53,7 @@ def package_folders(model: Path, given: tuple[Path, ...]) -> tuple[Path, ...]:
 
 def locked_tools(told: Progress, cache: Cache) -> Tools:
     """The locked tool parts: as they lie unpacked in the cache, else fetched and unpacked."""
-    from imagekit.build.recipes import load_lock, load_recipe
+    from imagekit.build.project import load_lock
     from imagekit.host.tools import LocalTools
     from imagekit.packages.lockfile import digest_of
 
@@ -62,6 +62,7 @@ def locked_tools(told: Progress, cache: Cache) -> Tools:
     if ready is not None and ready.is_dir():
         return LocalTools(ready)
     from imagekit.build.parts import Parts, Policy
+    from imagekit.build.recipes import load_recipe
 
     parts = Parts(cache, lock, policy=Policy(), environment=os.environ, progress=told)
     return parts.tools(load_recipe("tools").recipe)

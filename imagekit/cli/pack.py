@@ -12,7 +12,8 @@ from click.shell_completion import CompletionItem
 from imagekit.build.pack import Packed
 from imagekit.build.pack import pack as make_package
 from imagekit.build.parts import Parts, Policy
-from imagekit.build.recipes import GADGETS, LOCK, RECIPES, load_lock, load_recipe, project_recipes
+from imagekit.build.project import GADGETS, LOCK, RECIPES, load_lock
+from imagekit.build.recipes import load_recipe, project_recipes
 from imagekit.cli.options import folder_option, json_option
 from imagekit.cli.output import emit_json, say, short_path, table
 from imagekit.cli.progress import progress

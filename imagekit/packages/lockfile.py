@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
@@ -45,6 +46,13 @@ class Part:
     sha512: str
     source: str
     source_version: str
+
+
+_FIELDS = {item.name for item in fields(Part)}
+_ALLOWED = {
+    "name": _NAME, "version": _WORD, "architecture": _NAME, "archive": _NAME, "filename": _POOL,
+    "sha256": _HEX256, "sha512": _HEX512, "source": _NAME, "source_version": _WORD,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,8 +165,8 @@ def _section(value: Any, where: str, problems: list[str]) -> Section | None:
         problems.append(f"{where}: needs suite (text), wants (names) and parts (list)")
         return None
     parts = [_part(item, f"{where}.parts[{number}]", problems) for number, item in enumerate(value["parts"])]
-    names = [(part.name, part.architecture) for part in parts if part is not None]
-    for twice in sorted({name for name in names if names.count(name) > 1}):
+    names = Counter((part.name, part.architecture) for part in parts if part is not None)
+    for twice in sorted(name for name, count in names.items() if count > 1):
         problems.append(f"{where}: part {twice[0]}:{twice[1]} is there twice")
     return Section(suite=value["suite"], wants=tuple(value["wants"]),
                    parts=tuple(part for part in parts if part is not None))
@@ -169,15 +177,11 @@ def _strings(value: Any) -> bool:
 
 
 def _part(value: Any, where: str, problems: list[str]) -> Part | None:
-    allowed = {
-        "name": _NAME, "version": _WORD, "architecture": _NAME, "archive": _NAME, "filename": _POOL,
-        "sha256": _HEX256, "sha512": _HEX512, "source": _NAME, "source_version": _WORD,
-    }
-    if not isinstance(value, dict) or set(value) != {item.name for item in fields(Part)}:
+    if not isinstance(value, dict) or set(value) != _FIELDS:
         problems.append(f"{where}: needs exactly {', '.join(item.name for item in fields(Part))}")
         return None
     before = len(problems)
-    for key, pattern in allowed.items():
+    for key, pattern in _ALLOWED.items():
         if not isinstance(value[key], str) or not pattern.match(value[key]):
             problems.append(f"{where}.{key}: {value[key]!r} is not allowed here")
     if type(value["size"]) is not int or not 0 < value["size"] < 1 << 40:

@@ -75,7 +75,8 @@ class Silence:
 def locked_tools() -> Tools:
     """mkfs.erofs as the program itself uses it."""
     from imagekit.build.parts import Parts, Policy
-    from imagekit.build.recipes import load_lock, load_recipe
+    from imagekit.build.project import load_lock
+    from imagekit.build.recipes import load_recipe
 
     silence: Progress = Silence()
     parts = Parts(Cache(default_cache_folder(os.environ)), load_lock(), policy=Policy(), environment=os.environ,

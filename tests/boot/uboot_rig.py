@@ -21,7 +21,8 @@ from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, INITRD, SCRIPT_NAME, Slot
 from imagekit.boot.uboot_script import ScriptValues, render_script
 from imagekit.boot.uimage import BootScript, encode_script
 from imagekit.build.parts import Parts, Policy, unpack
-from imagekit.build.recipes import load_lock, load_recipe
+from imagekit.build.project import load_lock
+from imagekit.build.recipes import load_recipe
 from imagekit.disk.fat_write import FatFile, plan_fat
 from imagekit.disk.gpt import ENTRIES, LINUX_DATA, Partition, Table, encode
 from imagekit.errors import HostError

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagekit.build.parts import Parts, Policy
-from imagekit.build.recipes import load_lock, load_recipe
+from imagekit.build.project import load_lock
+from imagekit.build.recipes import load_recipe
 from imagekit.errors import HostError
 from imagekit.host.cache import Cache
 from imagekit.host.folders import default_cache_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from imagekit.build.recipes import load_lock
+from imagekit.build.project import load_lock
 from imagekit.errors import ExitCode, HostError
 from imagekit.testing.images import Silent
 from tests.oracle import library

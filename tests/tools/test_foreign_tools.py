@@ -13,7 +13,8 @@ from imagekit.build.foreign import native_architecture
 from imagekit.build.pack import pack
 from imagekit.build.pack_base import bootstrap
 from imagekit.build.parts import Parts, Policy
-from imagekit.build.recipes import load_lock, load_recipe
+from imagekit.build.project import load_lock
+from imagekit.build.recipes import load_recipe
 from imagekit.build.tree import FILE, Entry, Tree, content_of, read_tar
 from imagekit.errors import HostError
 from imagekit.host.cache import Cache, default_cache_folder

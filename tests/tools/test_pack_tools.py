@@ -17,7 +17,8 @@ import pytest
 
 from imagekit.build.pack import Packed, pack
 from imagekit.build.parts import Parts, Policy
-from imagekit.build.recipes import RecipeFile, load_lock, load_recipe
+from imagekit.build.project import load_lock
+from imagekit.build.recipes import RecipeFile, load_recipe
 from imagekit.errors import HostError, PlanError
 from imagekit.host.cache import Cache
 from imagekit.host.folders import default_cache_folder

@@ -17,7 +17,8 @@ from imagekit.build.pack import _deliver, encode_packages
 from imagekit.build.pack_base import OVERLAY, PACKAGE, add_overlay, drop, keep_root, settle, take_root
 from imagekit.build.pack_gadget import gadget_tree
 from imagekit.build.pack_kernel import add_apart, kernel_yaml, names_module
-from imagekit.build.recipes import GADGETS, LOCK, load_lock, load_recipe, project_recipes
+from imagekit.build.project import GADGETS, LOCK, load_lock
+from imagekit.build.recipes import load_recipe, project_recipes
 from imagekit.build.tree import Tree, content_of, file, folder, symlink
 from imagekit.cli.main import main
 from imagekit.errors import DocumentError, PlanError
