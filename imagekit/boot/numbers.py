@@ -47,3 +47,4 @@ class Place:
 
 LEDGER = Place(offset=8192, magic=b"IKL1")  # boots in vain: `imagekit.boot.ledger`
 RESET = Place(offset=12288, magic=b"IKR1")  # 1: the next boot empties the data partition
+REPAIR = Place(offset=16384, magic=b"IKF1")  # 1: a repair of the data partition was begun and is not over

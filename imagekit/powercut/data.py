@@ -8,7 +8,7 @@ lost: the kernel refuses it, and e2fsck does not touch it.
 
 from __future__ import annotations
 
-from imagekit.boot.numbers import NUMBER_SIZE, RESET
+from imagekit.boot.numbers import NUMBER_SIZE, REPAIR, RESET, Place
 from imagekit.disk import gpt
 from imagekit.disk.ext4 import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, Condition, decode_condition
 from imagekit.errors import DocumentError
@@ -28,8 +28,19 @@ def data_partition(table: gpt.Table) -> gpt.Partition:
 
 def wants_reset(disk: CutDisk, table: gpt.Table) -> bool:
     """Whether the next boot empties the data partition."""
+    return _number(disk, table, RESET) == 1
+
+
+def wants_repair(disk: CutDisk, table: gpt.Table) -> bool:
+    """Whether the next boot repairs the file system before it mounts it: it cannot be mounted, has noted errors, or a
+    repair was cut short."""
+    condition = condition_of(disk, data_partition(table))
+    return condition is None or condition.errors or _number(disk, table, REPAIR) != 0
+
+
+def _number(disk: CutDisk, table: gpt.Table, place: Place) -> int:
     state = table.find("slot-state")
-    return state is not None and RESET.decode(disk.read(state.start + RESET.offset, NUMBER_SIZE)) == 1
+    return 0 if state is None else place.decode(disk.read(state.start + place.offset, NUMBER_SIZE))
 
 
 def condition_of(disk: CutDisk, found: gpt.Partition) -> Condition | None:
@@ -52,12 +63,12 @@ def data_way(disk: CutDisk, table: gpt.Table, *, start: int) -> str:
     if found.start != start:
         raise DocumentError(f"the data partition begins at {found.start}, and was at {start}")
     condition = condition_of(disk, found)
-    if condition is None or condition.errors:
+    if condition is not None and not condition.errors and condition.size > found.size:
+        raise DocumentError(f"the file system of the data partition has {condition.size} bytes, the partition"
+                            f" {found.size}")
+    if condition is None or wants_repair(disk, table):
         words = ["is repaired"]
     else:
-        if condition.size > found.size:
-            raise DocumentError(f"the file system of the data partition has {condition.size} bytes, the partition"
-                                f" {found.size}")
         words = ["mounts after its journal is replayed" if condition.replay else "mounts"]
     if wants_reset(disk, table):
         words.append("is emptied")

@@ -15,7 +15,7 @@ from imagekit.disk import gpt
 from imagekit.disk.writelog import LogEntry
 from imagekit.errors import HostError, TargetError
 from imagekit.host.ports import Tools
-from imagekit.powercut.data import condition_of, data_partition, wants_reset
+from imagekit.powercut.data import data_partition, wants_repair, wants_reset
 from imagekit.powercut.disk import CutDisk
 from imagekit.powercut.sweep import State
 from imagekit.units import MIB
@@ -63,8 +63,7 @@ def check_data(tools: Tools, disk: CutDisk, kept: Kept, scratch: Path) -> None:
     found = data_partition(table)
     image = scratch / "data.img"
     extract(disk, found, image)
-    condition = condition_of(disk, found)
-    if condition is not None and not condition.errors:
+    if not wants_repair(disk, table):
         _ends_well(tools, "e2fsck", "-f", "-p", image)  # its journal, and what the kernel does at a mount
         if not _ends_well(tools, "e2fsck", "-f", "-n", image):
             raise TargetError("the data partition is mounted, and its file system is not whole")

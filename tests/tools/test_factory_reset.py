@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.boot.numbers import NUMBER_SIZE, RESET
+from imagekit.boot.numbers import NUMBER_SIZE, REPAIR, RESET
 from imagekit.boot.slotstate import FACTORY, encode_partition
 from imagekit.device import history
 from imagekit.device.cli import main
@@ -316,6 +316,27 @@ def mounted_superblock(data: Path, block: int) -> bytes:
     raw[96] |= 4  # s_feature_incompat, EXT4_FEATURE_INCOMPAT_RECOVER
     raw[-4:] = crc32c(raw[:-4]).to_bytes(4, "little")
     return bytes(raw)
+
+
+def test_repair_that_was_cut_short_is_done_again(shell: Shell, run_tool: RunTool, tmp_path: Path) -> None:
+    """What the file system says of itself does not count then: e2fsck may have called it clean before it was."""
+    data = damaged(tmp_path, run_tool, "ssv state 2", "clri /secret")
+    shell(f"{STUBS}chroot() {{ exit 9; }}; open_data", tmp_path, marked(tmp_path, b""), data)
+    run_tool("debugfs", "-w", "-R", "ssv state 1", data)
+    run_tool("e2fsck", "-fn", data, status=4)
+    state = tmp_path / "slot-state"
+    assert repair_mark(state) == 1
+    assert shell(f'{STUBS}{OWN}open_data; echo "status $?"', tmp_path, state, data) == (
+        "the data partition is damaged: repairing it\nstatus 0\n")
+    assert repair_mark(state) == 0
+    assert names_on(data, run_tool) == {*STAYS, *GOES} - {"secret", "lost+found/#12"}
+    assert shell(f'{STUBS}{OWN}open_data; echo "status $?"', tmp_path, state, data) == "status 0\n"
+
+
+def repair_mark(state: Path) -> int:
+    with state.open("rb") as stream:
+        stream.seek(REPAIR.offset)
+        return REPAIR.decode(stream.read(NUMBER_SIZE))
 
 
 def test_data_that_nothing_can_repair_is_tried_once_and_done_without(shell: Shell, tmp_path: Path) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import pytest
 
-from imagekit.boot.numbers import LEDGER, NUMBER_SIZE, RESET, Place
+from imagekit.boot.numbers import LEDGER, NUMBER_SIZE, REPAIR, RESET, Place
 from imagekit.boot.slotstate import COPY_OFFSETS, RECORD_SIZE
 
-PLACES = (LEDGER, RESET)
+PLACES = (LEDGER, RESET, REPAIR)
 
 
-@pytest.mark.parametrize("place", PLACES, ids=("ledger", "reset"))
+@pytest.mark.parametrize("place", PLACES, ids=("ledger", "reset", "repair"))
 @pytest.mark.parametrize("number", [0, 1, 255, 2**32 - 1])
 def test_number_comes_back_from_its_sector(place: Place, number: int) -> None:
     assert place.decode(place.encode(number)) == number
@@ -21,7 +21,7 @@ def test_number_comes_back_from_its_sector(place: Place, number: int) -> None:
 
 
 def test_one_is_never_taken_for_the_other() -> None:
-    assert RESET.decode(LEDGER.encode(1)) == 0
+    assert all(one.decode(other.encode(1)) == 0 for one, other in permutations(PLACES, 2))
 
 
 def test_every_changed_bit_of_a_mark_is_none() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from imagekit.boot.numbers import RESET
+from imagekit.boot.numbers import REPAIR, RESET
 from imagekit.disk import gpt
 from imagekit.disk.ext4 import MAGIC, SUPERBLOCK_OFFSET
 from imagekit.errors import DocumentError
@@ -24,10 +24,11 @@ TABLE = gpt.Table(disk_guid=uuid.UUID(int=1), disk_size=SIZE, partitions=tuple(
 
 
 def way(*, mib: int = 61, state: int = 1, replay: bool = False, magic: int = MAGIC, reset: bytes = b"",
-        table: gpt.Table = TABLE, start: int = START) -> str:
+        repair: bytes = b"", table: gpt.Table = TABLE, start: int = START) -> str:
     """The words for a data partition with an ext4 of so many MiB, left like this."""
     image = bytearray(SIZE)
-    image[MIB + RESET.offset:MIB + RESET.offset + len(reset)] = reset
+    for place, mark in ((RESET, reset), (REPAIR, repair)):
+        image[MIB + place.offset:MIB + place.offset + len(mark)] = mark
     at = START + SUPERBLOCK_OFFSET
     struct.pack_into("<I", image, at + 4, mib * MIB // 4096)
     struct.pack_into("<II", image, at + 20, 0, 2)
@@ -43,6 +44,8 @@ def way(*, mib: int = 61, state: int = 1, replay: bool = False, magic: int = MAG
     ({"magic": 0}, "is repaired"), ({"mib": 59}, "mounts"), ({"mib": 58}, "mounts, grows"),
     ({"reset": RESET.encode(1)}, "mounts, is emptied"), ({"reset": RESET.encode(1)[:300]}, "mounts"),
     ({"magic": 0, "reset": RESET.encode(1)}, "is repaired, is emptied"),
+    ({"repair": REPAIR.encode(1)}, "is repaired"), ({"repair": REPAIR.encode(0)}, "mounts"),
+    ({"repair": REPAIR.encode(1)[:300]}, "mounts"),
 ])
 def test_next_boot_does_what_the_superblock_and_the_mark_say(left: dict[str, int | bool | bytes], told: str) -> None:
     assert way(**left) == told  # type: ignore[arg-type]
