@@ -35,10 +35,8 @@ MEMORY = tuple(f"lib/imagekit/updates/{name}" for name in ("state.json", "keys.a
 
 def kept_on(tools: Tools, disk: CutDisk, scratch: Path, *, goes: Iterable[str] = ()) -> Kept:
     """What the data partition of the disk as it is now has of all that stays, and of these paths. Raises: HostError."""
-    found = data_partition(gpt.decode(disk.stream()))
     image = scratch / "data.img"
-    extract(disk, found, image)
-    _ends_well(tools, "e2fsck", "-f", "-p", image)  # what is only in its journal is there too
+    _put_in_order(tools, disk, gpt.decode(disk.stream()), image)
     identity = read_file(tools, image, MACHINE_ID)
     return Kept(stays={**({MACHINE_ID: identity} if identity else {}),
                        **dict.fromkeys(there_of(tools, image, MEMORY))}, goes=tuple(there_of(tools, image, goes)))
@@ -59,26 +57,28 @@ def check_states(tools: Tools, disk: CutDisk, log: Sequence[LogEntry], states: I
 
 def check_data(tools: Tools, disk: CutDisk, kept: Kept, scratch: Path) -> None:
     """Raises: TargetError: the data partition of the disk as it is now is not what it has to be. HostError."""
-    table = gpt.decode(disk.stream())
-    found = data_partition(table)
-    image = scratch / "data.img"
-    extract(disk, found, image)
-    if not wants_repair(disk, table):
-        _ends_well(tools, "e2fsck", "-f", "-p", image)  # its journal, and what the kernel does at a mount
-        if not _ends_well(tools, "e2fsck", "-f", "-n", image):
-            raise TargetError("the data partition is mounted, and its file system is not whole")
-    else:
-        repair = ("e2fsck", "-f", "-y", image)
-        if not _ends_well(tools, *repair):  # as the initrd has it: what it repaired, or gave up, it looks at once more
-            _ends_well(tools, *repair)
-        if not _ends_well(tools, "e2fsck", "-f", "-n", image):
-            raise TargetError("e2fsck cannot repair the data partition")
+    table, image = gpt.decode(disk.stream()), scratch / "data.img"
+    repaired = _put_in_order(tools, disk, table, image)
+    if not _ends_well(tools, "e2fsck", "-f", "-n", image):
+        raise TargetError("e2fsck cannot repair the data partition" if repaired else
+                          "the data partition is mounted, and its file system is not whole")
     for path, wanted in kept.stays.items():
         there = read_file(tools, image, path)
         if there is None or (wanted is not None and there != wanted) or not there:
             raise TargetError(f"{path} of the data partition is {'lost' if not there else 'not what it was'}")
     if not wants_reset(disk, table) and (left := there_of(tools, image, kept.goes)):
         raise TargetError(f"{left[0]} is still there, and nothing asks for a reset any more")
+
+
+def _put_in_order(tools: Tools, disk: CutDisk, table: gpt.Table, image: Path) -> bool:
+    """The data partition as the device has it once it is mounted; whether it was repaired before. Raises: HostError."""
+    extract(disk, data_partition(table), image)
+    repaired = wants_repair(disk, table)
+    if not repaired:
+        _ends_well(tools, "e2fsck", "-f", "-p", image)  # its journal, and what the kernel does at a mount
+    elif not _ends_well(tools, "e2fsck", "-f", "-y", image):  # as in the initrd: what it repaired, or gave up
+        _ends_well(tools, "e2fsck", "-f", "-y", image)
+    return repaired
 
 
 def extract(disk: CutDisk, found: gpt.Partition, target: Path) -> None:

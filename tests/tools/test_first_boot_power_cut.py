@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from imagekit.cli.powercut_record import During
 from imagekit.device.machine import Programs
 from imagekit.disk import gpt
 from imagekit.disk.ext4 import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, decode_condition
+from imagekit.host.tools import LocalTools
 from imagekit.powercut.data import data_partition
-from imagekit.powercut.filesystem import Kept
+from imagekit.powercut.disk import CutDisk
+from imagekit.powercut.filesystem import MACHINE_ID, Kept, kept_on
 from imagekit.qemu.workbench import copy_sparse
 from imagekit.units import MIB
 from tests.tools.conftest import Shell, require
@@ -115,6 +118,27 @@ def test_command_judges_a_first_boot_and_looks_into_its_data(shell: Shell, fresh
     assert (told["during"], told["unbootable"], told["lost"], told["again"]) == ("first-boot", 0, [], [])
     assert told["checked"] == len(told["classes"]) + 3
     assert any(item["data"].startswith("by the backup table") for item in told["classes"])
+
+
+def test_what_has_to_stay_is_read_from_what_the_device_would_mount(fresh_of: FreshOf, tmp_path: Path) -> None:
+    """A superblock that a cut has torn is repaired before: nothing that debugfs says about it is taken for a file's."""
+    image, identity = tmp_path / "disk.img", b"0123456789abcdef0123456789abcdef\n"
+    copy_sparse(fresh_of(SYSTEMD_BOOT).disk, image)
+    (tmp_path / "machine-id").write_bytes(identity)
+    with image.open("rb") as stream:
+        start = data_partition(gpt.decode(stream)).start
+    folder = MACHINE_ID.rpartition("/")[0]
+    commands = [f"mkdir {'/'.join(folder.split('/')[:depth])}" for depth in range(1, 4)]
+    (tmp_path / "commands").write_text("\n".join([*commands, f"cd {folder}", "write machine-id machine-id"]) + "\n")
+    LocalTools().run("debugfs", "-w", "-f", "commands", f"{image}?offset={start}", cwd=tmp_path)
+    for torn in (False, True):
+        if torn:
+            with image.open("r+b") as out:
+                out.seek(start + SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE - 4)
+                out.write(bytes(4))
+        with image.open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as raw, \
+                CutDisk(raw, bytes(512), size=raw.size()) as disk:
+            assert kept_on(LocalTools(), disk, tmp_path) == Kept(stays={MACHINE_ID: identity})
 
 
 def test_cut_between_table_and_file_system_is_mended_by_the_next_boot(shell: Shell, fresh_of: FreshOf,
