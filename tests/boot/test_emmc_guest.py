@@ -1,4 +1,7 @@
-"""imagekit inside a machine with an eMMC: what the kernel and the chip say, and a boot partition that is written."""
+"""imagekit inside a machine with an eMMC: what the kernel and the chip say, and a boot partition that is written.
+
+No other boot could carry it: the other machines have no eMMC. It is also the one where imagekit flashes on 32 bits.
+"""
 
 from __future__ import annotations
 
