@@ -7,8 +7,9 @@ times as long under QEMU alone makes the same tree, file by file (docs/how-to/fo
 are locked parts (`packages/foreign.yaml`). Where the host cannot give such a namespace but has QEMU registered for
 everybody, that is used.
 
-Decides which programs have a twin and how mmdebstrap is called; `imagekit.build.pack_base` calls it. Sources: Linux
-Documentation/admin-guide/binfmt-misc.rst; ELF header fields from the System V ABI, chapter 4.
+Decides which programs have a twin and how mmdebstrap is called; `imagekit.build.pack_base` calls it. `imagekit doctor`
+asks for the same way. Sources: Linux Documentation/admin-guide/binfmt-misc.rst; ELF header fields from the System V
+ABI, chapter 4.
 """
 
 from __future__ import annotations
@@ -85,23 +86,41 @@ def prepare(architecture: str, section: Section, native: Section, *, parts: Part
     box = scratch / "box"
     box.mkdir()
     _fill(box, architecture, native, {part.name for part in twins(section, native)}, parts)
-    line = scratch / "handler"
-    line.write_text(handler(architecture, str(box / "qemu"), "POCF") if emulate
-                    else handler(architecture, f"{BOX}/dispatch", "P"))
-    prefix = ("sh", str(HERE / "namespace"), str(line))
-    try:
-        tools.run(*prefix, "true")
-    except HostError as error:
-        if registered(architecture, registrations):
-            return Foreign(prefix=(), arguments=("--skip=check/qemu",))
-        raise HostError(f"cannot run the scripts of {architecture} packages: this machine does not run its programs",
-                        hint=HINT, details=error.details) from error
-    if emulate:
+    line = handler(architecture, str(box / "qemu"), "POCF") if emulate else dispatched(architecture)
+    prefix = way(architecture, line, scratch=scratch, tools=tools, registrations=registrations)
+    if emulate or not prefix:
         return Foreign(prefix=prefix, arguments=("--skip=check/qemu",))
     loader, triplet = LOADERS[os.uname().machine]
     words = f"'{box}' '{triplet}' '{loader}' \"$1\""
     return Foreign(prefix=prefix, arguments=("--skip=check/qemu", f"--extract-hook=sh '{HERE}/enter' {words}",
                                              f"--customize-hook=sh '{HERE}/leave' {words}"))
+
+
+def dispatched(architecture: str) -> str:
+    """The line that lets `dispatch` choose between twin and QEMU. Nothing need lie there yet when it is registered."""
+    return handler(architecture, f"{BOX}/dispatch", "P")
+
+
+def way(architecture: str, line: str, *, scratch: Path, tools: Tools,
+        registrations: Path = REGISTERED) -> tuple[str, ...]:
+    """Find out how programs of `architecture` run here: the words before a program, for a namespace that has `line`.
+
+    There are none where the host has QEMU registered for everybody. `line` stays in `scratch`.
+
+    Raises:
+        HostError: neither way is there; `details` are what the namespace said.
+    """
+    path = scratch / "handler"
+    path.write_text(line)
+    prefix = ("sh", str(HERE / "namespace"), str(path))
+    try:
+        tools.run(*prefix, "true")
+    except HostError as error:
+        if registered(architecture, registrations):
+            return ()
+        raise HostError(f"cannot run the scripts of {architecture} packages: this machine does not run its programs",
+                        hint=HINT, details=error.details) from error
+    return prefix
 
 
 def registered(architecture: str, folder: Path) -> bool:

@@ -1,32 +1,37 @@
 """`imagekit doctor`: what this machine has, what it lacks, and the one line that installs it.
 
 Told apart: there, missing, and there but denied. Only what the main job needs decides the exit code; what merely tests
-use is listed too. Nothing is fetched; what is started is the tiny guest that tells whether KVM is of use.
+use is listed too. Nothing is fetched; what is started is the tiny guest that tells whether KVM is of use, and a
+namespace for programs of other architectures with nothing in it.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
+import re
 import shlex
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
+from imagekit.build.foreign import EMULATORS, REGISTERED, dispatched, native_architecture, way
 from imagekit.cli.doctor_boards import board_checks, rom_ids, udev_rules
 from imagekit.cli.doctor_check import Check, Machine
 from imagekit.cli.options import json_option, report_option
 from imagekit.cli.output import emit_json, say, table, write, write_report
 from imagekit.errors import HostError
 from imagekit.host.folders import default_cache_folder
-from imagekit.host.tools import DEBIAN_PACKAGES, LocalTools
+from imagekit.host.tools import DEBIAN_PACKAGES
 from imagekit.qemu.probe import probe_kvm
 from imagekit.units import GIB, iec
 
+OWN_BINFMT = (6, 7)  # the Linux that gives a user namespace a binfmt_misc of its own
 SPACE_NEEDED = 3 * GIB  # packages, image and overlay of the demo, with room for a second build
 PYTHON_NEEDED = (3, 11)
 
@@ -56,6 +61,7 @@ def examine(machine: Machine, *, cache: Path, here: Path) -> list[Check]:
         *_rootless(machine),
         _apt_sources(machine),
         _kvm(machine, cache),
+        *_binfmt(machine),
         _cache(cache),
         _space("free space for the cache", cache),
         _space("free space here", here),
@@ -131,9 +137,35 @@ def _kvm(machine: Machine, cache: Path) -> Check:
     emulator = machine.find("qemu-system-x86_64")
     if emulator is None:
         return Check(name="kvm", state="none", found="not tried: there is no QEMU", needed=False)
-    answer = probe_kvm(LocalTools(), emulator, cache=cache, device=device)
+    answer = probe_kvm(machine.tools, emulator, cache=cache, device=device)
     return Check(name="kvm", state="ok" if answer.usable else "broken",
                  found=answer.reason if answer.usable else f"{answer.reason}: {emulated}", needed=False)
+
+
+def _binfmt(machine: Machine) -> Iterator[Check]:
+    """Whether `imagekit pack` can make a base of each other architecture: tried as it tries it."""
+    for architecture in sorted({*EMULATORS} - {native_architecture()}):
+        name, registrations = f"binfmt {architecture}", machine.at(str(REGISTERED).lstrip("/"))
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                prefix = way(architecture, dispatched(architecture), scratch=Path(folder), tools=machine.tools,
+                             registrations=registrations)
+        except HostError as error:
+            loaded, able = registrations.is_dir(), _linux(machine) >= OWN_BINFMT
+            why = "; ".join(error.details[:1]) or error.message
+            allow = "as root: modprobe binfmt_misc" if able and not loaded else error.hint
+            yield Check(name=name, state="denied" if able and loaded else "missing", found=why, needed=False,
+                        remedy=f"for bases of {architecture} ({why}): {allow}")
+        else:
+            found = "a namespace of imagekit's own" if prefix else "QEMU that is registered for the whole machine"
+            yield Check(name=name, state="ok", found=f"{found}, for bases of {architecture}", needed=False)
+
+
+def _linux(machine: Machine) -> tuple[int, ...]:
+    """Version and patch level of the running kernel; (0, 0) where nothing tells them."""
+    release = machine.at("proc/sys/kernel/osrelease")
+    found = re.match(r"(\d+)\.(\d+)", release.read_text()) if release.is_file() else None
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _cache(cache: Path) -> Check:

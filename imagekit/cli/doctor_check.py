@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from imagekit.host.ports import Tools
+from imagekit.host.tools import LocalTools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,7 @@ class Machine:
     access: Callable[[Path, int], bool] = os.access
     groups: frozenset[int] = frozenset()  # of this session
     user: str = ""
+    tools: Tools = field(default_factory=LocalTools)  # runs what is tried
 
     def find(self, program: str) -> str | None:
         """The program on PATH, or where Debian puts what only root has on its PATH."""

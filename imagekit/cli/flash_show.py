@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagekit.cli.output import LOG, drawn, say, table, talk_of, write
+from imagekit.disk.ext_csd import BootArea
 from imagekit.plan.flash import FlashPlan, encode_line
-from imagekit.plan.flash_device import Device, Refusal
+from imagekit.plan.flash_device import Device, Kind, Refusal
 from imagekit.plan.flash_events import Ended, Event, Moved, Phase, Stalled, Started, State, event_json
 from imagekit.units import iec
 
@@ -29,7 +30,7 @@ IN_HAND = {
 
 
 def show_devices(devices: Sequence[tuple[Device, tuple[Refusal, ...]]]) -> None:
-    """A table of devices, and below it why some are refused."""
+    """A table of devices, and below it why some are refused, and what an eMMC boots from."""
     table(("device", "size", "model", "serial", "bus", "port", "on it now", "refused"), [
         (item.path, iec(item.identity.size), item.model or "-", item.identity.serial or "-",
          item.bus or item.kind.value, item.port or "-",
@@ -38,8 +39,21 @@ def show_devices(devices: Sequence[tuple[Device, tuple[Refusal, ...]]]) -> None:
         right=("size",))
     lines = [f"{item.path}: {one.code}: {one.reason}{f'; {one.allow}' if one.allow else ''}"
              for item, refusals in devices for one in refusals]
+    lines += [f"{item.path}: {_boots_from(item)}" for item, _ in devices if item.kind is Kind.EMMC_BOOT]
     if lines:
         write("\n" + "\n".join(lines))
+
+
+def _boots_from(device: Device) -> str:
+    """Of a boot partition: what its eMMC boots from."""
+    area = device.boots_from
+    if area is None:
+        return "what its eMMC boots from is not known; only root may ask"
+    if area is BootArea.NONE:
+        return "its eMMC is not set to boot from any part"
+    if device.name.endswith(area):
+        return "its eMMC boots from it"
+    return f"its eMMC boots from {'the user area' if area is BootArea.USER else area}, not from it"
 
 
 def show_plan(plan: FlashPlan, *, about: str) -> None:

@@ -28,7 +28,8 @@ from imagekit.plan.flash_device import Code, Device, Identity, Kind, Refusal, Re
 from imagekit.units import BLOCK
 
 BLKROGET, BLKSSZGET, BLKFLSBUF = 0x125E, 0x1268, 0x1261
-BLKGETSIZE64, BLKGETDISKSEQ = 0x80081272, 0x80081280
+BLKGETSIZE64 = 0x80001272 | struct.calcsize("N") << 16  # its number has the size of a size_t, its answer 64 bits
+BLKGETDISKSEQ = 0x80081280
 
 LOCK_WAIT_S = 5.0  # udev reads a disk's signatures under its lock, and that of a slow card takes a second or two
 LOCK_STEP_S = 0.05

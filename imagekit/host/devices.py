@@ -1,8 +1,8 @@
 """The block devices of this machine: what each is, where it is plugged in, who uses it, what lies on it.
 
 Decides how the facts are read: sysfs for all of them, udev's properties by pyudev for serial number and model where a
-udev runs. What is then allowed is `imagekit.plan.flash_device`'s business. Folders are parameters, so that tests can
-hand in a machine of their own.
+udev runs, and what an eMMC boots from by its own register. What is then allowed is `imagekit.plan.flash_device`'s
+business. Folders are parameters, so that tests can hand in a machine of their own.
 
 Source: Linux Documentation/ABI/stable/sysfs-block, Documentation/filesystems/proc.rst (mountinfo).
 """
@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from imagekit.disk.describe import describe
+from imagekit.disk.ext_csd import BootArea, boot_area
 from imagekit.errors import HostError
 from imagekit.host.block import HeldTarget, file_identity, hold
 from imagekit.host.files import reason
+from imagekit.host.mmc import read_ext_csd
 from imagekit.plan.flash_device import Code, Device, Identity, Kind, Refusal, RefusedError, Use, bind
 
 SECTOR = 512  # sysfs counts in these, whatever the disk has
@@ -27,8 +29,10 @@ SYSTEM_MOUNTS = ("/", "/boot", "/boot/efi", "/boot/firmware", "/efi", "/usr", "/
 _USB_DEVICE = re.compile(r"\d+-\d+(\.\d+)*")
 _PCI = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _MMC_BOOT = re.compile(r"mmcblk\d+boot\d+")
+_MMC = re.compile(r"(mmcblk\d+)(boot\d+)?")
 
 Properties = Callable[[str], Mapping[str, str]]
+Registers = Callable[[Path], bytes]  # of the eMMC at this node: EXT_CSD
 
 
 def udev_properties(name: str) -> Mapping[str, str]:
@@ -49,8 +53,9 @@ class SystemInventory:
     """`Inventory` of the running system."""
 
     def __init__(self, *, sys: Path = Path("/sys"), proc: Path = Path("/proc"), dev: Path = Path("/dev"),
-                 properties: Properties = udev_properties) -> None:
-        self._sys, self._proc, self._dev, self._properties = sys, proc, dev, properties
+                 properties: Properties = udev_properties, registers: Registers = read_ext_csd) -> None:
+        self._sys, self._proc, self._dev = sys, proc, dev
+        self._properties, self._registers = properties, registers
 
     def devices(self) -> tuple[Device, ...]:
         found = []
@@ -173,7 +178,18 @@ class SystemInventory:
             read_only=_is_read_only(folder, kind), permitted=_may_write(path),
             whole=str(self._dev / disk.name.replace("!", "/")) if kind is Kind.PARTITION else "",
             uses=tuple(self._uses(folder)), system=tuple(self._system(folder)),
-            content=_content(path) or properties.get("ID_FS_TYPE", ""))
+            content=_content(path) or properties.get("ID_FS_TYPE", ""),
+            boots_from=None if kind is Kind.PARTITION else self._boots_from(disk))
+
+    def _boots_from(self, disk: Path) -> BootArea | None:
+        """What an eMMC is set to boot from, asked of its user area; None where that is denied, or it is no eMMC."""
+        found = _MMC.fullmatch(disk.name)
+        if found is None or _bus(disk) != "emmc":
+            return None
+        try:
+            return boot_area(self._registers(self.node(found[1])))
+        except OSError:
+            return None
 
     def _identity(self, name: str, folder: Path) -> Identity:
         disk = folder.parent if (folder / "partition").exists() else folder

@@ -213,6 +213,7 @@ def device_json(device: Device) -> dict[str, Any]:
         "model": device.model or None, "serial": identity.serial or None, "bus": device.bus or None,
         "port": device.port or None, "diskseq": identity.diskseq or None, "backing": identity.backing or None,
         "removable": device.removable, "read_only": device.read_only, "content": device.content or None,
+        "boots_from": device.boots_from and device.boots_from.value,
         "uses": [{"device": use.device, "how": use.how} for use in device.uses], "system": list(device.system),
     }
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from imagekit.disk.ext_csd import BootArea
 from imagekit.errors import TargetError
 from imagekit.units import SECTOR, iec
 
@@ -93,7 +94,10 @@ class Use:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A target as it is now. `whole` is the disk of a partition; `system` are the mount points that live on it."""
+    """A target as it is now. `whole` is the disk of a partition; `system` are the mount points that live on it.
+
+    `boots_from` is a setting of the whole eMMC that it is part of, or all of.
+    """
 
     path: str
     kind: Kind
@@ -110,6 +114,7 @@ class Device:
     uses: tuple[Use, ...] = ()
     system: tuple[str, ...] = ()
     content: str = ""  # what is on it now, in words
+    boots_from: BootArea | None = None  # None: not known, or no eMMC
 
     @property
     def name(self) -> str:

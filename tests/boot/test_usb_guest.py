@@ -31,7 +31,7 @@ def test_disk_that_is_plugged_in_is_found_flashed_and_pulled_out(stock: Stock, t
         assert re.fullmatch(r"\d-1", found["port"])
         assert found["diskseq"]
         status, said = machine.outcome("write")
-        assert status == 0, said
+        assert status == 0, machine.tail
         with card.open("rb") as stream, guest.image.open("rb") as image:
             table = decode(stream)
             for item in decode_bmap(guest.image.with_name("disk.img.bmap").read_bytes()).ranges[1:-1]:
@@ -42,7 +42,8 @@ def test_disk_that_is_plugged_in_is_found_flashed_and_pulled_out(stock: Stock, t
         listed = machine.listed("written")
         assert [item["code"] for item in listed["/dev/sda1"]["refusals"]] == ["not-whole-disk"]
         machine.write_slowly(MIB)
-        status, said = machine.outcome("pulled", pulled_at='"event":"progress"')
+        machine.pull_at('"event":"progress"')
+        status, said = machine.outcome("pulled")
         ended = next(json.loads(line) for line in said.splitlines() if '"ended"' in line)
         assert (status, ended["result"], ended["state"]) == (7, "failed", "not-bootable"), said
         assert ended["problem"].endswith("/dev/sda: it was pulled out")

@@ -1,45 +1,34 @@
-"""A machine in QEMU with USB: Debian's full kernel, the packed base with its own udev and Python, this tree's imagekit.
+"""A machine in QEMU with USB: Debian's full kernel, the PC's packed base, this tree's imagekit.
 
-The cloud kernel that the PC's model has knows no USB. What the base lacks, which is what only people see (click, rich)
-and pyudev, comes from this project's environment, as far as it is plain Python.
+The cloud kernel that the PC's model has knows no USB.
 """
 
 from __future__ import annotations
 
 import json
-import lzma
-import shutil
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from imagekit.errors import HostError
-from imagekit.packages.cpio import CpioEntry, encode_cpio
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.uki import decode_uki
 from imagekit.units import MIB
-from tests.boot.stock import Stock, missing_tool
-from tests.boot.uboot_rig import open_part
+from tests.boot import guests
+from tests.boot.stock import Stock
 from tests.patience import WALL_S
-from tests.tools.conftest import ADMIN_PATH
 from tests.unit.flash.conftest import write_image
 
 EMULATOR = "qemu-system-x86_64"
-SCRIPT = Path(__file__).parent / "guest.sh"
-PLAIN_PYTHON = ("imagekit", "click", "rich", "pygments", "markdown_it", "mdurl", "pyudev")
 MODULES = ("drivers/usb/", "drivers/scsi/s", "drivers/virtio/", "drivers/block/virtio_blk", "fs/erofs/", "fs/netfs/",
            "crypto/", "lib/", "arch/x86/crypto/", "arch/x86/lib/", "block/")
 NEEDED_FIRST = ("virtio_pci", "virtio_blk", "erofs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guest:
+class Parts:
     """What the machine starts with."""
 
     kernel: Path
@@ -49,67 +38,29 @@ class Guest:
     image: Path
 
 
-def make_guest(stock: Stock, folder: Path) -> Guest:
+def make_guest(stock: Stock, folder: Path) -> Parts:
     """Modules, tools and image, packed."""
-    for name in (EMULATOR, "depmod", "modprobe", "mkfs.erofs"):
-        if shutil.which(name, path=ADMIN_PATH) is None:
-            missing_tool(f"{name} is not installed")
+    guests.need_tools(EMULATOR, "depmod", "modprobe", "mkfs.erofs")
     root, tree = folder / "kernel", folder / "tree"
-    _unpack_kernel(root)
-    modules, = (root / "usr/lib/modules").iterdir()
-    (root / "lib").symlink_to("usr/lib")
-    _ran("depmod", "-b", root, modules.name)
-    (tree / "python").mkdir(parents=True)
-    for name in PLAIN_PYTHON:
-        spec = find_spec(name)
-        assert spec is not None and spec.submodule_search_locations
-        shutil.copytree(spec.submodule_search_locations[0], tree / "python" / name,
-                        ignore=shutil.ignore_patterns("__pycache__"))
-    (tree / "modules").mkdir()
-    modules.rename(tree / "modules" / modules.name)
-    (root / "usr/lib/modules" / modules.name).symlink_to(tree / "modules" / modules.name)
+    version = guests.unpack_kernel("pc-kernel-generic", root, modules=MODULES)
+    guests.put_tools(tree, "usb_steps.sh")
+    modules = root / "usr/lib/modules" / version
+    modules.rename(tree / "modules" / version)
+    modules.symlink_to(tree / "modules" / version)
     write_image(tree / "disk.img")
-    shutil.copyfile(SCRIPT, tree / "guest.sh")
-    _ran("mkfs.erofs", "--quiet", "-T0", folder / "tools.img", tree)
-    (folder / "initrd").write_bytes(_initrd(stock, root, modules.name))
+    guests.pack_tools(tree, folder / "tools.img")
+    (folder / "initrd").write_bytes(_initrd(stock, root, version))
     kernel, = (root / "boot").glob("vmlinuz-*")
-    return Guest(kernel=kernel, initrd=folder / "initrd", base=stock.base, tools=folder / "tools.img",
+    return Parts(kernel=kernel, initrd=folder / "initrd", base=stock.base, tools=folder / "tools.img",
                  image=tree / "disk.img")
-
-
-def _ran(name: str, *args: str | Path) -> str:
-    found = shutil.which(name, path=ADMIN_PATH)
-    assert found is not None
-    return subprocess.run([found, *args], check=True, text=True, capture_output=True).stdout
-
-
-def _unpack_kernel(root: Path) -> None:
-    def wanted(name: str) -> bool:
-        _, inside, path = name.partition("/kernel/")
-        if not inside:
-            return "boot/vmlinuz" in name or "/modules." in name
-        return path.startswith(MODULES)
-
-    try:
-        open_part("pc-kernel-generic", "linux-image-6", root, only=wanted)
-    except HostError as error:
-        missing_tool(error.message)
 
 
 def _initrd(stock: Stock, root: Path, version: str) -> bytes:
     """The packed kernel's own for its busybox, behind it what is ours: a later /init takes the place of an earlier."""
     with stock.kernel.open("rb") as stream:
         theirs = decode_uki(Erofs(stream).read("kernel.efi", limit=128 * MIB), name="kernel.efi").section(".initrd")
-    paths: dict[str, Path] = {}
-    for name in NEEDED_FIRST:
-        told = _ran("modprobe", "-d", root, "-S", version, "--show-depends", name)
-        paths |= {path.name.partition(".")[0]: path for line in told.splitlines()
-                  if line.startswith("insmod ") for path in [Path(line.split()[1])]}
-    entries = [CpioEntry(path="init", mode=0o755, content=SCRIPT.read_bytes()),
-               CpioEntry(path="guest/order", content="".join(f"{name}\n" for name in paths).encode())]
-    entries += [CpioEntry(path=f"guest/{name}", content=lzma.decompress(path.read_bytes()))
-                for name, path in paths.items()]
-    return theirs + bytes(-len(theirs) % 4) + encode_cpio(entries)
+    ours = guests.initrd(root, version, first=NEEDED_FIRST, disks=("/dev/vda", "/dev/vdb"))
+    return theirs + bytes(-len(theirs) % 4) + ours
 
 
 class Qmp:
@@ -129,13 +80,12 @@ class Qmp:
         assert "return" in answer, answer
 
 
-class Machine:
-    """A running guest. Lines of its console come one by one, to whoever waits for them."""
+class Machine(guests.Guest):
+    """A running guest, into which a USB disk is plugged."""
 
     def __init__(self, running: subprocess.Popen[str], qmp: Qmp) -> None:
-        assert running.stdout is not None
-        self._lines, self._qmp = running.stdout, qmp
-        self.console: list[str] = []
+        super().__init__(running)
+        self._qmp, self._pulled_at = qmp, ""
 
     def plug(self, serial: str) -> None:
         """The disk is plugged in."""
@@ -147,54 +97,26 @@ class Machine:
         self._qmp.do("block_set_io_throttle", device="stick", bps=0, bps_rd=0, bps_wr=bytes_s, iops=0, iops_rd=0,
                      iops_wr=0)
 
-    def line(self) -> str:
-        said = self._lines.readline()
-        self.console.append(said.strip())
-        assert said, "\n".join(self.console[-60:])  # it has ended
-        return self.console[-1]
+    def pull_at(self, words: str) -> None:
+        """The disk is pulled out as soon as a command says these words."""
+        self._pulled_at = words
 
-    def until(self, words: str) -> None:
-        while words not in self.line():
-            pass
-
-    def outcome(self, name: str, *, pulled_at: str = "") -> tuple[int, str]:
-        """How a command of guest.sh ended, and what it wrote; `pulled_at` are words at which the disk is pulled out."""
-        self.until(f"guest: begin {name}")
-        said: list[str] = []
-        while not (line := self.line()).startswith(f"guest: end {name} "):
-            said.append(line)
-            if pulled_at and pulled_at in line:
-                self._qmp.do("device_del", id="card")
-                pulled_at = ""
-        return int(line.split()[-1]), "\n".join(said)
-
-    def listed(self, name: str) -> dict[str, dict[str, Any]]:
-        """What `flash list` found, by path."""
-        status, said = self.outcome(name)
-        assert status == 0, said
-        return {item["path"]: item for item in json.loads(said)["devices"]}
+    def heard(self, line: str) -> None:
+        if self._pulled_at and self._pulled_at in line:
+            self._qmp.do("device_del", id="card")
+            self._pulled_at = ""
 
 
 @contextmanager
-def started(guest: Guest, card: Path) -> Iterator[Machine]:
+def started(guest: Parts, card: Path) -> Iterator[Machine]:
     """The machine with a USB disk that is not plugged in yet: the drive `stick`."""
     ours, theirs = socket.socketpair()
-    with closing(ours), theirs:
-        running = subprocess.Popen(
-            [EMULATOR, "-nodefaults", "-no-user-config", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2",
-             "-m", "768M", "-display", "none", "-nic", "none", "-no-reboot", "-serial", "stdio",
-             "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",
-             "-kernel", str(guest.kernel), "-initrd", str(guest.initrd), "-append", "console=ttyS0 quiet panic=-1",
-             "-drive", f"if=virtio,format=raw,readonly=on,file={guest.base}",
-             "-drive", f"if=virtio,format=raw,readonly=on,file={guest.tools}",
-             "-device", "qemu-xhci,id=xhci", "-drive", f"if=none,id=stick,format=raw,file={card}"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            pass_fds=[theirs.fileno()])
-        clock = threading.Timer(WALL_S, running.kill)
-        clock.start()
-        try:
-            yield Machine(running, Qmp(ours))
-        finally:
-            clock.cancel()
-            running.kill()
-            running.wait()
+    argv = [EMULATOR, "-nodefaults", "-no-user-config", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2",
+            "-m", "768M", "-display", "none", "-nic", "none", "-no-reboot", "-serial", "stdio",
+            "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",
+            "-kernel", str(guest.kernel), "-initrd", str(guest.initrd), "-append", "console=ttyS0 quiet panic=-1",
+            "-drive", f"if=virtio,format=raw,readonly=on,file={guest.base}",
+            "-drive", f"if=virtio,format=raw,readonly=on,file={guest.tools}",
+            "-device", "qemu-xhci,id=xhci", "-drive", f"if=none,id=stick,format=raw,file={card}"]
+    with closing(ours), theirs, guests.running(argv, wall_s=WALL_S, pass_fds=[theirs.fileno()]) as process:
+        yield Machine(process, Qmp(ours))

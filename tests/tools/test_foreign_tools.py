@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from imagekit.build.foreign import native_architecture
+from imagekit.build.foreign import native_architecture, prepare
 from imagekit.build.pack import pack
 from imagekit.build.pack_base import bootstrap
 from imagekit.build.parts import Parts, Policy
@@ -18,6 +21,7 @@ from imagekit.build.recipes import load_recipe
 from imagekit.build.tree import FILE, Entry, Tree, content_of, read_tar
 from imagekit.errors import HostError
 from imagekit.host.cache import Cache, default_cache_folder
+from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
 from imagekit.testing.fakes import RecordedProgress
 
@@ -64,6 +68,31 @@ def test_base_made_with_twins_equals_one_made_by_qemu_alone(base: str, parts: Pa
     assert len(quick.paths()) > 4000
     assert quick.paths() == slow.paths()
     assert [path for path in slow.paths() if comparable(quick.get(path)) != comparable(slow.get(path))] == []
+
+
+def binfmt_of(*prefix: str) -> dict[str, dict[str, str]]:
+    """What the doctor says of other architectures, by name of the check."""
+    done = subprocess.run([*prefix, sys.executable, "-m", "imagekit.cli", "doctor", "--json"], stdout=subprocess.PIPE,
+                          check=False)
+    return {check["name"]: check for check in json.loads(done.stdout)["checks"] if check["name"].startswith("binfmt ")}
+
+
+def test_doctor_tells_whether_this_machine_can_make_foreign_bases(parts: Parts, tmp_path: Path) -> None:
+    recipe = load_recipe("debian-13-arm64").recipe
+    section, native = parts.section(recipe), parts.section(load_recipe("foreign").recipe)
+    made = prepare(recipe.architecture, section, native, parts=parts, scratch=tmp_path, tools=LocalTools())
+    found = binfmt_of()["binfmt arm64"]
+    assert (found["state"], "namespace" in found["found"]) == ("ok", bool(made.prefix))
+
+
+def test_doctor_tells_what_denies_the_namespace() -> None:
+    """In a namespace that may have no others below it, nor sees what the host has registered."""
+    inside = ('echo 0 > /proc/sys/user/max_user_namespaces && mount -t tmpfs hidden /proc/sys/fs/binfmt_misc &&'
+              ' exec "$@"')
+    for name, check in binfmt_of("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside, "sh").items():
+        assert check["state"] == "denied", check
+        assert "unshare" in check["found"]
+        assert f"for bases of {name.removeprefix('binfmt ')} (unshare" in check["remedy"]
 
 
 def test_sections_of_the_arm64_kernel_image_lie_apart(parts: Parts, tmp_path: Path) -> None:

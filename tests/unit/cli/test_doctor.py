@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from imagekit.build.foreign import EMULATORS, REGISTERED, native_architecture
 from imagekit.cli.doctor import (
     ARCHIVE_KEYS,
     FIRMWARE,
@@ -20,7 +21,12 @@ from imagekit.cli.doctor import (
 from imagekit.cli.doctor_boards import rom_ids, udev_rules
 from imagekit.cli.doctor_check import Check, Machine
 from imagekit.cli.main import main
+from imagekit.errors import HostError
 from imagekit.host.usbdevices import RULES
+from imagekit.testing.fakes import FakeTools
+
+FOREIGN = sorted({*EMULATORS} - {native_architecture()})
+REFUSED = HostError("cannot run sh: it failed with exit status 113", details=("mount: permission denied", "noise"))
 
 
 @pytest.fixture
@@ -34,7 +40,10 @@ def machine(tmp_path: Path) -> Machine:
     for name in (*FIRMWARE, ARCHIVE_KEYS, "etc/apt/sources.list.d/debian.sources"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("Types: deb\nURIs: file:/mirror\n")
-    return Machine(root=tmp_path, environ={"PATH": ""}, uid=1000, python=(3, 11))
+    (tmp_path / REGISTERED.relative_to("/")).mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel").mkdir()
+    (tmp_path / "proc/sys/kernel/osrelease").write_text("6.12.48+deb13-amd64\n")
+    return Machine(root=tmp_path, environ={"PATH": ""}, uid=1000, python=(3, 11), tools=FakeTools(sh=b""))
 
 
 def seen(machine: Machine) -> dict[str, Check]:
@@ -69,19 +78,18 @@ def test_machine_without_apt_sources_is_told_so(machine: Machine) -> None:
 
 
 def test_old_python_is_fatal(machine: Machine) -> None:
-    old = Machine(root=machine.root, environ=machine.environ, uid=0, python=(3, 9))
+    old = replace(machine, uid=0, python=(3, 9))
     assert seen(old)["python"].fatal
 
 
 def test_forbidden_user_namespaces_are_denied_not_missing(machine: Machine) -> None:
     switch = machine.root / "proc/sys/kernel/unprivileged_userns_clone"
-    switch.parent.mkdir(parents=True)
     switch.write_text("0\n")
     assert seen(machine)["user namespaces"].state == "denied"
 
 
 def test_root_needs_no_user_namespaces(machine: Machine) -> None:
-    root = Machine(root=machine.root, environ=machine.environ, uid=0, python=(3, 11))
+    root = replace(machine, uid=0)
     assert "newuidmap" not in seen(root)
 
 
@@ -89,6 +97,43 @@ def test_kvm_that_may_not_be_opened_is_denied(machine: Machine) -> None:
     (machine.root / "dev").mkdir()
     (machine.root / "dev/kvm").touch()
     assert seen(replace(machine, access=lambda path, mode: False))["kvm"].state == "denied"
+
+
+def test_programs_of_every_other_architecture_are_tried_as_pack_tries_them(machine: Machine) -> None:
+    assert native_architecture() not in FOREIGN and len(FOREIGN) == 2
+    tools = FakeTools(sh=lambda script, line, program: Path(line).read_bytes())
+    checks = seen(replace(machine, tools=tools))
+    assert {checks[f"binfmt {name}"].state for name in FOREIGN} == {"ok"}
+    assert {checks[f"binfmt {name}"].needed for name in FOREIGN} == {False}
+    assert [(Path(call.args[0]).name, call.args[2]) for call in tools.calls] == [("namespace", "true")] * 2
+    assert not Path(tools.calls[0].args[1]).exists()
+
+
+def test_registration_for_the_whole_machine_counts_for_its_architecture_alone(machine: Machine) -> None:
+    first, second = FOREIGN
+    (machine.root / REGISTERED.relative_to("/") / f"qemu-{EMULATORS[first]}").write_text("enabled\nflags: OCF\n")
+    checks = seen(replace(machine, tools=FakeTools(sh=REFUSED)))
+    assert checks[f"binfmt {first}"].state == "ok"
+    assert "whole machine" in checks[f"binfmt {first}"].found
+    assert checks[f"binfmt {second}"].state == "denied"
+
+
+@pytest.mark.parametrize(("release", "loaded", "state"), [
+    ("6.7.0", True, "denied"), ("6.12.48+deb13-amd64", True, "denied"), ("7.0.0-rc1", True, "denied"),
+    ("6.1.0-40-amd64", True, "missing"), ("6.12.48", False, "missing"), ("", True, "missing"),
+])
+def test_denied_namespace_is_told_from_a_linux_that_has_none(machine: Machine, release: str, loaded: bool,
+                                                             state: str) -> None:
+    (machine.root / "proc/sys/kernel/osrelease").write_text(release)
+    if not loaded:
+        (machine.root / REGISTERED.relative_to("/")).rmdir()
+    checks = seen(replace(machine, tools=FakeTools(sh=REFUSED)))
+    for name in FOREIGN:
+        found = checks[f"binfmt {name}"]
+        assert (found.state, found.fatal, found.found) == (state, False, "mount: permission denied")
+        allow = "Linux 6.7" if loaded else "as root: modprobe binfmt_misc"
+        assert f"for bases of {name} (mount: permission denied): {allow}" in str(found.remedy)
+    assert install_line(checks.values(), uid=0) is None
 
 
 def test_size_of_the_cache_counts_its_files(machine: Machine) -> None:

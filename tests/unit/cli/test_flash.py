@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from imagekit.cli.flash_run import Records, Request, _end, confirm, find_targets, raise_for, refuse
-from imagekit.cli.flash_show import JsonLines, Painter
+from imagekit.cli.flash_show import JsonLines, Painter, show_plan
 from imagekit.cli.output import Talk
 from imagekit.disk.bmap import MappedRange
+from imagekit.disk.ext_csd import BootArea
 from imagekit.errors import HostError, TargetError, TrustError, UsageError
 from imagekit.flash.journal import Journals
 from imagekit.flash.run import Outcome
-from imagekit.plan.flash import FlashPlan, ImageFacts, plan_flash, plan_target
+from imagekit.plan.flash import FlashPlan, ImageFacts, device_json, plan_flash, plan_target
 from imagekit.plan.flash_device import Allowed, Demand, Device, Identity, Kind, RefusedError, judge
 from imagekit.plan.flash_events import Ended, Phase, Result, Stalled, State
 from imagekit.testing.blocks import FakeInventory, card
@@ -144,6 +145,21 @@ def test_record_of_a_boot_partition_is_ended_before_the_chip_is_told_to_boot_fro
     with contextlib.nullcontext() if not status else pytest.raises(HostError, match="mmc"):
         _end(replace(request(), boot_from_it=True), made, outcome(ended(path)), journals, records, JsonLines(Talk()))
     assert json.loads(then.read_text())["result"] == json.loads(record.read_text())["result"] == "done"
+
+
+@pytest.mark.parametrize(("area", "words"), [
+    (BootArea.BOOT0, "its eMMC boots from it"), (BootArea.BOOT1, "its eMMC boots from boot1, not from it"),
+    (BootArea.USER, "its eMMC boots from the user area, not from it"),
+    (BootArea.NONE, "its eMMC is not set to boot from any part"),
+    (None, "what its eMMC boots from is not known; only root may ask"),
+])
+def test_plan_for_a_boot_partition_tells_what_the_chip_boots_from(capsys: pytest.CaptureFixture[str],
+                                                                  area: BootArea | None, words: str) -> None:
+    boot = card("/dev/mmcblk7boot0", kind=Kind.EMMC_BOOT, boots_from=area)
+    show_plan(plan(boot, card("/dev/mmcblk7", boots_from=area)), about="a boot loader")
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if "eMMC" in line] == [f"/dev/mmcblk7boot0: {words}"]
+    assert device_json(boot)["boots_from"] == (None if area is None else str(area))
 
 
 def test_wrong_image_is_graver_than_what_it_did_to_media_and_ctrl_c_than_both() -> None:

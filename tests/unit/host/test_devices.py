@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.disk.ext_csd import EXT_CSD_SIZE, PARTITION_CONFIG, BootArea
 from imagekit.errors import HostError
-from imagekit.host.devices import SystemInventory
+from imagekit.host.devices import Registers, SystemInventory
+from imagekit.host.mmc import read_ext_csd
 from imagekit.plan.flash_device import Allowed as List
 from imagekit.plan.flash_device import Code, Demand, Device, Kind, RefusedError, Use, judge
 from tests.loops import looped, need_loops
@@ -45,6 +48,8 @@ class Machine:
             path.mkdir(parents=True)
         self.mounts: list[str] = []
         self.properties: dict[str, dict[str, str]] = {}
+        self.registers: Registers = read_ext_csd
+        self.asked: list[str] = []
         self.mount()
 
     def add(self, place: str, number: str, *, disk: bool = True, sectors: int = 131072, **files: str) -> Path:
@@ -78,7 +83,11 @@ class Machine:
         def properties(name: str) -> Mapping[str, str]:
             return self.properties.get(name, {})
 
-        return SystemInventory(sys=self.sys, proc=self.proc, dev=self.dev, properties=properties)
+        def registers(path: Path) -> bytes:
+            self.asked.append(path.name)
+            return self.registers(path)
+
+        return SystemInventory(sys=self.sys, proc=self.proc, dev=self.dev, properties=properties, registers=registers)
 
     def find(self, name: str) -> Device:
         return next(item for item in self.inventory().devices() if item.name == name)
@@ -202,6 +211,36 @@ def test_boot_partition_that_the_chip_has_locked_is_read_only(machine: Machine, 
     found = judge(machine.find("mmcblk1boot0"), Demand(), List(serials=frozenset({"0xabcd"})))
     assert [item.code for item in found] == codes
     assert all("cut the power" in item.allow for item in found)
+
+
+def chip_with_everything(machine: Machine) -> None:
+    machine.add(EMMC, "179:0", device__type="MMC", device__serial="0xabcd")
+    machine.partition(f"{EMMC}/mmcblk1p1", "179:1", 1)
+    for number, name in enumerate(("mmcblk1boot0", "mmcblk1boot1", "mmcblk1gp0")):
+        machine.add(f"{EMMC}/{name}", f"179:{8 * number + 8}")
+    machine.add(SD, "179:32", device__type="SD", device__serial="0x1234")
+    usb_card(machine)
+
+
+def test_emmc_and_its_boot_partitions_tell_what_it_boots_from(machine: Machine) -> None:
+    chip_with_everything(machine)
+    machine.registers = lambda path: bytes(PARTITION_CONFIG) + b"\x10" + bytes(EXT_CSD_SIZE - PARTITION_CONFIG - 1)
+    told = {item.name for item in machine.inventory().devices() if item.boots_from is BootArea.BOOT1}
+    assert told == {"mmcblk1", "mmcblk1boot0", "mmcblk1boot1"}
+    assert machine.asked == ["mmcblk1"] * 3  # no SD card: to it the command means something else
+
+
+@pytest.mark.parametrize("answer", [PermissionError(errno.EPERM, "not permitted"), OSError(errno.EIO, "silent"), None])
+def test_emmc_that_does_not_answer_is_listed_without(machine: Machine, answer: OSError | None) -> None:
+    chip_with_everything(machine)
+    if answer is not None:  # otherwise its node is asked, which is a plain file here
+        def deny(path: Path) -> bytes:
+            raise answer
+
+        machine.registers = deny
+    found = {item.name: item.boots_from for item in machine.inventory().devices()}
+    assert len(found) == 7 and set(found.values()) == {None}
+    assert len(machine.asked) == 3
 
 
 def test_optical_drive_is_read_only(machine: Machine) -> None:

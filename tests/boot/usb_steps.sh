@@ -1,0 +1,11 @@
+# shellcheck shell=sh
+# What happens to a USB disk in its guest (guest.sh): the test plugs it in, and pulls it out.
+until [ -b /dev/sda ]; do sleep 0.2; done
+udevadm settle
+found plugged imagekit flash list --json
+found write imagekit flash write /mnt/disk.img --foreign --serial CARD-1 --json
+until [ -b /dev/sda1 ]; do sleep 0.2; done # udev has noticed that it was written, on its own time
+udevadm settle
+found written imagekit flash list --json
+found pulled imagekit flash write /mnt/disk.img --foreign --serial CARD-1 --json
+found gone imagekit flash list --json
