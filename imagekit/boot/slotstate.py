@@ -32,6 +32,7 @@ from imagekit.errors import DocumentError
 
 RECORD_SIZE = 512
 COPY_OFFSETS = (0, 4096)
+PARTITION_LEAST = 65536  # bytes: the numbers of `imagekit.boot.numbers` lie behind the two copies
 LIMIT = 3  # boots that a slot gets to become healthy
 TRIES = 3  # boots that the loader grants a new slot
 

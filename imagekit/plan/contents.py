@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, encode_entry, entry_name, kernel_path, slot_folder
-from imagekit.boot.slotstate import FACTORY, TRIES, Slot, encode_partition
+from imagekit.boot.slotstate import FACTORY, PARTITION_LEAST, TRIES, Slot, encode_partition
 from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.digests import derived_uuid
 from imagekit.disk.fat_boot import fat_type
@@ -152,7 +152,7 @@ def fill(contents: Contents, placement: Placement) -> tuple[Write, ...]:
 def state(placement: Placement) -> tuple[Write, ...]:
     """The slot-state record of a fresh device."""
     content = encode_partition(FACTORY)
-    _must_fit(placement, len(content), "the slot-state record")
+    _must_fit(placement, PARTITION_LEAST, "the slot-state record with what lies behind it")
     return (Literal(offset=placement.start, content=content, what="slot-state record"),)
 
 

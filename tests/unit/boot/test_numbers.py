@@ -7,7 +7,7 @@ from itertools import pairwise, permutations
 import pytest
 
 from imagekit.boot.numbers import LEDGER, NUMBER_SIZE, REPAIR, RESET, Place
-from imagekit.boot.slotstate import COPY_OFFSETS, RECORD_SIZE
+from imagekit.boot.slotstate import COPY_OFFSETS, PARTITION_LEAST, RECORD_SIZE
 
 PLACES = (LEDGER, RESET, REPAIR)
 
@@ -33,5 +33,5 @@ def test_every_changed_bit_of_a_mark_is_none() -> None:
 
 
 def test_none_lies_in_the_block_of_another() -> None:
-    starts = [*COPY_OFFSETS, *(place.offset for place in PLACES)]
+    starts = [*COPY_OFFSETS, *(place.offset for place in PLACES), PARTITION_LEAST]
     assert all(after - before >= max(RECORD_SIZE, 4096) for before, after in pairwise(starts))

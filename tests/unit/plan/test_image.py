@@ -128,6 +128,9 @@ REFUSED = [
     (f"{BASE_SLOT} 8M", f"{BASE_SLOT} 4M",
      "cannot fill structure 'base-a': debian-13_1.snap (4 MiB and a hash tree of 40 KiB) needs 4235264 bytes (4 MiB),"
      " it has 4194304 (4 MiB)"),
+    ("38266357DEAF, size: 1M", "38266357DEAF, size: 61440",
+     "cannot fill structure 'slot-state': the slot-state record with what lies behind it needs 65536 bytes (64 KiB),"
+     " it has 61440 (60 KiB)"),
     ("source: loader.conf", "source: missing.conf", "cannot fill structure 'esp': the gadget has no file missing.conf"),
     ("startup.nsh, target: /", "startup.nsh, target: efi/IMAGEKIT/a/kernel.efi",
      "cannot fill structure 'esp': the gadget's 'efi/IMAGEKIT/a/kernel.efi' lies where imagekit writes"
