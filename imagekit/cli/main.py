@@ -95,8 +95,11 @@ class Program:
             if not argv:
                 sys.stderr.write(top_help() + "\n")
                 sys.exit(2)
-        from imagekit.cli.failure import run
-
+        try:
+            from imagekit.cli.failure import run
+        except KeyboardInterrupt:  # nothing is begun yet
+            sys.stderr.write("imagekit: interrupted\n")
+            sys.exit(130)
         sys.exit(run(argv, prog_name=prog_name or self.name))
 
 

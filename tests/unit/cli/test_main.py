@@ -245,6 +245,19 @@ def test_sigterm_cleans_up_like_ctrl_c_and_exits_143(tmp_path: Path) -> None:
     assert (tmp_path / "cleaned").exists()
 
 
+def test_ctrl_c_while_the_program_is_still_read_is_told_in_one_line() -> None:
+    script = (
+        "import sys\n"
+        "from imagekit.cli import main as m\n"
+        "class Hasty:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'click': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Hasty())\n"
+        "m.main.main(['doctor'])\n")
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "imagekit: interrupted\n")
+
+
 @pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"),
                                                       (signal.SIGTERM, 143, "terminated")])
 def test_interruption_where_python_cannot_raise_is_not_lost(number: signal.Signals, code: int, said: str) -> None:
