@@ -62,7 +62,7 @@ def examine(machine: Machine, *, cache: Path, here: Path) -> list[Check]:
         _apt_sources(machine),
         _kvm(machine, cache),
         *_binfmt(machine),
-        _cache(cache),
+        _cache(machine, cache),
         _space("free space for the cache", cache),
         _space("free space here", here),
         *_programs(machine, FOR_TESTS, needed=False),
@@ -168,9 +168,9 @@ def _linux(machine: Machine) -> tuple[int, ...]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def _cache(cache: Path) -> Check:
+def _cache(machine: Machine, cache: Path) -> Check:
     known = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    if not os.access(known, os.W_OK | os.X_OK):
+    if not machine.access(known, os.W_OK | os.X_OK):
         return Check(name="cache", state="denied", found=f"{cache} may not be written", needed=True,
                      remedy=f"{cache} may not be written: name another folder, IMAGEKIT_CACHE=...")
     return Check(name="cache", state="ok", found=f"{cache}, {iec(sum(map(_size, cache.rglob('*'))))}", needed=False)

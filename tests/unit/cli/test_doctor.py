@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,6 +135,42 @@ def test_denied_namespace_is_told_from_a_linux_that_has_none(machine: Machine, r
         allow = "Linux 6.7" if loaded else "as root: modprobe binfmt_misc"
         assert f"for bases of {name} (mount: permission denied): {allow}" in str(found.remedy)
     assert install_line(checks.values(), uid=0) is None
+
+
+@pytest.mark.parametrize(("answer", "state", "told"), [
+    (b"IK", "ok", ""), (b"NO", "broken", "QEMU emulates the processor"),
+    (HostError("cannot run qemu: it did not end within 5 s"), "broken", "it did not end"),
+])
+def test_kvm_is_judged_by_the_guest_that_ran_under_it(machine: Machine, answer: bytes | HostError, state: str,
+                                                      told: str) -> None:
+    (machine.root / "dev").mkdir()
+    (machine.root / "dev/kvm").touch()
+    emulator = f"{machine.root}/usr/sbin/qemu-system-x86_64"
+
+    def ran(*words: str) -> bytes:
+        if words != ("--version",) and isinstance(answer, HostError):
+            raise answer
+        return b"QEMU emulator version 10.0.13" if words == ("--version",) else bytes(answer)
+
+    tools = FakeTools(sh=b"")
+    tools.answers[emulator] = ran
+    found = seen(replace(machine, tools=tools))["kvm"]
+    assert (found.state, found.fatal) == (state, False)
+    assert told in found.found
+
+
+def test_folder_without_room_is_fatal_and_says_how_much_is_needed(machine: Machine) -> None:
+    checks = {item.name: item for item in examine(machine, cache=Path("/proc/cache"), here=Path("/proc"))}
+    for name in ("free space here", "free space for the cache"):
+        assert (checks[name].state, checks[name].fatal) == ("low", True)
+        assert checks[name].remedy == "make room: 3 GiB are needed"
+        assert checks[name].found == "0 B at /proc"
+
+
+def test_cache_that_may_not_be_written_is_denied(machine: Machine) -> None:
+    found = seen(replace(machine, access=lambda path, mode: not mode & os.W_OK))["cache"]
+    assert (found.state, found.fatal) == ("denied", True)
+    assert "name another folder" in str(found.remedy)
 
 
 def test_size_of_the_cache_counts_its_files(machine: Machine) -> None:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
+import re
+import subprocess
+import sys
+import termios
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,6 +187,40 @@ def test_stall_and_end_are_told_in_words() -> None:
         "/dev/sdx: cannot write /dev/sdx: it was pulled out: it does not boot: it has no partition table; write it"
         " again, or go on with --resume (4 KiB in 2.0 s, 2 KiB/s)",
         "/dev/sdx: written and verified (4 KiB in 2.0 s, 2 KiB/s)"]
+
+
+BARS = """
+import click
+from imagekit.cli.flash_show import painter
+from imagekit.plan.flash_events import Moved, Phase, Started
+@click.command()
+def work():
+    with painter() as told:
+        for target, durable in (("/dev/sdx", 25), ("/dev/sdy", 75)):
+            told.told(Started(target=target, phase=Phase.WRITE, total=100 << 20))
+            for part in (1, durable >> 1, durable):
+                told.told(Moved(target=target, phase=Phase.WRITE, durable=part << 20, total=100 << 20))
+work()
+"""
+
+
+def test_terminal_has_a_bar_for_each_medium_with_what_is_durable_speed_and_time_left() -> None:
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (30, 160))
+    with subprocess.Popen([sys.executable, "-c", BARS], stdin=slave, stdout=slave, stderr=slave,
+                          env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"}) as working:
+        os.close(slave)
+        seen = b""
+        while True:
+            try:
+                piece = os.read(master, 4096)
+            except OSError:  # the other side is closed
+                break
+            seen += piece
+    os.close(master)
+    assert working.returncode == 0, seen
+    for target, amount in ((b"/dev/sdx", b"25.0"), (b"/dev/sdy", b"75.0")):
+        assert re.search(target + rb" write [^\n]*" + amount + rb"/100\.0 MiB +[0-9.]+ .B/s +\d:\d\d:\d\d", seen), seen
 
 
 def test_events_are_one_json_document_to_a_line(capsys: pytest.CaptureFixture[str]) -> None:
