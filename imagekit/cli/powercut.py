@@ -243,8 +243,8 @@ def boot_one(job: Job, disk: Path, verdict: Verdict) -> str:
 def tell(recording: dict[str, Any], outcome: Outcome, limits: Limits) -> None:
     """A sweep, for people."""
     came, found = recording["recorded"], outcome.found
-    write(f"recorded on machine {recording['machine']}: {came['boots']} boots, healthy in slot"
-          f" {' then '.join(came['slots'])}; {found.entries:,} requests, {found.written:,} sectors,"
+    write(f"recorded on machine {recording['machine']}: {came['boots']} boot{'s' * (came['boots'] != 1)}, healthy"
+          f" in slot {' then '.join(came['slots'])}; {found.entries:,} requests, {found.written:,} sectors,"
           f" {found.flushes:,} flushes")
     tell_states(outcome)
     if found.stopped:

@@ -68,9 +68,11 @@ def _told(record: dict[str, Any]) -> list[str]:
     count = int(next(iter(shards)).partition("/")[2])
     whole = "" if len(shards) == count else f" **Only {len(shards)} of {count} shards were run.**"
     came = record["recorded"]
-    return [f"**{record['board']}**: {came['boots']} boot{'s' * (came['boots'] != 1)}, healthy in slot {' then '.join(came['slots'])}, recorded in"
-            f" {came['seconds']:.0f} s with {record['emulator']}. Of {epochs:,} epochs {epochs - sampled:,} were judged"
-            f" in every subset, {sampled:,} were sampled; {judged:,} verdicts were worked out.{whole} Repeat:", "",
+    slots = " then ".join(came["slots"])
+    return [f"**{record['board']}**: {came['boots']} boot{'s' * (came['boots'] != 1)}, healthy in slot {slots},"
+            f" recorded in {came['seconds']:.0f} s with {record['emulator']}. Of {epochs:,} epochs {epochs - sampled:,}"
+            f" were judged in every subset, {sampled:,} were sampled; {judged:,} verdicts were worked out.{whole}"
+            " Repeat:", "",
             *(f"    {command}" for command in dict.fromkeys(shard["command"] for shard in shards.values())), "",
             *_data(list(shards.values())),
             *_again([item for shard in shards.values() for item in shard.get("again", ())]),
