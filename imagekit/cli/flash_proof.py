@@ -1,8 +1,8 @@
 """Look into an image before it is written: what it is, who signed it, whether every block is what was signed.
 
 Decides how much is read again. An image that was found good once, with its block map, is written only as those very
-bytes: the writer holds each range to the digest that the map states. So the next time its signatures are judged anew
-and its blocks are not, and a station reads each image once.
+bytes: the writer holds each range to the digest that the map states. So the next time its signatures are judged anew,
+and its blocks, programs and kernels, which are those very bytes, are not: a station reads each image once.
 """
 
 from __future__ import annotations
