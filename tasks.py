@@ -312,13 +312,15 @@ def boards(c: Context, board: list[str], row: list[str], shard: str = "1/1", res
 @task(iterable=["board"], help={
     "board": "a board; all without it", "shard": "2/4: every fourth epoch, from the second on",
     "resume": "leave out what has a record of the same image", "boot": "boot one state of so many classes, the rarest",
-    "random": "boot so many drawn states", "during": "update, first-boot or factory-reset",
+    "random": "boot so many drawn states", "broken": "boot so many unbootable states of a disk that never flushes",
+    "during": "update, first-boot or factory-reset",
     "again": "record and cut the boot that recovers, from one state of so many classes"})
 def powercut(c: Context, board: list[str], during: str = "update", shard: str = "1/1", resume: bool = False,
-             boot: int = 0, random: int = 0, again: int = 0) -> None:
+             boot: int = 0, random: int = 0, broken: int = 0, again: int = 0) -> None:
     """Cut the power at every write of each board's update; docs/powercut, and a part of docs/reliability.md."""
     call(BIN / "python", "-m", "tests.boot.run_powercut", "--during", during, "--shard", shard,
-         *(["--resume"] if resume else []), "--boot", str(boot), "--random", str(random), "--again", str(again),
+         *(["--resume"] if resume else []), "--boot", str(boot), "--random", str(random), "--broken", str(broken),
+         "--again", str(again),
          *(word for name in board for word in ("--board", name)))
 
 

@@ -81,6 +81,17 @@ def test_data_and_recoveries_are_told_where_they_were_looked_at(tmp_path: Path) 
     assert "**1 had lost something**" in part(read_records(tmp_path))
 
 
+def test_unbootable_states_that_were_booted_are_told_with_what_came(tmp_path: Path) -> None:
+    boot = {"state": "request 9, never flushed", "drawn": True, "problem": "slot b is not whole", "expected": "a",
+            "way": ["b", "b", "b", "a"], "came": "a", "boots": 4, "agrees": True}
+    other = {**boot, "came": None, "boots": 30, "agrees": False}
+    run_powercut.put("pc", "v1", {**TOLD, "booted": [boot, other]}, "1/1", "first", tmp_path)
+    page = part(read_records(tmp_path))
+    assert "| request 9, never flushed | slot b is not whole | b; b; b; a | slot a, boot 4 |" in page
+    assert "| b; b; b; a | **nothing** |" in page
+    assert "| 2, **1 otherwise** |" in page
+
+
 def test_page_without_its_part_is_refused() -> None:
     with pytest.raises(ValueError, match="0 parts powercut"):
         with_records("# Reliability\n", [])

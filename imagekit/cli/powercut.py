@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,11 @@ from imagekit.cli.options import json_option, trust_option
 from imagekit.cli.output import detail, emit_json, say, table, write
 from imagekit.cli.powercut_record import LOG, During, Job, opened, record_again, recorded
 from imagekit.cli.progress import progress
+from imagekit.disk import gpt
 from imagekit.disk.writelog import LogEntry
 from imagekit.errors import DocumentError, TargetError, UsageError
 from imagekit.host.cache import default_cache_folder
-from imagekit.powercut.disk import CutDisk
+from imagekit.powercut.disk import CutDisk, span_of
 from imagekit.powercut.examine import Examiner, Verdict, check_seed
 from imagekit.powercut.filesystem import Kept, check_states, kept_on
 from imagekit.powercut.rebuild import write_state
@@ -36,6 +38,7 @@ from imagekit.powercut.sweep import (
     Medium,
     State,
     Sweep,
+    drawn_losses,
     drawn_prefixes,
 )
 from imagekit.qemu.machine import SD_CARD, machine_folders, machine_of
@@ -49,15 +52,19 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 900.0
 DATA_STATES = 20
+SLOT_PACKAGES = ("base-", "kernel-")  # names of partitions begin so
+BROKEN_TRIES = 60  # states that are looked at for one whose boots can be told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """How many states are tried for real: classes and drawn ones that are booted, drawn ones whose data are looked
-    into, classes whose next boot is recorded too."""
+    """How many states are tried for real: classes and drawn ones that are booted, ones of a disk that never flushes
+    which are unbootable by the oracle, drawn ones whose data are looked into, classes whose next boot is recorded too.
+    """
 
     boots: int
     drawn: int
+    broken: int
     data: int
     again: int
 
@@ -94,6 +101,9 @@ def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
               help="Boot one state of each of the N rarest classes in QEMU.")
 @click.option("--random", "drawn", metavar="N", type=click.IntRange(min=0), default=0, show_default=True,
               help="Boot N prefixes drawn from all, too.")
+@click.option("--broken", metavar="N", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Boot N states, too, that only a disk leaves which never flushes, and that are unbootable by the"
+              " models: the device has to go back as they say. Of an update.")
 @click.option("--data", metavar="N", type=click.IntRange(min=0), default=DATA_STATES, show_default=True,
               help="Put the data partition in order in one state of each class and in N drawn ones, and look into it;"
               " not for an update, which may lose it.")
@@ -109,8 +119,9 @@ def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
 @trust_option
 @json_option
 def powercut(image: Path, during: str, update: tuple[Path, ...], output: Path | None, medium: str | None, no_torn: bool,
-             tree: int, seed: int, shard: tuple[int, int], lost: int, boots: int, drawn: int, data: int, again: int,
-             machine_name: str | None, deadline: float, accel: str, trust: tuple[Path, ...], as_json: bool) -> None:
+             tree: int, seed: int, shard: tuple[int, int], lost: int, boots: int, drawn: int, broken: int, data: int,
+             again: int, machine_name: str | None, deadline: float, accel: str, trust: tuple[Path, ...],
+             as_json: bool) -> None:
     """Cut the power at every write of an update, the first boot or a factory reset of IMAGE.
 
     The image boots in QEMU, and every write to its disk is recorded, from the power-on to the healthy verdict; of an
@@ -122,10 +133,13 @@ def powercut(image: Path, during: str, update: tuple[Path, ...], output: Path | 
     if bool(update) is not (kind is During.UPDATE):
         raise UsageError(f"cannot cut the power during {kind.value} {'with' if update else 'without'} --update",
                          hint="--update goes with --during update, which is the default")
+    if broken and kind is not During.UPDATE:
+        raise UsageError(f"cannot break slots during {kind.value}: nothing is written to one",
+                         hint="--broken goes with --during update")
     expectation = expectation_of(image, trust)
     machine = machine_of(machine_name, machine_folders(), gadget=expectation.gadget,
                          architecture=expectation.architecture)
-    asked = Asked(boots=boots, drawn=drawn, data=data, again=again)
+    asked = Asked(boots=boots, drawn=drawn, broken=broken, data=data, again=again)
     with ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagekit-powercut-")))
         told = stack.enter_context(progress())
@@ -189,7 +203,7 @@ def judge_again(job: Job, disk: Path, verdict: Verdict, brought: Mapping[str, st
     told.step(f"record the boot of {disk.name}")
     log = disk.with_suffix(".log")
     record_again(job, disk, log, expectation=expected_of(job, verdict))
-    return judge(job, disk, log, brought, limits, replace(asked, boots=0, drawn=0, again=0), told)[0]
+    return judge(job, disk, log, brought, limits, replace(asked, boots=0, drawn=0, broken=0, again=0), told)[0]
 
 
 def put_state(before: Path, disk: CutDisk, log: tuple[LogEntry, ...], state: State, target: Path) -> Path:
@@ -204,19 +218,47 @@ def put_state(before: Path, disk: CutDisk, log: tuple[LogEntry, ...], state: Sta
 
 def boot_states(job: Job, before: Path, examine: Examiner, found: Found, log: tuple[LogEntry, ...], disk: CutDisk, *,
                 asked: Asked, seed: int, told: Progress) -> tuple[Booted, ...]:
-    """Boot states for real: the first one of the rarest classes, and drawn prefixes."""
+    """Boot states for real: the first one of the rarest classes, drawn prefixes, and unbootable ones."""
     chosen = [(item.first, False) for item in reversed(found.classes)][:asked.boots]
     chosen += [(state, True) for state in drawn_prefixes(log, asked.drawn, seed=f"boots {seed}")]
-    booted = []
-    for number, (state, is_drawn) in enumerate(chosen):
-        told.step(f"boot state {number + 1} of {len(chosen)}")
+    tried = []
+    for state, is_drawn in chosen:
         with disk.as_written(log, state.entries, state.sectors, state.chosen):
-            verdict = examine()
+            tried.append((state, examine(), is_drawn))
+    if asked.broken:
+        told.step("look for unbootable states of a disk that never flushes")
+        tried += [(state, verdict, True) for state, verdict in broken_states(examine, log, disk, before, asked.broken,
+                                                                             seed=seed)]
+    booted = []
+    for number, (state, verdict, is_drawn) in enumerate(tried):
+        told.step(f"boot state {number + 1} of {len(tried)}")
         with tempfile.TemporaryDirectory(prefix="imagekit-powercut-") as scratch:
-            came = boot_one(job, put_state(before, disk, log, state, Path(scratch) / "state.img"), verdict)
-        booted.append(Booted(state=state, verdict=verdict, drawn=is_drawn, came=came or "nothing",
-                             agrees=came == verdict.slot))
+            slot, boots = boot_one(job, put_state(before, disk, log, state, Path(scratch) / "state.img"), verdict)
+        booted.append(Booted(state=state, verdict=verdict, drawn=is_drawn, slot=slot, boots=boots))
     return tuple(booted)
+
+
+def broken_states(examine: Examiner, log: tuple[LogEntry, ...], disk: CutDisk, before: Path, count: int, *,
+                  seed: int) -> list[tuple[State, Verdict]]:
+    """So many states that are unbootable, and how a device gets back from each.
+
+    Raises: DocumentError: the log has not so many.
+    """
+    with before.open("rb") as stream:
+        parts = [item for item in gpt.decode(stream).partitions if item.name.startswith(SLOT_PACKAGES)]
+    spans = [span for span in (span_of(item.start, item.end) for item in parts)
+             if any(entry.meets(*span) for entry in log)]
+    found: list[tuple[State, Verdict]] = []
+    if spans:
+        for state in islice(drawn_losses(log, spans, seed=f"broken {seed}"), BROKEN_TRIES * count):
+            with disk.as_written(log, state.entries, state.sectors, state.chosen):
+                verdict = examine.going_back()
+            if verdict is not None:
+                found.append((state, verdict))
+            if len(found) == count:
+                return found
+    raise DocumentError(f"cannot boot {count} unbootable states: {len(found)} were found",
+                        hint="--broken with a smaller number")
 
 
 def expected_of(job: Job, verdict: Verdict) -> Expectation:
@@ -228,16 +270,17 @@ def expected_of(job: Job, verdict: Verdict) -> Expectation:
     return replace(expected, base=replace(expected.base, root=base), kernel=replace(expected.kernel, root=kernel))
 
 
-def boot_one(job: Job, disk: Path, verdict: Verdict) -> str:
-    """Boot a disk; the slot that is healthy with the roots that the oracle named, empty where none is."""
+def boot_one(job: Job, disk: Path, verdict: Verdict) -> tuple[str, int]:
+    """Boot a disk; the slot that is healthy with the roots that the oracle named, empty where none is, and how many
+    boots there were."""
     with job.device(disk, expectation=expected_of(job, verdict)) as device:
         try:
             boot = device.boot(slot=None)
         except TargetError as error:
             detail(error.message)
-            return ""
+            return "", len(device.boots)
         assert boot.verdict is not None
-        return boot.verdict.slot
+        return boot.verdict.slot, boot.number
 
 
 def tell(recording: dict[str, Any], outcome: Outcome, limits: Limits) -> None:
@@ -270,8 +313,21 @@ def tell_states(outcome: Outcome) -> None:
           [(f"{item.count:,}", item.verdict.problem or "; ".join(item.verdict.way), item.verdict.record,
             item.verdict.data) for item in found.classes], right=("states",), title=f"{len(found.classes)} classes")
     for boot in outcome.booted:
-        wanted = f"slot {boot.verdict.slot}" if boot.verdict.slot else "nothing"
-        write(f"booted {boot.state.told}: {boot.came}, {'as' if boot.agrees else 'NOT as'} the oracle says: {wanted}")
+        write(f"booted {boot.state.told}: {came_of(boot)}, {'as' if boot.agrees else 'NOT as'} the oracle says:"
+              f" {wanted_of(boot)}")
+
+
+def came_of(boot: Booted) -> str:
+    """What a state did when it was booted."""
+    return f"slot {boot.slot}, boot {boot.boots}" if boot.slot else "nothing"
+
+
+def wanted_of(boot: Booted) -> str:
+    """What the oracle says of a state."""
+    verdict = boot.verdict
+    if not verdict.slot:
+        return "nothing"
+    return f"slot {verdict.slot}, boot {len(verdict.way)}" + (f", for {verdict.problem}" if verdict.problem else "")
 
 
 def failed(image: Path, during: During, outcomes: list[Outcome]) -> TargetError:
@@ -281,8 +337,7 @@ def failed(image: Path, during: During, outcomes: list[Outcome]) -> TargetError:
         wrong = [item for item in outcome.booted if not item.agrees]
         details += [f"{state.told}: {problem}" for state, problem in (*outcome.found.problems,
                                                                       *outcome.checked.problems)]
-        details += [f"{item.state.told}: the oracle says {item.verdict.slot or 'nothing'}, {item.came} came up"
-                    for item in wrong]
+        details += [f"{item.state.told}: the oracle says {wanted_of(item)}, {came_of(item)} came up" for item in wrong]
         lost, data = lost + outcome.found.unbootable, data + len(outcome.checked.problems)
         contradict += len(wrong)
     return TargetError(f"cannot call the {during.value} of {image} safe: {lost:,} states of a power cut do not boot"

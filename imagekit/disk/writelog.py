@@ -48,6 +48,10 @@ class LogEntry:
     count: int = 0
     at: int = 0
 
+    def meets(self, first: int, last: int) -> bool:
+        """Whether it changes one of the disk's sectors from `first` to before `last`."""
+        return self.count > 0 and self.first < last and self.first + self.count > first
+
 
 def decode_log(raw: bytes | mmap, *, disk_size: int, name: str = "the log of writes") -> tuple[LogEntry, ...]:
     """All requests in their order, marks left out. A FUA flag is not believed: the write counts as unflushed.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ from imagekit.boot.oracle import (
     SYSTEMD_BOOT,
     U_BOOT,
     Bootable,
+    Lost,
     Recovery,
     Roots,
     Unverified,
@@ -37,7 +38,7 @@ from imagekit.digests import sha256
 from imagekit.disk import gpt
 from imagekit.disk.extents import Extent, ExtentReader
 from imagekit.disk.fat_read import FatVolume, read_fat
-from imagekit.disk.verity import tree_size, verify
+from imagekit.disk.verity import read_root, tree_size, verify
 from imagekit.disk.writelog import LogEntry
 from imagekit.errors import DocumentError, ImagekitError, TargetError
 from imagekit.packages.erofs import Erofs
@@ -68,6 +69,10 @@ class Verdict:
     problem: str = ""
 
 
+class _Unsure(Exception):
+    """Whether a boot reads what is wrong with a slot cannot be told."""
+
+
 class Examiner:
     """Looks at one disk again and again. Made while the disk is as the image has it: what may not change is noted.
 
@@ -90,6 +95,8 @@ class Examiner:
                            if not item.is_dir and not item.path.lower().startswith(_CHANGING)}
         if not self._fixed and self._loader != PIBOOT:
             raise DocumentError("cannot judge power cuts: the image has no boot partition with a loader")
+        self._images = {self._kernel_image(found) for slot in Slot if (found := table.find(f"kernel-{slot.value}"))
+                        and _has_package(disk.stream(), found)} if self._loader == SYSTEMD_BOOT else set()
 
     def __call__(self) -> Verdict:
         """The verdict on the disk as it is now; `disk.seen` tells afterwards what it depends on."""
@@ -112,6 +119,57 @@ class Examiner:
         except TargetError as error:
             return Verdict(way=(), menu=menu, record=record, problem=error.message)
         return Verdict(way=_way(found), menu=menu, record=record, slot=found.slot.value, roots=found.roots, data=data)
+
+    def going_back(self) -> Verdict | None:
+        """The verdict on a disk as it is now, a slot that may be started being not whole: the boots that a device takes
+        to get back to one that is.
+
+        None: it has no such slot, nothing gets healthy, or it cannot be told. It can where the initrd of what is
+        started is whole, and base or kernel package do not even begin as their root says: no boot gets beyond that.
+        """
+        verdict = self()
+        if not verdict.problem:
+            return None
+        dead: set[Roots] = set()
+
+        def check(slot: Slot, roots: Roots) -> None:
+            dead.discard(roots)
+            if self._is_dead(table, bootable, slot, roots):
+                dead.add(roots)
+            else:
+                self._check_whole(table, slot, roots)
+
+        try:
+            table = gpt.decode(self._disk.stream())
+            bootable = self._bootable(table)
+            found = recover(bootable, check, sick=dead.__contains__)
+        except (_Unsure, Lost, Unverified, DocumentError):
+            return None
+        return replace(verdict, way=_way(found), menu=_menu(bootable), record=_told(bootable), slot=found.slot.value,
+                       roots=found.roots)
+
+    def _is_dead(self, table: gpt.Table, bootable: Bootable, slot: Slot, roots: Roots) -> bool:
+        """Whether the initrd of a slot surely comes, and surely goes no further. Raises: _Unsure."""
+        parts = [table.find(f"{part}-{slot.value}") for part in ("base", "kernel")]
+        opens = [found is not None and _opens(self._disk.stream(), found, root)
+                 for found, root in zip(parts, roots, strict=True)]
+        if all(opens):
+            return False
+        kernel = parts[1] if opens[1] and parts[1] is not None and not self._part_problem(parts[1], roots[1]) else None
+        if not self._initrd_comes(table, bootable, slot, kernel):
+            raise _Unsure
+        return True
+
+    def _initrd_comes(self, table: gpt.Table, bootable: Bootable, slot: Slot, kernel: gpt.Partition | None) -> bool:
+        """Whether what the loader starts is whole; `kernel`: the slot's package, if that is."""
+        if self._loader == SYSTEMD_BOOT:
+            found = self._loader_partition(table)
+            return found is not None and self._digest(self._volume(found), kernel_path(slot)) in {
+                *self._images, *([self._kernel_image(kernel)] if kernel is not None else [])}
+        if self._loader == U_BOOT:
+            return slot in bootable.sound
+        volume = table.find(f"boot-{slot.value}")
+        return volume is not None and is_whole(_files(self._disk.stream(), volume), slot)
 
     def _data(self, table: gpt.Table) -> str:
         if self._data_at is None:
@@ -239,9 +297,12 @@ class Examiner:
             there = self._digest(self._volume(esp), path)
         except DocumentError as error:
             return error.message
-        wanted = self._disk.once("image", self._package_spans(kernel)[1],
-                                 lambda: sha256(_package(self._disk.stream(), kernel).open(KERNEL_IMAGE)))
-        return "" if there == wanted else f"{path} is not the image of its kernel package"
+        return "" if there == self._kernel_image(kernel) else f"{path} is not the image of its kernel package"
+
+    def _kernel_image(self, kernel: gpt.Partition) -> str:
+        """The digest of the kernel image of a package."""
+        return self._disk.once("image", self._package_spans(kernel)[1],
+                               lambda: sha256(_package(self._disk.stream(), kernel).open(KERNEL_IMAGE)))
 
     def _volume_problem(self, table: gpt.Table, slot: Slot) -> str:
         """What is wrong with the files of a slot's FAT image; U-Boot takes only what its `slot.env` measures."""
@@ -276,7 +337,7 @@ def check_seed(disk: CutDisk, log: Iterable[LogEntry]) -> None:
         return
     first, last = span_of(seed.start, seed.end)
     for number, entry in enumerate(log, 1):
-        if entry.count and entry.first < last and entry.first + entry.count > first:
+        if entry.meets(first, last):
             raise TargetError(f"cannot call the device safe: request {number} writes to the seed, which nobody may")
 
 
@@ -290,6 +351,20 @@ def _digest_of(stream: BinaryIO, extents: tuple[Extent, ...]) -> str:
 
 def _package(stream: BinaryIO, found: gpt.Partition) -> Erofs:
     return Erofs(stream, name=found.name, offset=found.start)
+
+
+def _has_package(stream: BinaryIO, found: gpt.Partition) -> bool:
+    with suppress(DocumentError):
+        _package(stream, found)
+        return True
+    return False
+
+
+def _opens(stream: BinaryIO, found: gpt.Partition, root: str) -> bool:
+    """Whether dm-verity takes the root of a package: its superblocks and the top of its tree are there."""
+    with suppress(DocumentError):
+        return read_root(stream, size=_package(stream, found).size, offset=found.start) == root
+    return False
 
 
 def _begins(stream: BinaryIO, found: gpt.Partition) -> bool:

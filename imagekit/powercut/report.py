@@ -14,13 +14,19 @@ from imagekit.powercut.sweep import Found, Limits, State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booted:
-    """One state that was booted for real: what the oracle said of it, what came up, and whether that is the same."""
+    """One state that was booted for real: what the oracle said of it, the slot that got healthy (empty: none did), and
+    after how many boots."""
 
     state: State
     verdict: Verdict
     drawn: bool
-    came: str
-    agrees: bool
+    slot: str
+    boots: int
+
+    @property
+    def agrees(self) -> bool:
+        """Slot and number of boots are the oracle's."""
+        return self.slot == self.verdict.slot and (not self.slot or self.boots == len(self.verdict.way))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +63,9 @@ def document(outcome: Outcome, limits: Limits) -> dict[str, Any]:
         "classes": [{"states": item.count, "first": item.first.told, **_verdict(item.verdict)}
                     for item in found.classes],
         "problems": [{"state": state.told, "problem": problem} for state, problem in found.problems],
-        "booted": [{"state": item.state.told, "drawn": item.drawn, "expected": item.verdict.slot or None,
-                    "came": item.came, "agrees": item.agrees} for item in booted],
+        "booted": [{"state": item.state.told, "drawn": item.drawn, "problem": item.verdict.problem or None,
+                    "way": list(item.verdict.way), "expected": item.verdict.slot or None, "came": item.slot or None,
+                    "boots": item.boots, "agrees": item.agrees} for item in booted],
         "checked": outcome.checked.states,
         "lost": [{"state": state.told, "problem": problem} for state, problem in outcome.checked.problems],
     }

@@ -18,12 +18,12 @@ verdict reads needs no state of its own. An epoch whose tree is larger than a li
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from imagekit.disk.writelog import Kind, LogEntry
-from imagekit.powercut.disk import DISCARDED, CutDisk
+from imagekit.powercut.disk import DISCARDED, CutDisk, Span
 from imagekit.powercut.examine import Verdict
 
 TREE_MOST = 4096  # verdicts that one epoch's subsets may cost
@@ -359,3 +359,27 @@ def drawn_prefixes(log: Sequence[LogEntry], count: int, *, seed: str) -> list[St
         found.append(State(entries=number, sectors=sectors,
                            told=f"request {number + 1} of {len(log)}, after sector {sectors} of {log[number].count}"))
     return found
+
+
+def drawn_losses(log: Sequence[LogEntry], spans: Sequence[Span], *, seed: str) -> Iterator[State]:
+    """Without end, states that only a disk leaves which never flushes: a drawn prefix, each epoch as likely as any
+    other, without the half of the requests that it has to one of the spans."""
+    draw = random.Random(seed)
+    epochs = list(epochs_of(log))
+    while True:
+        start, end = draw.choice(epochs)
+        entries = draw.randint(start + 1, end)
+        first, last = draw.choice(spans)
+        there = [entry for entry in log[:entries] if entry.meets(first, last)]
+        stays = [draw.random() < 0.5 for _ in there]
+        kept, gone = (_written(entry for entry, stay in zip(there, stays, strict=True) if stay is wanted)
+                      for wanted in (True, False))
+        chosen = tuple((sector, 0) for sector in sorted(gone - kept))
+        if chosen:
+            yield State(entries=entries, chosen=chosen,
+                        told=f"{entries} of {len(log)} requests, without {stays.count(False)} of the {len(there)} to"
+                        f" sectors {first} to {last}, never flushed")
+
+
+def _written(entries: Iterable[LogEntry]) -> set[int]:
+    return {sector for entry in entries for sector in range(entry.first, entry.first + entry.count)}

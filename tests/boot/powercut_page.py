@@ -76,6 +76,7 @@ def _told(record: dict[str, Any]) -> list[str]:
             *(f"    {command}" for command in dict.fromkeys(shard["command"] for shard in shards.values())), "",
             *_data(list(shards.values())),
             *_again([item for shard in shards.values() for item in shard.get("again", ())]),
+            *_broken([item for shard in shards.values() for item in shard["booted"] if item.get("problem")]),
             "| states | what boots (what the loader's menu holds) | the record |", "|--:|---|---|",
             *(f"| {number:,} | {way} | {told} |" for (way, told), number in _classes(record).items()), ""]
 
@@ -87,6 +88,19 @@ def _data(shards: list[dict[str, Any]]) -> list[str]:
     told = f"**{lost} had lost something**" if lost else "none had lost anything"
     return [f"{checked} data partitions were put in order as the device does it and looked into: {told}.", ""
             ] if checked else []
+
+
+def _broken(boots: list[dict[str, Any]]) -> list[str]:
+    """The states that only a disk leaves which never flushes, where any were booted."""
+    if not boots:
+        return []
+    lines = ["States that only a disk leaves which never flushes, booted:", "",
+             "| state | why it is unbootable | the boots that the models tell | what came |", "|---|---|---|---|"]
+    for item in boots:
+        came = f"slot {item['came']}, boot {item['boots']}" if item["came"] else "nothing"
+        told = came if item["agrees"] else f"**{came}**"
+        lines.append(f"| {item['state']} | {item['problem']} | {'; '.join(item['way'])} | {told} |")
+    return [*lines, ""]
 
 
 def _again(recoveries: list[dict[str, Any]]) -> list[str]:

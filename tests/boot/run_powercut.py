@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--boot", default="0")
     parser.add_argument("--random", default="0")
+    parser.add_argument("--broken", default="0")
     parser.add_argument("--during", default=During.UPDATE, type=During, choices=[*During])
     parser.add_argument("--again", default="0")
     asked = parser.parse_args()
@@ -50,7 +51,7 @@ def main() -> int:
             except HostError as error:
                 sys.exit(f"{board}: {error.message}")
             wrong |= not one(stock, asked.during, asked.shard, resume=asked.resume, more={
-                "boot": asked.boot, "random": asked.random, "again": asked.again})
+                "boot": asked.boot, "random": asked.random, "broken": asked.broken, "again": asked.again})
     PAGE.write_text(with_records(PAGE.read_text(), read_records()))
     return ExitCode.TARGET if wrong else ExitCode.DONE
 
