@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from imagekit.boot.health import Verdict
-from imagekit.errors import HostError, TargetError
+from imagekit.errors import TargetError
 from imagekit.host.ports import Tools
 from imagekit.qemu.judge import Expectation, Package
 from imagekit.qemu.machine import Accelerator, HealthWay, Machine, Network
@@ -110,12 +110,10 @@ class Device:
     def log_writes(self, log: Path | None) -> None:
         """Log everything that is written to the disk from the next power-on until power is cut, or no more.
 
-        Raises: TargetError: the device is on. HostError: its firmware is played, so that its QEMU does not live on.
+        Raises: TargetError: the device is on.
         """
         if self._runner.running:
             raise TargetError("cannot log writes: the device is on", hint="power_cut() first")
-        if log is not None and self.machine.firmware.pi is not None:
-            raise HostError(f"cannot log writes on machine {self.machine.name!r}: each boot is a QEMU of its own")
         self._runner.write_log = log
 
     @property

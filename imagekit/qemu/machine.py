@@ -159,7 +159,8 @@ class Wiring:
     card_files: tuple[tuple[str, Path], ...] = ()  # of CARD_FILES -> this run's copy of what the card has
     loaded: tuple[str, ...] = ()  # options for what a played firmware loaded
     stick: Path | None = None  # a second disk, read-only, as somebody plugs one in
-    write_log: Path | None = None  # where everything that is written to the disk is logged; there already, empty
+    write_log: Path | None = None  # where everything that is written to the disk is logged; there already
+    log_goes_on: bool = False  # it is of an earlier QEMU of the same run; else it is empty
     network: Network | None = None
 
 
@@ -328,7 +329,8 @@ def _logged_disk(machine: Machine, wiring: Wiring, log: Path) -> list[str]:
     adds one of its own, and the guest's write fails; so there each request stays by itself, which is what is logged.
     """
     if machine.disk == SD_CARD:
-        return ["-drive", f"if=sd,format=blklogwrites,discard=unmap,log-sector-size={SECTOR},log.driver=file,"
+        begun = "log-append=on" if wiring.log_goes_on else f"log-sector-size={SECTOR}"  # which the log's head has
+        return ["-drive", f"if=sd,format=blklogwrites,discard=unmap,{begun},log.driver=file,"
                           f"log.filename={_value(log)},file.driver={wiring.disk_format},file.file.driver=file,"
                           f"file.file.filename={_value(wiring.disk)}"]
     return [
@@ -350,12 +352,13 @@ def _talk_options(machine: Machine, wiring: Wiring) -> list[str]:
     return options
 
 
-def _stick_options(wiring: Wiring) -> list[str]:
+def _stick_options(machine: Machine, wiring: Wiring) -> list[str]:
+    """A board with a card slot has no PCI, so there it is a USB stick."""
     if wiring.stick is None:
         return []
     return ["-blockdev", f"driver=file,node-name=stick-file,filename={_value(wiring.stick)},read-only=on",
             "-blockdev", "driver=raw,node-name=stick,file=stick-file,read-only=on",
-            "-device", "virtio-blk-pci,drive=stick"]
+            "-device", ("usb-storage" if machine.disk == SD_CARD else "virtio-blk-pci") + ",drive=stick"]
 
 
 def _network_options(network: Network | None) -> list[str]:
@@ -379,7 +382,7 @@ def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> 
     ]
     for device in machine.devices:  # before the disk, which may sit on one of them
         argv += ["-device", device]
-    argv += [*_disk_options(machine, wiring), *_stick_options(wiring), *_talk_options(machine, wiring)]
+    argv += [*_disk_options(machine, wiring), *_stick_options(machine, wiring), *_talk_options(machine, wiring)]
     for option in machine.options:
         argv += option
     return tuple(argv)

@@ -87,6 +87,8 @@ class Runner:
             self._origin_s = asyncio.get_running_loop().time()
         self.watch.begin(self.now_s, "power on")
         self._on = True
+        if self.write_log is not None:
+            self.write_log.write_bytes(b"")
         await self._launch(POWER_ON)
 
     async def _launch(self, reset: Reset) -> None:
@@ -102,9 +104,8 @@ class Runner:
                         firmware_code=self._bench.firmware_code, firmware_variables=self._bench.firmware_variables,
                         card_files=self._bench.card_files, qmp_fd=theirs["qmp"], serial_fd=theirs["serial"],
                         health_fd=theirs.get("health"), loaded=loaded, stick=self.stick,
-                        write_log=self.write_log, network=self.network)
-        if self.write_log is not None:
-            self.write_log.write_bytes(b"")
+                        write_log=self.write_log, network=self.network,
+                        log_goes_on=self.write_log is not None and self.write_log.stat().st_size > 0)
         args = command_line(self._machine, wiring, self._accelerator)
         self._child = await start(self._tools, self._machine.emulator, args, pass_fds=tuple(theirs.values()))
         for pair in pairs.values():
@@ -143,6 +144,7 @@ class Runner:
                                        **{"command-line": f"xp /1wx {self._machine.firmware.pi.reset_register:#x}"})
             number = partition_of(str(shown))
             assert self._child is not None
+            await self._settle_log()
             await self._child.kill()
             await self._let_go()
             self.watch.event(self.now_s, "RESET", guest=guest, reason=reason)
@@ -181,15 +183,17 @@ class Runner:
             raise self._died(f"ended with status {self._child.status}")
 
     async def power_cut(self) -> None:
-        """End QEMU between two instructions; what the disk was given so far stays.
-
-        Where writes are logged, the guest is held first until the disk has what it was given: QEMU puts a write into
-        the log after the disk has it, and counts it in the log's head with the next flush, which holding brings.
-        """
-        if self.write_log is not None and self.running:
+        """End QEMU between two instructions; what the disk was given so far stays."""
+        if self.running:
             with contextlib.suppress(HostError):  # it has ended meanwhile
-                await self.execute("stop")
+                await self._settle_log()
         await self._hang_up("power cut")
+
+    async def _settle_log(self) -> None:
+        """Where writes are logged, hold the guest until the disk has what it was given: QEMU puts a write into the log
+        after the disk has it, and counts it in the log's head with the next flush, which holding brings."""
+        if self.write_log is not None:
+            await self.execute("stop")
 
     async def close(self) -> None:
         """End QEMU if it runs, and let go of everything."""

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from imagekit.boot.slotstate import Slot
+from imagekit.disk.writelog import Kind
 from imagekit.errors import HostError, TargetError
 from imagekit.host.tools import LocalTools
+from imagekit.powercut.rebuild import check_log, open_recording
 from imagekit.qemu.device import Device
 from imagekit.qemu.judge import Expectation, Package
 from imagekit.qemu.machine import MACHINES, Accelerator, load_machine
 from imagekit.qemu.surgery import Disk
 from imagekit.qemu.surgery_piboot import install_piboot, name_slot, set_slot_files, slot_files
+from imagekit.qemu.workbench import copy_sparse
 from tests.boot.stock import missing_tool
 from tests.tools.small_boards import PI_TREES, PIBOOT
 
@@ -133,3 +136,34 @@ def test_reset_into_a_slot_without_a_kernel_ends_the_run_with_the_reason(device:
     device.power_on()
     device.expect("firmware: partition 3 has no Image")
     assert device.boots[-1].ended == "the firmware starts nothing"
+
+
+def test_log_of_writes_goes_on_over_a_reset(card: Path, device: Device, tmp_path: Path) -> None:
+    put_kernels(device, {Slot.A: guest("this is slot a")})
+    before, log = tmp_path / "before.img", tmp_path / "writes.log"
+    copy_sparse(device.disk_path, before)
+    device.log_writes(log)
+    device.power_on()
+    device.expect("^this is slot a$")
+    write_through_qemu(device, "write -P 7 1M 1k")
+    with pytest.raises(TargetError, match="not healthy after"):
+        device.reboot(slot=None, deadline_s=5)
+    device.expect("^this is slot a$")
+    write_through_qemu(device, "write -P 9 2M 512")
+    device.power_cut()
+    size = device.disk_path.stat().st_size
+    with open_recording(before, log, size=size) as (disk, requests), device.disk_path.open("rb") as written:
+        check_log(disk, requests, written)
+    assert [(item.first, item.count) for item in requests if item.kind is Kind.WRITE] == [(2048, 2), (4096, 1)]
+    device.power_on()
+    write_through_qemu(device, "write -P 5 3M 512")
+    device.power_cut()
+    with open_recording(before, log, size=size) as (_, requests):
+        assert [item.first for item in requests if item.kind is Kind.WRITE] == [6144], "each power-on begins anew"
+
+
+def write_through_qemu(device: Device, command: str) -> None:
+    """As if the guest had written it."""
+    said = device._do(device._runner.execute(  # no guest here can write to a card
+        "human-monitor-command", **{"command-line": f'qemu-io sd0 "{command}"'}))
+    assert "error" not in said.lower(), said

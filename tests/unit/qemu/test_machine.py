@@ -138,6 +138,19 @@ def test_writes_to_a_card_are_logged_too() -> None:
     text = " ".join(command_line(parse_machine(load_yaml(BOARD, name="board.yaml")), wiring, Accelerator.TCG))
     assert "-drive if=sd,format=blklogwrites," in text
     assert "log.filename=/tmp/writes.log,file.driver=qcow2,file.file.driver=file,file.file.filename=/tmp/a,,b" in text
+    assert "log-append" not in text
+    text = " ".join(command_line(parse_machine(load_yaml(BOARD, name="board.yaml")), replace(wiring, log_goes_on=True),
+                                 Accelerator.TCG))
+    assert "log-append=on" in text
+    assert "log-sector-size" not in text, "QEMU takes one of them"
+
+
+def test_stick_of_a_board_without_pci_is_one_of_usb() -> None:
+    wiring = replace(WIRING, firmware_code=None, firmware_variables=None, health_fd=None, stick=Path("/tmp/stick.img"))
+    assert "usb-storage,drive=stick" in command_line(parse_machine(load_yaml(BOARD, name="board.yaml")), wiring,
+                                                     Accelerator.TCG)
+    assert "virtio-blk-pci,drive=stick" in command_line(load_machine("pc", [FOLDER]), replace(WIRING, stick=Path("/s")),
+                                                        Accelerator.TCG)
 
 
 def test_unknown_machine_is_refused_with_the_names_there_are() -> None:
