@@ -58,7 +58,7 @@ SCHEMA: dict[str, Any] = {
                       {"maxProperties": 0}],
         },
         "cpu": {"type": "object", "additionalProperties": False, "required": ["tcg"],
-                "properties": {"tcg": _TEXT, "kvm": _TEXT}},
+                "properties": {"tcg": _TEXT, "kvm": _TEXT, "thread": {"enum": ["multi", "single"]}}},
         "cpus": {"type": "integer", "minimum": 1, "maximum": 64},
         "memory": {"type": ["integer", "string"]},
         "disk": _TEXT,
@@ -124,6 +124,7 @@ class Machine:
     firmware: Firmware
     cpu_tcg: str
     cpu_kvm: str | None
+    thread: str  # of TCG: multi or single
     cpus: int
     memory: int
     disk: str
@@ -189,7 +190,8 @@ def parse_machine(source: Source) -> Machine:
     problems.raise_if_any()
     return Machine(
         name=value["name"], summary=value["summary"], architecture=value["architecture"], emulator=value["emulator"],
-        machine=value["machine"], cpu_tcg=value["cpu"]["tcg"], cpu_kvm=value["cpu"].get("kvm"), cpus=value["cpus"],
+        machine=value["machine"], cpu_tcg=value["cpu"]["tcg"], cpu_kvm=value["cpu"].get("kvm"),
+        thread=value["cpu"].get("thread", "multi"), cpus=value["cpus"],
         memory=memory, disk=value["disk"], devices=tuple(value.get("devices", [])),
         options=tuple(tuple(option) for option in value.get("options", [])),
         firmware=firmware, health=HealthWay(value.get("health", HealthWay.PORT)),
@@ -374,7 +376,7 @@ def command_line(machine: Machine, wiring: Wiring, accelerator: Accelerator) -> 
     cpu = machine.cpu_kvm if kvm and machine.cpu_kvm else machine.cpu_tcg
     argv = [
         "-nodefaults", "-no-user-config", "-S", "-name", f"imagekit-{machine.name}",
-        "-machine", machine.machine, "-accel", "kvm" if kvm else "tcg,thread=multi", "-cpu", cpu,
+        "-machine", machine.machine, "-accel", "kvm" if kvm else f"tcg,thread={machine.thread}", "-cpu", cpu,
         "-smp", str(machine.cpus), "-m", f"{machine.memory // MIB}M",
         *_network_options(wiring.network), "-display", "none",
         *(["-no-reboot", "-no-shutdown"] if machine.firmware.pi else []),  # a reset is the played firmware's to see

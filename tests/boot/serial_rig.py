@@ -16,7 +16,7 @@ from imagekit.host.clock import SystemClock
 from imagekit.host.serialline import open_line
 from imagekit.packages.board import UBoot
 from tests.boot.stock import missing_tool
-from tests.boot.uboot_rig import Rig
+from tests.boot.uboot_rig import ACCEL, Rig
 
 COMES_UP_S = 300.0
 
@@ -38,7 +38,7 @@ def powered(rig: Rig, disk: Path, *more: str) -> Iterator[Powered]:
     options = ["chardev:line" if word == "stdio" else word for word in rig.options[:-1]]
     with socket.create_server(("127.0.0.1", 0)) as listening:
         running = subprocess.Popen(
-            [*rig.emulator, "-nodefaults", "-accel", "tcg", "-display", "none", "-no-reboot", "-chardev",
+            [*rig.emulator, "-nodefaults", "-accel", ACCEL, "-display", "none", "-no-reboot", "-chardev",
              f"socket,id=line,fd={listening.fileno()},server=on,wait=on", *(more or ("-nic", "none")), *options,
              f"{rig.options[-1]}format=raw,file={disk}"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[listening.fileno()])

@@ -37,6 +37,7 @@ VALUES = ScriptValues(state=2, boot_a=3, boot_b=10, kernel="Image", boot="echo i
                       device_tree=True)
 SIZE = 32 * MIB  # QEMU's card slots take powers of two only
 STARTS = {"boot": (1, 1, 9), "slot-state": (2, 9, 10), "boot-a": (3, 10, 18), "boot-b": (10, 18, 26)}  # number, MiB
+ACCEL = "tcg,thread=single"  # U-Boot runs on one processor, and a Raspberry Pi's others spin meanwhile
 DEADLINE_S = 120
 EMULATOR = "qemu-system-aarch64"
 SPL_AT = 8192
@@ -181,7 +182,7 @@ def run_uboot(disk: Path, *, rig: Rig) -> Outcome:
     if shutil.which(rig.emulator[0]) is None:
         missing_tool(f"{rig.emulator[0]} is not installed")
     done = subprocess.run(
-        [*rig.emulator, "-nodefaults", "-accel", "tcg", "-display", "none", "-nic", "none", "-no-reboot",
+        [*rig.emulator, "-nodefaults", "-accel", ACCEL, "-display", "none", "-nic", "none", "-no-reboot",
          *rig.options[:-1], f"{rig.options[-1]}format=raw,file={disk}"],
         stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=DEADLINE_S)
     console = done.stdout.decode("utf-8", "replace")

@@ -117,6 +117,7 @@ def test_board_without_virtio_has_its_verdict_on_the_second_serial_line_and_its_
     argv = command_line(machine, wiring, Accelerator.TCG)
     text = " ".join(argv)
     assert "-serial null -serial chardev:console" in text
+    assert "-accel tcg,thread=multi" in text
     assert "-drive if=sd,format=qcow2,file=/tmp/a,,b/disk.qcow2,cache=unsafe,discard=unmap" in text
     assert "virtio" not in text
     assert "-device" not in argv
