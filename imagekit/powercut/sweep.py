@@ -21,6 +21,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import pairwise
 
 from imagekit.disk.writelog import Kind, LogEntry
 from imagekit.powercut.disk import DISCARDED, CutDisk, Span
@@ -362,12 +363,12 @@ def drawn_prefixes(log: Sequence[LogEntry], count: int, *, seed: str) -> list[St
 
 
 def drawn_losses(log: Sequence[LogEntry], spans: Sequence[Span], *, seed: str) -> Iterator[State]:
-    """Without end, states that only a disk leaves which never flushes: a drawn prefix, each epoch as likely as any
-    other, without the half of the requests that it has to one of the spans."""
+    """Without end, states that only a disk leaves which never flushes: a drawn prefix, without the half of the requests
+    that it has to one of the spans. It ends in one of the log's runs, each as likely as any other, however long."""
     draw = random.Random(seed)
-    epochs = list(epochs_of(log))
+    runs = list(_runs(log))
     while True:
-        start, end = draw.choice(epochs)
+        start, end = draw.choice(runs)
         entries = draw.randint(start + 1, end)
         first, last = draw.choice(spans)
         there = [entry for entry in log[:entries] if entry.meets(first, last)]
@@ -379,6 +380,18 @@ def drawn_losses(log: Sequence[LogEntry], spans: Sequence[Span], *, seed: str) -
             yield State(entries=entries, chosen=chosen,
                         told=f"{entries} of {len(log)} requests, without {stays.count(False)} of the {len(there)} to"
                         f" sectors {first} to {last}, never flushed")
+
+
+def _runs(log: Sequence[LogEntry]) -> Iterator[tuple[int, int]]:
+    """Requests of which each begins where the one before ended, as half-open ranges: a card is written in hundreds of
+    thousands of them, and nearly all are of a few files."""
+    start = 0
+    for number, (one, next_) in enumerate(pairwise(log), 1):
+        if next_.kind is not one.kind or next_.first != one.first + one.count:
+            yield start, number
+            start = number
+    if log:
+        yield start, len(log)
 
 
 def _written(entries: Iterable[LogEntry]) -> set[int]:

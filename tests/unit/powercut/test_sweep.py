@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from imagekit.disk.writelog import Kind, LogEntry
 from imagekit.powercut.disk import CutDisk
 from imagekit.powercut.examine import Verdict
-from imagekit.powercut.sweep import Found, Limits, Medium, Sweep, epochs_of
+from imagekit.powercut.sweep import Found, Limits, Medium, Sweep, drawn_losses, epochs_of
 
 SECTORS = 6
 LOG_SECTORS = 40
@@ -137,3 +137,20 @@ def test_epochs_are_what_lies_between_flushes() -> None:
 def swept(log: list[LogEntry], limits: Limits) -> Found:
     disk = made()
     return Sweep(disk, log, lambda: judged(disk), limits).run()
+
+
+@given(log=LOGS.filter(lambda log: any(item.meets(0, 3) for item in log)), seed=st.text(max_size=3))
+def test_what_is_lost_of_a_prefix_is_as_the_image_has_it_and_belongs_to_a_span(log: list[LogEntry], seed: str) -> None:
+    for state in itertools.islice(drawn_losses(log, [(0, 3)], seed=seed), 5):
+        written = {item.first + at for item in log[:state.entries] if item.meets(0, 3) for at in range(item.count)}
+        lost = dict(state.chosen)
+        assert lost
+        assert set(lost) <= written
+        assert set(lost.values()) == {0}
+
+
+def test_few_requests_after_many_are_where_a_prefix_ends_as_often_as_in_the_many() -> None:
+    few = [entry(0, 1, 1), entry(2, 1, 1), entry(5, 1, 1)]
+    many = [LogEntry(kind=Kind.WRITE, first=at, count=1, at=1) for at in range(1000)]
+    ends = [state.entries for state in itertools.islice(drawn_losses([*many, *few], [(0, 2000)], seed="x"), 200)]
+    assert 60 < sum(end > len(many) for end in ends) < 180
