@@ -24,7 +24,7 @@ def sections() -> dict[str, list[str]]:
         if line.startswith("["):
             names = found[line.strip("[]")] = []
         elif line:
-            names.append(line)
+            names.append(line.split()[0])
     return found
 
 
@@ -122,6 +122,14 @@ def test_alternative_that_is_installed_is_enough(machine: Path) -> None:
     want(machine, f"absent|{PACKAGES[0]}", "absent|second")
     result = run(machine, "demo")
     assert "install --no-install-recommends second\n" in result.stderr
+
+
+def test_file_that_has_to_be_there_is_looked_for_and_not_its_package(machine: Path) -> None:
+    (machine / "there").write_bytes(bytes(9))
+    want(machine, f"absent|second {machine}/there", f"{PACKAGES[0]} {machine}/gone  # why",
+         f"none|second {machine}/gone")
+    result = run(machine, "demo")
+    assert f"install --no-install-recommends {PACKAGES[0]} second\n" in result.stderr
 
 
 @pytest.mark.parametrize(("words", "asked"), [
