@@ -18,13 +18,13 @@ from typing import Any
 
 from imagekit.cli.powercut_record import During
 from imagekit.errors import ExitCode, HostError
-from tests.boot.boards import ARM64_UBOOT, PC, ROOT, Board
+from tests.boot.boards import ARM64_UBOOT, PC, PI_TRYBOOT, ROOT, Board
 from tests.boot.faults import commit
 from tests.boot.powercut_page import PAGE, RECORDS, read_records, with_records
 from tests.boot.stock import Stock, imagekit, make_stock, sign_revision
 
 FOLDER = ROOT / "build" / "powercut"
-BOARDS = (PC, ARM64_UBOOT)  # a board whose firmware is played cannot be recorded: docs/reference/powercut.md
+BOARDS = (PC, ARM64_UBOOT, PI_TRYBOOT)
 KEPT = ("recorded", "machine", "emulator", "accelerator", "update")
 COUNTS = ("medium", "seed", "requests", "sectors", "flushes", "epochs", "sampled", "prefixes", "torn", "reorderings",
           "judged", "unbootable", "stopped", "classes", "problems", "booted", "checked", "lost")
