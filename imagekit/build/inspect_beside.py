@@ -27,10 +27,13 @@ SHOWN = 3  # ranges that differ
 
 
 def look_beside(path: Path, stream: BinaryIO, image: DiskImage, seed: SeedFound, *,
-                progress: Progress | None) -> tuple[BesideFound, ...]:
-    """What is to be said of the files beside an image; with a `progress`, all mapped bytes are hashed."""
+                progress: Progress | None, block_map: Path | None = None) -> tuple[BesideFound, ...]:
+    """What is to be said of the files beside an image; with a `progress`, all mapped bytes are hashed.
+
+    `block_map`: its block map, where that is not named after the image.
+    """
     found: list[BesideFound] = []
-    bmap_path = path.with_name(path.name + BMAP_SUFFIX)
+    bmap_path = block_map or path.with_name(path.name + BMAP_SUFFIX)
     ranges: tuple[MappedRange, ...] | None = None
     if bmap_path.is_file():
         try:

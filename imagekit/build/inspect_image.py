@@ -49,9 +49,11 @@ DATA = "data"
 
 
 def inspect_image(path: Path, stream: BinaryIO, *, trusted: Iterable[Assertion], now: datetime,
-                  progress: Progress, quick: bool = False, known: bool = False) -> Inspection:
+                  progress: Progress, quick: bool = False, known: bool = False,
+                  block_map: Path | None = None) -> Inspection:
     """Everything there is to tell of an image. `quick`: what takes reading all of it is left out. `known`: these
     bytes were found good once: what follows from them alone is left out too, and who signed them until when is not.
+    `block_map`: its block map, where that is not named after `path`.
 
     Raises:
         DocumentError: it is no image of ours, both copies of its table are damaged, or partitions are cut off.
@@ -74,7 +76,7 @@ def inspect_image(path: Path, stream: BinaryIO, *, trusted: Iterable[Assertion],
         next_boot=look_ahead(stream, esp, raw or (b"", b""), record),
         kernels=() if known else look_at_kernels_of(stream, image, esp, parts),
         data=look_at_data(stream, image),
-        beside=look_beside(path, stream, image, seed, progress=told), verdicts=())
+        beside=look_beside(path, stream, image, seed, progress=told, block_map=block_map), verdicts=())
     return replace(found, verdicts=tuple(judge_all(found)))
 
 

@@ -136,8 +136,8 @@ def run(path: Path, wanted: Wanted) -> None:
         _run(path, wanted, lines)
     except ImagekitError as error:
         if wanted.as_json:
-            lines.line({"event": "error", "exit_code": int(error.exit_code), "kind": error.exit_code.name.lower(),
-                        "message": error.message, "details": list(error.details), "hint": error.hint})
+            lines.event({"event": "error", "exit_code": int(error.exit_code), "kind": error.exit_code.name.lower(),
+                         "message": error.message, "details": list(error.details), "hint": error.hint})
         raise
 
 

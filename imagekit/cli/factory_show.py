@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -53,10 +54,11 @@ class Teller:
         said = {"event": event, **({"port": port} if port else {}), **more}
         LOG.debug("factory: %s", encode_line(said))
         if self._lines is not None:
-            self._lines.line(said)
+            self._lines.event(said)
         elif (text := in_words(port, event, more)) and (not self._quiet or event in ("refused", "ending")):
             LOG.info("%s", text)
-            self.say(text)
+            with contextlib.suppress(OSError):  # a unit is made and recorded, whoever still listens
+                self.say(text)
 
 
 def in_words(port: str, event: str, more: Mapping[str, Any]) -> str:

@@ -40,8 +40,6 @@ class Terminated(KeyboardInterrupt):
 
 def run(argv: Sequence[str], *, prog_name: str) -> int:
     """Run one command line; the exit code."""
-    from imagekit.cli.group import program
-
     talk = Talk(argv=tuple(argv))
     as_json = "--json" in argv
     logging.getLogger("imagekit").addHandler(logging.NullHandler())  # or Python prints what no log takes
@@ -49,6 +47,8 @@ def run(argv: Sequence[str], *, prog_name: str) -> int:
         signal.signal(signal.SIGTERM, _terminate)
     before, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
+        from imagekit.cli.group import program
+
         if "_IMAGEKIT_COMPLETE" in os.environ:
             program.main(args=list(argv), prog_name=prog_name)
         with program.make_context(prog_name, list(argv), obj=talk) as ctx:

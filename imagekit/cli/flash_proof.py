@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from imagekit.cli.output import say
 from imagekit.errors import DocumentError, UsageError
+from imagekit.flash.look import block_map_of
 from imagekit.flash.source import plain_name
 from imagekit.host.cache import Cache
 from imagekit.host.clock import SystemClock
@@ -54,7 +55,7 @@ def prove(path: Path, source: Source, image: ImageFacts, *, trust: tuple[Path, .
     try:
         with source.stream() as stream:
             found = inspect_image(plain_name(path), stream, trusted=roots, now=SystemClock().now(), progress=progress,
-                                  known=known)
+                                  known=known, block_map=block_map_of(path))
     except DocumentError as error:
         ours = "no image of imagekit" in error.message or "no disk image" in error.message
         raise DocumentError(error.message, hint=FOREIGN_HINT if ours else error.hint, details=error.details) from error

@@ -223,9 +223,9 @@ def told(request: Request, lines: JsonLines) -> Iterator[None]:
         yield
     except ImagekitError as error:
         if request.as_json:
-            lines.line({"event": "error", "exit_code": int(error.exit_code), "kind": error.exit_code.name.lower(),
-                        "message": error.message, "details": list(error.details), "hint": error.hint,
-                        "refusals": [item.code.value for item in getattr(error, "refusals", ())]})
+            lines.event({"event": "error", "exit_code": int(error.exit_code), "kind": error.exit_code.name.lower(),
+                         "message": error.message, "details": list(error.details), "hint": error.hint,
+                         "refusals": [item.code.value for item in getattr(error, "refusals", ())]})
         raise
 
 

@@ -106,24 +106,42 @@ class Painter:
     def _line(self, text: str) -> None:
         LOG.info("%s", text)
         if self._say:
-            self._say(text)
+            with contextlib.suppress(OSError):  # a medium is written to its end, whoever still listens
+                self._say(text)
 
 
 class JsonLines:
-    """`Listener` for programs: one JSON document on a line for each event."""
+    """`Listener` for programs: one JSON document on a line for each event.
+
+    A medium is written to its end, wherever the lines go: that an event was lost is told by the next `line`.
+    """
 
     def __init__(self, talk: Talk) -> None:
         self._talk, self._lock = talk, threading.Lock()
+        self._lost: OSError | None = None
 
     def told(self, event: Event) -> None:
-        self.line(event_json(event))
+        self.event(event_json(event))
+
+    def event(self, value: dict[str, Any]) -> None:
+        """A line that nothing waits for; from any thread."""
+        try:
+            self._print(value)
+        except OSError as error:
+            self._lost = self._lost or error
 
     def line(self, value: dict[str, Any]) -> None:
+        """Raises: OSError: it cannot be printed, or an event before it could not."""
+        self._print(value)
+        if self._lost is not None:
+            raise self._lost
+
+    def _print(self, value: dict[str, Any]) -> None:
         with self._lock:
             text = encode_line(value)
             LOG.debug("out: %s", text)
             self._talk.emitted = True
-            with contextlib.suppress(BrokenPipeError):  # a medium is written to its end, whoever still listens
+            with contextlib.suppress(BrokenPipeError):  # who does not listen any more misses nothing
                 click.echo(text)
                 sys.stdout.flush()
 

@@ -64,7 +64,8 @@ class Journals:
             with self._lock:
                 told, self._warned = self._warned, True
             if not told:
-                self._warn(f"{error.message}: if this is interrupted, it must begin again from the start")
+                with contextlib.suppress(OSError):  # nor can that be said, where the same disk has what is said
+                    self._warn(f"{error.message}: if this is interrupted, it must begin again from the start")
 
     def forget(self, device: Device) -> None:
         """The medium is complete. A journal that stays is no harm: what it names is looked at before it is believed."""

@@ -34,20 +34,25 @@ def look(path: Path, source: Source) -> ImageFacts:
     """
     with source.stream() as stream:
         table = _table(stream, path)
-    for beside in (path.with_name(path.name + BMAP_SUFFIX), plain_name(path).with_name(plain_name(path).name
-                                                                                     + BMAP_SUFFIX)):
-        if beside.is_file():
-            bmap = decode_bmap(read_file(beside, limit=MOST_BMAP), name=str(beside))
-            if bmap.image_size != source.size:
-                raise DocumentError(f"cannot use {beside}: it is for an image of {bmap.image_size} bytes, {path} has"
-                                    f" {source.size}", hint="take the block map that was built with the image")
-            _check_head(bmap, table, beside)
-            return ImageFacts(path=str(path), size=source.size, ranges=bmap.ranges, table=table,
-                              digest=ranges_digest(bmap.ranges))
+    beside = block_map_of(path)
+    if beside is not None:
+        bmap = decode_bmap(read_file(beside, limit=MOST_BMAP), name=str(beside))
+        if bmap.image_size != source.size:
+            raise DocumentError(f"cannot use {beside}: it is for an image of {bmap.image_size} bytes, {path} has"
+                                f" {source.size}", hint="take the block map that was built with the image")
+        _check_head(bmap, table, beside)
+        return ImageFacts(path=str(path), size=source.size, ranges=bmap.ranges, table=table,
+                          digest=ranges_digest(bmap.ranges))
     found = path.stat()
     name = hashlib.sha256(f"{path.resolve()} {found.st_ino} {found.st_size} {found.st_mtime_ns}".encode()).hexdigest()
     return ImageFacts(path=str(path), size=source.size, digest=name, table=table, mapped=False, ranges=tuple(
         MappedRange(start=start, end=end, sha256="") for start, end in cut(0, source.size, RUN)))
+
+
+def block_map_of(path: Path) -> Path | None:
+    """The block map beside an image, compressed or not; None: there is none."""
+    names = (path.name + BMAP_SUFFIX, plain_name(path).name + BMAP_SUFFIX)
+    return next((beside for beside in map(path.with_name, names) if beside.is_file()), None)
 
 
 def _check_head(bmap: Bmap, table: gpt.Table | None, beside: Path) -> None:

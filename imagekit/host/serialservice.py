@@ -19,6 +19,7 @@ from __future__ import annotations
 import queue
 import re
 import secrets
+import ssl
 import threading
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -142,7 +143,10 @@ class SerialService:
             try:
                 with self._session.post(place, data=content, headers={"Content-Type": kind}, timeout=self._timeout_s,
                                         allow_redirects=False, stream=True) as answer:
-                    answered.put((answer.status_code, answer.raw.read(MOST + 1, decode_content=False)))
+                    body = b""  # read to its end: only there it is told that an answer was cut off
+                    while more := answer.raw.read(MOST + 1 - len(body), decode_content=False):
+                        body += more
+                    answered.put((answer.status_code, body))
             except Exception as error:
                 answered.put(error)
 
@@ -155,7 +159,7 @@ class SerialService:
         if isinstance(found, Exception):
             if not isinstance(found, (requests.RequestException, HTTPError, OSError)):
                 raise found
-            unproved = isinstance(found, requests.exceptions.SSLError)
+            unproved = isinstance(found, requests.exceptions.SSLError) and not _hung_up(found)
             raise (HostError if unproved else NotNow)(f"cannot ask {place}: {type(found).__name__}",
                                                       hint="is the signing service running?") from found
         status, body = found
@@ -175,6 +179,13 @@ class SerialService:
 
     def close(self) -> None:
         self._session.close()
+
+
+def _hung_up(error: BaseException | None) -> bool:
+    """Whether the other side went away while TLS began, as one does that ends or has no room; it proved nothing yet."""
+    while error is not None and not isinstance(error, ssl.SSLEOFError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _request_id(raw: bytes) -> str:

@@ -45,15 +45,18 @@ def publish_deltas(store: Store, name: str, *, target: int | None, sources: Sequ
     """Make the deltas to a revision, by default the newest, from what devices run by `delta_sources`.
 
     Raises:
-        PlanError: there is no such revision, it is a gadget's, or a source is of another architecture or a squashfs.
+        PlanError: there is no such revision, or none left; it is a gadget's; a source is of another architecture or a
+            squashfs.
         DocumentError: a package is no EROFS that can be read.
     """
     role = store.publisher_of(name)
     channels = store.channels(name)
     if channels is None or not channels.revisions:
         raise PlanError(f"cannot make deltas of {name!r}: nothing of that name is published")
-    number = target if target is not None else max(item.revision for item in channels.revisions
-                                                   if item.revoked is None)
+    usable = [item.revision for item in channels.revisions if item.revoked is None]
+    if target is None and not usable:
+        raise PlanError(f"cannot make deltas of {name!r}: all of its revisions were revoked")
+    number = target if target is not None else max(usable)
     goal = _usable(channels, number)
     if goal.type == GADGET:
         raise PlanError(f"cannot make deltas of {name!r}: it is a gadget, of which a device keeps nothing that one"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.disk.bmap import decode_bmap
+from imagekit.disk.bmap import decode_bmap, digest_ranges, encode_bmap
 from imagekit.host.devices import SystemInventory
 from imagekit.plan.flash_device import Code, RefusedError, bind
 from imagekit.units import MIB
@@ -85,6 +85,25 @@ def test_image_with_a_changed_block_is_refused_before_anything_is_written(flash:
         stream.seek(built.plan.layout.named("base-a").start + 5000)
         stream.write(b"changed")
     flash("write", changed, "out.img", code=4)
+    assert not (tmp_path / "out.img").exists()
+
+
+def test_compressed_image_is_held_to_its_own_block_map_before_anything_is_written_or_noted(
+        flash: Flash, built: Built, tmp_path: Path) -> None:
+    changed, good = tmp_path / "changed.img", tmp_path / "good.img.zst"
+    changed.write_bytes(built.image.read_bytes())
+    with changed.open("r+b") as stream:
+        stream.seek(built.plan.layout.named("base-a").start + 5000)
+        stream.write(b"changed")
+    ranges = decode_bmap(built.image.with_name(built.image.name + ".bmap").read_bytes()).ranges
+    with changed.open("rb") as stream:
+        found = digest_ranges(stream, [(item.start, item.end) for item in ranges])
+    (tmp_path / "good.img.zst.bmap").write_bytes(encode_bmap(changed.stat().st_size, found))
+    (tmp_path / "changed.img.bmap").write_bytes((tmp_path / "good.img.zst.bmap").read_bytes())
+    flash("compress", built.image, "-o", good)
+    assert "are not what it says" in flash("write", good, "out.img", code=3).stderr
+    assert not (tmp_path / "out.img").exists()
+    flash("write", changed, "out.img", code=4)  # the map was not noted as that of a good image
     assert not (tmp_path / "out.img").exists()
 
 

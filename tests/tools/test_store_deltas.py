@@ -13,8 +13,11 @@ import zstandard
 from imagekit.errors import PlanError
 from imagekit.host.storeclient import connected
 from imagekit.packages.delta import apply_delta
+from imagekit.plan.releases import revoked
 from imagekit.plan.storepaths import delta_path
 from imagekit.store.deltas import publish_deltas
+from imagekit.store.publishing import change
+from imagekit.testing.documents import NOW
 from imagekit.testing.fakes import RecordedProgress
 from imagekit.testing.stores import StoreRig
 from tests.tools.store_packages import write_package
@@ -60,6 +63,14 @@ def test_a_source_that_is_not_there_is_refused(rig: StoreRig) -> None:
             publish_deltas(store, "small", target=2, sources=(9,), progress=RecordedProgress())
         with pytest.raises(PlanError, match="no device goes that way"):
             publish_deltas(store, "small", target=2, sources=(2,), progress=RecordedProgress())
+
+
+def test_package_of_which_every_revision_was_revoked_is_refused(rig: StoreRig) -> None:
+    with rig.open() as store:
+        for number in (1, 2, 3):
+            change(store, "small", lambda channels, number=number: revoked(channels, number, reason="bad", now=NOW))
+        with pytest.raises(PlanError, match="all of its revisions were revoked"):
+            publish_deltas(store, "small", target=None, sources=(), progress=RecordedProgress())
 
 
 def test_deltas_of_a_gadget_which_no_device_could_use_are_refused(rig: StoreRig, program: Callable[[str], str]) -> None:

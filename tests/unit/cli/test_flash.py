@@ -10,14 +10,16 @@ import re
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from imagekit.cli.factory_show import Teller
 from imagekit.cli.flash_run import Records, Request, _end, confirm, find_targets, raise_for, refuse
-from imagekit.cli.flash_show import JsonLines, Painter, show_plan
-from imagekit.cli.output import Talk
+from imagekit.cli.flash_show import JsonLines, Painter, painter, show_plan
+from imagekit.cli.output import Talk, warn
 from imagekit.disk.bmap import MappedRange
 from imagekit.disk.ext_csd import BootArea
 from imagekit.errors import HostError, TargetError, TrustError, UsageError
@@ -232,3 +234,42 @@ def test_events_are_one_json_document_to_a_line(capsys: pytest.CaptureFixture[st
     assert (second["event"], second["result"], second["state"], second["damage"]) == (
         "ended", "done", "verified", None)
     assert talk.emitted
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """Whatever the program says goes to a disk that is full."""
+    with contextlib.ExitStack() as stack:
+        disk, nowhere = (stack.enter_context(Path(path).open("w")) for path in ("/dev/full", os.devnull))
+        stack.callback(os.dup2, nowhere.fileno(), disk.fileno())  # or closing it fails
+        stack.enter_context(contextlib.redirect_stdout(disk))
+        stack.enter_context(contextlib.redirect_stderr(disk))
+        yield
+
+
+def test_full_disk_under_what_is_told_ends_no_medium_and_no_unit() -> None:
+    with full_disk():
+        lines = JsonLines(Talk())
+        lines.told(ended())
+        with pytest.raises(OSError, match="No space left"):
+            lines.line({"event": "result"})
+        with painter() as shown:
+            shown.told(ended())
+        for teller in (Teller(lines), Teller(None)):
+            teller.told("1", "recorded", {"number": 1, "serial": "S1", "problem": None})
+
+
+def test_event_that_was_lost_is_told_though_there_is_room_again() -> None:
+    lines = JsonLines(Talk())
+    with full_disk():
+        lines.told(ended())
+    with pytest.raises(OSError, match="No space left"):
+        lines.line({"event": "result"})
+
+
+def test_journal_on_the_full_disk_of_what_is_told_ends_no_medium(tmp_path: Path) -> None:
+    def no_room(path: Path, content: bytes) -> None:
+        raise HostError(f"cannot write {path}: no space left on its disk")
+
+    with full_disk():
+        Journals(tmp_path, IMAGE, warn=warn, write=no_room).reached(ONE, 1)

@@ -245,13 +245,14 @@ def test_sigterm_cleans_up_like_ctrl_c_and_exits_143(tmp_path: Path) -> None:
     assert (tmp_path / "cleaned").exists()
 
 
-def test_ctrl_c_while_the_program_is_still_read_is_told_in_one_line() -> None:
+@pytest.mark.parametrize("module", ["click", "imagekit.cli.group", "imagekit.cli.options"])
+def test_ctrl_c_while_the_program_is_still_read_is_told_in_one_line(module: str) -> None:
     script = (
         "import sys\n"
         "from imagekit.cli import main as m\n"
         "class Hasty:\n"
         "    def find_spec(self, name, *_):\n"
-        "        if name == 'click': raise KeyboardInterrupt\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, Hasty())\n"
         "m.main.main(['doctor'])\n")
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

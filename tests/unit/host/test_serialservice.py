@@ -173,6 +173,30 @@ def test_service_that_is_silent_or_drips_is_left_after_its_time(monkeypatch: pyt
         thread.join()
 
 
+@pytest.mark.parametrize(("scheme", "answer", "words"), [
+    ("http", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"request-id\": \"1\"}", "ProtocolError"),
+    ("https", b"", "SSLError")])
+def test_service_that_hangs_up_halfway_may_answer_when_it_is_asked_again(monkeypatch: pytest.MonkeyPatch, scheme: str,
+                                                                         answer: bytes, words: str) -> None:
+    monkeypatch.setattr("imagekit.host.serialservice.rsa.generate_private_key",
+                        lambda **_: signing_key("stranger").rsa)
+
+    def answer_one() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=answer_one)
+        thread.start()
+        asking = SerialService(f"{scheme}://127.0.0.1:{listening.getsockname()[1]}/v1", brand="acme", model="pc",
+                               now=lambda: NOW, check=check_serial(ACME.database(), brand="acme", model="pc", now=NOW))
+        with pytest.raises(NotNow, match=words):
+            asking.take()
+        thread.join()
+
+
 def test_service_that_is_not_there_is_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     asking = SerialService("http://127.0.0.1:1", brand="acme", model="pc", now=lambda: NOW,
                            check=check_serial(ACME.database(), brand="acme", model="pc", now=NOW))
