@@ -270,12 +270,8 @@ def _sweep(job: Job) -> None:
     with ExitStack() as stack:
         try:
             stack.enter_context(job.medium.unmounted(ESP))
-        except TargetError as error:
-            job.say(f"update: what is lost on {ESP} stays lost: {error.message}")
-            return
-        try:
             sweep(job.medium, ESP)
-        except (DocumentError, PlanError) as error:
+        except (TargetError, DocumentError, PlanError) as error:
             job.say(f"update: what is lost on {ESP} stays lost: {error.message}")
 
 

@@ -9,13 +9,13 @@ slot to go back to, stay what they are (docs/decisions/0013-a-newer-model-for-a-
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from imagekit.assertions import Assertion, Chain, Model, allowed, encode_stream, parse_model
+from imagekit.assertions import Assertion, Chain, Model, Presence, SetPresence, allowed, encode_stream, parse_model
 from imagekit.device import history as past
 from imagekit.device.anchors import Anchors
 from imagekit.device.history import Change, History, ModelFloor, edit_history, load_history
@@ -23,7 +23,7 @@ from imagekit.device.machine import Machine
 from imagekit.errors import DocumentError, PlanError, TargetError, TrustError
 from imagekit.plan.model_update import changed_headers, check_change, is_of, name_of
 from imagekit.plan.resolve import model_digest
-from imagekit.plan.sets import combine, find_sets, violations
+from imagekit.plan.sets import SetRules, combine, find_sets, violations
 
 if TYPE_CHECKING:
     from imagekit.device.install import Known
@@ -155,7 +155,8 @@ def _followed_sets(anchors: Anchors, model: Model, now: datetime) -> tuple[Chain
         TrustError: one is not believed.
     """
     sets = find_sets(model, anchors.database, now=now)
-    broken = [*violations(model, combine(sets))]
+    rules = combine(sets)
+    broken = [*violations(model, rules), *_never_there(anchors, model, rules)]
     if not allowed(model.grade).unasserted_snaps:
         broken += [f"grade {model.grade} takes no package that nobody signed, and {name} {number} of the seed is one"
                    for (name, number), file in sorted(anchors.packages.items()) if file.measured is not None]
@@ -163,6 +164,24 @@ def _followed_sets(anchors: Anchors, model: Model, now: datetime) -> tuple[Chain
         raise PlanError(f"cannot take revision {model.revision} of model {name_of(model)}: {broken[0]}",
                         details=tuple(broken[1:]))
     return tuple(item.chain for item in sets)
+
+
+def _never_there(anchors: Anchors, model: Model, rules: SetRules) -> Iterator[str]:
+    """What the sets require and this device never gets, so that no update could be resolved: components, and packages
+    beside base, kernel and gadget that its seed has not.
+    """
+    updated = {model.base_snap.name, model.kernel.name, model.gadget.name}
+    for snap in model.snaps:
+        rule = rules.of(snap)
+        if rule is None or rule.presence is SetPresence.INVALID:
+            continue
+        there = snap.name in updated or any(name == snap.name and rule.revision in (None, number)
+                                            for name, number in anchors.packages)
+        if there and rule.components:
+            yield f"{snap.name}: {rule.by} requires its component {rule.components[0]}, and a device has none"
+        elif not there and (snap.presence is Presence.REQUIRED or rule.presence is SetPresence.REQUIRED):
+            wanted = "it" if rule.revision is None else f"its revision {rule.revision}"
+            yield f"{snap.name}: {rule.by} requires {wanted}, and this device has none"
 
 
 def _keep(machine: Machine, known: Known, found: NewModel) -> None:

@@ -97,7 +97,8 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
     with past.alone(machine, name=LOCK):
         known = know(machine, now=clock())
         try:
-            answers = ask(machine, known, say, model_waits=_model_waits(machine, known, options, clock()))
+            waits = _model_waits(machine, known, options, clock())
+            answers = ask(machine, known, say, model_waits=waits)
         except (HostError, TrustError, DocumentError) as error:
             alarm = _remember(machine, known, Check(text=error.message, answered=False))
             if alarm:
@@ -105,7 +106,7 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
             raise
         answered()
         try:
-            known = _by_its_model(machine, known, answers, options, say)
+            known = _by_its_model(machine, known, answers, options, say, waits=waits)
             came = _weigh(machine, known, answers, options, clock())
             for note in came.notes:
                 say(f"update: {note}")
@@ -140,15 +141,15 @@ def _start(machine: Machine, known: Known, options: Options, update_class: Updat
                      ), force, now
 
 
-def _by_its_model(machine: Machine, known: Known, answers: Answers, options: Options, say: Callable[[str], None]
-                  ) -> Known:
-    """Keep the newer model that the store has, if there is one; the device by that."""
+def _by_its_model(machine: Machine, known: Known, answers: Answers, options: Options, say: Callable[[str], None], *,
+                  waits: str) -> Known:
+    """Keep the newer model that the store has, if there is one and it may be taken; the device by that."""
     if is_settled(known, answers.model):
         return known
     if options.check:
-        return meet(machine, known, answers.assertions, write=False)[0]
+        return meet(machine, known, answers.assertions, write=False, waits=waits)[0]
     with past.alone(machine):
-        known, new = meet(machine, know(machine, now=known.now), answers.assertions, write=True)
+        known, new = meet(machine, know(machine, now=known.now), answers.assertions, write=True, waits=waits)
     if new.text:
         say(f"update: {new.text}")
     return known

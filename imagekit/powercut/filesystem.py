@@ -30,7 +30,7 @@ class Kept:
 
 
 MACHINE_ID = "lib/imagekit/etc/machine-id"
-MEMORY = tuple(f"lib/imagekit/updates/{name}" for name in ("state.json", "keys.assert", "store.assert"))
+MEMORY = tuple(f"lib/imagekit/updates/{name}" for name in ("state.json", "keys.assert", "store.assert", "model.assert"))
 
 
 def kept_on(tools: Tools, disk: CutDisk, scratch: Path, *, goes: Iterable[str] = ()) -> Kept:

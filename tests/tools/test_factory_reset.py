@@ -19,6 +19,7 @@ from imagekit.device.report import load_report
 from imagekit.digests import crc32c
 from imagekit.disk.ext4 import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, decode_condition
 from imagekit.errors import TargetError
+from imagekit.powercut.filesystem import MACHINE_ID, MEMORY
 from imagekit.units import MIB
 from tests.loops import looped, need_loops
 from tests.tools.conftest import ADMIN_PATH, RunTool, Shell, require
@@ -37,6 +38,10 @@ GOES = ("secret", ".hidden/secret", "..odd", "log/journal/x/system.journal", "li
 # The mount, the trim and the flush are the kernel's; the watchdog of a test is none.
 STUBS = 'NEW=$1 state_device=$2 DATA=$3; mount() { :; }; umount() { :; }; fstrim() { :; }; sync() { :; }; ' \
         'find_partition() { found=$DATA; }; say() { echo "$*"; }; '
+
+
+def test_power_cuts_are_judged_by_each_of_the_files_that_stay() -> None:
+    assert {MACHINE_ID, *MEMORY} == {name for name in STAYS if "/store/" not in name}
 
 
 def filled(folder: Path) -> Path:

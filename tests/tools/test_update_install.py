@@ -98,9 +98,20 @@ def test_update_frees_what_earlier_cuts_left_taken_on_the_esp(rig: Rig, stick: S
 
 # No other loader's updates make files on a FAT.
 @pytest.mark.parametrize("maker", [SYSTEMD_BOOT], indirect=True)
-@pytest.mark.parametrize("why", ["in use", "damaged"])
-def test_esp_that_cannot_be_swept_keeps_no_update_away(rig: Rig, stick: Stick, why: str) -> None:
-    if why == "in use":
+@pytest.mark.parametrize("why", ["in use", "mounted elsewhere, too", "damaged"])
+def test_esp_that_cannot_be_swept_keeps_no_update_away(rig: Rig, stick: Stick, why: str,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    if why == "mounted elsewhere, too":  # umount succeeds, and the kernel still lets nobody else write
+        real = os.open
+
+        def busy(path: Path, flags: int, *more: int, **named: int) -> int:
+            if flags & os.O_EXCL and path == rig.device("esp"):
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            return real(path, flags, *more, **named)
+
+        lose_clusters(rig.device("esp"))
+        monkeypatch.setattr("imagekit.device.medium.os.open", busy)
+    elif why == "in use":
         def refuse(command: str) -> None:
             raise TargetError(f"cannot run {command}: target is busy")
 

@@ -139,6 +139,31 @@ def test_model_that_forbids_what_comes_with_it_counts_at_once(rig: Rig, maker: M
     assert rig.install(base_2(maker, rig.folder / "later")).plan is None, "the set is kept with its model"
 
 
+WITHOUT = {
+    "package": ("extra", "app", {}, "extra: validation set acme/tested=1 requires it, and this device has none"),
+    "component": ("pc-kernel", "kernel", {"components": {"firmware": {"presence": "required"}}},
+                  "pc-kernel: validation set acme/tested=1 requires its component firmware, and a device has none"),
+}
+
+
+@pytest.mark.parametrize(("name", "kind", "more", "why"), WITHOUT.values(), ids=WITHOUT)
+def test_model_whose_set_requires_what_this_device_never_gets_is_refused(
+        rig: Rig, maker: Maker, name: str, kind: str, more: dict[str, Header], why: str) -> None:
+    """Gone by, it would keep every update away."""
+    brand = Brand("acme")
+    snaps = (*(brand.snap(*item) for item in (("pc", "gadget"), ("pc-kernel", "kernel"), ("debian-13", "base"))),
+             brand.snap("extra", "app", presence="optional"))
+    tested = brand.sign({
+        "type": "validation-set", "authority-id": "acme", "series": "16", "account-id": "acme", "name": "tested",
+        "sequence": "1", "timestamp": "2026-01-01T00:00:00Z",
+        "snaps": ({"name": name, "id": brand.snap(name, kind)["id"], "presence": "required", **more},)})
+    newer = revised(2, snaps=snaps, **{"validation-sets": (
+        {"account-id": "acme", "name": "tested", "sequence": "1", "mode": "enforce"},)})
+    assert rig.install(base_2(maker, rig.folder / "stick", newer, tested)).installed
+    assert (governs(rig), changes(rig)) == (
+        1, [("refused", f"cannot take revision 2 of model acme/pc: {why}")])
+
+
 def test_slot_that_ran_under_the_older_model_stays_the_way_back(rig: Rig, maker: Maker) -> None:
     rig.install(base_2(maker, rig.folder / "stick", revised(2)))
     rig.up()

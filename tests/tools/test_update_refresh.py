@@ -1002,6 +1002,21 @@ def test_floor_that_was_forgotten_is_remembered_by_the_next_check(scene: Scene) 
     assert history.load_history(scene.rig.machine).model == memory.model
 
 
+@pytest.mark.parametrize("check", [False, True], ids=["taken", "checked"])
+def test_newer_model_waits_for_its_owner_where_the_floor_was_forgotten(scene: Scene, check: bool) -> None:
+    """As after a boot of an older base, which drops the floor from the memory when it writes that."""
+    publish_newer(scene, 1, **BY_HAND)
+    scene.rig.refresh()
+    history.save_history(scene.rig.machine, replace(history.load_history(scene.rig.machine), model=None))
+    scene.publish("debian-13_2")
+    publish_newer(scene, 2)
+    assert scene.rig.refresh(check=check).start == "opted-out"
+    assert counts(scene) == 1
+    assert (history.load_history(scene.rig.machine).model is None) is check
+    assert scene.rig.refresh(unattended=False).came is Came.INSTALLED
+    assert counts(scene) == 2
+
+
 def test_refused_model_keeps_no_update_away_and_is_told_once(scene: Scene) -> None:
     put_model(scene, revised(1, architecture="arm64"))
     for _ in range(2):
