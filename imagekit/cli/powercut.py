@@ -162,7 +162,7 @@ def powercut(image: Path, during: str, update: tuple[Path, ...], output: Path | 
         tell(recording, outcome, limits)
         for state, item in later:
             write(f"the boot after {state.told}:")
-            tell_states(item)
+            tell_states(item, limits.medium)
     if not all(item.is_sound for item in outcomes):
         raise failed(image, kind, outcomes)
 
@@ -289,17 +289,18 @@ def tell(recording: dict[str, Any], outcome: Outcome, limits: Limits) -> None:
     write(f"recorded on machine {recording['machine']}: {came['boots']} boot{'s' * (came['boots'] != 1)}, healthy"
           f" in slot {' then '.join(came['slots'])}; {found.entries:,} requests, {found.written:,} sectors,"
           f" {found.flushes:,} flushes")
-    tell_states(outcome)
+    tell_states(outcome, limits.medium)
     if found.stopped:
         say(f"stopped after {limits.lost:,} unbootable states: --lost N for more")
     if limits.shard != (0, 1):
         say(f"this is shard {limits.shard[0] + 1} of {limits.shard[1]}")
 
 
-def tell_states(outcome: Outcome) -> None:
+def tell_states(outcome: Outcome, medium: Medium) -> None:
     """How many states of each kind, and what came of them."""
     found = outcome.found
-    subsets = f"for every subset of {found.epochs - found.sampled:,} epochs"
+    subsets = (f"for every subset of {found.epochs - found.sampled:,} epochs" if medium is Medium.EPOCHS
+               else "this medium keeps the order of its writes")
     rows = [("prefixes", f"{found.prefixes:,}", "every sector that was written, one after the other"),
             ("torn", f"{found.torn:,}", "the same, the last sector half written"),
             ("reorderings", f"{found.reorderings:,}",

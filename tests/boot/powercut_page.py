@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from imagekit.powercut.sweep import Medium
 from tests.boot.boards import ROOT
 from tests.parts import with_part
 
@@ -69,10 +70,12 @@ def _told(record: dict[str, Any]) -> list[str]:
     whole = "" if len(shards) == count else f" **Only {len(shards)} of {count} shards were run.**"
     came = record["recorded"]
     slots = " then ".join(came["slots"])
+    subsets = (f"Of {epochs:,} epochs {epochs - sampled:,} were judged in every subset, {sampled:,} were sampled"
+               if next(iter(shards.values()))["medium"] == Medium.EPOCHS else
+               "The card slot shows no flushes: what was written is there up to some sector, nothing after")
     return [f"**{record['board']}**: {came['boots']} boot{'s' * (came['boots'] != 1)}, healthy in slot {slots},"
-            f" recorded in {came['seconds']:.0f} s with {record['emulator']}. Of {epochs:,} epochs {epochs - sampled:,}"
-            f" were judged in every subset, {sampled:,} were sampled; {judged:,} verdicts were worked out.{whole}"
-            " Repeat:", "",
+            f" recorded in {came['seconds']:.0f} s with {record['emulator']}. {subsets}; {judged:,} verdicts were"
+            f" worked out.{whole} Repeat:", "",
             *(f"    {command}" for command in dict.fromkeys(shard["command"] for shard in shards.values())), "",
             *_data(list(shards.values())),
             *_again([item for shard in shards.values() for item in shard.get("again", ())]),
