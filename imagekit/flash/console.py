@@ -25,6 +25,7 @@ RUN = 16  # characters that are typed before their echo is waited for: less than
 LONGEST = 240  # a line; U-Boot takes 256 characters where it is built with the least
 NOISY = "is the line noisy? try a shorter or better cable, or a lower rate"
 CLEAR = "UUUU0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,:_+-=UUUU"  # U: every bit changes
+KEYS_LEAST, KEYS_MOST = 3, 40  # that shall stop the autoboot: one may be lost, and a countdown takes ten seconds
 KEPT = 4000  # characters of the conversation that are shown when it fails
 
 _CONTROLS = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[78])|[\x00\x07]")
@@ -130,10 +131,14 @@ class Console:
                                " (its TX to our RX), and is the rate right?")
 
     def _interrupt(self) -> None:
-        """Press the key a few times, not too fast, until it stops counting."""
-        for _ in range(3):
+        """Press the key, not too fast, until the prompt comes; a few times at least, where it goes on instead."""
+        said = ""
+        for pressed in range(1, KEYS_MOST + 1):
             self.line.write(self.board.key.encode())
-            if self.hear(self.patience.key_s).decode("latin-1").endswith(self.board.prompt):
+            end = self._clock.monotonic_s() + self.patience.key_s
+            while (left := end - self._clock.monotonic_s()) > 0 and not said.endswith(self.board.prompt):
+                said += self.hear(left).decode("latin-1")
+            if said.endswith(self.board.prompt) or ("\n" in said and pressed >= KEYS_LEAST):
                 break
         self.drain()
 

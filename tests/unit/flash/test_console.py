@@ -34,6 +34,7 @@ class Scripted:
         self.entered: list[str] = []
         self._banner = banner
         self.counting = bool(banner)
+        self.deaf = 0  # keys that are not heard while it counts
 
     def run(self) -> None:
         self._line.write(self._banner.encode())
@@ -41,7 +42,10 @@ class Scripted:
         while not self._over.is_set():
             for code in self._line.read(0.02):
                 character = chr(code)
-                if self.counting:
+                if self.counting and character == " " and self.deaf:
+                    self.deaf -= 1
+                    self._line.write(b"\b\b\b 1 ")
+                elif self.counting:
                     self.counting = character != " "
                     if not self.counting:
                         self._line.write(b"\r\n=> ")
@@ -91,6 +95,13 @@ def test_autoboot_is_stopped() -> None:
         console.catch(30)
         assert not board.counting
         assert console.must("version") == "U-Boot 2025.01"
+
+
+def test_autoboot_of_a_board_that_misses_keys_is_stopped_while_it_counts() -> None:
+    with spoken_with(banner="U-Boot 2025.01\r\nHit any key to stop autoboot:  9 ") as (console, board):
+        board.deaf = 12
+        console.catch(30)
+        assert not board.counting
 
 
 def test_board_that_waits_at_its_prompt_is_asked_nothing_it_would_do_again() -> None:
