@@ -33,7 +33,7 @@ DEMO_BRAND, DEMO_STORE = "demo", "demo-store"
 DEMO_UPDATE = "docs/examples/test_store_update.py"
 DEMO_BREAKS = "usr/lib/systemd/systemd-networkd"  # a base without it starts, and its health check says no
 # Two cores; once known, the last run's own time is told.
-GUESS_S = {"packages": 30, "base": 45, "rest": 55, "update": 300}
+GUESS_S = {"packages": 30, "base": 45, "rest": 55, "update": 480}
 GUESS_BYTES_PER_S = 5_000_000
 NEEDS_GIB = {False: 2, True: 3}  # build/demo (1.4 after an update), the demo's share of the cache, and room to pack
 

@@ -103,7 +103,7 @@ class Machine(guests.Guest):
 
     def heard(self, line: str) -> None:
         if self._pulled_at and self._pulled_at in line:
-            self._qmp.do("stop")  # what is under way ends first: QEMU 10 crashes where a disk goes that it writes to
+            self._qmp.do("stop")  # what is under way ends first: QEMU 10 was once gone without a word here
             self._qmp.do("device_del", id="card")
             self._qmp.do("cont")
             self._pulled_at = ""
