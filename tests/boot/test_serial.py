@@ -19,14 +19,14 @@ import pytest
 from imagekit.boot.slotstate import RECORD_SIZE, Slot
 from imagekit.disk.bmap import block_ranges, decode_bmap, digest_ranges, encode_bmap
 from imagekit.disk.gpt import LINUX_DATA, Partition, Table, decode, encode
-from imagekit.errors import HostError, TargetError
-from imagekit.flash.tftp import TftpServer
+from imagekit.errors import TargetError
 from imagekit.flash.uboot import UBoot
 from imagekit.host.clock import SystemClock
 from imagekit.units import MIB
 from tests.boot import uboot_rig
 from tests.boot.serial_rig import Powered, powered, spoken_with
 from tests.boot.stock import imagekit, missing_tool
+from tests.boot.tftp_turn import no_tftp, tftp_turn
 from tests.boot.uboot_rig import Rig, make_disk, run_uboot, slot_files
 from tests.networkline import served
 from tests.patience import patience
@@ -229,15 +229,12 @@ def test_rate_is_changed_where_the_board_can_and_kept_where_not(board: Powered) 
 
 def test_whole_disk_comes_by_tftp_and_boots(rig: Rig, tmp_path: Path) -> None:
     """QEMU's network takes 127.0.0.1 for this machine."""
-    try:
-        with TftpServer("127.0.0.1"):
-            pass
-    except HostError as error:  # others than root may not have port 69, in CI neither
-        (missing_tool if os.geteuid() == 0 else pytest.skip)(error.message)
     image, disk = bootable(tmp_path / "card.img", rig), tmp_path / "disk.img"
     disk.write_bytes(b"\x5a" * image.stat().st_size)
-    with patience(waits=True), powered(rig, disk, "-netdev", "user,id=net", "-device",
-                                       "virtio-net-pci,netdev=net") as board:
+    with tftp_turn() as obstacle, patience(waits=True), powered(rig, disk, "-netdev", "user,id=net", "-device",
+                                                                "virtio-net-pci,netdev=net") as board:
+        if obstacle:
+            no_tftp(obstacle)
         plan = flash(board, image, "--tftp", "127.0.0.1", "--dry-run", data=tmp_path)[1][-1]
         status, said = flash(board, image, "--tftp", "127.0.0.1", "--confirm", plan["token"], data=tmp_path)
         assert (status, said[-1].get("ok")) == (0, True), said

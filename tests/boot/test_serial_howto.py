@@ -13,8 +13,6 @@ import pytest
 from imagekit.build.run import Request, build
 from imagekit.digests import sha256
 from imagekit.disk.bmap import MappedRange, decode_bmap
-from imagekit.errors import HostError
-from imagekit.flash.tftp import TftpServer
 from imagekit.host.cache import Cache
 from imagekit.host.tools import LocalTools
 from imagekit.testing.documents import NOW
@@ -23,6 +21,7 @@ from imagekit.units import KIB
 from tests.boot import uboot_rig
 from tests.boot.serial_rig import powered
 from tests.boot.stock import missing_tool
+from tests.boot.tftp_turn import no_tftp, tftp_turn
 from tests.networkline import served
 from tests.pages import desk, page_lines, ran, typed
 from tests.patience import patience
@@ -60,30 +59,22 @@ def content(disk: Path) -> str:
         return sha256(stream)
 
 
-def network_needs() -> str:
-    """What keeps this user from serving TFTP; empty: nothing."""
-    try:
-        with TftpServer("127.0.0.1"):
-            return ""
-    except HostError as error:
-        return error.message
-
-
 def test_page_is_followed_from_its_first_line_to_its_last(tmp_path: Path) -> None:
     image, trust = small_signed_image(tmp_path)
-    disk, env, lacking, followed = tmp_path / "disk.img", desk(tmp_path, trust=trust), network_needs(), 0
+    disk, env, followed = tmp_path / "disk.img", desk(tmp_path, trust=trust), 0
     used = decode_bmap(image.with_name("pi.img.bmap").read_bytes()).ranges
     shutil.copyfile(image, disk)
     (tmp_path / "hello.bin").write_bytes(HELLO)
     rig = uboot_rig.make_rig("arm64-uboot", tmp_path / "rig")
-    with patience(waits=True), powered(rig, disk, "-netdev", "user,id=net", "-device",
-                                       "virtio-net-pci,netdev=net") as board, served(board.url) as remote:
+    with tftp_turn() as obstacle, patience(waits=True), \
+            powered(rig, disk, "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net") as board, \
+            served(board.url) as remote:
         asked = ("to go on", f"erase {board.url.removeprefix('socket://')}:{board.uboot.disk}\n")
         for line in page_lines("flash-over-serial.md"):
             where = remote.url if "--run" in line or " load " in line else board.url
             command = (line.replace("/dev/ttyUSB0", f"'{where}'").replace("--board pi", f"--board {board.name}")
                        .replace("192.168.1.10", "127.0.0.1"))
-            if "--tftp" in line and lacking:
+            if "--tftp" in line and obstacle:
                 continue
             followed += 1
             if line.startswith("imagekit board flash"):
@@ -104,5 +95,5 @@ def test_page_is_followed_from_its_first_line_to_its_last(tmp_path: Path) -> Non
                                      ("U-Boot 20", ""), ("=> ", "\x1d"), env=env, cwd=tmp_path)
             assert status == 0, f"{line}: {said}"
     assert followed >= 5
-    if lacking:
-        (missing_tool if os.geteuid() == 0 else pytest.skip)(lacking)
+    if obstacle:
+        no_tftp(obstacle)
