@@ -25,7 +25,7 @@ from imagekit.host.clock import SystemClock
 from imagekit.units import MIB
 from tests.boot import uboot_rig
 from tests.boot.serial_rig import Powered, powered, spoken_with
-from tests.boot.stock import imagekit, missing_tool
+from tests.boot.stock import imagekit
 from tests.boot.tftp_turn import no_tftp, tftp_turn
 from tests.boot.uboot_rig import Rig, make_disk, run_uboot, slot_files
 from tests.networkline import served
