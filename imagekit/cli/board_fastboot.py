@@ -80,7 +80,7 @@ class Teller:
         self._shown.advance(part.amount - self._gone)  # what repeats was told once
         self._gone = 0
         if self._lines:
-            self._lines.line({"event": "wrote", "start": part.start, "end": part.end, "bytes": part.amount})
+            self._lines.event({"event": "wrote", "start": part.start, "end": part.end, "bytes": part.amount})
 
 
 def open_place(address: TcpAddress | UsbAddress) -> PacketLink:

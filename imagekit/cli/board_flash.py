@@ -84,7 +84,7 @@ class Teller:
 
     def wrote(self, piece: SentPiece) -> None:
         if self._lines:
-            self._lines.line({"event": "wrote", "start": piece.start, "end": piece.end, "packed": piece.packed})
+            self._lines.event({"event": "wrote", "start": piece.start, "end": piece.end, "packed": piece.packed})
 
 
 def flash(request: Request, wiring: Wiring, wish: BoardRequest) -> None:

@@ -142,9 +142,20 @@ def unexpected(error: Exception) -> ImagekitError:
 
 def _interrupted(error: BaseException) -> int:
     terminated = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
-    LOG.error("terminated" if terminated else "interrupted")
-    click.echo("imagekit: terminated" if terminated else "imagekit: interrupted", err=True)
+    with _undisturbed():
+        LOG.error("terminated" if terminated else "interrupted")
+        click.echo("imagekit: terminated" if terminated else "imagekit: interrupted", err=True)
     return TERMINATED if terminated else ExitCode.INTERRUPTED
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Who presses Ctrl-C twice gets no trace for it: all that is left is to say that it was pressed."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ValueError):  # not the main thread
+            for number in (signal.SIGINT, signal.SIGTERM):
+                stack.callback(signal.signal, number, signal.signal(number, signal.SIG_IGN))
+        yield
 
 
 def _pipe_closed() -> int:

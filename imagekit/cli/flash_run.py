@@ -275,10 +275,11 @@ def _end(request: Request, plan: FlashPlan, outcome: Outcome, journals: Journals
     for item, ended in zip(plan.targets, outcome.ended, strict=True):
         if ended.result is Result.DONE:
             journals.forget(item.device)
-    written = records.end(outcome)
-    for item, ended in zip(plan.targets, outcome.ended, strict=True):
-        if request.boot_from_it and ended.result is Result.DONE:
-            boot_from(LocalTools(), item.device)
+    with contextlib.ExitStack() as chips:  # each of them, whatever fails with the records or another chip
+        for item, ended in zip(plan.targets, outcome.ended, strict=True):
+            if request.boot_from_it and ended.result is Result.DONE:
+                chips.callback(boot_from, LocalTools(), item.device)
+        written = records.end(outcome)
     if request.as_json:
         lines.line({"event": "result", "ok": all(item.result is Result.DONE for item in outcome.ended),
                     "records": [str(path) for path in written]})

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.cli import board_fastboot, board_flash
 from imagekit.cli.factory_show import Teller
 from imagekit.cli.flash_run import Records, Request, _end, confirm, find_targets, raise_for, refuse
 from imagekit.cli.flash_show import JsonLines, Painter, painter, show_plan
@@ -25,10 +26,13 @@ from imagekit.disk.ext_csd import BootArea
 from imagekit.errors import HostError, TargetError, TrustError, UsageError
 from imagekit.flash.journal import Journals
 from imagekit.flash.run import Outcome
+from imagekit.plan.board_flash import SentPiece
+from imagekit.plan.fastboot import FilePart
 from imagekit.plan.flash import FlashPlan, ImageFacts, device_json, plan_flash, plan_target
 from imagekit.plan.flash_device import Allowed, Demand, Device, Identity, Kind, RefusedError, judge
 from imagekit.plan.flash_events import Ended, Phase, Result, Stalled, State
 from imagekit.testing.blocks import FakeInventory, card
+from imagekit.testing.images import Silent
 
 IMAGE = ImageFacts(path="disk.img", size=4096, digest="d", ranges=(MappedRange(start=0, end=4096, sha256=""),))
 ONE = card("/dev/sdx")
@@ -154,6 +158,29 @@ def test_record_of_a_boot_partition_is_ended_before_the_chip_is_told_to_boot_fro
     assert json.loads(then.read_text())["result"] == json.loads(record.read_text())["result"] == "done"
 
 
+def test_every_chip_is_told_to_boot_from_it_though_no_record_can_be_written(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And though it fails with the other chip."""
+    paths = ["/dev/mmcblk7boot0", "/dev/mmcblk8boot1"]
+    made = plan(*(card(path, kind=Kind.EMMC_BOOT) for path in paths))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    records, journals = Records(made, "a boot loader"), Journals(tmp_path / "journals", IMAGE, warn=print)
+    monkeypatch.setattr("imagekit.cli.flash_run.write_record", no_room)
+    program, told = tmp_path / "mmc", tmp_path / "told"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {told}\nexit 1\n')
+    program.chmod(0o755)
+    with pytest.raises(HostError):
+        _end(replace(request(), boot_from_it=True), made, outcome(*map(ended, paths)), journals, records,
+             JsonLines(Talk()))
+    assert sorted(told.read_text().splitlines()) == ["bootpart enable 1 1 /dev/mmcblk7",
+                                                     "bootpart enable 2 1 /dev/mmcblk8"]
+
+
+def no_room(path: Path, content: object) -> None:
+    raise HostError(f"cannot write {path}: no space left on its disk")
+
+
 @pytest.mark.parametrize(("area", "words"), [
     (BootArea.BOOT0, "its eMMC boots from it"), (BootArea.BOOT1, "its eMMC boots from boot1, not from it"),
     (BootArea.USER, "its eMMC boots from the user area, not from it"),
@@ -247,7 +274,7 @@ def full_disk() -> Iterator[None]:
         yield
 
 
-def test_full_disk_under_what_is_told_ends_no_medium_and_no_unit() -> None:
+def test_full_disk_under_what_is_told_ends_no_medium_no_unit_and_no_board() -> None:
     with full_disk():
         lines = JsonLines(Talk())
         lines.told(ended())
@@ -257,6 +284,8 @@ def test_full_disk_under_what_is_told_ends_no_medium_and_no_unit() -> None:
             shown.told(ended())
         for teller in (Teller(lines), Teller(None)):
             teller.told("1", "recorded", {"number": 1, "serial": "S1", "problem": None})
+        board_flash.Teller(Silent(), lines).wrote(SentPiece(start=0, end=512, packed=20))
+        board_fastboot.Teller(Silent(), lines).wrote(FilePart(extents=((0, 512),)))
 
 
 def test_event_that_was_lost_is_told_though_there_is_room_again() -> None:
@@ -268,8 +297,5 @@ def test_event_that_was_lost_is_told_though_there_is_room_again() -> None:
 
 
 def test_journal_on_the_full_disk_of_what_is_told_ends_no_medium(tmp_path: Path) -> None:
-    def no_room(path: Path, content: bytes) -> None:
-        raise HostError(f"cannot write {path}: no space left on its disk")
-
     with full_disk():
         Journals(tmp_path, IMAGE, warn=warn, write=no_room).reached(ONE, 1)

@@ -274,6 +274,21 @@ def test_interruption_where_python_cannot_raise_is_not_lost(number: signal.Signa
     assert (result.returncode, result.stdout, result.stderr.strip()) == (code, "", f"imagekit: {said}")
 
 
+def test_ctrl_c_twice_is_told_once() -> None:
+    """The second one comes while the first is told."""
+    script = child_script(
+        "class Twice:\n"
+        "    def __init__(self, stream): self.stream = stream\n"
+        "    def __getattr__(self, name): return getattr(self.stream, name)\n"
+        "    def write(self, text):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        return self.stream.write(text)\n"
+        "sys.stderr = Twice(sys.stderr)\n"
+        "raise KeyboardInterrupt")
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (result.returncode, result.stderr.strip()) == (130, "imagekit: interrupted")
+
+
 def test_reader_that_leaves_early_causes_no_noise() -> None:
     read, write = os.pipe()
     os.close(read)
