@@ -33,10 +33,13 @@ def test_edit_of_a_node_that_is_not_there_is_an_error() -> None:
         edit_tree(tools, TREE, (TreeEdit(node="/nothing", remove=True),))
 
 
-def test_watchdog_of_the_pi_that_only_resets_is_taken_from_the_kernel() -> None:
-    first, second = load_machine("pi", [MACHINES]).device_tree
-    assert first == TreeEdit(node="/soc/watchdog@7e100000", set=(("compatible", ("syscon", "simple-mfd")),))
-    assert second.set == (("compatible", ("syscon-reboot",)), ("offset", (0x1C,)), ("value", (0x5A000020,)))
+@pytest.mark.parametrize("name", ["pi", "pi-4", "pi-tryboot"])
+def test_what_would_bring_the_kernel_down_on_a_pi_in_qemu_is_taken_from_it(name: str) -> None:
+    edits = load_machine(name, [MACHINES]).device_tree
+    watchdog, reset, vchiq = edits[:3]
+    assert watchdog == TreeEdit(node="/soc/watchdog@7e100000", set=(("compatible", ("syscon", "simple-mfd")),))
+    assert reset.set == (("compatible", ("syscon-reboot",)), ("offset", (0x1C,)), ("value", (0x5A000020,)))
+    assert vchiq == TreeEdit(node="/soc/mailbox@7e00b840", set=(("status", ("disabled",)),))
 
 
 @pytest.mark.parametrize("edit", [
