@@ -22,9 +22,9 @@ STYLE = """
   body { background: #0b0f14; color: #f2f5f8; font-family: system-ui, "DejaVu Sans", sans-serif;
          display: flex; flex-direction: column; gap: 1.2vmin; padding: 1.6vmin; overflow: hidden }
   header { display: flex; align-items: baseline; gap: 3vmin; white-space: nowrap }
-  h1 { font-size: 4vmin; font-weight: 700 }
-  #image { flex: 1; font-size: 2.4vmin; color: #a7b3c0; overflow: hidden; text-overflow: ellipsis }
-  .count { font-size: 4vmin; font-weight: 700; font-variant-numeric: tabular-nums }
+  h1 { flex: 0 1 auto; min-width: 0; font-size: 4vmin; font-weight: 700; overflow: hidden; text-overflow: ellipsis }
+  #image { flex: 1 1 0; font-size: 2.4vmin; color: #a7b3c0; overflow: hidden; text-overflow: ellipsis }
+  .count { flex: none; font-size: 4vmin; font-weight: 700; font-variant-numeric: tabular-nums }
   .count small { font-size: 2.4vmin; font-weight: 400; color: #a7b3c0 }
   #good { color: #2fc99a } #bad { color: #ff8a4c }
   #notice { font-size: 3vmin; font-weight: 700; padding: 1.2vmin 2vmin; border-radius: 1.2vmin;
@@ -36,18 +36,21 @@ STYLE = """
             border-radius: 1.6vmin; background: #1a222c }
   article > div { position: absolute; inset: 0; padding: 5cqmin 6cqmin; display: flex; flex-direction: column }
   .fill { right: auto !important; background: #0072b2; padding: 0 !important; transition: width .4s linear }
-  .top { display: flex; justify-content: space-between; align-items: baseline; gap: 4cqmin }
-  .port { font-size: 15cqmin; font-weight: 700 }
-  .tally { font-size: 8cqmin; opacity: .85; font-variant-numeric: tabular-nums }
-  .middle { flex: 1; min-height: 0; display: flex; flex-direction: column; justify-content: center; gap: 1cqmin;
+  .top { display: flex; flex-wrap: wrap; justify-content: space-between; align-items: baseline; column-gap: 4cqmin }
+  .port { max-width: 100%; font-size: min(15cqmin, 120cqw / var(--letters)); font-weight: 700; white-space: nowrap;
+          overflow: hidden; text-overflow: ellipsis }
+  .tally { font-size: 8cqmin; opacity: .85; white-space: nowrap; font-variant-numeric: tabular-nums }
+  .middle { flex: 1 0 auto; display: flex; flex-direction: column; justify-content: center; gap: 1cqmin;
             font-weight: 800; line-height: 1 }
   .big { font-size: min(34cqmin, 26cqw, 34cqh); font-variant-numeric: tabular-nums; white-space: nowrap }
   .word { font-size: min(13cqmin, 10cqw) }
-  .low { font-size: min(8cqmin, 5.5cqw); line-height: 1.25; min-height: 2.5em; overflow: hidden; white-space: pre-line;
-         overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
+  .low { font-size: min(8cqmin, 5.5cqw); line-height: 1.25; flex: 0 1 auto; min-height: 2.5em; overflow: hidden;
+         white-space: pre-line; overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
   .empty { background: transparent; box-shadow: inset 0 0 0 .4vmin #3a4654; color: #8a97a5 }
   .writing, .verifying, .personalising, .recording { background: #123349 }
   .verifying .fill, .personalising .fill, .recording .fill { background: #5b3f8f }
+  .failed .big, .refused .big { font-size: min(20cqmin, 20cqh) }
+  .failed .low, .refused .low { font-size: min(6.5cqmin, 4.5cqw) }
   .done .low { font-size: min(9cqmin, 6cqw); font-weight: 700 }
   .done { background: #00805c } .failed { background: #b34a00 } .refused { background: #7a5c00 }
   .dead main { opacity: .35 }
@@ -89,6 +92,7 @@ function draw(state) {
     tile.className = t.state;
     tile.querySelector(".fill").style.width = t.state in signs ? "0" : t.share * 100 + "%";
     part(tile, "port", t.port);
+    tile.style.setProperty("--letters", t.port.length);
     part(tile, "tally", "\\u2713 " + t.good + "  \\u2717 " + t.bad);
     part(tile, "big", signs[t.state] || percent);
     part(tile, "word", t.word);

@@ -17,7 +17,7 @@ import pytest
 
 from imagekit.flash.page import Page
 from imagekit.plan.factory_job import Port
-from imagekit.plan.factory_page import page_state
+from imagekit.plan.factory_page import encode_page, page_state
 from imagekit.plan.factory_tiles import State, Tile, begun, moved
 from imagekit.plan.flash_events import Phase
 from tests.patience import WALL_S
@@ -36,6 +36,30 @@ const cut = [...document.querySelectorAll("article p, article span, header *")].
 document.documentElement.dataset.cut = cut.map(item => item.className + ":" + item.textContent).join("|");
 document.documentElement.dataset.least = Math.min(...[...document.querySelectorAll(".big, .port")].map(
   item => parseFloat(getComputedStyle(item).fontSize)));
+</script></body>"""
+
+OVERLAPS = """<script>
+const shown = item => {
+  const text = document.createRange(), own = item.getBoundingClientRect();
+  text.selectNodeContents(item);
+  const box = text.getBoundingClientRect();
+  const right = Math.min(box.right, own.right), bottom = Math.min(box.bottom, own.bottom);
+  return {left: box.left, right: right, top: box.top, bottom: bottom};
+};
+const found = [];
+for (const tile of document.querySelectorAll("article")) {
+  const parts = [...tile.querySelectorAll(".port, .tally, .word, .low")].filter(item => item.textContent);
+  parts.forEach((one, index) => parts.slice(index + 1).forEach(other => {
+    const a = shown(one), b = shown(other);
+    const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (wide > 1 && high > 2)
+      found.push(tile.className + " " + one.className + "/" + other.className);
+  }));
+}
+for (const count of document.querySelectorAll(".count"))
+  if (count.getBoundingClientRect().right > innerWidth + 1) found.push(count.id);
+document.documentElement.dataset.cut = found.join("|");
 </script></body>"""
 
 
@@ -121,6 +145,21 @@ def test_browser_draws_a_tile_for_each_port_in_its_state(browser: str, page: Pag
     for word in ("25 %", "75 %", "26-0000000041", "32.0 MiB/s", "158 ", "zeros are read", "line-1"):
         assert word in drawn.partition("<template")[0], word
     assert 'class="dead"' not in drawn
+
+
+@pytest.mark.parametrize("size", ["1920,1080", "800,1200"])
+def test_longest_names_and_reasons_lie_over_nothing(browser: str, tmp_path: Path, size: str) -> None:
+    """As long as a job may have them, and a reason with paths; how many have failed is seen all the same."""
+    reason = ("cannot write /dev/disk/by-path/pci-0000:00:14.0-usb-0:1.3:1.0-scsi-0:0:0:0: in-use: it is mounted at"
+              " /media/user/pictures of the summer, and held by another program")
+    long = [replace(tile, port=Port(name=f"upper row, left port {number:02}", usb=f"1-1.{number}"), good=1234, bad=56,
+                    problem=tile.problem and reason) for number, tile in enumerate(tiles())]
+    state = page_state(long, station="the second station of line 1 in the hall beside the river", left=100_000, why="",
+                       image="pc-demo.img: acme/pc-demo revision 3")
+    content = encode_page(state).decode().replace("setTimeout(ask, 500);\n</script>", "</script>")
+    (tmp_path / "page.html").write_text(content.replace("</body>", OVERLAPS))
+    drawn = looked(browser, (tmp_path / "page.html").as_uri(), tmp_path, f"--window-size={size}", "--dump-dom")
+    assert 'data-cut=""' in drawn[:400], drawn[:400]
 
 
 @pytest.mark.parametrize("size", ["1920,1080", "800,1200"])
