@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, MARGIN, LINE, CODE = 62.0, 3.0, 5.0, 22.0  # mm
+QUIET = 4  # modules that are white around a code: ISO/IEC 18004
 PLACES = frozenset({"serial", "number", "station", "date", "image", "model", "record"})
 _PLACE = re.compile(r"\{([^{}]*)\}")
 
@@ -62,11 +63,13 @@ WEIGHT = ' font-weight="bold"'
 
 
 def _code(content: str) -> str:
-    """The QR code, its quiet zone being the label's margin."""
+    """The QR code and its quiet zone, margins included: a code of few modules has large ones, and is smaller."""
     import segno
 
     made = segno.make_qr(content, error="m", boost_error=False)
     modules = made.symbol_size(border=0)[0]
     path = "".join(f"M{x} {y}h1v1h-1z" for y, row in enumerate(made.matrix) for x, dark in enumerate(row) if dark)
-    return (f'<g transform="translate({MARGIN:g} {MARGIN:g}) scale({CODE / modules:.5f})"><title>{escape(content)}'
+    scale = min(CODE / modules, (CODE + 2 * MARGIN) / (modules + 2 * QUIET))
+    corner = MARGIN + (CODE - scale * modules) / 2
+    return (f'<g transform="translate({corner:.4f} {corner:.4f}) scale({scale:.5f})"><title>{escape(content)}'
             f'</title><path d="{path}" fill="#000"/></g>')

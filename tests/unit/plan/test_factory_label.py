@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+import pytest
 import segno
 
 from imagekit.plan.factory_label import Label, encode_label, filled, wrong_places
@@ -40,3 +41,16 @@ def test_code_has_the_modules_of_the_standard() -> None:
     for x, y in ((0, 0), (side - 7, 0), (0, side - 7)):  # the three squares in which every reader looks first
         assert all((x + step, y) in drawn and (x, y + step) in drawn and (x + step, y + 6) in drawn
                    for step in range(7))
+
+
+@pytest.mark.parametrize("code", ["A1", "{serial}", "https://example.com/units/{serial}?model={model}&record={number}"])
+def test_code_has_four_white_modules_on_every_side(code: str) -> None:
+    """ISO/IEC 18004; text begins behind them."""
+    root = ElementTree.fromstring(encode_label(Label(text="x", code=code, folder="", command=()), VALUES))
+    group, text = root.find(f"{SVG}g"), root.find(f"{SVG}text")
+    assert group is not None and text is not None
+    x, y, scale = (float(number) for number in re.findall(r"[\d.]+", group.attrib["transform"]))
+    side = scale * segno.make_qr(filled(code, VALUES), error="m", boost_error=False).symbol_size(border=0)[0]
+    height = float(root.attrib["height"].removesuffix("mm"))
+    for white in (x, y, height - y - side, float(text.attrib["x"]) - x - side):
+        assert white >= 4 * scale - 0.001
