@@ -155,7 +155,7 @@ def further_kinds(model: Model) -> frozenset[str]:
 def assertion_files(folders: Sequence[Path], names: set[str], *, also: frozenset[str] = frozenset(),
                     files: Sequence[Extra] = ()) -> list[Path]:
     """The `NAME_REVISION.assert` files of these names, all of the types in `also`, and those beside `files`."""
-    beside = [extra.file.with_suffix(".assert") for extra in files if extra.file is not None]
+    beside = [extra.file.with_suffix(".assert") for extra in files if extra.file is not None and extra.file.name]
     return [path for path in beside if path.is_file()] + [path for folder in folders for path in listing(folder)
             if path.suffix.removeprefix(".") in also
             or (path.suffix == ".assert" and path.name.rpartition("_")[0] in names)]

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -31,7 +33,8 @@ LOG = logging.getLogger("imagekit.cli")
 PIPE_CLOSED = 128 + signal.SIGPIPE
 TERMINATED = 128 + signal.SIGTERM
 AGAIN = 0.01  # s after which a lost interruption is sent once more
-MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
+MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE,
+                  errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR}
 
 
 class Terminated(KeyboardInterrupt):
@@ -45,6 +48,8 @@ def run(argv: Sequence[str], *, prog_name: str) -> int:
     logging.getLogger("imagekit").addHandler(logging.NullHandler())  # or Python prints what no log takes
     with contextlib.suppress(ValueError):  # not the main thread: a test runner's business
         signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be any bytes
     before, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         from imagekit.cli.group import program
@@ -134,10 +139,23 @@ def unexpected(error: Exception) -> ImagekitError:
         told = HostError(f"{about}: {(error.strerror or str(error)).lower()}")
         told.__cause__ = error
         return told
+    if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
+        gone = HostError("cannot go on: the folder that this was started in was removed", hint="cd to another one")
+        gone.__cause__ = error
+        return gone
     bug = ImagekitError(f"cannot go on: a mistake in imagekit itself: {type(error).__name__}: {error}",
                         hint="report it with the log, which has the whole trace")
     bug.__cause__ = error
     return bug
+
+
+def _is_nowhere() -> bool:
+    """Whether the current folder was removed."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _interrupted(error: BaseException) -> int:

@@ -52,7 +52,7 @@ def open_log(argv: Sequence[str], *, command: str, path: Path | None = None) -> 
     chosen = path or log_folder() / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{command}-{os.getpid()}.log"
     try:
         chosen.parent.mkdir(parents=True, exist_ok=True)
-        handler = LogFile(chosen, encoding="utf-8", delay=False)
+        handler = LogFile(chosen, encoding="utf-8", errors="backslashreplace", delay=False)
     except OSError:
         return None
     if path is None:
@@ -63,7 +63,8 @@ def open_log(argv: Sequence[str], *, command: str, path: Path | None = None) -> 
     root.addHandler(handler)
     root.info("imagekit %s, Python %s, %s", __version__, platform.python_version(), platform.platform())
     root.info("run: imagekit %s", without_secrets(argv))
-    root.info("in: %s", Path.cwd())
+    with contextlib.suppress(FileNotFoundError):  # a folder that was removed
+        root.info("in: %s", Path.cwd())
     root.debug("by: %s", sys.executable)
     return chosen
 

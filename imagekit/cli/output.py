@@ -98,8 +98,9 @@ def write_report(value: Any, path: Path | None) -> None:
 
 
 def plain_json(value: Any) -> str:
-    """The document's text, without the newline at its end."""
-    return json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, default=_plain)
+    """The document's text, without the newline at its end; a byte in a name that is no UTF-8 as `\\udc..`."""
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, default=_plain)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:

@@ -77,4 +77,5 @@ class Journals:
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write a record, whole. Raises: HostError: it cannot be written."""
-    write_atomic(path, (json.dumps(record, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(record, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+    write_atomic(path, text.encode("utf-8", "backslashreplace"))

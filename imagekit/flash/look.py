@@ -44,7 +44,8 @@ def look(path: Path, source: Source) -> ImageFacts:
         return ImageFacts(path=str(path), size=source.size, ranges=bmap.ranges, table=table,
                           digest=ranges_digest(bmap.ranges))
     found = path.stat()
-    name = hashlib.sha256(f"{path.resolve()} {found.st_ino} {found.st_size} {found.st_mtime_ns}".encode()).hexdigest()
+    known_by = f"{path.resolve()} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
+    name = hashlib.sha256(known_by.encode(errors="surrogateescape")).hexdigest()
     return ImageFacts(path=str(path), size=source.size, digest=name, table=table, mapped=False, ranges=tuple(
         MappedRange(start=start, end=end, sha256="") for start, end in cut(0, source.size, RUN)))
 

@@ -58,9 +58,9 @@ def atomic_file(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
         HostError: no space, no right, no such folder; `path` is a device, a pipe or a socket, whose place a file would
             take.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise HostError(f"cannot write {path}: it is no file, and would be replaced by one")
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise HostError(f"cannot write {path}: it is no file, and would be replaced by one")
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     except OSError as error:

@@ -194,6 +194,9 @@ def prepare(folder: Path, serial: str, *, authority: str, brand: str, model: str
     made = sign({"type": "serial", "authority-id": authority, "brand-id": brand, "model": model, "serial": serial,
                  "device-key": armor(device.encode()).decode(), "device-key-sha3-384": device.key_id,
                  "timestamp": format_time(now)}, key=key, created=now)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise no_space(folder, error) from error
     create_private(folder / (serial + KEY), private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     write_atomic(folder / (serial + SERIAL), encode_stream([made, *proof]))

@@ -94,7 +94,8 @@ def key_said(key: PublicKey) -> dict[str, str]:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")  # a byte in a file's name that is no UTF-8: `\udc..`
 
 
 def decode_log(raw: bytes, *, name: str) -> Log:

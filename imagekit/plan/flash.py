@@ -219,5 +219,6 @@ def device_json(device: Device) -> dict[str, Any]:
 
 
 def encode_line(value: dict[str, Any]) -> str:
-    """One JSON document on one line, keys sorted."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    """One JSON document on one line, keys sorted; a byte in a name that is no UTF-8 as `\\udc..`."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace").decode()

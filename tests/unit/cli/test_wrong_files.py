@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from uuid import UUID
 
@@ -10,7 +14,12 @@ from click.testing import CliRunner, Result
 
 from imagekit.cli.main import main
 from imagekit.disk import gpt
+from imagekit.errors import HostError
+from imagekit.testing.documents import NOW, signing_key
 from imagekit.units import MIB
+from tests.patience import WALL_S
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +41,54 @@ def test_model_that_is_no_text_is_not_called_unsigned(tmp_path: Path, content: b
     assert done.exit_code in (3, 4)
     assert said in done.stderr
     assert ("imagekit sign" in done.stderr) == ("not signed" in said)
+
+
+@pytest.mark.parametrize("words", [("verify", "-o"), ("plan",), ("trust", "add"), ("key", "import"),
+                                   ("sign", "-k", "x")], ids=" ".join)
+@pytest.mark.parametrize("name", ["x" * 300, "file/below", "loop"], ids=["long", "below a file", "loop"])
+def test_name_that_no_file_can_have_is_no_mistake_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str,
+                                                          words: tuple[str, ...]) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    (tmp_path / "file").write_bytes(b"type: model\n")
+    (tmp_path / "loop").symlink_to("loop")
+    done = run(*words, tmp_path / name, *([tmp_path / "file"] if words[-1] == "-o" else []))
+    assert done.exit_code in (2, 3, 4, 6), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_folder_for_identities_that_is_a_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "units").touch()
+    from imagekit.host.prepared import prepare
+
+    with pytest.raises(HostError, match=r"cannot write .*units: "):
+        prepare(tmp_path / "units", "A1", authority="acme", brand="acme", model="pc", key=signing_key("brand"), now=NOW)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "utf-8:surrogateescape", "latin-1"])
+@pytest.mark.parametrize("words", ["verify", "verify --json", "verify -o {} {}", "inspect --json", "plan --json",
+                                   "flash plan --json {} card.img", "flash write --json {} card.img"])
+def test_name_of_bytes_that_are_no_text_is_no_mistake_of_ours(tmp_path: Path, words: str, encoding: str) -> None:
+    """Python has them as lone surrogates, which no encoding takes."""
+    name = b"b\xff.img"
+    (tmp_path / os.fsdecode(name)).write_bytes(bytes(2 * MIB))
+    line = [name if word == "{}" else word.encode() for word in words.split()] + [name] * ("{}" not in words)
+    done = subprocess.run([sys.executable.encode(), b"-m", b"imagekit.cli", *line], capture_output=True, check=False,
+                          cwd=tmp_path, stdin=subprocess.DEVNULL, timeout=WALL_S,
+                          env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)})
+    assert done.returncode in (3, 4), done.stderr
+    assert b"Traceback" not in done.stderr + done.stdout
+    for document in ([done.stdout] if "write" not in words else done.stdout.splitlines()) if "--json" in words else []:
+        assert isinstance(json.loads(document.decode("latin-1" if encoding == "latin-1" else "utf-8")), dict)
+
+
+def test_folder_that_was_removed_is_no_mistake_of_ours(tmp_path: Path) -> None:
+    program = f"{sys.executable} -m imagekit.cli"
+    for words, code in (("board list", 0), ("plan pc.model", 2), ("flash plan a.img b.img", 2), ("doctor", 6)):
+        done = subprocess.run(["sh", "-c", f"mkdir gone; cd gone; rmdir ../gone; exec {program} {words}"], check=False,
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=WALL_S, cwd=tmp_path,
+                              env={**os.environ, "PYTHONPATH": str(ROOT)})
+        assert done.returncode == code, done.stderr
+        assert "mistake" not in done.stderr, done.stderr
 
 
 @pytest.fixture
