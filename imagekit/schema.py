@@ -16,6 +16,7 @@ from imagekit.rules import Rule, YamlRules
 from imagekit.yamltree import MAX_DEPTH, Fault, Path, read_tree
 
 MAX_DOCUMENT = 1 << 20
+MOST_SHOWN = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +203,19 @@ def check_shape(source: Source, schema: dict[str, Any]) -> None:
             problems.add(place, f"exactly one of these keys is needed: {keys}")
         elif error.validator == "enum":
             allowed = ", ".join(map(str, error.validator_value))
-            problems.add(place, f"{error.instance!r} is not one of {allowed}")
+            problems.add(place, f"{_shown(error.instance)} is not one of {allowed}")
+        elif error.validator in ("maxLength", "maxItems"):
+            problems.add(place, f"{_shown(error.instance)} has {len(error.instance)} {_PARTS[error.validator]},"
+                                f" {error.validator_value} are allowed")
         else:
-            problems.add(place, error.message)
+            problems.add(place, error.message.replace(repr(error.instance), _shown(error.instance), 1))
     problems.raise_if_any()
+
+
+_PARTS = {"maxLength": "characters", "maxItems": "items"}
+
+
+def _shown(value: object) -> str:
+    """Enough of a value to find it. Not all of it: somebody may have named the file of a private key."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN - 3]}..."

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from imagekit.cli.main import main
 from imagekit.disk import gpt
 from imagekit.errors import HostError
-from imagekit.testing.documents import NOW, signing_key
+from imagekit.testing.documents import NOW, TESTS, signing_key
 from imagekit.units import MIB
 from tests.patience import WALL_S
 
@@ -41,6 +41,29 @@ def test_model_that_is_no_text_is_not_called_unsigned(tmp_path: Path, content: b
     assert done.exit_code in (3, 4)
     assert said in done.stderr
     assert ("imagekit sign" in done.stderr) == ("not signed" in said)
+
+
+@pytest.mark.parametrize("words", [("pack", "-o", "out"), ("factory", "plan"), ("factory", "run", "--once"), ("plan",),
+                                   ("verify",), ("sign", "-k", "acme"), ("snap", "check"), ("gadget", "check"),
+                                   ("trust", "add"), ("board", "show"), ("boot", "a.img", "--machine")], ids=" ".join)
+def test_private_key_that_is_taken_for_a_document_is_told_to_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                    words: tuple[str, ...]) -> None:
+    """A slip of the completion; what is said goes into logs and bug reports."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    lines = (TESTS / "keys" / "TEST-ONLY-brand.pem").read_text().splitlines()
+    (tmp_path / "key.yaml").write_text("\n".join(lines) + "\n")
+    done = run(*words, tmp_path / "key.yaml")
+    assert done.exit_code in (2, 3, 4), done.stderr
+    told = done.output + "".join(log.read_text() for log in (tmp_path / "state").rglob("*.log"))
+    assert not [line for line in lines[2:-1] if line in told.replace("\n", "")]
+
+
+def test_text_that_is_too_long_is_told_with_what_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(
+        "factory-job: 1\nstation: a\nkey: a\nimage: a.img\nports: [{path: a.img, name: " + "x" * 90 + "}]\n")
+    done = run("factory", "plan", tmp_path / "job.yaml")
+    assert f"ports[0].name: '{'x' * 56}... has 90 characters, 24 are allowed" in done.stderr
 
 
 @pytest.mark.parametrize("words", [("verify", "-o"), ("plan",), ("trust", "add"), ("key", "import"),
