@@ -9,6 +9,7 @@ and those about updates, which are `imagekit.device.words`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from imagekit.device.machine import Machine
-from imagekit.errors import ExitCode, ImagekitError
+from imagekit.errors import ExitCode, HostError, ImagekitError, UsageError
 
 USAGE = """\
 Usage: imagekit-device COMMAND
@@ -50,6 +51,8 @@ Usage: imagekit-device COMMAND
 
 All but health and grow take --json.
 """
+ALONE = {"health": "nothing more", "grow": "nothing more", "status": "--json and nothing more"}
+PIPE_CLOSED = 141  # as shells count SIGPIPE
 WORDS = ("install", "refresh", "model", "changes", "revert", "factory-reset", "hold", "windows", "automatic")
 
 
@@ -58,8 +61,10 @@ def main(words: Sequence[str], *, machine: Machine | None = None) -> int:
     try:
         return _run(tuple(words), machine or Machine())
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the running slot is untouched\n")
+        _complain("interrupted: the running slot is untouched\n")
         return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # nobody reads any more
+        return PIPE_CLOSED
     except ImagekitError as error:
         if {"--unattended", "--scheduled"} & {*words}:  # nobody reads its standard error; somebody may see the console
             _say(f"update: {error.message}")
@@ -69,22 +74,46 @@ def main(words: Sequence[str], *, machine: Machine | None = None) -> int:
 
 def _tell(error: ImagekitError, *, as_json: bool) -> None:
     """For people; for programs on standard output too, as `imagekit` has it (docs/reference/exit-codes.md)."""
-    sys.stderr.write(f"error: {error.message}\n")
-    for detail in error.details:
-        sys.stderr.write(f"  {detail}\n")
-    if error.hint:
-        sys.stderr.write(f"hint: {error.hint}\n")
+    lines = (f"error: {error.message}", *(f"  {detail}" for detail in error.details))
+    _complain("\n".join((*lines, *((f"hint: {error.hint}",) if error.hint else ()))) + "\n")
     if as_json:
         import json
 
-        json.dump({"error": {"details": list(error.details), "exit_code": int(error.exit_code), "hint": error.hint,
-                             "kind": error.exit_code.name.lower(), "message": error.message}}, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        with suppress(BrokenPipeError, HostError):
+            _print(json.dumps({"error": {
+                "details": list(error.details), "exit_code": int(error.exit_code), "hint": error.hint,
+                "kind": error.exit_code.name.lower(), "message": error.message}}, indent=2) + "\n")
+
+
+def _complain(text: str) -> None:
+    """On standard error, if that is anywhere."""
+    with suppress(OSError):
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+
+
+def _print(text: str) -> None:
+    """Data, at once. Raises: BrokenPipeError: nobody reads it. HostError: it finds no room."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        _forget_stdout()
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise HostError(f"cannot print: {(error.strerror or str(error)).lower()}") from error
+
+
+def _forget_stdout() -> None:
+    """What waits in it would fail once more while the interpreter exits, and change the status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _run(words: tuple[str, ...], machine: Machine) -> int:
-    if words in (("-h",), ("--help",)):
-        sys.stdout.write(USAGE)
+    if {"-h", "--help"} & {*words}:
+        _print(USAGE)
     elif words == ("health",):
         from imagekit.device.health import judge
 
@@ -93,7 +122,7 @@ def _run(words: tuple[str, ...], machine: Machine) -> int:
         from imagekit.device.status import as_json, as_text, collect
 
         found = collect(machine)
-        sys.stdout.write(as_json(found) if "--json" in words else as_text(found))
+        _print(as_json(found) if "--json" in words else as_text(found))
     elif words == ("grow",):
         from imagekit.device.grow import grow
 
@@ -101,24 +130,28 @@ def _run(words: tuple[str, ...], machine: Machine) -> int:
     elif words[:1] and words[0] in WORDS:
         from imagekit.device.words import run_word
 
-        run_word(words, machine, _say, sys.stdout.write)
+        run_word(words, machine, _say, _print)
     else:
-        sys.stderr.write(USAGE)
-        return ExitCode.USAGE
+        _complain(USAGE)
+        name = words[0] if words else ""
+        raise UsageError(f"cannot run imagekit-device {name}: it takes {ALONE[name]}" if name in ALONE else
+                         f"cannot run {name!r}: no such command")
     return ExitCode.DONE
 
 
 def _say(line: str) -> None:
     """One line for the journal and for whoever watches the console, at once and in this form."""
-    for stream in (sys.stdout, _console()):
-        with suppress(OSError):
-            if stream is not None:
-                stream.write(f"imagekit: {line}\n")
-                stream.flush()
+    with suppress(BrokenPipeError, HostError):
+        _print(f"imagekit: {line}\n")
+    with suppress(OSError):
+        console = _console()
+        if console is not None:
+            console.write(f"imagekit: {line}\n")
+            console.flush()
 
 
 def _console() -> TextIO | None:
     """The console, unless that is where this program was called by hand."""
     with suppress(OSError):
-        return None if sys.stdout.isatty() else Path("/dev/console").open("w")
+        return None if sys.stdout is not None and sys.stdout.isatty() else Path("/dev/console").open("w")
     return None

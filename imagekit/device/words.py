@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
 def run_word(words: Sequence[str], machine: Machine, say: Say, out: Callable[[str], object]) -> None:
     """Run one of the words with its arguments; `out` takes what it prints. Raises: ImagekitError."""
     word, *rest = words
-    parser = _Parser(prog=f"imagekit-device {word}", add_help=False)
+    parser = _Parser(prog=f"imagekit-device {word}", add_help=False, allow_abbrev=False)
     parser.add_argument("--json", action="store_true")
     if word == "install":
         parser.add_argument("paths", nargs="+", type=Path, metavar="FILE")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from imagekit.device.machine import LocalPrograms
 from imagekit.errors import TargetError
 from tests.unit.device.conftest import Device
 
+ROOT = Path(__file__).parents[3]
 Captured = pytest.CaptureFixture[str]
 
 
@@ -84,6 +89,55 @@ def test_broken_report_is_an_error_and_no_traceback(device: Device, capsys: Capt
 def test_unknown_words_print_the_usage(words: list[str], capsys: Captured) -> None:
     assert main(words) == 2
     assert capsys.readouterr().err.startswith("Usage: imagekit-device")
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["heath"], "cannot run 'heath': no such command"), ([], "cannot run '--json': no such command"),
+    (["status", "--yaml"], "cannot run imagekit-device status: it takes --json and nothing more"),
+    (["revert", "--no"], "cannot run imagekit-device revert: unrecognized arguments: --no")])
+def test_last_word_says_what_was_not_understood_to_programs_too(words: list[str], told: str, capsys: Captured) -> None:
+    assert main([*words, "--json"]) == 2
+    said = capsys.readouterr()
+    assert f"error: {told}" in said.err
+    assert json.loads(said.out)["error"]["message"].startswith(told)
+
+
+@pytest.mark.parametrize("words", [["install", "--help"], ["factory-reset", "--yes", "-h"], ["health", "-h"]])
+def test_help_of_a_word_is_the_help_and_does_nothing(words: list[str], capsys: Captured) -> None:
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith("Usage: imagekit-device")
+
+
+@pytest.mark.parametrize("words", ["--help", "changes", "changes --json", "status --json", "what --json"])
+@pytest.mark.parametrize(("stdout", "codes"), [(">/dev/full", {6, 7, 2}), (">&-", {0, 7, 2}), ("2>&-", {0, 7, 2}),
+                                               ("| true", {0, 141, 7, 2})])
+def test_output_that_goes_nowhere_leaves_no_trace(words: str, stdout: str, codes: set[int]) -> None:
+    program = "import sys; from imagekit.device.cli import main; sys.exit(main(sys.argv[1:]))"
+    line = f'"$0" -c "$1" {words} {stdout}; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", line, sys.executable, program], capture_output=True, text=True, check=False,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode in codes, done.stderr
+    assert not re.search("Traceback|Exception|lost sys", done.stderr), done.stderr
+
+
+def test_verdict_is_the_exit_status_also_where_nobody_listens(device: Device) -> None:
+    """The journal's daemon may be gone when the health service tells how it went."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(write, 1)
+        for end in (read, write):
+            os.close(end)
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        code = main(["health"], machine=device.machine)
+        try:
+            sys.stdout.flush()  # as the interpreter does when it exits
+        except OSError:
+            code = 120
+        os._exit(code)
+    os.close(read)
+    os.close(write)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_help_is_data(capsys: Captured) -> None:
