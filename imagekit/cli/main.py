@@ -84,6 +84,7 @@ class Program:
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **_: Any) -> NoReturn:
         """Run one command line and exit with its code."""
+        _open_streams()
         argv = list(sys.argv[1:] if args is None else args)
         if argv[:1] == ["help"]:
             argv = [*argv[1:], "--help"]
@@ -101,6 +102,16 @@ class Program:
             sys.stderr.write("imagekit: interrupted\n")
             sys.exit(130)
         sys.exit(run(argv, prog_name=prog_name or self.name))
+
+
+def _open_streams() -> None:
+    """What was closed when the program was started leads nowhere: else a medium gets its number, and what is said."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            setattr(sys, name, os.fdopen(opened, mode))
+            if opened == number:
+                os.set_inheritable(number, True)
 
 
 def forget_stdout() -> None:

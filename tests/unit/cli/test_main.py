@@ -204,6 +204,19 @@ def test_output_that_finds_no_room_exits_6_without_a_trace(words: str, buffered:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", ["--help", "board list --json", "biuld", "verify -"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_stream_that_is_closed_leads_nowhere(words: str, closed: str, tmp_path: Path) -> None:
+    """A file that is opened later must not get its number, and what is said with it."""
+    line = f"exec {sys.executable} -m imagekit.cli {words} {closed}"
+    usual = subprocess.run(["sh", "-c", line.removesuffix(closed)], stdin=subprocess.DEVNULL, capture_output=True,
+                           text=True, check=False, timeout=WALL_S)
+    done = subprocess.run(["sh", "-c", line], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                          timeout=WALL_S)
+    assert done.returncode == usual.returncode, done.stderr
+    assert "Traceback" not in done.stderr and "mistake" not in done.stderr
+
+
 def test_ctrl_c_exits_130_with_one_line(plug) -> None:
     def trial() -> None:
         raise KeyboardInterrupt
