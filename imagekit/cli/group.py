@@ -14,7 +14,7 @@ from imagekit.cli.examples import EXAMPLES, epilog
 from imagekit.cli.log import open_log
 from imagekit.cli.main import COMMANDS, top_help
 from imagekit.cli.options import attach_common, no_color_option, quiet_option, verbose_option
-from imagekit.cli.output import suggest, talk_of
+from imagekit.cli.output import suggest, talk_of, warn
 from imagekit.errors import UsageError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -43,7 +43,10 @@ class Lazy(click.Group):
             raise UsageError(f"cannot run {name!r}: no such command", hint=suggest(name, COMMANDS))
         if not ctx.resilient_parsing and not {"-h", "--help"} & set(args):
             talk = talk_of(ctx)
-            path = open_log(talk.argv, command=name, path=ctx.params.get("log_file"))
+            asked = ctx.params.get("log_file")
+            path = open_log(talk.argv, command=name, path=asked)
+            if asked and path is None:
+                warn(f"cannot write {asked}: this run has no log")
             talk.log_path = str(path) if path else None
         return super().resolve_command(ctx, args)
 

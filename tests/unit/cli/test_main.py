@@ -331,6 +331,14 @@ def test_log_file_option_names_the_log(plug, tmp_path: Path) -> None:
     assert "written down" in (tmp_path / "run.log").read_text()
 
 
+def test_log_that_was_asked_for_and_cannot_be_written_is_told(plug, tmp_path: Path) -> None:
+    plug(lambda: say("done all the same"))
+    (tmp_path / "file").touch()
+    result = invoke("-q", "--log-file", str(tmp_path / "file" / "run.log"), "trial")
+    assert result.exit_code == 0
+    assert result.stderr == f"warning: cannot write {tmp_path}/file/run.log: this run has no log\n"
+
+
 def test_command_line_with_a_module_that_cannot_be_imported_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(main_module.COMMANDS, "trial", ("Images", "imagekit_no_such_module", "trial", ""))
     result = invoke("trial")
