@@ -39,7 +39,7 @@ class Lazy(click.Group):
                         ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that is meant; its log begins before its module is imported, as that may fail too."""
         name = args[0] if args else ""
-        if name not in COMMANDS and not name.startswith("-"):
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             raise UsageError(f"cannot run {name!r}: no such command", hint=suggest(name, COMMANDS))
         if not ctx.resilient_parsing and not {"-h", "--help"} & set(args):
             talk = talk_of(ctx)

@@ -28,6 +28,11 @@ def test_commands_complete_from_their_first_letters() -> None:
     assert "doctor" in answer("")
 
 
+def test_help_of_a_command_and_what_is_mistyped_print_nothing_into_the_line() -> None:
+    assert answer("help", "pl") == ["plan"]
+    answer("biuld", "")
+
+
 def test_options_of_a_command_complete() -> None:
     assert "--install-line" in answer("doctor", "--in")
 
