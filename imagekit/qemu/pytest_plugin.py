@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ToolsFor = Callable[["Machine"], "Tools"]
 MakeDevice = Callable[..., "Device"]
 CONSOLE_LINES = 60
+ACCELERATORS = ("auto", "tcg", "kvm")
 _DEVICES = pytest.StashKey[list["Device"]]()
 
 
@@ -37,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="the image that `device` boots (IMAGEKIT_IMAGE)")
     group.addoption("--imagekit-machine", metavar="NAME",
                     help="a machine of qemu/, or a .yaml file; else the one that is called as the image's gadget")
-    group.addoption("--imagekit-accel", choices=("auto", "tcg", "kvm"),
+    group.addoption("--imagekit-accel", choices=ACCELERATORS,
                     default=os.environ.get("IMAGEKIT_ACCEL", "auto"),
                     help="auto: KVM where it proved itself (IMAGEKIT_ACCEL)")
     group.addoption("--imagekit-deadline", metavar="SECONDS", type=float, default=180.0,
@@ -100,12 +101,17 @@ def device(make_device: MakeDevice, imagekit_image: Path) -> Device:
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Show the end of the console with every test that failed."""
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Show the end of the console with every test that failed, in a fixture that boots too, and the likely cause."""
     outcome: Any = yield
     report = outcome.get_result()
-    if report.when != "call" or not report.failed:
+    if not report.failed:
         return
+    error = call.excinfo.value if call.excinfo else None
+    hint, details = getattr(error, "hint", None), getattr(error, "details", ())
+    ours = any(kind.__module__ == "imagekit.errors" for kind in type(error).__mro__)
+    if ours and (hint or details):
+        report.sections.append(("imagekit", "\n".join((*details, *((f"hint: {hint}",) if hint else ())))))
     devices = item.stash.get(_DEVICES, None)
     for number, device in enumerate(devices or ()):
         text = "\n".join(f"[{line.time_s:8.3f}] {line.text}" for line in device.transcript.lines[-CONSOLE_LINES:])
@@ -130,12 +136,17 @@ def _device(request: pytest.FixtureRequest, image: Path, transcript: Path, tools
     def setting(given: Any, name: str, option: str) -> Any:
         return given or _marked(request, name) or request.config.getoption(option)
 
+    wish = setting(accel, "accel", "--imagekit-accel")
+    if wish not in ACCELERATORS:
+        raise pytest.UsageError(f"no accelerator {wish!r}: there is {', '.join(ACCELERATORS)}")
+    if not image.is_file():
+        raise pytest.UsageError(f"no image at {image}: build one, or name another with --imagekit-image")
     with image.open("rb") as stream:
         expectation = read_expectation(stream, name=str(image), trusted=load_trust(trust), now=SystemClock().now())
     hardware = machine_of(setting(machine, "machine", "--imagekit-machine"), machine_folders(),
                           gadget=expectation.gadget, architecture=expectation.architecture)
     tools = tools_for(hardware)
-    chosen = choose(tools, hardware, Wish(setting(accel, "accel", "--imagekit-accel")),
+    chosen = choose(tools, hardware, Wish(wish),
                     cache=default_cache_folder(os.environ))
     return Device(image, tools=tools, machine=hardware, accelerator=chosen.accelerator, expectation=expectation,
                   transcript=transcript, deadline_s=setting(deadline_s, "deadline_s", "--imagekit-deadline"))
