@@ -137,7 +137,10 @@ def _kvm(machine: Machine, cache: Path) -> Check:
     emulator = machine.find("qemu-system-x86_64")
     if emulator is None:
         return Check(name="kvm", state="none", found="not tried: there is no QEMU", needed=False)
-    answer = probe_kvm(machine.tools, emulator, cache=cache, device=device)
+    try:
+        answer = probe_kvm(machine.tools, emulator, cache=cache, device=device)
+    except HostError as error:
+        return Check(name="kvm", state="none", found=f"not tried: {error.message}", needed=False)
     return Check(name="kvm", state="ok" if answer.usable else "broken",
                  found=answer.reason if answer.usable else f"{answer.reason}: {emulated}", needed=False)
 
@@ -170,9 +173,10 @@ def _linux(machine: Machine) -> tuple[int, ...]:
 
 def _cache(machine: Machine, cache: Path) -> Check:
     known = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    if not machine.access(known, os.W_OK | os.X_OK):
-        return Check(name="cache", state="denied", found=f"{cache} may not be written", needed=True,
-                     remedy=f"{cache} may not be written: name another folder, IMAGEKIT_CACHE=...")
+    if not known.is_dir() or not machine.access(known, os.W_OK | os.X_OK):
+        why = f"{cache} may not be written" if known.is_dir() else f"{known} is no folder"
+        return Check(name="cache", state="denied", found=why, needed=True,
+                     remedy=f"{why}: name another folder, IMAGEKIT_CACHE=...")
     return Check(name="cache", state="ok", found=f"{cache}, {iec(sum(map(_size, cache.rglob('*'))))}", needed=False)
 
 

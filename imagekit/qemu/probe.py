@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from imagekit.errors import HostError
+from imagekit.host.files import no_space
 from imagekit.host.ports import Tools
 
 DEADLINE_S = 5.0
@@ -78,10 +79,13 @@ def probe_kvm(tools: Tools, emulator: str, *, cache: Path, device: Path = Path("
 
 def run_guest(tools: Tools, emulator: str, accelerator: str, cpu: str, *, folder: Path,
               deadline_s: float = DEADLINE_S) -> KvmAnswer:
-    """Run the boot sector once. `folder` takes the 512-byte disk for that time."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Run the boot sector once. `folder` takes the 512-byte disk for that time. Raises: HostError: it cannot."""
     disk = folder / f"kvm-probe-{os.getpid()}.img"
-    disk.write_bytes(boot_sector())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        disk.write_bytes(boot_sector())
+    except OSError as error:
+        raise no_space(disk, error) from error
     try:
         finished = tools.run(
             emulator, "-nodefaults", "-no-user-config", "-machine", "pc", "-accel", accelerator, "-cpu", cpu,

@@ -173,6 +173,18 @@ def test_cache_that_may_not_be_written_is_denied(machine: Machine) -> None:
     assert "name another folder" in str(found.remedy)
 
 
+def test_cache_that_is_no_folder_is_told_beside_all_else(machine: Machine) -> None:
+    (machine.root / "cache").write_bytes(b"")
+    (machine.root / "dev").mkdir()
+    (machine.root / "dev/kvm").touch()
+    tools = FakeTools(sh=b"")
+    tools.answers[f"{machine.root}/usr/sbin/qemu-system-x86_64"] = b"QEMU emulator version 10.0.13"
+    checks = seen(replace(machine, tools=tools))
+    assert (checks["cache"].state, checks["cache"].fatal) == ("denied", True)
+    assert f"{machine.root}/cache is no folder: name another" in str(checks["cache"].remedy)
+    assert checks["kvm"].found.startswith("not tried: cannot write")
+
+
 def test_size_of_the_cache_counts_its_files(machine: Machine) -> None:
     (machine.root / "cache/parts").mkdir(parents=True)
     (machine.root / "cache/parts/blob").write_bytes(b"x" * 2048)
