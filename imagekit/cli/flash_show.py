@@ -99,9 +99,12 @@ class Painter:
     def _ended(self, event: Ended) -> None:
         if event.target in self._tasks:
             self._bars.remove_task(self._tasks.pop(event.target))
-        speed = f", {iec(int(event.written / event.seconds))}/s" if event.seconds and event.written else ""
-        amount = f"{iec(event.written)} in {event.seconds:.1f} s{speed}"
-        self._line(f"{event.target}: {f'{event.problem}: ' if event.problem else ''}{IN_HAND[event.state]} ({amount})")
+        only_read = event.state is State.VERIFIED and not event.written
+        moved = event.verified if only_read else event.written
+        speed = f", {iec(int(moved / event.seconds))}/s" if event.seconds and moved else ""
+        amount = f"{iec(moved)} in {event.seconds:.1f} s{speed}"
+        words = "it holds the image: all was read and compared" if only_read else IN_HAND[event.state]
+        self._line(f"{event.target}: {f'{event.problem}: ' if event.problem else ''}{words} ({amount})")
 
     def _line(self, text: str) -> None:
         LOG.info("%s", text)

@@ -218,6 +218,12 @@ def test_stall_and_end_are_told_in_words() -> None:
         "/dev/sdx: written and verified (4 KiB in 2.0 s, 2 KiB/s)"]
 
 
+def test_medium_that_was_only_read_is_not_said_to_be_written() -> None:
+    said: list[str] = []
+    Painter(said.append).told(replace(ended(), written=0, verified=8192))
+    assert said == ["/dev/sdx: it holds the image: all was read and compared (8 KiB in 2.0 s, 4 KiB/s)"]
+
+
 BARS = """
 import click
 from imagekit.cli.flash_show import painter
