@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from imagekit.assertions.accounts import url_problem
 from imagekit.cli.output import emit_json, say, write
 from imagekit.cli.progress import progress
 from imagekit.digests import sha256
@@ -37,6 +38,9 @@ def compress(image: Path, output: Path, *, level: int, as_json: bool) -> None:
 
 def offer(images: tuple[Path, ...], output: Path, *, url: str, icon: str, as_json: bool) -> None:
     """`imagekit flash os-list`."""
+    problem = None if url.startswith("file:///") else url_problem(url)
+    if problem:
+        raise UsageError(f"cannot use {url!r} as the address of images: it {problem}")
     offers = []
     with progress() as told:
         for image in images:

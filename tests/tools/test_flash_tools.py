@@ -438,3 +438,9 @@ def test_os_list_for_raspberry_pi_imager_has_the_digests_of_file_and_content(fla
         built.image.stat().st_size, packed.stat().st_size)
     assert entry["url"] == f"https://images.example.com/pc/{packed.name}"
     assert entry["bmap_url"] == f"https://images.example.com/pc/{built.image.name}.bmap"
+
+
+def test_os_list_of_an_address_that_is_none_is_refused(flash: Flash, built: Built, tmp_path: Path) -> None:
+    for url in ("images.example.com/pc", "ftp://images.example.com", "not a url", ""):
+        assert "as the address of images" in flash("os-list", built.image, "--url", url, code=2).stderr
+    assert not (tmp_path / "os_list.json").exists()
