@@ -254,8 +254,9 @@ def save(machine: Machine, name: str, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             fresh.unlink()
-        raise TargetError(f"cannot write {folder / name}: {error.strerror}",
-                          hint="the data partition may be full: nothing was changed") from error
+        denied = isinstance(error, PermissionError)
+        raise TargetError(f"cannot write {folder / name}: {error.strerror}", hint="run it as root" if denied else
+                          "the data partition may be full: nothing was changed") from error
 
 
 @contextmanager

@@ -17,7 +17,11 @@ SCHEMA = 1
 
 
 def collect(machine: Machine) -> dict[str, Any]:
-    """The JSON document of `status --json` (docs/reference/slot-state.md). Raises: TargetError: not a device."""
+    """The JSON document of `status --json` (docs/reference/slot-state.md).
+
+    Raises:
+        TargetError: not a device, or not root's.
+    """
     report = load_report(machine.run)
     record = _record(report)
     return {
@@ -53,14 +57,17 @@ def _root(machine: Machine, mount_point: Path) -> str | None:
 
 
 def _record(report: BootReport) -> dict[str, Any] | None:
-    with suppress(TargetError):
+    """None: it is lost. Raises: TargetError: this user may not read it, which is another thing."""
+    try:
         state = StatePartition(device=report.state_device).load()
-        if state is not None:
-            return {
-                "generation": state.generation, "slot": state.slot.value, "tries": state.tries,
-                "confirmed": state.confirmed, "unhealthy": state.unhealthy, "other_good": state.other_good,
-            }
-    return None
+    except TargetError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise TargetError(error.message, hint="run it as root") from error
+        return None
+    return None if state is None else {
+        "generation": state.generation, "slot": state.slot.value, "tries": state.tries,
+        "confirmed": state.confirmed, "unhealthy": state.unhealthy, "other_good": state.other_good,
+    }
 
 
 def _health(machine: Machine) -> dict[str, Any] | None:

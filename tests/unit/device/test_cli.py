@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+import imagekit.device
 from imagekit.device.cli import main
 from imagekit.device.machine import LocalPrograms
 from imagekit.errors import TargetError
@@ -68,6 +73,42 @@ def test_status_survives_a_lost_record_and_missing_verity(device: Device, capsys
     out = capsys.readouterr().out
     assert "record: lost\n" in out
     assert "base:   not on verity\n" in out
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["status"], "cannot read the slot-state record"), (["status", "--json"], "cannot read the slot-state record"),
+    (["hold", "--off"], "wishes.json: Permission denied")])
+def test_user_who_may_not_is_told_so_and_nothing_is_called_lost_or_full(
+        device: Device, words: list[str], told: str) -> None:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as said:  # of a folder all may enter
+        Path(folder).chmod(0o755)
+        there = Device(Path(folder) / "device", mounted=device.mounted)
+        shutil.copytree(device.folder, there.folder)
+        there.folder.chmod(0o755)
+        there.report()
+        there.state_path.chmod(0)
+        (there.folder / "var/lib/imagekit").chmod(0o555)
+        import_everything()
+        child = os.fork()
+        if not child:
+            if os.geteuid() == 0:
+                os.seteuid(65534)
+            sys.stdout = sys.stderr = said
+            code = main(words, machine=there.machine)
+            said.flush()
+            os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        said.seek(0)
+        text = said.read()
+        (there.folder / "var/lib/imagekit").chmod(0o755)
+    assert told in text and "run it as root" in text
+    assert not re.search("Traceback|lost|full", text), text
+
+
+def import_everything() -> None:
+    """Before another user does, who may not read Python's own files."""
+    for module in pkgutil.iter_modules(imagekit.device.__path__):
+        importlib.import_module(f"imagekit.device.{module.name}")
 
 
 def test_host_is_no_device(device: Device, capsys: Captured) -> None:
