@@ -123,9 +123,9 @@ def expectation_of(image: Path, trust: tuple[Path, ...]) -> Expectation:
                                     trusted=load_trust((default_trust_dir(), *trust)))
     except IsADirectoryError as error:
         raise DocumentError(f"cannot use {image}: it is a folder, not a disk image",
-                            hint=f"imagekit boot {image}/NAME.img") from error
+                            hint=f"name the image in it: {image / 'NAME.img'}") from error
     except FileNotFoundError as error:
-        raise UsageError(f"cannot boot {image}: there is no such file", hint="imagekit build makes one") from error
+        raise UsageError(f"cannot use {image}: there is no such file", hint="imagekit build makes one") from error
     except OSError as error:
         raise HostError(f"cannot read {image}: {reason(error)}") from error
 

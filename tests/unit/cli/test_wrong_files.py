@@ -59,6 +59,15 @@ def test_private_key_that_is_taken_for_a_document_is_told_to_nobody(tmp_path: Pa
     assert not [line for line in lines[2:-1] if line in told.replace("\n", "")]
 
 
+@pytest.mark.parametrize("words", [("boot",), ("powercut", "--update", ".")], ids=" ".join)
+def test_folder_in_place_of_an_image_is_told_without_another_command(tmp_path: Path, words: tuple[str, ...],
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*words, tmp_path)
+    assert f"hint: name the image in it: {tmp_path}/NAME.img" in done.stderr
+    assert "cannot use absent.img: there is no such file" in run(*words, "absent.img").stderr
+
+
 def test_text_that_is_too_long_is_told_with_what_is_allowed(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(
         "factory-job: 1\nstation: a\nkey: a\nimage: a.img\nports: [{path: a.img, name: " + "x" * 90 + "}]\n")
