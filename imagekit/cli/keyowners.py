@@ -70,8 +70,9 @@ def vouch_key(name: str | None, request_file: Path | None, brand: str | None, by
         made = _vouch_for_own(name, brand, by, start, until, passphrase_file, trust)
     path = store_root(default_trust_dir(), account=made.account, account_key=made.account_key.assertion)[-1]
     if output is not None:
-        write_atomic(output, encode_stream(made.assertions))
-    _tell(made.account_key, output or path, as_json=as_json)
+        path = output / f"{name or made.account_key.name}.account-key" if output.is_dir() else output
+        write_atomic(path, encode_stream(made.assertions))
+    _tell(made.account_key, path, as_json=as_json)
 
 
 def _vouch_for_own(name: str, brand: str | None, by: str | None, since: datetime, until: datetime | None,

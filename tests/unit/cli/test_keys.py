@@ -212,6 +212,17 @@ def test_key_that_another_key_vouches_for_is_changed_by_its_owner_only(run: Run,
     assert "which vouches for it, is not among yours" in failed.stderr
 
 
+def test_what_is_vouched_for_goes_into_a_folder_as_what_is_changed_does(run: Run, acme: str, tmp_path: Path) -> None:
+    """Else the root would be made, and the command fail."""
+    (tmp_path / "out").mkdir()
+    run("key", "import", GNUPG / "TEST-ONLY-plain.asc", "--name", "second")
+    assert run("key", "vouch", "second", "--by", acme, "-o", "out").stdout == "out/second.account-key\n"
+    assert {item.type for item in decode_stream((tmp_path / "out/second.account-key").read_bytes(), name="x")} \
+        >= {"account-key"}
+    assert run("key", "renew", "second", "--until", "2031-01-01T00:00:00Z", "-o", "out").stdout \
+        == "out/second.account-key\n"
+
+
 def test_brand_under_a_root_gets_its_account_too(run: Run, acme: str, home: Path, tmp_path: Path) -> None:
     run("key", "import", GNUPG / "TEST-ONLY-plain.asc", "--name", "other")
     run("key", "vouch", "other", "--by", acme, "--brand", "other-brand")
