@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import platform
+import re
 import shlex
 import sys
 import time
@@ -21,6 +22,7 @@ from imagekit.host.folders import log_folder
 
 KEPT = 50
 SECRET_WORDS = ("pass", "secret", "token", "pin")
+CREDENTIALS = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
 class LogFile(logging.FileHandler):
@@ -42,9 +44,19 @@ def without_secrets(argv: Sequence[str]) -> str:
     for word in argv:
         name, equals, _ = word.partition("=")
         secret = name.startswith("--") and any(part in name for part in SECRET_WORDS)
-        shown.append("..." if hide_next else f"{name}=..." if secret and equals else word)
+        shown.append("..." if hide_next else f"{name}=..." if secret and equals else _without_inner(word))
         hide_next = secret and not equals
     return shlex.join(shown)
+
+
+def _without_inner(word: str) -> str:
+    """One word without the secrets in it: of an address with credentials, of a command line (`key add --signer`)."""
+    word = CREDENTIALS.sub("://...@", word)
+    with contextlib.suppress(ValueError):  # no command line
+        inner = shlex.split(word)
+        if len(inner) > 1 and (told := without_secrets(inner)) != shlex.join(inner):
+            return told
+    return word
 
 
 def open_log(argv: Sequence[str], *, command: str, path: Path | None = None) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ from imagekit.host.folders import log_folder
 def test_values_of_secret_options_are_left_out() -> None:
     assert without_secrets(["key", "create", "--passphrase", "open sesame", "-o", "a b", "--pin=1234"]) == \
         "key create --passphrase ... -o 'a b' --pin=..."
+
+
+def test_secrets_inside_of_words_are_left_out_too() -> None:
+    assert without_secrets(["store", "sync", "https://joe:hunter2@example.com/x"]) == \
+        "store sync https://...@example.com/x"
+    assert without_secrets(["key", "add", "hsm", "--signer", "sign --slot 1 --pin 1234"]) == \
+        "key add hsm --signer 'sign --slot 1 --pin ...'"
+    for whole in ("https://example.com/a@b:c", "two words", "it's one", "http://[::1]:8000/"):
+        assert without_secrets(["x", whole]) == shlex.join(["x", whole])
 
 
 def test_only_the_newest_logs_are_kept() -> None:
