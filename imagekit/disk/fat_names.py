@@ -27,11 +27,11 @@ _LONG = struct.Struct("<B10sBBB12sH4s")
 
 def check_name(name: str) -> None:
     """Raises: PlanError: FAT cannot have a file of this name."""
-    bad = sorted(_NEVER & set(name))
+    bad = sorted(_NEVER & set(name)) or [letter for letter in name if "\ud800" <= letter <= "\udfff"]  # bytes, no text
     if not name or name in (".", "..") or bad or name[-1] in ". " or name[0] == " ":
         why = f"{bad[0]!r} is not allowed" if bad else "names do not begin with a space, or end with one or with a dot"
         raise PlanError(f"cannot place {name!r} on FAT: {why}")
-    if len(name.encode("utf-16-le", "surrogatepass")) > 2 * LONG_UNITS:
+    if len(name.encode("utf-16-le")) > 2 * LONG_UNITS:
         raise PlanError(f"cannot place {name[:20]!r}... on FAT: its name takes more than {LONG_UNITS} UTF-16 units")
 
 

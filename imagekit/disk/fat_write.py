@@ -28,6 +28,7 @@ from imagekit.disk.fat_names import (
     ATTR_DIRECTORY,
     ATTR_VOLUME,
     aliases,
+    check_name,
     encode_long,
 )
 from imagekit.errors import PlanError
@@ -135,10 +136,12 @@ def _stamp(time: datetime) -> tuple[int, int, int]:
 
 
 def _tree(files: Iterable[FatFile]) -> _Node:
-    """The files under their directories. Raises: PlanError: a path twice, or below a file."""
+    """The files under their directories. Raises: PlanError: a path twice, below a file, or that FAT cannot have."""
     root = _Node(path="")
-    for file in sorted(files, key=lambda file: file.path.encode()):
+    for file in sorted(files, key=lambda file: file.path.encode("utf-8", "surrogatepass")):
         *parents, name = file.path.strip("/").split("/")
+        for part in (*parents, name):
+            check_name(part)
         node = root
         for parent in parents:
             node = node.children.setdefault(parent, _Node(path=f"{node.path}/{parent}".lstrip("/"), parent=node))

@@ -40,7 +40,7 @@ def test_tails_count_up_and_step_aside_for_true_short_names() -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a:b", "a\\b", "a*", "a\0", "a\n", "end.", "end ", " start",
-                                  "n" * 256])
+                                  "n" * 256, "caf\udce9"])
 def test_name_that_fat_cannot_have_is_refused(name: str) -> None:
     with pytest.raises(PlanError, match="on FAT"):
         check_name(name)

@@ -105,6 +105,12 @@ def test_paths_that_contradict_each_other_are_refused(files: tuple[tuple[str, by
         plan(*files)
 
 
+@pytest.mark.parametrize("path", ["caf\udce9", "caf\udce9/file", "folder/caf\udce9"])
+def test_name_of_bytes_that_are_no_text_is_refused(path: str) -> None:
+    with pytest.raises(PlanError, match=r"on FAT: '\\udce9' is not allowed"):
+        plan((path, b"x"))
+
+
 def test_directory_may_be_named_besides_its_files() -> None:
     assert plan(("a", None), ("a/b", b"1")) == plan(("a/b", b"1"))
 
