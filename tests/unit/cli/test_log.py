@@ -57,3 +57,11 @@ def test_second_run_in_one_process_has_its_own_log(tmp_path: Path) -> None:
         close_log()
     assert "message of b" in (tmp_path / "b").read_text()
     assert "message of b" not in (tmp_path / "a").read_text()
+
+
+def test_file_name_that_is_no_text_is_logged_quietly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = open_log(["inspect", "\udcff.img"], command="inspect", path=tmp_path / "log")
+    logging.getLogger("imagekit.any").info("cannot read %s", "\udcff.img")
+    close_log()
+    assert path is not None and "cannot read \\udcff.img" in path.read_text()
+    assert capsys.readouterr() == ("", "")
