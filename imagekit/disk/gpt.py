@@ -257,9 +257,11 @@ def _read_mbr(stream: BinaryIO, size: int, sector: int) -> tuple[list[str], tupl
     if raw[510:] != b"\x55\xaa":
         return ["protective MBR: there is none"], ()
     entries = mbr.decode_entries(raw, sector=sector)
-    if not any(item.type == mbr.PROTECTIVE for item in entries):
-        return ["protective MBR: it has no partition of type 0xee"], ()
-    return [], tuple(item for item in entries if item.type != mbr.PROTECTIVE)
+    shields = [item for item in entries if item.type == mbr.PROTECTIVE]
+    problems = [] if any(item.start == sector for item in shields) else [
+        "protective MBR: its partition of type 0xee does not begin at sector 1, so Linux and firmware do not take the"
+        " GPT" if shields else "protective MBR: it has no partition of type 0xee"]
+    return problems, tuple(item for item in entries if shields and item.type != mbr.PROTECTIVE)
 
 
 def _at(stream: BinaryIO, offset: int, length: int) -> bytes:
@@ -281,7 +283,7 @@ def _read_copy(stream: BinaryIO, size: int, sector: int, lba: int) -> _Copy:
         raise _Unreadable("its header has the wrong checksum")
     length = count * entry_size
     whole = entry_size >= _ENTRY.size and entry_size % _ENTRY.size == 0 and 0 < length <= _ARRAY_MAX
-    if revision >> 16 != 1 or here != lba or not whole or entries * sector + length > size:
+    if revision >> 16 != 1 or here != lba or other == here or not whole or entries * sector + length > size:
         raise _Unreadable(f"its header makes no sense: revision {revision:#x}, sector {here}, {count} entries of"
                           f" {entry_size} bytes at sector {entries}")
     array = _at(stream, entries * sector, length)

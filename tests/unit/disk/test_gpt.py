@@ -207,6 +207,14 @@ def test_wiped_protective_mbr_is_reported() -> None:
     assert decoded(raw).problems == ("protective MBR: it has no partition of type 0xee",)
 
 
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_protection_that_does_not_begin_at_sector_1_is_reported(sector: int) -> None:
+    raw = disk(table(*USUAL.partitions, sector=sector))
+    struct.pack_into("<I", raw, mbr.TABLE_OFFSET + 8, 2)
+    assert decoded(raw).problems == ("protective MBR: its partition of type 0xee does not begin at sector 1, so Linux"
+                                     " and firmware do not take the GPT",)
+
+
 def test_copies_that_disagree_are_reported() -> None:
     raw = disk(USUAL)
     other = table(*USUAL.partitions[:1])
@@ -234,7 +242,9 @@ def forged(offset: int, value: bytes) -> bytearray:
 
 @pytest.mark.parametrize(("offset", "value"), [
     (72, b"\xff" * 8), (80, b"\xff" * 4), (80, bytes(4)), (84, b"\x7f"), (84, bytes(4)), (8, b"\0\0\2\0"), (24, b"\2"),
-], ids=["entries far away", "count huge", "count zero", "entry odd", "entry zero", "revision", "elsewhere"])
+    (32, b"\1" + bytes(7)),
+], ids=["entries far away", "count huge", "count zero", "entry odd", "entry zero", "revision", "elsewhere",
+        "its own backup"])
 def test_header_that_makes_no_sense_is_refused(offset: int, value: bytes) -> None:
     with pytest.raises(DocumentError, match="neither"):
         decoded(forged(offset, value))
