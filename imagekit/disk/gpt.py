@@ -160,6 +160,8 @@ def _check(table: Table) -> None:
             problems.append(f"{what} begins at {partition.start}, before {last.name!r} ends at {last.end}")
         if len(partition.name.encode("utf-16-le")) > 2 * NAME_UNITS or "\0" in partition.name:
             problems.append(f"{what}: its name takes more than {NAME_UNITS} UTF-16 units, or has a NUL")
+        if not partition.type_guid.int:
+            problems.append(f"{what} has the type {partition.type_guid}: an entry of this type is not in use")
         if not 1 <= partition.index <= table.entries:
             problems.append(f"{what}: allowed are the numbers 1 to {table.entries}")
         last = partition

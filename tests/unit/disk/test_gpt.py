@@ -133,6 +133,7 @@ def test_name_of_36_units_fits_and_37_do_not() -> None:
     ((partition(0, MIB, 2 * MIB),), "numbers 1 to 128"),
     ((partition(129, MIB, 2 * MIB),), "numbers 1 to 128"),
     ((partition(1, MIB, 2 * MIB), partition(1, 2 * MIB, 3 * MIB)), "same number"),
+    ((replace(partition(1, MIB, 2 * MIB), type_guid=uuid.UUID(int=0)),), "an entry of this type is not in use"),
 ])
 def test_impossible_plan_is_refused(partitions: tuple[gpt.Partition, ...], why: str) -> None:
     with pytest.raises(PlanError, match=why):
