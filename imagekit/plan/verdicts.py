@@ -8,6 +8,7 @@ that a signature reaches is refused; what a device puts right by itself and no f
 from __future__ import annotations
 
 from collections.abc import Iterator
+from uuid import UUID
 
 from imagekit.assertions import Model
 from imagekit.assertions.model import Presence, allowed
@@ -57,9 +58,33 @@ def judge_table(image: DiskImage) -> Iterator[Verdict]:
     for problem in image.problems:
         if problem not in told and not problem.startswith("the table is for"):
             yield _verdict("table", "partition table", Level.WRONG, problem)
+    yield from _twins(image)
     for item in image.partitions:
         if item.problem and item.content is not Content.EROFS:
             yield _verdict("content", item.name, Level.WRONG, item.problem)
+
+
+def _twins(image: DiskImage) -> Iterator[Verdict]:
+    """Partitions that cannot be told apart: a device finds them by name, and takes another one than was looked at."""
+    names: dict[str, list[str]] = {}
+    guids: dict[UUID, list[str]] = {}
+    for item in image.partitions:
+        number = str(item.partition.index)
+        guids.setdefault(item.partition.unique_guid, []).append(number)
+        if item.name:
+            names.setdefault(item.name, []).append(number)
+    for name, numbers in names.items():
+        if len(numbers) > 1:
+            yield _verdict("table", name, Level.WRONG, f"partitions {_listed(numbers)} have this name, and a device"
+                           " takes one of them")
+    for guid, numbers in guids.items():
+        if len(numbers) > 1:
+            yield _verdict("table", "partition table", Level.WRONG, f"partitions {_listed(numbers)} have the GUID"
+                           f" {guid}")
+
+
+def _listed(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def judge_hybrid(image: DiskImage, esp: EspFound) -> Iterator[Verdict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from imagekit.boot.slotstate import Slot
 from imagekit.disk import gpt, mbr
 from imagekit.disk.probe import Content, DiskImage, DiskPartition
 from imagekit.plan.inspection import DataFound, EspFound, Level, Named, PartFound, SeedFile, SeedFound, Tree, name_of
-from imagekit.plan.verdicts import judge_data, judge_hybrid, judge_part, judge_record, judge_seed
+from imagekit.plan.verdicts import judge_data, judge_hybrid, judge_part, judge_record, judge_seed, judge_table
 from imagekit.units import MIB
 
 ROOT, OTHER = "ab" * 32, "cd" * 32
@@ -93,3 +94,16 @@ def test_card_of_a_pi_needs_its_boot_partition_first_in_the_mbr(programs: tuple[
     esp = EspFound(problem="", loaders=(), entries=(), raw_entries={}, programs=frozenset(programs), offered=(),
                    settings={}, uboot=True)
     assert [verdict.level for verdict in judge_hybrid(card(*types), esp)] == expected
+
+
+def test_two_partitions_of_one_name_or_guid_are_wrong() -> None:
+    whole = card()
+    (boot,) = whole.table.partitions
+    twin = replace(boot, index=10, start=2 * MIB, end=3 * MIB)
+    other = replace(twin, index=11, unique_guid=uuid.UUID(int=3), start=3 * MIB, end=4 * MIB)
+    table = replace(whole.table, partitions=(boot, twin, other))
+    image = replace(whole, table=table, partitions=tuple(
+        DiskPartition(partition=item, content=Content.FAT) for item in table.partitions))
+    assert [(verdict.about, verdict.text) for verdict in judge_table(image) if verdict.level is Level.WRONG] == [
+        ("boot", "partitions 1, 10 and 11 have this name, and a device takes one of them"),
+        ("partition table", f"partitions 1 and 10 have the GUID {boot.unique_guid}")]
