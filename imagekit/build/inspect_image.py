@@ -108,7 +108,7 @@ def judge_all(found: Inspection) -> Iterator[Verdict]:
         yield from judge_part(item, root, found.seed.known, model)
     for kernel in found.kernels:
         yield from judge_kernel(kernel, model)
-    yield from judge_next(found.next_boot, found.parts, found.record)
+    yield from judge_next(found.next_boot, found.parts, found.record, found.esp)
     yield from judge_data(found.data)
     for beside in found.beside:
         yield from judge_beside(beside)

@@ -15,6 +15,7 @@ from imagekit.assertions.model import Presence, allowed
 from imagekit.boot.entries import LoaderEntry
 from imagekit.boot.next_boot import NextBoot, RecordCopy
 from imagekit.boot.slotstate import Slot, SlotState
+from imagekit.boot.systemd_boot import candidates, slot_of
 from imagekit.digests import short
 from imagekit.disk import gpt
 from imagekit.disk.probe import Content, DiskImage
@@ -122,8 +123,14 @@ def judge_boot(esp: EspFound, model: Model | None, state_partuuid: str | None) -
                        " decision about slots")
     for path in esp.offered:
         yield _verdict("entry", path, Level.WRONG, "the loader would offer it beside the slots")
+    first: dict[Slot, str] = {}
     for found in esp.entries:
         yield _entry(found.file_name, found.problem or _misfit(found.slot, found.entry, state_partuuid))
+        if found.slot is not None and found.entry is not None and found.slot in first:
+            yield _entry(found.file_name, f"slot {found.slot.value} has another entry, {first[found.slot]}, and its"
+                         " packages are held to that one alone")
+        elif found.slot is not None and found.entry is not None:
+            first[found.slot] = found.file_name
 
 
 def _misfit(slot: Slot | None, entry: LoaderEntry | None, state_partuuid: str | None) -> str:
@@ -170,8 +177,9 @@ def record_text(record: SlotState) -> str:
             f" {other} (write {record.generation})")
 
 
-def judge_next(boot: NextBoot, parts: tuple[PartFound, ...], record: SlotState | None) -> Iterator[Verdict]:
-    """Whether the next boot leads anywhere."""
+def judge_next(boot: NextBoot, parts: tuple[PartFound, ...], record: SlotState | None,
+               esp: EspFound) -> Iterator[Verdict]:
+    """Whether the next boot leads anywhere, and the way back that the record promises."""
     reasons = "; ".join(boot.reasons)
     if boot.slot is None:
         yield _verdict("next", "next boot", Level.WRONG, f"no slot boots: {reasons}")
@@ -184,6 +192,16 @@ def judge_next(boot: NextBoot, parts: tuple[PartFound, ...], record: SlotState |
         if lost:
             yield _verdict("record", "slot-state", Level.WRONG, f"it says that slot {record.slot.other.value} has been"
                            f" healthy, but {' and '.join(lost)} hold no package")
+        elif not esp.problem and not _starts(esp, record.slot.other):
+            yield _verdict("record", "slot-state", Level.WRONG, f"it says that slot {record.slot.other.value} has been"
+                           " healthy, but the loader cannot start it")
+
+
+def _starts(esp: EspFound, slot: Slot) -> bool:
+    """Whether the loader would have a slot's boot files to start."""
+    if esp.uboot or esp.piboot:
+        return slot in esp.sound
+    return any(slot_of(item.file_name) is slot for item in candidates(esp.raw_entries, esp.programs))
 
 
 def judge_part(item: PartFound, entry_root: str | None, known: tuple[Named, ...],

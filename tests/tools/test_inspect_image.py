@@ -169,6 +169,19 @@ def test_boot_files_that_are_not_ours_are_wrong(image: Path, path: str, content:
                for item in bad(look(image, quick=True)))
 
 
+def test_second_entry_of_a_slot_is_wrong(image: Path) -> None:
+    with Disk(image) as disk:
+        entry: LoaderEntry = disk.entries()[Slot.A][1]
+    other = encode_entry(replace(entry, version=9, base_root="ab" * 32))
+    change_files(image, lambda files: files.update({
+        "loader/entries/imagekit-a+3.conf": files[ENTRY], ENTRY: other}))
+    found = look(image)
+    assert found.next_boot.entry == "imagekit-a.conf"  # not the one that base and kernel were held to
+    (verdict,) = bad(found)
+    assert (verdict.about, verdict.level) == ("imagekit-a.conf", Level.WRONG)
+    assert verdict.text == "slot a has another entry, imagekit-a+3.conf, and its packages are held to that one alone"
+
+
 def test_loader_that_is_missing_is_named_by_where_the_firmware_looks(image: Path) -> None:
     change_files(image, lambda files: files.pop(LOADER) and None)
     assert bad(look(image, quick=True))[0].text == f"the firmware looks for {LOADER}, which is not there"
@@ -217,6 +230,18 @@ def test_record_that_praises_an_empty_slot_is_wrong(image: Path) -> None:
         disk.set_state(replace(FACTORY, generation=2, other_good=True))
     (verdict,) = bad(look(image, quick=True))
     assert "it says that slot b has been healthy, but base-b and kernel-b hold no package" in verdict.text
+
+
+@pytest.mark.parametrize("lost", ["loader/entries/imagekit-b+3.conf", kernel_path(Slot.B)])
+def test_record_that_praises_a_slot_the_loader_cannot_start_is_wrong(built: Built, image: Path, lost: str) -> None:
+    packages = built.workshop.packages
+    with Disk(image) as disk:
+        disk.install(Slot.B, base=packages / "debian-13_1.snap", kernel=packages / "pc-kernel_1.snap")
+        disk.set_state(replace(FACTORY, generation=9, other_good=True))
+    assert not bad(look(image, quick=True))
+    change_files(image, lambda files: files.pop(lost) and None)
+    assert "it says that slot b has been healthy, but the loader cannot start it" in [
+        item.text for item in bad(look(image, quick=True)) if item.check == "record"]
 
 
 def test_slot_on_trial_boots_next_and_says_why(built: Built, image: Path) -> None:
