@@ -20,13 +20,14 @@ One data block alone has no levels: its digest is the root hash.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 from uuid import UUID
 
-from imagekit.digests import CHUNK, derived_uuid
+from imagekit.digests import CHUNK, derived_uuid, short
 from imagekit.errors import DocumentError, TrustError
 from imagekit.units import BLOCK
 
@@ -36,6 +37,7 @@ MAX_SALT = 256
 SUPERBLOCK = 512
 
 _MAGIC = b"verity\0\0"
+_ROOT = re.compile(r"[0-9a-fA-F]{64}\Z")
 _SUPERBLOCK = struct.Struct("<8sII16s32sIIQH6x256s168x")
 
 
@@ -239,8 +241,12 @@ def verify(stream: BinaryIO, *, size: int, root_hash: str, offset: int = 0) -> S
 
     Raises:
         BadBlock: the first block, in the order root level to data, that is not what the root hash stands for.
-        DocumentError: no superblock behind the package, one for another size, or the stream ends early.
+        DocumentError: `root_hash` is none; no superblock behind the package, one for another size, or the stream ends
+            early.
     """
+    if not _ROOT.match(root_hash):
+        raise DocumentError(f"cannot verify package: {short(root_hash)!r} is no root hash, which has {2 * DIGEST}"
+                            " hexadecimal digits")
     superblock = _superblock(stream, size, offset)
     stream.seek(offset + size)
     tree = b"".join(_exactly(stream, tree_size(size)))

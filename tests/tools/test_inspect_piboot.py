@@ -15,7 +15,14 @@ from imagekit.boot.slotstate import Slot
 from imagekit.build.inspect_image import inspect_image
 from imagekit.plan.inspection import Inspection, Level
 from imagekit.qemu.surgery import Disk
-from imagekit.qemu.surgery_piboot import BOOT, install_piboot, name_slot, set_slot_files, slot_files
+from imagekit.qemu.surgery_piboot import (
+    BOOT,
+    install_piboot,
+    name_slot,
+    set_slot_files,
+    set_slot_roots,
+    slot_files,
+)
 from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import Silent
 from tests.tools.small_boards import PIBOOT
@@ -114,6 +121,9 @@ DAMAGE: dict[str, tuple[Wound, list[tuple[str, str, Level]], Slot | None]] = {
     "other initrd": (change("initrd", b"initrd", measure=True), [("kernel", KERNEL_A, Level.REFUSED)], Slot.A),
     "other command line": (change(CMDLINE_NAME, b"init=/bin/sh\n", measure=True),
                            [("entry", ENTRY_A, Level.WRONG), ("next", "next boot", Level.WRONG)], None),
+    "root that is none": (lambda disk: set_slot_roots(disk, Slot.A, base_root="zz"),
+                          [("verity", "base-a (slot a)", Level.REFUSED),
+                           ("signature", "base-a (slot a)", Level.REFUSED)], Slot.A),
     "lost slot": (lambda disk: disk.write("boot-a", 0, bytes(1 << 20)), [("next", "next boot", Level.WRONG)], None),
     "lost autoboot": (boot_file(None), [("loader", "autoboot.txt", Level.WRONG)], Slot.A),
     "foreign autoboot": (boot_file(b"boot_partition=2\n"), [("loader", "autoboot.txt", Level.WRONG)], Slot.A),

@@ -135,6 +135,13 @@ def test_another_root_hash_blames_the_top_block() -> None:
         verity.verify(io.BytesIO(disk), size=3 * 4096, root_hash="00" * 32)
 
 
+@pytest.mark.parametrize("root", ["", "zz", "ab" * 31, "ab" * 33, "zz" * 32])
+def test_root_hash_that_is_none_is_refused(root: str) -> None:
+    disk, _ = placed(2)
+    with pytest.raises(DocumentError, match="is no root hash"):
+        verity.verify(io.BytesIO(disk), size=2 * 4096, root_hash=root)
+
+
 def test_superblock_for_another_size_is_refused() -> None:
     disk, root = placed(3)
     disk[3 * 4096 + 72] = 4
