@@ -16,13 +16,14 @@ from imagekit.cli.keyring import trusted
 from imagekit.cli.options import json_option, report_option, trust_option
 from imagekit.cli.output import emit_json, say, short_path, write, write_report
 from imagekit.cli.progress import progress
-from imagekit.errors import DocumentError, ImagekitError, TrustError
+from imagekit.errors import DocumentError, HostError, ImagekitError, TrustError
 from imagekit.host.clock import SystemClock
 from imagekit.host.tools import LocalTools
 from imagekit.packages.snapvalues import App, Interface
 from imagekit.plan.inspection import Inspection
 from imagekit.units import iec
 
+GRAVEST = (TrustError, DocumentError, HostError, ImagekitError)  # decide the exit code, in this order
 SHOWN = 8  # names of a kind in the text; --json has all
 
 Report = PackageReport | Inspection
@@ -57,7 +58,7 @@ def inspect(files: tuple[Path, ...], quick: bool, repair_table: bool, trust: tup
             with progress() as told:
                 report = inspect_file(path, trusted=roots, must_be_signed=bool(trust), now=now, tools=tools,
                                       progress=told, quick=quick)
-        except DocumentError as error:
+        except (DocumentError, HostError) as error:
             errors.append(error)
             continue
         reports.append(report)
@@ -88,11 +89,12 @@ def _raise(errors: list[ImagekitError]) -> None:
     """Raises: the error, or one of the gravest kind that tells all."""
     if not errors:
         return
-    worst = next((error for error in errors if isinstance(error, TrustError)), errors[0])
+    kind = next(kind for kind in GRAVEST if any(isinstance(error, kind) for error in errors))
+    worst = next(error for error in errors if isinstance(error, kind))
     if len(errors) == 1:
         raise worst
     details = tuple(line for error in errors for line in (error.message, *error.details))
-    raise type(worst)(f"cannot use what was looked into: {len(errors)} problems", hint=worst.hint,
+    raise kind(f"cannot use what was looked into: {len(errors)} problems", hint=worst.hint,
                       details=details) from worst
 
 

@@ -83,6 +83,29 @@ def test_package_that_nobody_trusted_signed_ends_with_4(app: Path, workshop: Wor
     assert inspect(app, kernel, code=4).stdout.count("package:") == 2
 
 
+def test_several_packages_that_nobody_trusted_signed_end_with_4(workshop: Workshop) -> None:
+    paths = [workshop.packages / "pc-kernel_1.snap", workshop.packages / "pc_1.snap"]
+    done = inspect(*paths, code=4)
+    assert "cannot use what was looked into: 2 problems" in done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("name:")] == [
+        "name:          pc-kernel, revision 1", "name:          pc, revision 1"]
+
+
+def test_several_wrong_documents_end_with_3_and_all_their_problems(tmp_path: Path,
+                                                                   program: Callable[[str], str]) -> None:
+    program("mksquashfs")
+    paths = [write_squashfs(tmp_path / f"{name}_1.snap", {"meta/snap.yaml": b"name: hello\nversion: a b\ntype: x\n"})
+             for name in ("hello", "world")]
+    said = inspect(*paths, code=3).stderr
+    assert all(f"{name}_1.snap meta/snap.yaml:2: version: 'a b' is no version" in said for name in ("hello", "world"))
+
+
+def test_file_that_cannot_be_read_keeps_nobody_from_the_others(built: Any) -> None:
+    done = inspect("/proc/self/mem", built.image, "--quick", "--trust", built.workshop.trust, code=6)
+    assert "cannot read /proc/self/mem" in done.stderr
+    assert done.stdout.startswith(f"image:         {built.image}")
+
+
 def test_changed_package_ends_with_4(workshop: Workshop) -> None:
     path = workshop.packages / "debian-13_1.snap"
     raw = bytearray(path.read_bytes())
