@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imagekit.disk import gpt
-from imagekit.errors import DocumentError, HostError
+from imagekit.disk.gpt_move import Pieces
+from imagekit.errors import DocumentError, HostError, PlanError
 from imagekit.host.files import reason
 
 
@@ -33,9 +34,8 @@ def repair_table(path: Path) -> str | None:
                 raise DocumentError(f"cannot repair the partition table of {path}: it is for a disk of"
                                     f" {table.disk_size} bytes, this one has {size}",
                                     hint="the image was cut short: make or fetch it again")
-            _, *primary, backup = gpt.encode(table)
-            whole, anew = ((backup,), primary) if damaged == "primary" else (primary, (backup,))
-            if not all(_lies_there(stream, offset, content) for offset, content in whole):
+            whole, anew = _pieces(table, damaged)
+            if not anew or not all(_lies_there(stream, offset, content) for offset, content in whole):
                 raise DocumentError(f"cannot repair the partition table of {path}: another program made it",
                                     hint="use that program, or sgdisk from Debian's gdisk")
         with path.open("r+b") as stream:
@@ -47,6 +47,15 @@ def repair_table(path: Path) -> str | None:
     except OSError as error:
         raise HostError(f"cannot repair the partition table of {path}: {reason(error)}") from error
     return damaged
+
+
+def _pieces(table: gpt.Table, damaged: str) -> tuple[Pieces, Pieces]:
+    """What we would have written of the whole copy, and of the damaged one; nothing of a table that we never write."""
+    try:
+        _, *primary, backup = gpt.encode(table)
+    except PlanError:
+        return (), ()
+    return ((backup,), tuple(primary)) if damaged == "primary" else (tuple(primary), (backup,))
 
 
 def _lies_there(stream: BinaryIO, offset: int, content: bytes) -> bool:

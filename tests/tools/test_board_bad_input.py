@@ -176,6 +176,14 @@ def test_table_of_another_program_is_not_repaired(image: Path) -> None:
     assert image.read_bytes() == damaged
 
 
+def test_table_larger_than_ours_is_not_repaired(image: Path, run_tool: RunTool) -> None:
+    run_tool("sgdisk", "--resize-table=256", image)
+    spoil(image, -512 + 20)
+    damaged = image.read_bytes()
+    refused(imagekit("inspect", image, "--repair-table"), ExitCode.DOCUMENT, "another program made it")
+    assert image.read_bytes() == damaged
+
+
 def test_moved_table_is_repaired_like_any_other(image: Path, run_tool: RunTool) -> None:
     run_tool("sgdisk", "--move-main-table=10", image)
     before = image.read_bytes()
