@@ -14,7 +14,7 @@ refused under its old revision.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from imagekit.assertions.wire import Assertion, decode_stream, encode_stream, un
 from imagekit.build.unsquash import open_package
 from imagekit.digests import sha3_384
 from imagekit.disk import verity
-from imagekit.errors import DocumentError, HostError, PlanError, TrustError
+from imagekit.errors import DocumentError, HostError, PlanError, TrustError, UsageError
 from imagekit.host.files import read_file, reason, write_atomic
 from imagekit.host.tools import LocalTools
 from imagekit.host.trust import MAX_FILE
@@ -79,24 +79,29 @@ def authority_for(key: Signer, trusted: tuple[Assertion, ...], *, name: str) -> 
     return Authority(key=key, account_key=parse_account_key(account_key), trusted=trusted)
 
 
-def sign_file(path: Path, authority: Authority, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
+def sign_file(path: Path, authority: Authority, *, output: Path | None, timestamp: datetime, now: datetime,
+              taken: Collection[Path] = ()) -> Signed:
     """Sign a package or a draft. `timestamp` is for what has none of its own, `now` for verifying the result.
 
+    `taken` are results that this one may not replace.
+
     Raises:
-        DocumentError, TrustError, PlanError, HostError: nothing was written then.
+        DocumentError, TrustError, PlanError, HostError, UsageError: nothing was written then.
     """
     if path.suffix == PACKAGE_SUFFIX:
-        return sign_package(path, authority, output=output, timestamp=timestamp, now=now)
-    return sign_draft(path, authority, output=output, timestamp=timestamp, now=now)
+        return sign_package(path, authority, output=output, timestamp=timestamp, now=now, taken=taken)
+    return sign_draft(path, authority, output=output, timestamp=timestamp, now=now, taken=taken)
 
 
-def sign_draft(path: Path, authority: Authority, *, output: Path | None, timestamp: datetime, now: datetime) -> Signed:
+def sign_draft(path: Path, authority: Authority, *, output: Path | None, timestamp: datetime, now: datetime,
+               taken: Collection[Path] = ()) -> Signed:
     """Sign headers in YAML or JSON; see `sign_file`."""
     raw = read_file(path, limit=MAX_FILE)
     refuse_signed(raw, path)
     drafted = parse_draft(raw, name=str(path))
     headers = complete(drafted, account_id=authority.account_id, timestamp=timestamp)
     checked = check_draft(drafted, headers, key=authority.key.public)
+    target = _target(path, output, f"{path.stem}.{checked.type}", taken)
     own = checked.text("timestamp")  # an account-key and a system-user have none: when they begin says nothing here
     created = parse_time(own) if own else timestamp
     if not authority.account_key.valid_at(created):
@@ -108,7 +113,6 @@ def sign_draft(path: Path, authority: Authority, *, output: Path | None, timesta
     assertion = sign(headers, key=authority.key, created=created, body=drafted.body)
     proof = _prove((assertion,), authority, now)
     found = (assertion, *proof) if assertion.type in PROVED_TYPES else (assertion,)
-    target = _target(path, output, f"{path.stem}.{assertion.type}")
     write_atomic(target, encode_stream(found))
     return Signed(source=path, path=target, assertions=found)
 
@@ -124,11 +128,11 @@ def refuse_signed(raw: bytes, path: Path) -> None:
                             hint="sign the YAML or JSON that it was made of")
 
 
-def sign_package(path: Path, authority: Authority, *, output: Path | None, timestamp: datetime,
-                 now: datetime) -> Signed:
+def sign_package(path: Path, authority: Authority, *, output: Path | None, timestamp: datetime, now: datetime,
+                 taken: Collection[Path] = ()) -> Signed:
     """Sign the digest of a package, and the root of its hash tree if it runs from a slot; see `sign_file`."""
     name, number = parse_file_name(path.name)
-    target = _target(path, output, f"{path.stem}.assert")
+    target = _target(path, output, f"{path.stem}.assert", taken)
     try:
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -272,7 +276,13 @@ def _prove(found: tuple[Assertion, ...], authority: Authority, now: datetime, *,
     return tuple(sorted(proof.values(), key=lambda item: (item.type, item.primary_key)))
 
 
-def _target(source: Path, output: Path | None, name: str) -> Path:
-    if output is None:
-        return source.with_name(name)
-    return output / name if output.is_dir() else output
+def _target(source: Path, output: Path | None, name: str, taken: Collection[Path]) -> Path:
+    """Where the result goes. Raises: UsageError: it would replace what is signed, or another result."""
+    target = source.with_name(name) if output is None else output / name if output.is_dir() else output
+    if target.exists() and target.samefile(source):
+        raise UsageError(f"cannot sign {source}: the result {target} would take its place",
+                         hint="name another file, or a folder, with -o")
+    if target in taken:
+        raise UsageError(f"cannot sign {source}: {target} is the result of another of these files",
+                         hint="sign them one by one, each with an -o of its own")
+    return target

@@ -43,9 +43,10 @@ def sign(files: tuple[Path, ...], key_name: str, passphrase_file: Path | None, t
     clock = SystemClock()
     authority = open_authority(key_name, passphrase_file, trust)
     key_id = authority.key.public.key_id
-    results = []
+    results: list[Signed] = []
     for path in files:
-        done = sign_file(path, authority, output=output, timestamp=signing_time(clock), now=clock.now())
+        done = sign_file(path, authority, output=output, timestamp=signing_time(clock), now=clock.now(),
+                         taken=[item.path for item in results])
         results.append(done)
         if not as_json:
             write(str(done.path))

@@ -23,7 +23,7 @@ from imagekit.assertions.signing import sign_account, sign_account_key
 from imagekit.build.sign import Authority, authority_for, sign_file
 from imagekit.digests import sha3_384
 from imagekit.disk.verity import salt_for, uuid_for
-from imagekit.errors import DocumentError, PlanError, TrustError
+from imagekit.errors import DocumentError, PlanError, TrustError, UsageError
 from imagekit.keys import PublicKey, Signer
 from imagekit.testing.documents import MODEL_DRAFT, NOW, SIGNED, SINCE, Brand, signing_key
 from imagekit.testing.squashfs import write_squashfs
@@ -88,6 +88,19 @@ def test_other_types_are_written_alone_under_their_type(tmp_path: Path) -> None:
 def test_output_may_be_a_folder(tmp_path: Path, signer: Authority) -> None:
     (tmp_path / "out").mkdir()
     assert run(package(tmp_path), signer, output=tmp_path / "out") == tmp_path / "out" / "small_3.assert"
+
+
+@pytest.mark.parametrize("name", ["pc.yaml", "small_3.snap"])
+def test_result_never_takes_the_place_of_what_is_signed(tmp_path: Path, signer: Authority, name: str) -> None:
+    path = package(tmp_path) if name.endswith(".snap") else tmp_path / name
+    if not path.exists():
+        path.write_text(MODEL_DRAFT)
+    before = path.read_bytes()
+    (tmp_path / "link").symlink_to(path)
+    for output in (path, tmp_path / "link"):
+        with pytest.raises(UsageError, match="would take its place"):
+            run(path, signer, output=output)
+    assert path.read_bytes() == before
 
 
 def test_kernel_package_gets_its_digest_and_hash_tree_signed(tmp_path: Path, signer: Authority) -> None:

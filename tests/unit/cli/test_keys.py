@@ -70,6 +70,16 @@ def test_key_of_a_program_becomes_a_root_and_signs_a_model(run: Run, hsm: str, t
     assert "kind: external\n" in shown and "my signer stranger\n" in shown and "timeout: 120 s" in shown
 
 
+def test_two_results_of_one_name_are_refused_and_the_first_stays(run: Run, acme: str, tmp_path: Path) -> None:
+    for folder in ("one", "two", "out"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "one/pc.yaml").write_text(MODEL_DRAFT)
+    (tmp_path / "two/pc.yaml").write_text(MODEL_DRAFT + "display-name: two\n")
+    done = run("sign", "one/pc.yaml", "two/pc.yaml", "-k", acme, "-o", "out", code=2)
+    assert "cannot sign two/pc.yaml: out/pc.model is the result of another of these files" in done.stderr
+    assert "display-name: two" not in (tmp_path / "out/pc.model").read_text()
+
+
 def test_key_of_a_program_as_json(run: Run, hsm: str, signer: Path, home: Path) -> None:
     shown = json.loads(run("key", "show", hsm, "--json").stdout)
     assert shown == {"name": "hsm", "kind": "external", "key_id": signing_key("stranger").public.key_id, "bits": 4096,
