@@ -89,8 +89,13 @@ def store_root(folder: Path, *, account: Assertion | None, account_key: Assertio
     written = {key_path: account_key}
     if account is not None and not (account_path := folder / f"{account.text('account-id')}.account").exists():
         written = {account_path: account, **written}
-    for path, assertion in written.items():
-        write_atomic(path, assertion.encode())
+    try:
+        for path, assertion in written.items():
+            write_atomic(path, assertion.encode())
+    except BaseException:  # Ctrl-C too: an account of a key that nobody has would stay for good
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
     return tuple(written)
 
 

@@ -83,6 +83,15 @@ def revised(brand: Brand, name: str = "root") -> Assertion:
                             until=SIGNED, revision=1, key=brand.key)
 
 
+def test_account_whose_key_could_not_be_stored_is_not_left_behind(tmp_path: Path) -> None:
+    brand = Brand()
+    long = sign_account_key(brand.key.public, account_id="acme", authority_id="acme", name="n" * 235, since=SINCE,
+                            key=brand.key)
+    with pytest.raises(HostError, match="cannot write"):
+        store_root(tmp_path / "trust", account=brand.account, account_key=long)
+    assert list((tmp_path / "trust").iterdir()) == []
+
+
 def test_further_revision_takes_the_place_of_the_one_before_it(tmp_path: Path) -> None:
     brand, other = Brand(), Brand("store")
     (tmp_path / "all.assertions").write_bytes(encode_stream((brand.account, brand.account_key, *other.roots)))
