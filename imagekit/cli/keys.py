@@ -31,7 +31,7 @@ from imagekit.cli.output import emit_json, say, short_path, table, write
 from imagekit.digests import short
 from imagekit.errors import DocumentError, ImagekitError, UsageError
 from imagekit.host.clock import SystemClock
-from imagekit.host.files import read_file
+from imagekit.host.files import read_file, uninterrupted
 from imagekit.host.folders import default_trust_dir
 from imagekit.host.keyring import StoredKey
 from imagekit.host.signer import TIMEOUT_S, program_from
@@ -89,10 +89,15 @@ def create(name: str, brand: str | None, by: str | None, since: datetime | None,
         else:
             made = vouch(private.public, root, account_id=account_id, name=name, since=start, until=until,
                          now=clock.now())
-        store_root(default_trust_dir(), account=made.account, account_key=made.account_key.assertion)
-    except ImagekitError:
+    except BaseException:  # Ctrl-C too, where the root's program asks for its PIN
         keys.remove(name)
         raise
+    with uninterrupted():  # the key and what says whose it is are there together, or neither
+        try:
+            store_root(default_trust_dir(), account=made.account, account_key=made.account_key.assertion)
+        except ImagekitError:
+            keys.remove(name)
+            raise
     _tell(keys.stored(name), made, as_json=as_json)
 
 

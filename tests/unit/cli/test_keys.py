@@ -233,6 +233,16 @@ def test_what_is_vouched_for_goes_into_a_folder_as_what_is_changed_does(run: Run
         == "out/second.account-key\n"
 
 
+def test_key_whose_making_is_interrupted_is_not_left_behind(run: Run, hsm: str, home: Path, signer: Path) -> None:
+    run("key", "vouch", hsm, "--brand", "acme", "--since", "2025-01-01T00:00:00Z")
+    before = sorted(path.name for path in (home / "keys").iterdir())
+    signer.write_text(f"#!{sys.executable}\nimport os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\n"
+                      "time.sleep(100)\n")  # as who presses Ctrl-C where a token's program asks for its PIN
+    run("key", "create", "second", "--by", hsm, code=130)
+    assert sorted(path.name for path in (home / "keys").iterdir()) == before
+    assert sorted(path.name for path in (home / "trust").iterdir()) == ["acme.account", "hsm.account-key"]
+
+
 def test_brand_under_a_root_gets_its_account_too(run: Run, acme: str, home: Path, tmp_path: Path) -> None:
     run("key", "import", GNUPG / "TEST-ONLY-plain.asc", "--name", "other")
     run("key", "vouch", "other", "--by", acme, "--brand", "other-brand")
