@@ -108,6 +108,5 @@ def build(request: Request, folder: Path, *, tools: Callable[[], Tools], cache: 
 
 def valid_until(planned: ImagePlan) -> str | None:
     """When the first of the keys that vouch for the image expires, in UTC."""
-    chains = (planned.resolution.chain, *planned.resolution.proofs)
-    ends = [key.until for chain in chains for key in chain.keys if key.until is not None]
-    return min(ends).astimezone(UTC).isoformat() if ends else None
+    end = planned.resolution.valid_until
+    return None if end is None else end.astimezone(UTC).isoformat()

@@ -127,6 +127,13 @@ class Resolution:
         """The chains of the packages' assertions."""
         return tuple(chain for package in self.packages for chain in package.proofs)
 
+    @property
+    def valid_until(self) -> datetime | None:
+        """When the first of the keys ends that anything of it rests on: of the model, packages, sets and store."""
+        chains = (self.chain, *self.proofs, *(item.chain for item in self.sets),
+                  *((self.store,) if self.store is not None else ()))
+        return min((key.until for chain in chains for key in chain.keys if key.until is not None), default=None)
+
     def of(self, snap: ModelSnap) -> ResolvedPackage:
         """The package of `snap`. Raises: PlanError: the model leaves it out of its list."""
         for package in self.packages:

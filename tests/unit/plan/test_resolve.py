@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -86,6 +87,17 @@ def test_newest_sequence_at_hand_counts_and_a_pinned_one_stays() -> None:
     files = available(("pc", 1), ("pc", 2), ("pc-kernel", 1), ("debian-13", 1))
     assert numbers(resolve(with_sets(brand, named()), brand.database(), files, now=NOW))["pc"] == 2
     assert numbers(resolve(with_sets(brand, named(sequence="9")), brand.database(), files, now=NOW))["pc"] == 1
+
+
+def test_key_of_a_set_or_of_the_store_ends_what_a_build_found_too() -> None:
+    brand, ends = brand_with(), NOW + timedelta(days=9)
+    tester = VouchedBrand("tester", store=brand, key="stranger", until=ends)
+    kept = a_set(tester, demanded("pc"))
+    model = with_sets(brand, named(**{"account-id": "tester"}))
+    found = resolve(model, brand.database(*tester.vouched, kept), available(), now=NOW)
+    assert found.valid_until == ends
+    assert replace(found, sets=()).valid_until is None
+    assert replace(found, sets=(), store=found.sets[0].chain).valid_until == ends
 
 
 def test_set_that_is_not_at_hand_is_told_with_the_remedy() -> None:
