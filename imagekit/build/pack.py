@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
@@ -37,6 +38,7 @@ from imagekit.packages.snapyaml import SnapInfo, encode_snap_yaml, file_name
 from imagekit.units import GIB
 
 PACK_FORMAT = 1  # raise it when the same inputs shall give other bytes
+FACTS = "facts.json"
 SEED_LEVEL = 10  # zstd, one thread: more would give other bytes
 
 
@@ -80,7 +82,7 @@ def pack(source: RecipeFile, *, parts: Parts, cache: Cache, out: Path, progress:
                 made.mkdir()
                 _make(source, section, sections, made, parts=parts, cache=cache, scratch=scratch, progress=progress)
                 cache.adopt(made, "packages", key)
-    facts = json.loads((kept / "facts.json").read_bytes())
+    facts = read_facts(kept, recipe)
     name = file_name(recipe.name, recipe.revision)
     with FolderLock(out):
         progress.step(f"put {name} into {out}")
@@ -90,6 +92,24 @@ def pack(source: RecipeFile, *, parts: Parts, cache: Cache, out: Path, progress:
                   path=out / name, size=facts[name]["size"], sha256=facts[name]["sha256"],
                   compressed=out / f"{name}.zst", compressed_size=facts[f"{name}.zst"]["size"],
                   parts=len(section.parts), cached=cached)
+
+
+def read_facts(kept: Path, recipe: Recipe) -> dict[str, Any]:
+    """What is known of a package in the cache, and of its twin.
+
+    Raises:
+        PlanError: it is not what was written, as after a power cut.
+    """
+    name = file_name(recipe.name, recipe.revision)
+    try:
+        facts: dict[str, Any] = json.loads((kept / FACTS).read_bytes())
+        for item in (name, f"{name}.zst"):
+            if not (isinstance(facts["version"], str) and isinstance(facts[item]["size"], int)
+                    and isinstance(facts[item]["sha256"], str)):
+                raise ValueError(item)
+    except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
+        raise PlanError(f"cannot pack {recipe.name}: the cached package is damaged", hint=f"delete {kept}") from error
+    return facts
 
 
 def _key(source: RecipeFile, section: Section, parts: Parts) -> tuple[str, dict[str, Section]]:
@@ -156,7 +176,7 @@ def _make(source: RecipeFile, section: Section, sections: dict[str, Section], ma
     _compress(made / name, made / f"{name}.zst", size, progress)
     facts = {item: {"size": (made / item).stat().st_size, "sha256": _digest(made / item)}
              for item in (name, f"{name}.zst")}
-    (made / "facts.json").write_text(json.dumps({"version": version, **facts}, indent=1))
+    (made / FACTS).write_text(json.dumps({"version": version, **facts}, indent=1))
     remember_package(cache, made / name, compressed_sha256=str(facts[f"{name}.zst"]["sha256"]),
                      runs_from_slot=recipe.type in (KERNEL, BASE))
 
@@ -236,11 +256,16 @@ def _deliver(source: Path, target: Path, digest: str, recipe: Recipe) -> None:
             return
         raise PlanError(f"cannot pack {recipe.name}: {target} exists and has other bytes, and a revision never changes",
                         hint=f"raise the recipe's revision above {recipe.revision}, or delete the file")
+    if not source.is_file():
+        raise _changed(source, recipe)
     found = sha256()
     with source.open("rb") as stream, atomic_file(target) as out:
         for chunk in chunks(stream):
             found.update(chunk)
             out.write(chunk)
         if found.hexdigest() != digest:
-            raise PlanError(f"cannot pack {recipe.name}: the cached {source.name} was changed",
-                            hint=f"delete {source.parent}")
+            raise _changed(source, recipe)
+
+
+def _changed(source: Path, recipe: Recipe) -> PlanError:
+    return PlanError(f"cannot pack {recipe.name}: the cached {source.name} was changed", hint=f"delete {source.parent}")

@@ -13,7 +13,7 @@ import pytest
 import zstandard
 from click.testing import CliRunner
 
-from imagekit.build.pack import _deliver, encode_packages
+from imagekit.build.pack import _deliver, encode_packages, read_facts
 from imagekit.build.pack_base import OVERLAY, PACKAGE, add_overlay, drop, keep_root, settle, take_root
 from imagekit.build.pack_gadget import gadget_tree
 from imagekit.build.pack_kernel import add_apart, kernel_yaml, names_module
@@ -243,6 +243,22 @@ def test_package_changed_in_the_cache_is_not_delivered(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"the cached kept\.snap was changed"):
         _deliver(tmp_path / "kept.snap", tmp_path / "out/pc_1.snap", "0" * 64, load_recipe("pc").recipe)
     assert not (tmp_path / "out/pc_1.snap").exists()
+
+
+@pytest.mark.parametrize("facts", [None, b"", b"[]", b'{"version": "1"}', b'{"version": "1", "pc_1.snap": {}}'])
+def test_cached_package_that_a_power_cut_left_half_is_told_with_the_remedy(tmp_path: Path, facts: bytes | None) -> None:
+    if facts is not None:
+        (tmp_path / "facts.json").write_bytes(facts)
+    with pytest.raises(PlanError, match="cached package is damaged") as caught:
+        read_facts(tmp_path, load_recipe("pc").recipe)
+    assert caught.value.hint == f"delete {tmp_path}"
+
+
+def test_cached_package_without_its_file_is_told_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"the cached kept\.snap was changed") as caught:
+        _deliver(tmp_path / "kept.snap", tmp_path / "out/pc_1.snap", "0" * 64, load_recipe("pc").recipe)
+    assert caught.value.hint == f"delete {tmp_path}"
+    assert not (tmp_path / "out").exists()
 
 
 def test_list_of_packages_is_sorted_and_without_doubles() -> None:
