@@ -125,7 +125,8 @@ def judge_boot(esp: EspFound, model: Model | None, state_partuuid: str | None) -
         yield _verdict("entry", path, Level.WRONG, "the loader would offer it beside the slots")
     first: dict[Slot, str] = {}
     for found in esp.entries:
-        yield _entry(found.file_name, found.problem or _misfit(found.slot, found.entry, state_partuuid))
+        yield _entry(found.file_name, found.problem or _misfit(found.slot, found.entry, state_partuuid),
+                     cmdline=found.entry.cmdline if found.entry is not None else "")
         if found.slot is not None and found.entry is not None and found.slot in first:
             yield _entry(found.file_name, f"slot {found.slot.value} has another entry, {first[found.slot]}, and its"
                          " packages are held to that one alone")
@@ -143,8 +144,10 @@ def _misfit(slot: Slot | None, entry: LoaderEntry | None, state_partuuid: str | 
     return ""
 
 
-def _entry(name: str, problem: str) -> Verdict:
-    return _verdict("entry", name, Level.WRONG if problem else Level.GOOD, problem or "as written by imagekit")
+def _entry(name: str, problem: str, *, cmdline: str = "") -> Verdict:
+    words = f"; Linux starts with {cmdline}, which nothing signs" if cmdline else ""
+    return _verdict("entry", name, Level.WRONG if problem else Level.GOOD,
+                    problem or f"in imagekit's form, for this disk{words}")
 
 
 def _architecture(about: str, found: str | None, model: Model | None) -> Iterator[Verdict]:

@@ -169,6 +169,13 @@ def test_boot_files_that_are_not_ours_are_wrong(image: Path, path: str, content:
                for item in bad(look(image, quick=True)))
 
 
+def test_command_line_that_nothing_signs_is_shown_and_not_called_imagekits(image: Path) -> None:
+    change_entry(image, cmdline="init=/bin/sh")
+    (entry,) = [item for item in look(image, quick=True).verdicts if item.check == "entry"]
+    assert (entry.level, entry.text) == (
+        Level.GOOD, "in imagekit's form, for this disk; Linux starts with init=/bin/sh, which nothing signs")
+
+
 def test_second_entry_of_a_slot_is_wrong(image: Path) -> None:
     with Disk(image) as disk:
         entry: LoaderEntry = disk.entries()[Slot.A][1]
