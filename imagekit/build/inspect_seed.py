@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from imagekit.assertions import (
+    SERIES,
     Assertion,
     Database,
     Grade,
@@ -21,6 +23,7 @@ from imagekit.assertions import (
     parse_model,
     parse_snap_declaration,
     parse_snap_revision,
+    parse_store,
 )
 from imagekit.build.imagefile import pieces
 from imagekit.build.verify import Finding, Report, State, judge
@@ -30,6 +33,7 @@ from imagekit.errors import DocumentError, TrustError
 from imagekit.host.ports import Progress
 from imagekit.packages.forward import PACKED_WINDOW
 from imagekit.plan.inspection import Named, SeedFile, SeedFound, Signature
+from imagekit.plan.resolve import check_scope
 from imagekit.plan.seed_read import Measured, Seed, SeedPackage, read_seed
 
 Believed = dict[tuple[str, int], tuple[SnapRevision, bool]]  # snap-id and number -> the revision, and whether it is
@@ -55,6 +59,8 @@ def look_at_seed(stream: BinaryIO, image: DiskImage, *, trusted: Iterable[Assert
     except DocumentError as error:
         model, problem = None, error.message
     findings = _judge_all(seed, database, now)
+    if model is not None:
+        findings = [_for_model(item, model, database, now) for item in findings]
     revisions = _revisions(findings)
     loose = {(item.name, item.revision): item for item in measured
              if model is not None and model.grade is Grade.DANGEROUS}
@@ -76,10 +82,29 @@ def _judge_all(seed: Seed, database: Database, now: datetime) -> list[Finding]:
         try:
             database.add(assertion)
             taken.append(assertion)
-        except TrustError as error:
+        except (TrustError, DocumentError) as error:
             findings.append(Finding(file=where, subject=assertion.label, state=State.REFUSED, assertion=assertion,
                                     error=error, cause=error.message))
     return [*findings, *(judge(where, assertion, database, now) for assertion in taken)]
+
+
+def _for_model(finding: Finding, model: Model, database: Database, now: datetime) -> Finding:
+    """A delegated revision that is meant for other models is not believed here."""
+    found = finding.assertion
+    if found is None or found.type != "snap-revision" or not finding.state.good:
+        return finding
+    revision = parse_snap_revision(found)
+    declared = database.believed("snap-declaration", SERIES, revision.snap_id, now=now)
+    store = None
+    with suppress(TrustError, DocumentError):  # a finding already
+        store = database.believed("store", model.store, now=now) if model.store else None
+    try:
+        if declared is not None:
+            check_scope(model, None if store is None else parse_store(store.links[-1].assertion), revision,
+                        parse_snap_declaration(declared.links[-1].assertion))
+    except TrustError as error:
+        return replace(finding, state=State.REFUSED, error=error, cause=error.message)
+    return finding
 
 
 def _signatures(findings: list[Finding], now: datetime) -> tuple[Signature, ...]:

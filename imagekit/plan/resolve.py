@@ -218,7 +218,7 @@ def _signed(search: _Search, snap: ModelSnap, chosen: SnapRevision) -> ResolvedP
     declaration = parse_snap_declaration(declared.links[-1].assertion)
     if declaration.snap_name != snap.name:
         raise TrustError(f"cannot use package {snap.name!r}: its snap-declaration names it {declaration.snap_name!r}")
-    _check_scope(search, snap, chosen, declaration)
+    check_scope(search.model, search.store, chosen, declaration)
     proofs = (search.database.verify(chosen.assertion, now=search.now), declared)
     file = search.available[snap.name, chosen.snap_revision]
     if file.size != chosen.snap_size:
@@ -257,21 +257,21 @@ def unsigned_files(model: Model, database: Database, available: Available, *,
     return tuple(found)
 
 
-def _check_scope(search: _Search, snap: ModelSnap, chosen: SnapRevision, declaration: SnapDeclaration) -> None:
+def check_scope(model: Model, store: Store | None, revision: SnapRevision, declaration: SnapDeclaration) -> None:
     """Raises: TrustError: a delegated revision that is not meant for this model."""
-    if chosen.provenance == GLOBAL_UPLOAD:
+    if revision.provenance == GLOBAL_UPLOAD:
         return
-    model = search.model
-    stores = {model.store, *(search.store.friendly_stores if search.store else ())}
+    stores = {model.store, *(store.friendly_stores if store else ())}
+    authority = revision.assertion.authority_id
     for item in declaration.revision_authorities:
         scope = item.scope
-        if item.permits(chosen.assertion.authority_id, chosen.provenance, chosen.snap_revision) and (
+        if item.permits(authority, revision.provenance, revision.snap_revision) and (
                 scope is None or ((not scope.stores or stores & {*scope.stores})
                                   and (not scope.brands or model.brand_id in scope.brands)
                                   and (not scope.models or f"{model.brand_id}/{model.model}" in scope.models))):
             return
-    raise TrustError(f"cannot use package {snap.name!r}: {chosen.assertion.authority_id!r} may sign its revision"
-                     f" {chosen.snap_revision} of provenance {chosen.provenance!r}, but not for model"
+    raise TrustError(f"cannot use package {declaration.snap_name!r}: {authority!r} may sign its revision"
+                     f" {revision.snap_revision} of provenance {revision.provenance!r}, but not for model"
                      f" {model.brand_id}/{model.model}")
 
 
