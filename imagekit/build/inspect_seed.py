@@ -66,7 +66,8 @@ def look_at_seed(stream: BinaryIO, image: DiskImage, *, trusted: Iterable[Assert
              if model is not None and model.grade is Grade.DANGEROUS}
     own = next(item for item in findings if item.assertion == seed.model)
     names = _names(seed, model)
-    files = tuple(_look_at_package(seed, item, names, revisions, loose, progress) for item in packages)
+    files = tuple(_look_at_package(seed, item, _ids(item.name, names, model), revisions, loose, progress)
+                  for item in packages)
     return SeedFound(
         problem=problem, model=model, model_state=own.state, model_cause=own.cause,
         signatures=_signatures([item for item in findings if item is not own], now),
@@ -142,19 +143,25 @@ def _names(seed: Seed, model: Model | None) -> dict[str, str]:
     return names
 
 
+def _ids(name: str, names: dict[str, str], model: Model | None) -> tuple[str, ...]:
+    """The ids that a package of this name may have: the model's, who alone decides where it names one."""
+    meant = tuple(snap.snap_id for snap in (model.snaps if model else ()) if snap.name == name and snap.snap_id)
+    return meant or tuple(found for found, known in names.items() if known == name)
+
+
 def _known(revisions: Believed, loose: Iterable[Measured], names: dict[str, str]) -> tuple[Named, ...]:
     """Everything with a root that a slot may hold."""
     return (*(Named(root=revision.verity_root, name=names.get(revision.snap_id, revision.snap_id), believed=good,
-                    revision=revision.snap_revision, asserted=True)
+                    revision=revision.snap_revision, asserted=True, snap_id=revision.snap_id)
               for revision, good in revisions.values() if revision.verity_root is not None),
             *(Named(root=item.root, name=item.name, revision=item.revision, asserted=False, believed=False)
               for item in loose if item.root is not None))
 
 
-def _look_at_package(seed: Seed, package: SeedPackage, names: dict[str, str], revisions: Believed,
+def _look_at_package(seed: Seed, package: SeedPackage, ids: Iterable[str], revisions: Believed,
                      loose: dict[tuple[str, int], Measured], progress: Progress | None) -> SeedFile:
     stated, believed, most = None, False, None
-    for snap_id in (found for found, name in names.items() if name == package.name):
+    for snap_id in ids:
         if (snap_id, package.revision) in revisions:
             revision, believed = revisions[snap_id, package.revision]
             stated, most = revision.snap_sha3_384, revision.snap_size

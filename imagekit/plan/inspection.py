@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from imagekit.assertions import Model
+from imagekit.assertions import Model, ModelSnap
 from imagekit.boot.entries import LoaderEntry
 from imagekit.boot.next_boot import NextBoot, RecordCopy
 from imagekit.boot.slotstate import Slot, SlotState
@@ -127,13 +127,17 @@ class KernelFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A revision that the seed knows, by its root. `asserted`: signed, and not only measured; `believed` by a root."""
+    """A revision that the seed knows, by its root. `asserted`: signed, and not only measured; `believed` by a root.
+
+    `snap_id` is of a signed one: several roots may be trusted, and each may have a package of that name.
+    """
 
     root: str
     name: str
     revision: int
     asserted: bool
     believed: bool
+    snap_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +219,7 @@ class Inspection:
 
     def named(self, item: PartFound) -> Named | None:
         """Which revision a partition holds, by what its tree claims."""
-        return name_of(item.root, self.seed.known)
+        return name_of(item.root, self.seed.known, meant_by(self.seed.model, item.part))
 
     @property
     def worst(self) -> Level:
@@ -224,7 +228,13 @@ class Inspection:
         return max((verdict.level for verdict in self.verdicts), key=order.index, default=Level.GOOD)
 
 
-def name_of(root: str | None, known: tuple[Named, ...]) -> Named | None:
-    """The revision with this root; one that is believed before one that is not."""
+def meant_by(model: Model | None, part: str) -> ModelSnap | None:
+    """The package that a model means by `base` or `kernel`."""
+    return None if model is None else model.base_snap if part == "base" else model.kernel
+
+
+def name_of(root: str | None, known: tuple[Named, ...], meant: ModelSnap | None = None) -> Named | None:
+    """The revision with this root; one that is believed before one that is not, and of the id that is meant."""
     fitting = [item for item in known if item.root == root]
-    return next((item for item in fitting if item.believed), fitting[0] if fitting else None)
+    return max(fitting, default=None, key=lambda item: (
+        item.believed, meant is not None and item.snap_id == meant.snap_id))

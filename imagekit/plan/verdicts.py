@@ -31,6 +31,7 @@ from imagekit.plan.inspection import (
     SeedFound,
     Tree,
     Verdict,
+    meant_by,
     name_of,
 )
 from imagekit.units import iec
@@ -218,7 +219,7 @@ def judge_part(item: PartFound, entry_root: str | None, known: tuple[Named, ...]
         yield _nothing(item, about, wanted=entry_root is not None)
         return
     root = entry_root or item.root
-    named = name_of(root, known)
+    named = name_of(root, known, meant_by(model, item.part))
     title = f"{named.name} revision {named.revision}" if named else "an unknown package"
     if root != item.root:
         yield _verdict("verity", about, Level.REFUSED, f"the loader entry has the root {short(root)}, the hash tree"
@@ -247,10 +248,14 @@ def _signed(about: str, root: str, named: Named | None, model: Model | None, par
     if named is None:
         yield _verdict("signature", about, Level.REFUSED, f"nothing signed in the seed states the root {short(root)}")
         return
-    snap = (model.base_snap if part == "base" else model.kernel) if model else None
+    snap = meant_by(model, part)
     if snap is not None and snap.name != named.name:
         yield _verdict("signature", about, Level.REFUSED, f"{named.name} is not the {part} of the model, which is"
                        f" {snap.name}")
+    elif snap is not None and None not in (snap.snap_id, named.snap_id) and snap.snap_id != named.snap_id:
+        yield _verdict("signature", about, Level.REFUSED, f"it is {named.name} with the id {named.snap_id}, the model"
+                       f" means {snap.snap_id}")
+        return
     if not named.asserted:
         yield _verdict("signature", about, Level.NOTE, f"nobody signed {named.name}; the grade dangerous allows it")
     elif not named.believed:

@@ -11,6 +11,7 @@ import pytest
 from imagekit.assertions import Assertion, Header, encode_stream, snap_id
 from imagekit.build.inspect_seed import look_at_seed
 from imagekit.build.verify import State
+from imagekit.digests import sha3_384
 from imagekit.disk import gpt
 from imagekit.disk.fat_write import FatFile, plan_fat
 from imagekit.disk.probe import Content, DiskImage, DiskPartition
@@ -23,8 +24,10 @@ KERNEL = snap_id("acme", "pc-kernel")
 TIME = "2026-01-01T00:00:00Z"
 
 
-def look(model: Assertion, others: tuple[Assertion, ...], trusted: tuple[Assertion, ...]) -> SeedFound:
-    files = {"systems/20260101/model": model.encode(), "systems/20260101/assertions/model-etc": encode_stream(others)}
+def look(model: Assertion, others: tuple[Assertion, ...], trusted: tuple[Assertion, ...],
+         **packages: bytes) -> SeedFound:
+    files = {"systems/20260101/model": model.encode(), "systems/20260101/assertions/model-etc": encode_stream(others),
+             **{f"snaps/{name.replace('_', '-')}_1.snap": content for name, content in packages.items()}}
     plan = plan_fat(4 * MIB, "seed", 1, [FatFile(path=path, source=raw) for path, raw in files.items()], time=SIGNED)
     stream = io.BytesIO(bytes(4 * MIB))
     for offset, content in plan.extents:
@@ -68,3 +71,13 @@ def test_request_that_has_no_place_in_a_seed_is_refused_and_the_rest_told() -> N
     found = look(brand.model(), (*brand.roots, request), brand.roots)
     assert found.model is not None and found.model_cause is None
     assert [item.subjects for item in found.signatures if item.state != State.VERIFIED] == [(request.label,)]
+
+
+def test_package_in_the_seed_is_held_to_the_revision_of_the_id_that_the_model_names() -> None:
+    acme, other = Brand("acme"), Brand("other", key="stranger")
+    for brand, content in ((acme, b"ours"), (other, b"theirs")):
+        brand.revision("pc-kernel", 1, sha3=sha3_384(io.BytesIO(content)), size=len(content))
+    signed = (*acme.signed, *other.signed)
+    for stream in (signed, signed[::-1]):
+        found = look(acme.model(), stream, (*acme.roots, *other.roots), pc_kernel=b"theirs")
+        assert [(item.stated, item.believed) for item in found.files] == [(sha3_384(io.BytesIO(b"ours")), True)]

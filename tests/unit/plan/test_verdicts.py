@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from imagekit.assertions import parse_model, snap_id
 from imagekit.boot.slotstate import Slot
 from imagekit.disk import gpt, mbr
 from imagekit.disk.probe import Content, DiskImage, DiskPartition
 from imagekit.plan.inspection import DataFound, EspFound, Level, Named, PartFound, SeedFile, SeedFound, Tree, name_of
 from imagekit.plan.verdicts import judge_data, judge_hybrid, judge_part, judge_record, judge_seed, judge_table
+from imagekit.testing.documents import Brand
 from imagekit.units import MIB
 
 ROOT, OTHER = "ab" * 32, "cd" * 32
@@ -56,6 +58,18 @@ def test_believed_revision_comes_before_one_that_is_not() -> None:
     assert name_of(ROOT, (forged, SIGNED)) == SIGNED
     assert name_of(ROOT, (forged,)) == forged
     assert name_of(OTHER, (forged, SIGNED)) is None
+
+
+def test_package_of_that_name_by_another_trusted_root_is_refused() -> None:
+    """Two roots are trusted, and each has a package of this name; the model means one of them by its id."""
+    model = parse_model(Brand("acme").model())
+    own, other = (replace(SIGNED, snap_id=snap_id(brand, "debian-13")) for brand in ("acme", "other"))
+
+    def levels_of(*known: Named) -> list[Level]:
+        return [verdict.level for verdict in judge_part(part(), ROOT, known, model) if verdict.check == "signature"]
+
+    assert levels_of(own) == levels_of(other, own) == [Level.GOOD]
+    assert levels_of(other) == [Level.REFUSED]
 
 
 @pytest.mark.parametrize(("stated", "digest", "problem", "believed", "level"), [
