@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from imagekit.assertions import Model, ModelSnap
+from imagekit.assertions import Model, ModelSnap, SnapType
 from imagekit.boot.entries import LoaderEntry
 from imagekit.boot.next_boot import NextBoot, RecordCopy
 from imagekit.boot.slotstate import Slot, SlotState
@@ -229,8 +229,10 @@ class Inspection:
 
 
 def meant_by(model: Model | None, part: str) -> ModelSnap | None:
-    """The package that a model means by `base` or `kernel`."""
-    return None if model is None else model.base_snap if part == "base" else model.kernel
+    """The package that a model means by `base` or `kernel`; None: there is no model, or it names no kernel."""
+    if model is None or part == "base":
+        return None if model is None else model.base_snap
+    return next((snap for snap in model.snaps if snap.type is SnapType.KERNEL), None)
 
 
 def name_of(root: str | None, known: tuple[Named, ...], meant: ModelSnap | None = None) -> Named | None:

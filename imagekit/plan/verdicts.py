@@ -249,6 +249,9 @@ def _signed(about: str, root: str, named: Named | None, model: Model | None, par
         yield _verdict("signature", about, Level.REFUSED, f"nothing signed in the seed states the root {short(root)}")
         return
     snap = meant_by(model, part)
+    if snap is None and model is not None:
+        yield _verdict("signature", about, Level.REFUSED, f"the model names no {part}")
+        return
     if snap is not None and snap.name != named.name:
         yield _verdict("signature", about, Level.REFUSED, f"{named.name} is not the {part} of the model, which is"
                        f" {snap.name}")

@@ -72,6 +72,15 @@ def test_package_of_that_name_by_another_trusted_root_is_refused() -> None:
     assert levels_of(other) == [Level.REFUSED]
 
 
+def test_kernel_of_a_model_that_names_none_is_refused() -> None:
+    classic = parse_model(Brand("acme").sign({
+        "type": "model", "authority-id": "acme", "series": "16", "brand-id": "acme", "model": "pc", "classic": "true",
+        "timestamp": "2026-01-01T00:00:00Z"}))
+    kernel = replace(part(), part="kernel", partition="kernel-b")
+    assert [(verdict.level, verdict.text) for verdict in judge_part(kernel, ROOT, (SIGNED,), classic)
+            if verdict.check == "signature"] == [(Level.REFUSED, "the model names no kernel")]
+
+
 @pytest.mark.parametrize(("stated", "digest", "problem", "believed", "level"), [
     ("d", "d", "", True, Level.GOOD), ("d", "d", "", False, Level.NOTE), ("d", "e", "", True, Level.REFUSED),
     ("d", None, "", True, Level.NOTE), (None, None, "", False, Level.REFUSED), ("d", None, "torn", True, Level.WRONG)])
