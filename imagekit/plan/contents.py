@@ -11,7 +11,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
-from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, encode_entry, entry_name, kernel_path, slot_folder
+from imagekit.boot.entries import (
+    ENTRY_FOLDER,
+    LoaderEntry,
+    encode_entry,
+    entry_name,
+    fields,
+    kernel_path,
+    slot_folder,
+)
 from imagekit.boot.slotstate import FACTORY, PARTITION_LEAST, TRIES, Slot, encode_partition
 from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.digests import derived_uuid
@@ -34,6 +42,7 @@ from imagekit.units import iec
 KERNEL_IMAGE = "kernel.efi"
 SLOT_BACKENDS = (uboot.BACKEND, piboot.BACKEND)  # their slots have boot files in a FAT image of their own
 LOADERS_OWN = ("loader/entries/", "efi/linux/")  # whatever lies there is an entry (Boot Loader Specification)
+LOADER_CONF = "loader/loader.conf"
 FIRST_VERSION = 1  # of the loader entries: the generation
 
 _Source = bytes | PackageMember | SeedFile
@@ -183,6 +192,10 @@ def fat(contents: Contents, placement: Placement) -> tuple[Write, ...]:
         if structure.role is Role.BOOT and path.lower().startswith(LOADERS_OWN):
             raise PlanError(f"cannot fill structure {structure.title!r}: the gadget's {path!r} would be offered by the"
                             " loader beside the slots", hint="imagekit alone says what boots")
+        if (structure.role is Role.BOOT and path.lower() == LOADER_CONF and isinstance(source, bytes)
+                and "default" in fields(source)):
+            raise PlanError(f"cannot fill structure {structure.title!r}: the gadget's {path!r} has a default, which"
+                            " comes before every decision about slots", hint="take the line default out of it")
         files[path] = source  # the later of two counts, as snapd has it
     extra: dict[str, _Source | None] = {}
     if structure.role is Role.BOOT:

@@ -154,6 +154,13 @@ def test_what_cannot_be_built_is_refused(old: str, new: str, message: str) -> No
     assert caught.value.message == message
 
 
+def test_loader_conf_that_chooses_an_entry_itself_is_refused() -> None:
+    resolution = resolved()
+    chosen = replace(insides(), files={**BOOT_ASSETS, "loader.conf": b"timeout 0\ndefault imagekit-a.conf\n"})
+    with pytest.raises(PlanError, match=r"'loader/loader\.conf' has a default, which comes before every decision"):
+        plan_image(resolution, chosen, timestamp=resolution.model.timestamp)
+
+
 def test_kernel_larger_than_the_esp_is_refused() -> None:
     with pytest.raises(PlanError, match=r"cannot place 'EFI/imagekit/a/kernel.efi' on FAT: it has 50 MiB"):
         planned(kernel=50 * MIB)
