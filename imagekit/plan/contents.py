@@ -11,15 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
-from imagekit.boot.entries import (
-    ENTRY_FOLDER,
-    LoaderEntry,
-    encode_entry,
-    entry_name,
-    fields,
-    kernel_path,
-    slot_folder,
-)
+from imagekit.boot.entries import ENTRY_FOLDER, LoaderEntry, encode_entry, entry_name, kernel_path, slot_folder
 from imagekit.boot.slotstate import FACTORY, PARTITION_LEAST, TRIES, Slot, encode_partition
 from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.digests import derived_uuid
@@ -32,6 +24,7 @@ from imagekit.gadget.content_check import KernelMismatch, resolve_reference
 from imagekit.gadget.content_files import inside, landing_files, overlaps, raw_images
 from imagekit.packages.kernelyaml import NOTHING_OFFERED, KernelContents, is_reference
 from imagekit.plan import piboot, uboot
+from imagekit.plan.bootfiles import not_a_gadgets
 from imagekit.plan.layout import Placement, VolumeLayout
 from imagekit.plan.resolve import Resolution, ResolvedPackage
 from imagekit.plan.seed import seed_files
@@ -41,8 +34,6 @@ from imagekit.units import iec
 
 KERNEL_IMAGE = "kernel.efi"
 SLOT_BACKENDS = (uboot.BACKEND, piboot.BACKEND)  # their slots have boot files in a FAT image of their own
-LOADERS_OWN = ("loader/entries/", "efi/linux/")  # whatever lies there is an entry (Boot Loader Specification)
-LOADER_CONF = "loader/loader.conf"
 FIRST_VERSION = 1  # of the loader entries: the generation
 
 _Source = bytes | PackageMember | SeedFile
@@ -189,13 +180,10 @@ def fat(contents: Contents, placement: Placement) -> tuple[Write, ...]:
     structure = placement.structure
     files: dict[str, bytes | PackageMember] = {}
     for path, source in gadget_files(contents, placement):
-        if structure.role is Role.BOOT and path.lower().startswith(LOADERS_OWN):
-            raise PlanError(f"cannot fill structure {structure.title!r}: the gadget's {path!r} would be offered by the"
-                            " loader beside the slots", hint="imagekit alone says what boots")
-        if (structure.role is Role.BOOT and path.lower() == LOADER_CONF and isinstance(source, bytes)
-                and "default" in fields(source)):
-            raise PlanError(f"cannot fill structure {structure.title!r}: the gadget's {path!r} has a default, which"
-                            " comes before every decision about slots", hint="take the line default out of it")
+        content = source if isinstance(source, bytes) else None
+        if structure.role is Role.BOOT and (why := not_a_gadgets(path, content)) is not None:
+            raise PlanError(f"cannot fill structure {structure.title!r}: {why}",
+                            hint="imagekit alone says what boots")
         files[path] = source  # the later of two counts, as snapd has it
     extra: dict[str, _Source | None] = {}
     if structure.role is Role.BOOT:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from imagekit.assertions import Model, encode_stream
+from imagekit.boot.entries import slot_folder
 from imagekit.boot.gadgetrecord import KnownGadget
+from imagekit.boot.slotstate import Slot
 from imagekit.boot.uboot import SCRIPT_NAME
 from imagekit.disk.fat_read import FatVolume
 from imagekit.disk.fat_swap import plan_swap
@@ -34,6 +36,7 @@ from imagekit.gadget.content_files import inside, landing_files
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.kernelyaml import is_reference
 from imagekit.plan import piboot, uboot
+from imagekit.plan.bootfiles import not_a_gadgets
 from imagekit.plan.gadget_update import Action, GadgetUpdate, Side, plan_gadget_update
 from imagekit.plan.layout import lay_out_of
 from imagekit.plan.proofs import evidence
@@ -43,6 +46,7 @@ from imagekit.plan.tables import plan_table
 GADGET = "gadget"
 _VFAT = (Filesystem.VFAT16, Filesystem.VFAT32)
 _FIRMWARE = re.compile(r"(bootcode\.bin|start\w*\.elf|fixup\w*\.dat)\Z", re.IGNORECASE)
+_WRITTEN_BY_US = (*(f"{slot_folder(slot).lower()}/" for slot in Slot), f"{SCRIPT_NAME}/")
 _NO_ID = UUID(int=0)
 
 
@@ -199,6 +203,10 @@ def _file_reasons(assets: Iterable[Asset], volume: FatVolume) -> Iterator[str]:
         entry = volume.find(asset.path)
         if entry is None or entry.is_dir:
             yield f"{asset.path} is new: a device gets no files that it did not have"
+        elif asset.source and (f"{asset.path.lower()}/").startswith(_WRITTEN_BY_US):
+            yield f"the gadget's {asset.path!r} lies where imagekit writes"
+        elif asset.source and (why := not_a_gadgets(asset.path, asset.content)) and _differs(asset, volume):
+            yield why
     firmware = [asset.path for asset in found if _FIRMWARE.search(asset.path) and _differs(asset, volume)]
     if len(firmware) > 1:
         yield (f"{', '.join(firmware)} only work together, and files change one at a time: a power cut between two of"

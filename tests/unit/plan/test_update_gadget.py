@@ -131,6 +131,31 @@ def test_what_a_device_cannot_take_is_refused(what: str) -> None:
     assert any(reason in line for line in refused(change(TWO)))
 
 
+@pytest.mark.parametrize(("path", "reason"), [
+    ("loader/entries/imagekit-a.conf", "would be offered by the loader beside the slots"),
+    ("Loader/Entries/imagekit-a.conf", "would be offered by the loader beside the slots"),
+    ("EFI/imagekit/a/kernel.efi", "lies where imagekit writes"), ("efi/imagekit/A/KERNEL.EFI", "lies where imagekit")])
+def test_file_of_a_slot_is_not_a_gadgets_to_change(path: str, reason: str) -> None:
+    there = {**THERE, "loader/entries/imagekit-a.conf": b"entry", "EFI/imagekit/a/kernel.efi": b"kernel"}
+    (message,) = refused(TWO.replace("startup.nsh, target: /", f"startup.nsh, target: {path}"), there=there)
+    assert f"the gadget's {path!r} {reason}" in message
+
+
+def test_loader_conf_that_chooses_an_entry_itself_is_refused() -> None:
+    chosen = {**FILES, "loader.conf": b"timeout 0\ndefault imagekit-a.conf\n"}
+    (message,) = refused(TWO, files=chosen)
+    assert "the gadget's 'loader/loader.conf' has a default, which comes before every decision about slots" in message
+    planned(files=chosen, there={**THERE, "loader/loader.conf": chosen["loader.conf"]})  # it is there already
+
+
+def test_script_of_uboot_is_not_a_gadgets_to_change() -> None:
+    new = UBOOT.replace("size: 8M, update: {edition: 1}}",
+                        "size: 8M, update: {edition: 2}, content: [{source: a, target: Boot.scr}]}")
+    (message,) = refused(new, old=UBOOT, files={"u-boot.bin": b"u", "a": b"a"}, there={"boot.scr": b"b"},
+                         architecture="arm64")
+    assert "the gadget's 'Boot.scr' lies where imagekit writes" in message
+
+
 def test_gadget_for_other_slots_is_refused() -> None:
     swapped = TWO.replace("base-a: {slot: a", "base-a: {slot: x").replace(
         "base-b: {slot: b", "base-b: {slot: a").replace("{slot: x", "{slot: b")
