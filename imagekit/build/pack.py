@@ -125,14 +125,14 @@ def _key(source: RecipeFile, section: Section, parts: Parts) -> tuple[str, dict[
         "sections": {name: digest_of(other) for name, other in sections.items()},
         "files": {item.source: _digest(source.folder / item.source)
                   for item in source.recipe.files if item.part is None},
-        "code": {str(path.relative_to(code)): _digest(path) for path in sorted(_code(code, source.recipe))},
+        "code": {str(path.relative_to(code)): _digest(path) for path in sorted(own_files(code, source.recipe))},
         "pefile": metadata.version("pefile"),
         "zstandard": [zstandard.__version__, ".".join(str(number) for number in zstandard.ZSTD_VERSION)],
     }
     return sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32], sections
 
 
-def _code(package: Path, recipe: Recipe) -> list[Path]:
+def own_files(package: Path, recipe: Recipe) -> list[Path]:
     """Our own files that go into a package or decide its bytes."""
     found = [*(package / "build").glob("pack*.py"),
              *(package / "build" / name for name in ("tree.py", "initrd.py", "accounts.py", "parts.py")),
@@ -141,9 +141,9 @@ def _code(package: Path, recipe: Recipe) -> list[Path]:
         found += (package / "build/initrd").glob("*")
     if recipe.type == BASE:
         found += [package / "build/foreign.py", *(package / "build/foreign").glob("*")]
-        found += [path for folder in ("device", "boot", "build/base-overlay") for path in (package / folder).rglob("*")]
-        found += package.glob("*.py")
-    return [path for path in found if path.is_file() and "__pycache__" not in path.parts]
+        found += (package / "build/base-overlay").rglob("*")
+        found += [package.parent / module for module in pack_base.device_modules(pack_base.OVERLAY)]
+    return [path for path in dict.fromkeys(found) if path.is_file() and "__pycache__" not in path.parts]
 
 
 def _digest(path: Path) -> str | None:

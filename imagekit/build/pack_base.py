@@ -34,7 +34,7 @@ from imagekit.host.tools import LOADERS
 from imagekit.packages.debmeta import Deb
 from imagekit.packages.lockfile import Part, Section, digest_of
 from imagekit.packages.recipe import Recipe
-from imagekit.schema import check_shape, load_yaml
+from imagekit.schema import Source, check_shape, load_yaml
 
 ROOT_FORMAT = 1  # raise it when the way mmdebstrap is run changes
 PYTHON, PYTHON_PART = "usr/bin/python3.13", "python3.13-minimal"
@@ -230,6 +230,22 @@ def settle(tree: Tree) -> None:
     settle_accounts(tree)
 
 
+def _manifest(overlay: Path) -> Source:
+    manifest = overlay / "manifest.yaml"
+    source = load_yaml(manifest.read_bytes(), name=str(manifest))
+    check_shape(source, OVERLAY_SCHEMA)
+    return source
+
+
+def device_modules(overlay: Path) -> tuple[str, ...]:
+    """The modules of imagekit that go into every base, by their paths in the source tree.
+
+    Raises:
+        DocumentError: the manifest is wrong.
+    """
+    return tuple(_manifest(overlay).value["python"]["modules"])
+
+
 def add_overlay(tree: Tree, overlay: Path, *, package: Path) -> None:
     """Lay what imagekit adds to every base over the tree; `manifest.yaml` of the overlay explains itself.
 
@@ -239,9 +255,7 @@ def add_overlay(tree: Tree, overlay: Path, *, package: Path) -> None:
         DocumentError: the manifest is wrong.
         PlanError: it names a file that is not there.
     """
-    manifest = overlay / "manifest.yaml"
-    source = load_yaml(manifest.read_bytes(), name=str(manifest))
-    check_shape(source, OVERLAY_SCHEMA)
+    source = _manifest(overlay)
     rules = source.value
     for path in tree.paths():
         if any(fnmatchcase(path, pattern) for pattern in rules["removed"]):

@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 import zstandard
 from click.testing import CliRunner
 
-from imagekit.build.pack import _deliver, encode_packages, read_facts
+from imagekit.build.pack import _deliver, encode_packages, own_files, read_facts
 from imagekit.build.pack_base import OVERLAY, PACKAGE, add_overlay, drop, keep_root, settle, take_root
 from imagekit.build.pack_gadget import gadget_tree
 from imagekit.build.pack_kernel import add_apart, kernel_yaml, names_module
@@ -259,6 +260,12 @@ def test_cached_package_without_its_file_is_told_with_the_remedy(tmp_path: Path)
         _deliver(tmp_path / "kept.snap", tmp_path / "out/pc_1.snap", "0" * 64, load_recipe("pc").recipe)
     assert caught.value.hint == f"delete {tmp_path}"
     assert not (tmp_path / "out").exists()
+
+
+def test_every_module_that_goes_into_a_base_decides_whether_it_is_made_anew(repository: Path) -> None:
+    modules = yaml.safe_load((OVERLAY / "manifest.yaml").read_text())["python"]["modules"]
+    found = {str(path.relative_to(repository)) for path in own_files(PACKAGE, load_recipe("debian-13").recipe)}
+    assert set(modules) - found == set()
 
 
 def test_list_of_packages_is_sorted_and_without_doubles() -> None:
