@@ -7,14 +7,14 @@ Pure: equal input gives an equal `ImagePlan`, which leaves nothing to decide and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from imagekit.assertions import Model
 from imagekit.errors import PlanError
-from imagekit.gadget import Part, Role, Schema, SlotPart
+from imagekit.gadget import Extension, Part, Role, Schema, SlotPart
 from imagekit.plan.contents import Contents, Insides, check_references, fill
 from imagekit.plan.layout import Placement, VolumeLayout, lay_out_of
 from imagekit.plan.resolve import Resolution, model_digest
@@ -22,6 +22,9 @@ from imagekit.plan.tables import DiskTable, TableEntry, disk_id, entry_at, table
 from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageWrite, SeedFile, Write, Zeros
 
 BACKENDS = ("systemd-boot", "u-boot", "piboot")
+BOOT_NAMES = {"systemd-boot": "esp", "piboot": "boot"}  # of the partition with role system-boot, on a device
+SEED, DATA, SLOT_STATE = "seed", "data", "slot-state"  # and of others
+NAMES_HINT = "name them in gadget.yaml as docs/reference/gadget-yaml.md says"
 CHOOSERS = {"u-boot": "boot script", "piboot": "autoboot.txt"}  # what the boot partition holds to choose the slot by
 
 
@@ -104,8 +107,7 @@ def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime)
                         " names that only a GPT has",
                         hint="use schema gpt; gpt-entries of x-imagekit makes room for boot code in front")
     layout = lay_out_of(insides.gadget, volume)
-    for role in (Role.BOOT, Role.SEED, Role.DATA):
-        layout.holding(role)
+    _refuse_hidden(resolution.model.gadget.name, extension, layout)
     digest = model_digest(resolution.model)
     contents = Contents(resolution=resolution, insides=insides, layout=layout, model_digest=digest,
                         timestamp=timestamp)
@@ -119,6 +121,36 @@ def plan_image(resolution: Resolution, insides: Insides, *, timestamp: datetime)
     writes = merged([*table_writes(layout, table), *own])
     return ImagePlan(resolution=resolution, layout=layout, table=table, structures=structures, writes=writes,
                      model_digest=digest, timestamp=timestamp)
+
+
+def _refuse_hidden(gadget: str, extension: Extension, layout: VolumeLayout) -> None:
+    """Raises: PlanError: a partition that a device would not find, since it looks by name, with all such."""
+    problems = [problem for name, held in extension.structures.items() for problem in _hidden_part(name, held, layout)]
+    names = {Role.SEED: SEED, Role.DATA: DATA, **({Role.BOOT: BOOT_NAMES[extension.bootloader]}
+                                                if extension.bootloader in BOOT_NAMES else {})}
+    for role in (Role.BOOT, Role.SEED, Role.DATA):
+        structure = layout.holding(role).structure
+        if structure.name != names.get(role, structure.name):
+            problems.append(f"structure {structure.title!r} has the role {role.value}, and a device finds that by the"
+                            f" name {names[role]}")
+    if len(problems) == 1:
+        raise PlanError(f"cannot plan an image of gadget {gadget!r}: {problems[0]}", hint=NAMES_HINT)
+    if problems:
+        raise PlanError(f"cannot plan an image of gadget {gadget!r}: it has {len(problems)} structures that no device"
+                        " would find", details=tuple(problems), hint=NAMES_HINT)
+
+
+def _hidden_part(name: str, held: SlotPart, layout: VolumeLayout) -> Iterator[str]:
+    is_state = held.part is Part.STATE
+    wanted = SLOT_STATE if is_state else f"{held.part.value}-{held.slot}"
+    found = next((item.structure for item in layout.placements if item.structure.name == name), None)
+    if found is None:
+        yield f"structure {name!r} is on another volume than the bootloader"
+    elif not found.is_partition:
+        yield f"structure {name!r} is outside the partition table, where no device finds it"
+    elif name != wanted:
+        what = "the slot-state record" if is_state else f"{held.part.value} of slot {held.slot}"
+        yield f"structure {name!r} is {what}, and a device finds that by the name {wanted}"
 
 
 def merged(writes: Iterable[Write]) -> tuple[Write, ...]:

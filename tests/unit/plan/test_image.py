@@ -161,6 +161,34 @@ def test_loader_conf_that_chooses_an_entry_itself_is_refused() -> None:
         plan_image(resolution, chosen, timestamp=resolution.model.timestamp)
 
 
+BASE_A = "      - {name: base-a, type: 86B3FADB-AE30-590F-BC3C-D69AB6A623A1, size: 8M}\n"
+
+
+@pytest.mark.parametrize(("gadget", "why"), [
+    (GADGET.replace("name: base-a", "name: rootfs").replace("    base-a: {", "    rootfs: {"),
+     "'rootfs' is base of slot a, and a device finds that by the name base-a"),
+    (GADGET.replace("name: slot-state", "name: state").replace("    slot-state: {", "    state: {"),
+     "'state' is the slot-state record, and a device finds that by the name slot-state"),
+    (GADGET.replace(BASE_A, BASE_A.replace("86B3FADB-AE30-590F-BC3C-D69AB6A623A1", "bare")),
+     "'base-a' is outside the partition table, where no device finds it"),
+    (GADGET.replace(BASE_A, "").replace("x-imagekit:", f"  second:\n    structure:\n{BASE_A}x-imagekit:"),
+     "'base-a' is on another volume than the bootloader"),
+    (GADGET.replace("name: esp", "name: e"), "'e' has the role system-boot, and a device finds that by the name esp"),
+    (GADGET.replace("name: seed", "name: s"), "'s' has the role system-seed, and a device finds that by the name seed"),
+    (GADGET.replace("name: data", "name: d"), "'d' has the role system-data, and a device finds that by the name data"),
+])
+def test_gadget_whose_partitions_no_device_would_find_is_refused(gadget: str, why: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        planned(gadget)
+    assert caught.value.message == f"cannot plan an image of gadget 'pc': structure {why}"
+
+
+def test_all_partitions_that_no_device_would_find_are_told_at_once() -> None:
+    with pytest.raises(PlanError, match="2 structures that no device would find") as caught:
+        planned(GADGET.replace("name: data", "name: d").replace("name: seed", "name: s"))
+    assert len(caught.value.details) == 2
+
+
 def test_kernel_larger_than_the_esp_is_refused() -> None:
     with pytest.raises(PlanError, match=r"cannot place 'EFI/imagekit/a/kernel.efi' on FAT: it has 50 MiB"):
         planned(kernel=50 * MIB)
