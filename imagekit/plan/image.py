@@ -14,7 +14,7 @@ from typing import Any
 
 from imagekit.assertions import Model
 from imagekit.errors import PlanError
-from imagekit.gadget import Extension, Part, Role, Schema, SlotPart
+from imagekit.gadget import Extension, Filesystem, Part, Role, Schema, SlotPart
 from imagekit.plan.contents import Contents, Insides, check_references, fill
 from imagekit.plan.layout import Placement, VolumeLayout, lay_out_of
 from imagekit.plan.resolve import Resolution, model_digest
@@ -24,7 +24,7 @@ from imagekit.plan.writes import Copy, Literal, MakeExt4, PackageWrite, SeedFile
 BACKENDS = ("systemd-boot", "u-boot", "piboot")
 BOOT_NAMES = {"systemd-boot": "esp", "piboot": "boot"}  # of the partition with role system-boot, on a device
 SEED, DATA, SLOT_STATE = "seed", "data", "slot-state"  # and of others
-NAMES_HINT = "name them in gadget.yaml as docs/reference/gadget-yaml.md says"
+NAMES_HINT = "name and format them in gadget.yaml as docs/reference/gadget-yaml.md says"
 CHOOSERS = {"u-boot": "boot script", "piboot": "autoboot.txt"}  # what the boot partition holds to choose the slot by
 
 
@@ -133,11 +133,15 @@ def _refuse_hidden(gadget: str, extension: Extension, layout: VolumeLayout) -> N
         if structure.name != names.get(role, structure.name):
             problems.append(f"structure {structure.title!r} has the role {role.value}, and a device finds that by the"
                             f" name {names[role]}")
+        found = structure.filesystem or Filesystem.NONE
+        if found is not Filesystem.EXT4 if role is Role.DATA else not found.is_vfat:
+            problems.append(f"structure {structure.title!r} has the filesystem {found.value}, and a device mounts"
+                            f" {'ext4' if role is Role.DATA else 'vfat'} there")
     if len(problems) == 1:
         raise PlanError(f"cannot plan an image of gadget {gadget!r}: {problems[0]}", hint=NAMES_HINT)
     if problems:
-        raise PlanError(f"cannot plan an image of gadget {gadget!r}: it has {len(problems)} structures that no device"
-                        " would find", details=tuple(problems), hint=NAMES_HINT)
+        raise PlanError(f"cannot plan an image of gadget {gadget!r}: {len(problems)} things of its structures that no"
+                        " device would find", details=tuple(problems), hint=NAMES_HINT)
 
 
 def _hidden_part(name: str, held: SlotPart, layout: VolumeLayout) -> Iterator[str]:

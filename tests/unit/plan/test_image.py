@@ -183,8 +183,21 @@ def test_gadget_whose_partitions_no_device_would_find_is_refused(gadget: str, wh
     assert caught.value.message == f"cannot plan an image of gadget 'pc': structure {why}"
 
 
+@pytest.mark.parametrize(("role", "old", "new", "found", "wanted"), [
+    ("esp", "vfat", "none", "none", "vfat"), ("seed", "vfat", "ext4", "ext4", "vfat"),
+    ("seed", "filesystem: vfat", "update: {edition: 0}", "none", "vfat"), ("data", "ext4", "vfat", "vfat-32", "ext4")])
+def test_role_without_the_file_system_that_a_device_mounts_is_refused(role: str, old: str, new: str, found: str,
+                                                                      wanted: str) -> None:
+    before, name, rest = GADGET.partition(f"name: {role}\n")
+    gadget = before + name + rest.replace(old, new, 1)
+    if role == "esp":
+        gadget = re.sub(r"        content:\n( +- .*\n)+?(?=      - \{name: slot)", "", gadget)
+    with pytest.raises(PlanError, match=f"structure '{role}' has the filesystem {found}, and a device mounts {wanted}"):
+        planned(gadget)
+
+
 def test_all_partitions_that_no_device_would_find_are_told_at_once() -> None:
-    with pytest.raises(PlanError, match="2 structures that no device would find") as caught:
+    with pytest.raises(PlanError, match="2 things of its structures that no device would find") as caught:
         planned(GADGET.replace("name: data", "name: d").replace("name: seed", "name: s"))
     assert len(caught.value.details) == 2
 
