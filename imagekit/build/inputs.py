@@ -199,6 +199,9 @@ def look_inside(resolution: Resolution) -> Insides:
         with open_package(Path(package.file.path), name=package.file_name, tools=LocalTools()) as inside:
             info = read_info(inside)
         check_identity(package, info, model)
+        if package.name in (model.kernel.name, model.base_snap.name) and inside.size != package.file.size:
+            raise PlanError(f"cannot use {package.file.path}: it has {package.file.size} bytes, its file system"
+                            f" {inside.size}, behind which a device looks for its hash tree", hint="pack it again")
         check_company(package, info, names)
     gadget, files = read_gadget(resolution.of(model.gadget))
     kernel = resolution.of(model.kernel)

@@ -103,6 +103,18 @@ def test_package_cut_short_is_refused_with_both_sizes(workshop: Workshop) -> Non
     refused(workshop, ExitCode.TRUST, f"it has {size - 4096} bytes, the signed revision 1 has {size}")
 
 
+@pytest.mark.parametrize("name", ["debian-13", "pc-kernel"])
+def test_package_longer_than_its_file_system_is_refused(workshop: Workshop, name: str) -> None:
+    """A device looks for the hash tree where the file system ends, and would not find it behind what was added."""
+    path = workshop.packages / f"{name}_1.snap"
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes() + bytes(4096))
+    (workshop.packages / f"{name}_1.snap.zst").write_bytes(zstandard.compress(path.read_bytes()))
+    (workshop.packages / f"{name}_1.assert").unlink()
+    workshop.model(grade="dangerous")
+    refused(workshop, ExitCode.PLAN, f"{name}_1.snap: it has {size + 4096} bytes, its file system {size}")
+
+
 def test_root_hash_that_is_not_the_packages_is_refused(workshop: Workshop) -> None:
     path = workshop.packages / "debian-13_1.snap"
     revision = workshop.brand.revision_for(path, verity_root="0" * 64)
