@@ -6,13 +6,18 @@ Neither is signed; a difference says that the image is not as it was built, not 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from imagekit.boot.slotstate import COPY_OFFSETS, RECORD_SIZE
 from imagekit.digests import CHUNK, short
 from imagekit.disk.bmap import Bmap, MappedRange, decode_bmap
-from imagekit.disk.probe import DiskImage
+from imagekit.disk.ext4 import used_ranges
+from imagekit.disk.fat_read import read_fat
+from imagekit.disk.probe import Content, DiskImage, DiskPartition
+from imagekit.disk.verity import tree_size
 from imagekit.errors import DocumentError
 from imagekit.host.files import read_file
 from imagekit.host.ports import Progress
@@ -38,7 +43,7 @@ def look_beside(path: Path, stream: BinaryIO, image: DiskImage, seed: SeedFound,
     if bmap_path.is_file():
         try:
             bmap = decode_bmap(read_file(bmap_path, limit=MOST), name=bmap_path.name)
-            differences = list(_size(bmap, image))
+            differences = list(_size(bmap, image)) or list(_left_out(stream, bmap, image))
             if progress is not None and not differences:
                 ranges = _hash(stream, bmap, progress)
                 differences += _differing(bmap, ranges)
@@ -62,6 +67,39 @@ def look_beside(path: Path, stream: BinaryIO, image: DiskImage, seed: SeedFound,
 def _size(bmap: Bmap, image: DiskImage) -> Iterator[str]:
     if bmap.image_size != image.size:
         yield f"it is for an image of {bmap.image_size} bytes, this one has {image.size}"
+
+
+def _left_out(stream: BinaryIO, bmap: Bmap, image: DiskImage) -> Iterator[str]:
+    """What a device reads and the map does not have: zeros too, which a map by the holes of a file leaves out."""
+    starts = [item.start for item in bmap.ranges]
+    for partition in image.partitions:
+        for start, end in _read_there(stream, partition):
+            position = partition.partition.start + start
+            while position < partition.partition.start + end:
+                index = bisect_right(starts, position) - 1
+                if index < 0 or bmap.ranges[index].end <= position:
+                    yield (f"it leaves out bytes from {position} on, of {partition.name}: a medium that was in use"
+                           " would keep its own there")
+                    break
+                position = bmap.ranges[index].end
+            else:
+                continue
+            break
+
+
+def _read_there(stream: BinaryIO, item: DiskPartition) -> tuple[tuple[int, int], ...]:
+    """The bytes of a partition that mean something, as far as its content says; nothing of one that is damaged."""
+    start = item.partition.start
+    try:
+        if item.content is Content.EROFS and item.verity is not None:
+            return ((0, item.package_size + tree_size(item.package_size)),)
+        if item.content is Content.SLOT_STATE:
+            return ((0, COPY_OFFSETS[1] + RECORD_SIZE),)
+        if item.content is Content.FAT:
+            return ((0, read_fat(stream, start, name=item.name).geometry.data_start),)
+        return used_ranges(stream, start) if item.content is Content.EXT4 else ()
+    except DocumentError:
+        return ()
 
 
 def _hash(stream: BinaryIO, bmap: Bmap, progress: Progress) -> tuple[MappedRange, ...]:

@@ -16,6 +16,7 @@ from imagekit.boot.slotstate import COPY_OFFSETS, FACTORY, Slot, encode_record
 from imagekit.build.inspect_image import inspect_image
 from imagekit.build.run import Request, build
 from imagekit.digests import crc32c
+from imagekit.disk.bmap import decode_bmap, encode_bmap
 from imagekit.host.cache import Cache
 from imagekit.host.tools import LocalTools
 from imagekit.packages.erofs import Erofs
@@ -23,7 +24,7 @@ from imagekit.plan.inspection import Inspection, Level, Verdict
 from imagekit.qemu.surgery import Disk, Spot
 from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import EFI_ARM64, LOADER_MARK, Silent, Workshop, efi_program, kernel_image, noise
-from tests.tools.conftest import Built, require
+from tests.tools.conftest import Built, RunTool, require
 
 pytestmark = pytest.mark.tools
 
@@ -126,6 +127,26 @@ def test_block_map_and_manifest_see_the_change_too(image: Path) -> None:
         disk.flip("base-a", disk.find_spot("base-a", Spot.USED))
     beside = {item.file: item.differences for item in look(image).beside}
     assert "are not what it says" in beside["pc.img.bmap"][0] and "image digest: it says" in beside["manifest.json"][0]
+
+
+@pytest.mark.parametrize("name", ["base-a", "kernel-a", "slot-state", "esp", "seed", "data"])
+def test_block_map_that_leaves_out_what_a_device_reads_is_wrong(image: Path, name: str) -> None:
+    with Disk(image) as disk:
+        place = disk.partition(name)
+    path = image.with_name("pc.img.bmap")
+    found = decode_bmap(path.read_bytes())
+    path.write_bytes(encode_bmap(found.image_size, [
+        item for item in found.ranges if not place.start <= item.start < place.start + 8192]))
+    (difference,) = next(item for item in look(image, quick=True).beside if item.file == path.name).differences
+    assert difference == (f"it leaves out bytes from {place.start} on, of {name}: a medium that was in use would keep"
+                          " its own there")
+
+
+def test_block_map_by_the_holes_of_a_file_is_wrong(image: Path, run_tool: RunTool) -> None:
+    run_tool("fallocate", "--dig-holes", image)
+    run_tool("bmaptool", "create", "-o", image.with_name("pc.img.bmap"), image)
+    assert "it leaves out bytes from" in next(
+        item for item in look(image, quick=True).beside if item.file == "pc.img.bmap").differences[0]
 
 
 def test_manifest_of_another_build_is_told(image: Path) -> None:
