@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from imagekit.digests import CHUNK
 from imagekit.errors import DocumentError, HostError
+from imagekit.host.files import reason
 from imagekit.units import iec
 
 
@@ -72,9 +73,11 @@ class ImageFile:
 
 
 def full_disk(error: OSError, path: Path, needed: int) -> HostError:
-    """What a failed write means to a user."""
+    """What a fault of the system means to a user; one that names a file is about that one, a package perhaps."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         why = {errno.EFBIG: "the file would be larger than allowed", errno.EDQUOT: "the quota is used up"}
         return HostError(f"cannot write {path}: {why.get(error.errno or 0, 'no space left on the disk')}",
                          hint=f"the image needs {iec(needed)}; make room, or name another folder with -o")
-    return HostError(f"cannot write {path}: {error.strerror}")
+    if error.filename is not None:
+        return HostError(f"cannot use {os.fsdecode(error.filename)}: {reason(error)}")
+    return HostError(f"cannot write {path}: {reason(error)}")

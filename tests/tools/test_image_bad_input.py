@@ -18,11 +18,15 @@ import pytest
 import zstandard
 
 from imagekit.assertions import encode_stream
+from imagekit.build.image import build_into
+from imagekit.build.run import Request, plan
 from imagekit.build.unchanged import NOTE
-from imagekit.errors import ExitCode
+from imagekit.errors import ExitCode, HostError
+from imagekit.host.cache import Cache
 from imagekit.host.files import FolderLock
-from imagekit.testing.documents import Brand
-from imagekit.testing.images import BOOT_ASSETS, GADGET, Workshop, noise
+from imagekit.host.tools import LocalTools
+from imagekit.testing.documents import NOW, Brand
+from imagekit.testing.images import BOOT_ASSETS, GADGET, Silent, Workshop, noise
 
 pytestmark = pytest.mark.tools
 
@@ -101,6 +105,17 @@ def test_package_cut_short_is_refused_with_both_sizes(workshop: Workshop) -> Non
     size = path.stat().st_size
     os.truncate(path, size - 4096)
     refused(workshop, ExitCode.TRUST, f"it has {size - 4096} bytes, the signed revision 1 has {size}")
+
+
+def test_package_that_vanishes_while_it_is_needed_is_named(workshop: Workshop) -> None:
+    request = Request(model=workshop.folder / "pc.model", packages=(workshop.packages,), trust=(workshop.trust,),
+                      epoch=None, now=NOW)
+    planned = plan(request)
+    (workshop.packages / "debian-13_1.snap").unlink()
+    with pytest.raises(HostError, match=r"cannot use .*/debian-13_1\.snap: no such file or directory"):
+        build_into(workshop.folder / "out", planned, tools=LocalTools, cache=Cache(workshop.folder / "cache"),
+                   progress=Silent(), note=lambda _: None)
+    assert not (workshop.folder / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["debian-13", "pc-kernel"])
