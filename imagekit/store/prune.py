@@ -103,7 +103,9 @@ def carry_out(store: Store, planned: Pruning, *, keep: int = KEPT_REVISIONS,
                     del targets.targets[path]
             store.put(targets, channels_path(channels.name), encode_channel_map(_next(store, channels, keep)))
         outcome = store.commit(draft)
+    needed = needed_files(store)  # what a power cut left behind may be the very file that was just named
     for name in planned.files:
-        told(name)
-        store.disk.remove(name)
+        if name not in needed:
+            told(name)
+            store.disk.remove(name)
     return outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -99,3 +100,18 @@ def test_power_cut_while_pruning_leaves_a_store_that_is_whole(full: StoreRig, tm
         with connected(full.public, full.first_root) as client:
             target = client.find("packages/small/small_8.snap.zst")
             assert target is not None and client.fetch(target).exists()
+
+
+def test_pruning_again_after_a_power_cut_takes_away_nothing_that_it_has_just_named(full: StoreRig, tmp_path: Path
+                                                                                   ) -> None:
+    """The map that the cut left behind is the one that the next pruning publishes."""
+    shutil.copytree(full.folder, tmp_path / "before")
+    for steps in range(4):  # channel map, publisher, snapshot, timestamp
+        with pytest.raises(PowerCut), full.open(CutDisk(full.public, steps)) as store:
+            prune.carry_out(store, prune.plan(store))
+        prune_now(full)
+        with full.open() as store:
+            channels = store.channels("small")
+            assert channels is not None and [item.revision for item in channels.revisions] == [2, 4, 5, 6, 7, 8]
+        shutil.rmtree(full.folder)
+        shutil.copytree(tmp_path / "before", full.folder)
