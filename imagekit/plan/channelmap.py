@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from imagekit.errors import DocumentError
+from imagekit.errors import DocumentError, PlanError
 from imagekit.plan.channels import Channel, parse_channel
 
 FORMAT = "imagekit-channels"
@@ -143,6 +143,20 @@ def encode_channel_map(value: ChannelMap) -> bytes:
             for entry in sorted(value.channels, key=lambda entry: (str(entry.channel), entry.architecture))],
     }
     return (json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def encode_for_devices(value: ChannelMap) -> bytes:
+    """The document, to be published. Raises: PlanError: devices could not read it, nor could the store any more."""
+    what = f"cannot publish the channel map of {value.name}: no device could read it"
+    try:
+        raw = encode_channel_map(value)
+        parse_channel_map(raw, name="it")
+    except UnicodeEncodeError as error:
+        raise PlanError(f"{what}: a text in it is not UTF-8") from error
+    except DocumentError as error:
+        raise PlanError(f"{what}: {error.message}",
+                        hint="imagekit store prune makes it smaller" if len(raw) > LIMIT else None) from error
+    return raw
 
 
 def _revision_json(item: Revision) -> dict[str, object]:

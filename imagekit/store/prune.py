@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tuf.api.metadata import Metadata, Snapshot, Targets
 
-from imagekit.plan.channelmap import ChannelMap, encode_channel_map
+from imagekit.plan.channelmap import ChannelMap, encode_for_devices
 from imagekit.plan.releases import KEPT_REVISIONS, bound_sets, pruned
 from imagekit.plan.storepaths import METADATA, TARGETS, channels_path, stored_name, subject_of
 from imagekit.store.commit import Outcome
@@ -101,7 +101,7 @@ def carry_out(store: Store, planned: Pruning, *, keep: int = KEPT_REVISIONS,
                 if subject and subject.name == channels.name and {subject.revision, subject.source} & set(
                         planned.revisions[channels.name]):
                     del targets.targets[path]
-            store.put(targets, channels_path(channels.name), encode_channel_map(_next(store, channels, keep)))
+            store.put(targets, channels_path(channels.name), encode_for_devices(_next(store, channels, keep)))
         outcome = store.commit(draft)
     needed = needed_files(store)  # what a power cut left behind may be the very file that was just named
     for name in planned.files:

@@ -34,7 +34,14 @@ from imagekit.host.files import reason
 from imagekit.packages.forward import PACKED_WINDOW
 from imagekit.packages.package import PackageFormat, format_of
 from imagekit.packages.snapyaml import SnapInfo
-from imagekit.plan.channelmap import ChannelMap, Compression, Revision, UpdateClass, encode_channel_map
+from imagekit.plan.channelmap import (
+    ChannelMap,
+    Compression,
+    Revision,
+    UpdateClass,
+    encode_channel_map,
+    encode_for_devices,
+)
 from imagekit.plan.channels import Channel
 from imagekit.plan.demands import refuse_unbuildable
 from imagekit.plan.model_update import check_change, name_of
@@ -90,7 +97,8 @@ def publish(store: Store, offers: Sequence[Offer], wanted: Wanted) -> Outcome:
 
     Raises:
         TrustError: a package is another publisher's, or its bytes are not what was signed.
-        PlanError: a revision goes backwards, has other bytes, may not go to the channel, or was signed in the future.
+        PlanError: a revision goes backwards, has other bytes, may not go to the channel, or was signed in the future;
+            no device could read what would be published of it.
     """
     draft = store.draft()
     maps: dict[str, ChannelMap] = {}
@@ -105,11 +113,12 @@ def publish(store: Store, offers: Sequence[Offer], wanted: Wanted) -> Outcome:
         revision = _revision(store, offer, wanted)
         maps[name] = _planned(store, with_revision(before, revision), revision, wanted)
         planned.append((offer, revision, role_of(declaration.publisher_id)))
+    documents = {name: encode_for_devices(item) for name, item in maps.items()}
     for offer, revision, role in planned:
         _lay_down(store, draft, offer, revision, role)
     for offer, _, role in planned:
         name = offer.info.name
-        store.put(draft.publisher(role), channels_path(name), encode_channel_map(maps[name]))
+        store.put(draft.publisher(role), channels_path(name), documents[name])
     return store.commit(draft)
 
 
@@ -294,14 +303,14 @@ def change(store: Store, name: str, change: Callable[[ChannelMap], ChannelMap]) 
     """Change the channel map of a package; None where the change changes nothing.
 
     Raises:
-        PlanError: nothing is published under that name, or the change is refused.
+        PlanError: nothing is published under that name, the change is refused, or no device could read what it makes.
     """
     role = store.publisher_of(name)
     before = store.channels(name)
     if before is None:
         raise PlanError(f"cannot change {name!r}: nothing of that name is published")
     draft = store.draft()
-    new, old = encode_channel_map(change(before)), encode_channel_map(before)
+    new, old = encode_for_devices(change(before)), encode_channel_map(before)
     if new == old:
         return None
     store.put(draft.publisher(role), channels_path(name), new)

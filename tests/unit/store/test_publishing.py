@@ -6,8 +6,9 @@ import contextlib
 import json
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,9 @@ from imagekit.build.pack import SEED_LEVEL
 from imagekit.errors import PlanError, TrustError
 from imagekit.host.storeclient import connected
 from imagekit.packages.forward import PACKED_WINDOW, unpacked
-from imagekit.plan.channelmap import UpdateClass, parse_channel_map
+from imagekit.plan.channelmap import ChannelMap, UpdateClass, parse_channel_map
 from imagekit.plan.channels import parse_channel
-from imagekit.plan.releases import Terms, revoked
+from imagekit.plan.releases import Terms, changed, revoked
 from imagekit.plan.storepaths import assertions_path, channels_path, model_path, set_path
 from imagekit.store import prune
 from imagekit.store.check import Level, audit
@@ -408,3 +409,31 @@ def test_check_looks_at_models_as_their_devices_do(rig: StoreRig) -> None:
     assert found[0].startswith("models/acme/pi.assert: cannot verify model")
     put(model_path("acme", "pi"), Brand("acme").model(model="pi", grade="secured"))
     assert "it demands what images do not have" in audited(rig)[0]
+
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+UNREADABLE: dict[str, Callable[[ChannelMap], ChannelMap]] = {
+    "a reason without end": lambda found: revoked(found, 1, reason="x" * 4001, now=NOON),
+    "a step beyond all numbers": lambda found: changed(found, 1, parse_channel("stable"),
+                                                       lambda item: replace(item, least=1 << 60)),
+    "text that is none": lambda found: revoked(found, 1, reason="\udcff", now=NOON),
+    "more than devices take": lambda found: replace(found, revisions=tuple(
+        replace(found.revisions[0], revision=number, advisory="x" * 4000) for number in range(1, 300))),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_a_channel_map_that_no_device_could_read_is_not_published(rig: StoreRig, what: str) -> None:
+    rig.publish(rig.package(1), channel="stable")
+    before = snapshot_of(rig.public)
+    with rig.open() as store, pytest.raises(PlanError, match="no device could read"):
+        change(store, "small", UNREADABLE[what])
+    assert snapshot_of(rig.public) == before
+    assert rig.publish(rig.package(2), channel="stable").published
+
+
+def test_a_package_with_terms_that_no_device_could_read_leaves_nothing_behind(rig: StoreRig) -> None:
+    before = snapshot_of(rig.public)
+    with pytest.raises(PlanError, match="no device could read"):
+        rig.publish(rig.package(1), channel="stable", terms=Terms(least=1 << 60))
+    assert snapshot_of(rig.public) == before
