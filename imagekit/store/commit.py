@@ -39,12 +39,16 @@ class Keys(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
-    """A change in the making: roles that get a new version. `published` is None for a store that is being made."""
+    """A change in the making: roles that get a new version. `published` is None for a store that is being made.
+
+    `carried` are roles that wait already: somebody elsewhere may have signed them as they are.
+    """
 
     config: Config
     now: datetime
     published: Published | None
     roles: dict[str, Metadata[Any]] = field(default_factory=dict)
+    carried: frozenset[str] = frozenset()
 
     def root(self) -> Root:
         return self._open("root", self.published.root if self.published else None, Root)  # type: ignore[no-any-return]
@@ -140,13 +144,13 @@ def sign_roles(folder: Path, draft: Draft, keys: Keys) -> tuple[tuple[Lack, ...]
     """Give every changed role its next version and the signatures that can be had; what is lacking, and whether a
     client with the old root would not accept one of them.
 
-    What was signed already, elsewhere, keeps its version and signatures.
+    What waits already keeps its version, its end and its signatures.
     """
     _follow_keys(draft)
     lacks: tuple[Lack, ...] = ()
     abrupt = False
     for role, metadata in draft.roles.items():
-        if not metadata.signatures:
+        if role not in draft.carried:
             metadata.signed.version = _next_version(folder, draft, role)
             metadata.signed.expires = _expires(draft, role)
         short, sudden = _sign(metadata, role, _authorities(draft, role), keys)

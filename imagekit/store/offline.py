@@ -89,7 +89,8 @@ def apply(store: Store, files: Sequence[Path]) -> Outcome:
             raise PlanError(f"cannot apply {file}: no change that waits says what was signed there",
                             hint="sign the file that lies in the store's folder pending now")
         match.signatures.update(brought.signatures)
-    draft = Draft(config=store.config, now=store.now, published=store.published, roles=waiting)
+    draft = Draft(config=store.config, now=store.now, published=store.published, roles=waiting,
+                  carried=frozenset(waiting))
     return store.commit(draft)
 
 

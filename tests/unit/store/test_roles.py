@@ -217,6 +217,25 @@ def test_two_signatures_of_a_publisher_come_one_after_the_other(rig: StoreRig, t
         assert client.find(channels_path("small")) is not None
 
 
+def test_signatures_of_two_roles_come_one_after_the_other(rig: StoreRig, device: Device, tmp_path: Path) -> None:
+    """What the second person has signed meanwhile is what waits still."""
+    rig.keys.locked |= {"root-1", "root-2", "targets-1"}
+    with rig.open() as store:
+        draft = store.draft()
+        renew(store, draft, has=lambda _: False, everything=True, offline=True)
+        outcome = store.commit(draft)
+    signed = []
+    for path, name in zip(outcome.pending[1:], ("root-1", "targets-1"), strict=True):
+        signed.append(tmp_path / path.name)
+        sign_statement(read_statement(path), [rig.keys.by_name[name]], signed[-1])
+    for number, path in enumerate(signed):
+        rig.now += timedelta(days=1)
+        with rig.open() as store:
+            assert apply(store, [path]).published is bool(number)
+    device.refresh()
+    assert device.root_version == 2
+
+
 def test_power_cut_between_publishing_and_forgetting_what_waited(rig: StoreRig) -> None:
     rig.keys.locked |= {"acme"}
     outcome = rig.publish(rig.package(1))
