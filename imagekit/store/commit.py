@@ -102,7 +102,7 @@ def commit(folder: Path, draft: Draft, keys: Keys, disk: Disk) -> Outcome:
     """Sign and publish, or leave it waiting.
 
     Raises:
-        TrustError: the change would leave a role that nobody can verify.
+        TrustError: snapshot and timestamp alone were to be signed, and cannot be here; or not all keys of a new store.
         HostError: a file cannot be written.
     """
     lacks, abrupt = sign_roles(folder, draft, keys)
@@ -258,6 +258,9 @@ def _wait(folder: Path, draft: Draft, lacks: tuple[Lack, ...]) -> Outcome:
     if draft.published is None:
         raise TrustError("cannot make the store: not all of its keys are on this machine",
                          hint="make it where they are, then take the offline ones away")
+    if not draft.roles:
+        raise TrustError("cannot sign snapshot and timestamp: their keys are not on this machine",
+                         hint="run it where the online key is: devices believe this store until they end, no longer")
     from imagekit.store.disk import FolderDisk
 
     disk, paths = FolderDisk(folder / PENDING), []

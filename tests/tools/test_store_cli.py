@@ -156,6 +156,15 @@ def test_signatures_travel_as_files(run: Run, store: Path, tmp_path: Path) -> No
     run("store publish small_1.snap --channel edge")
 
 
+def test_a_renewal_without_the_online_key_fails(run: Run, store: Path, tmp_path: Path) -> None:
+    """Whoever runs it every day hears of it before devices do."""
+    before = (store / "public/metadata/timestamp.json").read_bytes()
+    (keys_of(tmp_path) / "acme-online.pem").unlink()
+    assert "cannot sign snapshot and timestamp" in run("store renew", code=4).stderr
+    assert status(run)["pending"] == []
+    assert (store / "public/metadata/timestamp.json").read_bytes() == before
+
+
 def test_a_key_with_a_passphrase_signs_only_with_it(run: Run, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("long enough\n")
     (tmp_path / "wrong").write_text("something else\n")
