@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tuf.api.metadata import TargetFile
 
 from imagekit.assertions import Assertion, Model, ModelSnap, decode_stream
 from imagekit.device.addresses import find_stores, learn, reach
@@ -18,6 +21,7 @@ from imagekit.device.identity import identify
 from imagekit.device.install import Known
 from imagekit.device.machine import Machine
 from imagekit.device.newmodel import NewModel, meet, newest
+from imagekit.device.offers import ASSERTIONS_LIMIT
 from imagekit.errors import TrustError
 from imagekit.host.storeclient import Client
 from imagekit.plan.channelmap import LIMIT, ChannelMap, UpdateClass, parse_channel_map
@@ -140,7 +144,16 @@ def _sets(client: Client, *models: Model) -> Iterator[Assertion]:
 def _stream(client: Client, path: str) -> tuple[Assertion, ...]:
     """The assertions of a target; none, where there is no such target."""
     target = client.find(path)
-    return () if target is None else decode_stream(client.fetch(target).read_bytes(), name=path)
+    return () if target is None else decode_stream(fetch_small(client, target).read_bytes(), name=path)
+
+
+def fetch_small(client: Client, target: TargetFile, *, most: int = ASSERTIONS_LIMIT) -> Path:
+    """A target for which no room is looked for, as it needs next to none. Raises: TrustError: more is signed; nothing
+    of it is fetched."""
+    if target.length > most:
+        raise TrustError(f"cannot use {target.path} of the store: it has {target.length} bytes, at most {most} are"
+                         " taken")
+    return client.fetch(target)
 
 
 def _answer(machine: Machine, known: Known, client: Client, held: Held, *, part: str, snap: ModelSnap,
@@ -177,9 +190,7 @@ def read_channels(client: Client, snap: ModelSnap) -> ChannelMap | None:
     target = client.find(path)
     if target is None:
         return None
-    if target.length > LIMIT:
-        raise TrustError(f"cannot use {path} of the store: it has {target.length} bytes, at most {LIMIT} are taken")
-    found = parse_channel_map(client.fetch(target).read_bytes(), name=path)
+    found = parse_channel_map(fetch_small(client, target, most=LIMIT).read_bytes(), name=path)
     if (found.name, found.snap_id) != (snap.name, snap.snap_id):
         raise TrustError(f"cannot use {path} of the store: it is about {found.name} with the id {found.snap_id}, the"
                          f" model's has {snap.snap_id}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from tuf.api.metadata import TargetFile
 
 from imagekit.device import history as past
-from imagekit.device.asking import Answer, Answers, ask
+from imagekit.device.asking import Answer, Answers, ask, fetch_small
 from imagekit.device.history import Failed, Waiting, edit_history, folder_of, load_history
 from imagekit.device.identity import identify
 from imagekit.device.install import (
@@ -303,7 +303,7 @@ def _find_delta(answers: Answers, item: Answer) -> TargetFile | None:
 
 
 def _proof(answers: Answers, item: Answer) -> Shelf:
-    path = answers.client.fetch(_find(answers, assertions_path(item.held.name, _revision(item).revision)))
+    path = fetch_small(answers.client, _find(answers, assertions_path(item.held.name, _revision(item).revision)))
     return FolderShelf(folder=path.parent, only=(path.name,))
 
 

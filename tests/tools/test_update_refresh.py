@@ -25,6 +25,7 @@ from imagekit.device.anchors import own_anchors
 from imagekit.device.checks import check_store
 from imagekit.device.cli import main
 from imagekit.device.install import Options
+from imagekit.device.offers import ASSERTIONS_LIMIT
 from imagekit.device.refresh import Came, refresh
 from imagekit.device.rhythm import load_rhythm, when_due
 from imagekit.device.state import load_gadget_record
@@ -496,6 +497,24 @@ def test_full_data_partition_is_told_before_anything_is_fetched(scene: Scene, mo
     with pytest.raises(HostError, match="0 B are free on the data partition"):
         scene.rig.refresh()
     assert not [name for name, _, _ in scene.requests if name.startswith("packages/")]
+
+
+@pytest.mark.parametrize(("role", "path"), [("targets", "accounts/acme.assert"), ("targets", "models/acme/pc.assert"),
+                                            ("publisher-acme", "assertions/debian-13/debian-13_2.assert")])
+def test_attack_proof_that_fills_the_data_partition_is_not_fetched(scene: Scene, role: str, path: str) -> None:
+    """Whoever has a key of the store, or a publisher's, signs for it."""
+    scene.publish("debian-13_2")
+    with scene.store.open() as held:
+        draft = held.draft()
+        held.put(draft.targets() if role == "targets" else draft.publisher(role), path, bytes(ASSERTIONS_LIMIT + 1))
+        held.commit(draft)
+    scene.serve()
+    assert scene.requests is not None
+    before = scene.rig.disk_state()
+    with pytest.raises(TrustError, match=f"cannot use {path} of the store: it has {ASSERTIONS_LIMIT + 1} bytes"):
+        scene.rig.refresh()
+    assert path not in [name for name, _, _ in scene.requests]
+    assert scene.rig.disk_state() == before
 
 
 def test_device_without_a_store_says_so(tmp_path: Path) -> None:
