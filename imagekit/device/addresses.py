@@ -10,7 +10,7 @@ wrongly is told, and the next one is asked; the ones of before come last, for on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 
@@ -60,9 +60,11 @@ def find_stores(machine: Machine, anchors: Anchors, now: datetime) -> tuple[Stor
     return (first,)
 
 
-def reach(machine: Machine, stores: tuple[Store, ...], say: Callable[[str], None], *, now: datetime
-          ) -> tuple[str, Client]:
+def reach(machine: Machine, stores: tuple[Store, ...], say: Callable[[str], None], *, now: datetime,
+          wanted: Iterable[str] = ()) -> tuple[str, Client]:
     """The first address whose answer is believed, and a client of it that fetches from the others too.
+
+    `wanted` are targets that will be looked up: what their publishers sign belongs to the answer.
 
     Raises: HostError: none can be reached. TrustError: none is believed. The first one's error.
     """
@@ -74,7 +76,10 @@ def reach(machine: Machine, stores: tuple[Store, ...], say: Callable[[str], None
         say(f"update: asking the store at {url}")
         others = Mirrors(urls=tuple(other for other in urls if other != url), say=lambda text: say(f"update: {text}"))
         try:
-            return url, open_client(url, local, mirrors=others, now=now)
+            client = open_client(url, local, mirrors=others, now=now)
+            for path in wanted:
+                client.find(path)
+            return url, client
         except (HostError, TrustError) as error:
             failed = failed or error
             if url != urls[-1]:

@@ -103,7 +103,7 @@ def ask(machine: Machine, known: Known, say: Callable[[str], None], *, model_wai
     """
     anchors = known.anchors
     stores = find_stores(machine, anchors, known.now)
-    url, client = reach(machine, stores, say, now=known.now)
+    url, client = reach(machine, stores, say, now=known.now, wanted=tuple(_wanted(known)))
     assertions = tuple(_further(client, known, since=stores[0].assertion.revision))
     anchors.add(assertions)
     if moved := learn(machine, anchors, since=stores[0].assertion.revision, now=known.now):
@@ -120,6 +120,14 @@ def ask(machine: Machine, known: Known, say: Callable[[str], None], *, model_wai
         gadget = Held(name=known.gadget.name, revision=known.gadget.revision, root="")
         parts.append(_answer(machine, known, client, gadget, part=GADGET, snap=anchors.model.gadget, rules=rules))
     return Answers(url=url, client=client, model=new, parts=tuple(parts), assertions=assertions)
+
+
+def _wanted(known: Known) -> Iterator[str]:
+    """What is looked up whatever else is found: one for each publisher that has a say."""
+    model = known.anchors.model
+    snaps = (model.base_snap, model.kernel, *((model.gadget,) if known.gadget.revision is not None else ()))
+    yield from (channels_path(snap.name) for snap in snaps)
+    yield from (set_path(item.account_id, item.name, item.sequence) for item in model.validation_sets)
 
 
 def _further(client: Client, known: Known, *, since: int) -> Iterator[Assertion]:

@@ -881,6 +881,8 @@ BAD: dict[str, tuple[Callable[[Path, Scene], object], str]] = {
     "out of order": (lambda root, scene: root.mkdir(), "return 503;"),
     "stale": (lambda root, scene: shutil.copytree(scene.world.store.public, root), ""),
     "corrupt": (corrupt, ""),
+    "without what publishers sign": (lambda root, scene: shutil.copytree(
+        scene.world.served, root, ignore=shutil.ignore_patterns("*.publisher-*")), ""),
 }
 
 
