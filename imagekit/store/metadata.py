@@ -73,10 +73,26 @@ class Published:
         return self.roots[-1]
 
     def listed(self) -> Iterator[tuple[str, TargetFile]]:
-        """Every target, with the role that signs it."""
-        for role, metadata in (("targets", self.targets), *sorted(self.publishers.items())):
+        """Every target that devices find, with the role that signs it.
+
+        A publisher goes on listing what it published under a name that is another's now: nobody finds that.
+        """
+        for _, target in sorted(self.targets.signed.targets.items()):
+            yield "targets", target
+        for role, metadata in sorted(self.publishers.items()):
             for _, target in sorted(metadata.signed.targets.items()):
-                yield role, target
+                if self._covers(role, target.path):
+                    yield role, target
+
+    def publishers_target(self, path: str) -> TargetFile | None:
+        """A publisher's target that devices find; None: there is none."""
+        found = ((role, metadata.signed.targets.get(path)) for role, metadata in self.publishers.items())
+        return next((target for role, target in found if target is not None and self._covers(role, path)), None)
+
+    def _covers(self, role: str, path: str) -> bool:
+        delegations = self.targets.signed.delegations
+        entry = (delegations.roles or {}).get(role) if delegations else None
+        return entry is not None and entry.is_delegated_path(path)
 
 
 def encode_config(config: Config) -> bytes:

@@ -96,11 +96,8 @@ class Store:
     def channels(self, name: str) -> ChannelMap | None:
         """The channel map of a package; None: nothing is published."""
         path = channels_path(name)
-        for metadata in self.published.publishers.values():
-            target = metadata.signed.targets.get(path)
-            if target is not None:
-                return parse_channel_map(target_bytes(self.public, target), name=path)
-        return None
+        target = self.published.publishers_target(path)
+        return None if target is None else parse_channel_map(target_bytes(self.public, target), name=path)
 
     def all_channels(self) -> tuple[tuple[str, ChannelMap], ...]:
         """Every channel map with the role that signs it, by package name."""

@@ -111,6 +111,22 @@ def test_a_name_that_changed_hands_begins_anew(rig: StoreRig) -> None:
         assert client.find("packages/small/small_1.snap.zst") is None
 
 
+def test_a_name_that_changed_hands_is_its_new_publishers_alone(rig: StoreRig) -> None:
+    """The one before goes on publishing other names, and its map of this one lies in its metadata still."""
+    rig.publish(rig.package(1), rig.package(1, "other"), channel="stable")
+    stranger = Brand("stranger")
+    rig.add_publisher("acme", patterns=("other",))
+    rig.add_publisher("stranger", "beta", patterns=("small",), assertions=stranger.roots)
+    for number in (2, 3):
+        rig.publish(rig.package(number, brand=stranger), channel="stable")
+    with rig.open() as store:
+        change(store, "small", lambda found: revoked(found, 2, reason="bad", now=rig.now))
+        assert [item.name for _, item in store.all_channels()] == ["other", "small"]
+    assert revisions_for_a_device(rig) == [2, 3]
+    found = audit(rig.folder, (*rig.brand.roots, *stranger.roots), now=rig.now, progress=Silent())
+    assert [item for item in found.findings if item.level is Level.PROBLEM] == []
+
+
 def test_a_file_that_changed_after_it_was_signed_is_refused(rig: StoreRig) -> None:
     offer = rig.package(1)
     raw = bytearray(offer.path.read_bytes())
