@@ -7,6 +7,7 @@ alone: an upload that was cut short goes on when it is run again.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
@@ -21,6 +22,8 @@ from imagekit.plan.upload import TIMESTAMP, UploadPlan, plan_upload
 from imagekit.store.check import metadata_files
 from imagekit.store.metadata import Published
 from imagekit.store.repository import Store
+
+FIRST_ROOT = f"{METADATA}/1.root.json"
 
 
 def files_of(store: Store) -> dict[str, int]:
@@ -42,7 +45,7 @@ def plan(store: Store, place: Place) -> UploadPlan:
 
     Raises:
         HostError: the place cannot be read.
-        TargetError: it has a newer state than this store, which devices would then refuse.
+        TargetError: it has a newer state than this store, which devices would then refuse, or another store.
     """
     files = files_of(store)
     there = place.sizes(files)
@@ -52,8 +55,18 @@ def plan(store: Store, place: Place) -> UploadPlan:
         alike = size == files[name] and (not name.startswith(f"{METADATA}/")
                                          or place.read(name) == (store.public / name).read_bytes())
         (same if alike else changed).add(name)
+    _refuse_other(place, changed)
     _refuse_newer(store, place, changed)
     return plan_upload(files, same, changed, late_roots=_late_roots(store.published, same))
+
+
+def _refuse_other(place: Place, changed: set[str]) -> None:
+    """Raises: TargetError: another store is there. A first root never changes, by which devices know their own."""
+    found = place.read(FIRST_ROOT) if FIRST_ROOT in changed else None
+    with suppress(RepositoryError, DeserializationError):
+        if found is not None and isinstance(Metadata.from_bytes(found).signed, Root):
+            raise TargetError("cannot upload the store: another store is there, with another first root",
+                              hint="name another place: devices of that store would believe nothing there any more")
 
 
 def _refuse_newer(store: Store, place: Place, changed: set[str]) -> None:

@@ -241,3 +241,19 @@ def test_timestamp_there_is_newer_only_if_it_says_so(rig: StoreRig, tmp_path: Pa
     (tmp_path / "place" / TIMESTAMP).write_text(json.dumps({"signed": 1}))
     with pytest.raises(TargetError, match="is no metadata"):
         upload(rig, place)
+
+
+def test_another_store_is_not_uploaded_over_the_one_that_is_there(rig: StoreRig, tmp_path: Path) -> None:
+    """Devices of that one would believe nothing there any more."""
+    other = StoreRig(folder=tmp_path / "other", packages=tmp_path / "other-packages")
+    other.create()
+    place = FolderPlace(tmp_path / "place")
+    upload(other, place)
+    before = {name: place.read(name) for name in place.listing() or ()}
+    with pytest.raises(TargetError, match="another store is there"):
+        upload(rig, place)
+    assert {name: place.read(name) for name in place.listing() or ()} == before
+    (tmp_path / "place/metadata/1.root.json").write_bytes(rig.first_root[:100])  # cut short, by whatever put it there
+    (tmp_path / "place" / TIMESTAMP).unlink()
+    upload(rig, place)
+    assert revisions(tmp_path / "place", rig.first_root) == [1]
