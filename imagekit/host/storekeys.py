@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,17 +169,19 @@ class StoreKeyring:
             create_private(self.folder / (name + PRIVATE), pem)
         return self.stored(name)
 
-    def _changing(self, name: str) -> FolderLock:
-        """The folder, made and held, after a look at the name."""
+    @contextmanager
+    def _changing(self, name: str) -> Iterator[None]:
+        """The folder, made and held, in which the name is free."""
         if not NAME.match(name):
             raise UsageError(f"cannot name a key {name!r}: letters, digits and single inner hyphens are allowed")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise no_space(self.folder, error) from error
-        if name in self.names():
-            raise UsageError(f"cannot make store key {name!r}: there is one of that name")
-        return FolderLock(self.folder, wait=True)
+        with FolderLock(self.folder, wait=True):
+            if name in self.names():
+                raise UsageError(f"cannot make store key {name!r}: there is one of that name")
+            yield
 
 
 def _decode(pem: bytes, *, what: str, passphrase: bytes | None) -> ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey:

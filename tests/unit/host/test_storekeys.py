@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,27 @@ def test_the_public_part_is_what_tuf_has(keyring: StoreKeyring) -> None:
     keyring.create("one", passphrase=None)
     value = json.loads((keyring.folder / "one.json").read_bytes())
     assert set(value) == {"keyid", "keytype", "scheme", "keyval"}
+
+
+def test_two_who_make_a_key_of_one_name_at_once_leave_one_that_signs(tmp_path: Path) -> None:
+    folder, made, refused = tmp_path / "keys", [], []
+    start = threading.Barrier(4)
+
+    def make() -> None:
+        start.wait()
+        try:
+            made.append(StoreKeyring(folder).create("same", passphrase=None))
+        except UsageError as error:
+            refused.append(error)
+
+    for _ in range(10):
+        threads = [threading.Thread(target=make) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        StoreKeyring(folder).signer("same", passphrase=lambda: b"")
+        assert (len(made), len(refused)) == (1, 3)
+        made.clear()
+        refused.clear()
+        StoreKeyring(folder).remove("same")
