@@ -22,11 +22,20 @@ from imagekit.store.offline import apply as apply_signatures
 from imagekit.store.offline import discard as discard_pending
 from imagekit.store.offline import read_statement, sign_statement
 from imagekit.store.repository import Store
-from imagekit.store.roles import RoleKeys, add_key, checked_role, remove_key, remove_publisher, set_publisher
+from imagekit.store.roles import (
+    RoleKeys,
+    add_key,
+    checked_role,
+    remove_key,
+    remove_publisher,
+    set_publisher,
+    threshold_of,
+)
 
 NAME = click.argument("name", shell_complete=complete_store_key)
 ROLE = click.option("--role", metavar="ROLE", required=True, help="root, targets, snapshot or timestamp.")
-THRESHOLD = click.option("--threshold", type=click.IntRange(1), metavar="N", help="How many keys have to sign.")
+THRESHOLD = click.option("--threshold", type=click.IntRange(1), metavar="N",
+                         help="How many keys have to sign.  [default: as many as now; 1 of a new publisher]")
 
 
 @click.group(no_args_is_help=True)
@@ -168,13 +177,11 @@ def add_publisher(account: str, packages: tuple[str, ...], keys: tuple[str, ...]
 
     Run it again when the account has new keys: what your folders of trust say of it travels to devices.
     """
-    given = None
-    if keys:
-        found: list[Key] = [store_keyring().stored(name).public for name in dict.fromkeys(keys)]
-        given = RoleKeys(keys=tuple(found), threshold=threshold or 1)
-    elif threshold is not None:
+    found: list[Key] = [store_keyring().stored(name).public for name in dict.fromkeys(keys)]
+    if not found and threshold is not None:
         raise UsageError("cannot change the threshold alone: name the publisher's keys with --key too")
     with open_store(store, passphrase_file) as held:
+        given = RoleKeys(keys=tuple(found), threshold=threshold or threshold_of(held, account)) if found else None
         draft = held.draft()
         set_publisher(held, draft, account, given, patterns=packages, assertions=_about(account, trust))
         tell(held.commit(draft), store, as_json=as_json, account=account)

@@ -122,6 +122,13 @@ def set_publisher(store: Store, draft: Draft, account_id: str, given: RoleKeys |
     store.put(targets, account_path(account_id), encode_stream(tuple(assertions)))
 
 
+def threshold_of(store: Store, account_id: str) -> int:
+    """How many keys of a publisher have to sign; 1 where there is none of that name yet."""
+    delegations = store.published.targets.signed.delegations
+    known = (delegations.roles or {}).get(role_of(account_id)) if delegations else None
+    return 1 if known is None else int(known.threshold)
+
+
 def _keys_of(delegations: Delegations, entry: DelegatedRole | None) -> RoleKeys | None:
     if entry is None:
         return None

@@ -156,6 +156,20 @@ def test_signatures_travel_as_files(run: Run, store: Path, tmp_path: Path) -> No
     run("store publish small_1.snap --channel edge")
 
 
+def test_a_publishers_keys_are_exchanged_and_as_many_have_to_sign(run: Run, store: Path) -> None:
+    for name in ("one", "two", "three"):
+        run("store key create", name)
+    add = "store publisher add acme --package small --key one"
+    run(f"{add} --key two --threshold 2")
+    run(f"{add} --key three")
+    roles = {item["role"]: item for item in status(run)["roles"]}  # type: ignore[attr-defined]
+    assert roles["publisher-acme"]["threshold"] == 2
+    assert "2 signatures of 1 keys" in run(add, code=2).stderr
+    run(f"{add} --threshold 1")
+    roles = {item["role"]: item for item in status(run)["roles"]}  # type: ignore[attr-defined]
+    assert roles["publisher-acme"]["threshold"] == 1
+
+
 def test_a_renewal_without_the_online_key_fails(run: Run, store: Path, tmp_path: Path) -> None:
     """Whoever runs it every day hears of it before devices do."""
     before = (store / "public/metadata/timestamp.json").read_bytes()
