@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from securesystemslib.signer import Signer
+from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import Metadata, Root, Targets
 
-from imagekit.errors import DocumentError, PlanError
+from imagekit.errors import DocumentError, PlanError, TrustError
 from imagekit.host.files import write_atomic
-from imagekit.plan.storepaths import patterns_of
+from imagekit.plan.storepaths import TARGETS, patterns_of, stored_name
 from imagekit.store.commit import Draft, Outcome, encode
 from imagekit.store.metadata import read_metadata
 from imagekit.store.repository import Store
@@ -76,7 +77,8 @@ def apply(store: Store, files: Sequence[Path]) -> Outcome:
     """Take the signatures of the files into what waits, add those that can be made here, publish if they suffice.
 
     Raises:
-        PlanError: nothing waits, or a file was made for another change.
+        PlanError: nothing waits, a file was made for another change, or what the change names is not in the store.
+        TrustError: what it names is there with other bytes.
         DocumentError, HostError: a file cannot be read.
     """
     waiting = {path.stem: _read(path) for path in store.pending}
@@ -89,9 +91,31 @@ def apply(store: Store, files: Sequence[Path]) -> Outcome:
             raise PlanError(f"cannot apply {file}: no change that waits says what was signed there",
                             hint="sign the file that lies in the store's folder pending now")
         match.signatures.update(brought.signatures)
+    for metadata in waiting.values():
+        _check_files(store, metadata)
     draft = Draft(config=store.config, now=store.now, published=store.published, roles=waiting,
                   carried=frozenset(waiting))
     return store.commit(draft)
+
+
+def _check_files(store: Store, metadata: Metadata[Any]) -> None:
+    """What a change names lies in the store, also where it was laid there by hand, out of a publisher's copy.
+
+    Raises: PlanError: a file is missing. TrustError: it is another.
+    """
+    known = {(target.path, target.hashes["sha256"]) for _, target in store.published.listed()}
+    for path, target in metadata.signed.targets.items() if isinstance(metadata.signed, Targets) else ():
+        if (path, target.hashes["sha256"]) in known:
+            continue
+        file = store.public / TARGETS / stored_name(path, target.hashes["sha256"])
+        try:
+            with file.open("rb") as stream:
+                target.verify_length_and_hashes(stream)
+        except OSError as error:
+            raise PlanError(f"cannot apply the change of {path}: {file} is missing",
+                            hint="lay public/targets of the copy that it was published into there") from error
+        except LengthOrHashMismatchError as error:
+            raise TrustError(f"cannot apply the change of {path}: {file} is not what was signed") from error
 
 
 def discard(store: Store) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -234,6 +235,29 @@ def test_signatures_of_two_roles_come_one_after_the_other(rig: StoreRig, device:
             assert apply(store, [path]).published is bool(number)
     device.refresh()
     assert device.root_version == 2
+
+
+def test_publisher_without_the_online_key_publishes_into_a_copy(rig: StoreRig, device: Device, tmp_path: Path) -> None:
+    """What lies in the copy's `public/targets` and `pending` is laid into the store, and applied there."""
+    shutil.copytree(rig.folder, tmp_path / "copy")
+    copy = replace(rig, folder=tmp_path / "copy")
+    rig.keys.locked |= {"online", "targets-1"}
+    outcome = copy.publish(copy.package(1))
+    assert [path.name for path in outcome.pending] == ["publisher-acme.json"]
+    rig.keys.locked = {"acme", "targets-1"}
+    shutil.copytree(copy.folder / "pending", rig.folder / "pending", dirs_exist_ok=True)
+    with rig.open() as store, pytest.raises(PlanError, match=r"small_1.* is missing"):
+        apply(store, [])
+    shutil.copytree(copy.public / "targets", rig.public / "targets", dirs_exist_ok=True)
+    packed = next((rig.public / "targets/packages/small").iterdir())
+    whole = packed.read_bytes()
+    packed.write_bytes(bytes(len(whole)))
+    with rig.open() as store, pytest.raises(TrustError, match="is not what was signed"):
+        apply(store, [])
+    packed.write_bytes(whole)
+    with rig.open() as store:
+        assert apply(store, []).published
+    assert device.refresh().get_targetinfo("packages/small/small_1.snap.zst") is not None
 
 
 def test_power_cut_between_publishing_and_forgetting_what_waited(rig: StoreRig) -> None:
