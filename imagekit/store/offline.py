@@ -20,7 +20,7 @@ from imagekit.errors import DocumentError, PlanError, TrustError
 from imagekit.host.files import write_atomic
 from imagekit.plan.storepaths import TARGETS, patterns_of, stored_name
 from imagekit.store.commit import Draft, Outcome, encode
-from imagekit.store.metadata import read_metadata
+from imagekit.store.metadata import TOP, read_metadata
 from imagekit.store.repository import Store
 
 
@@ -95,7 +95,18 @@ def apply(store: Store, files: Sequence[Path]) -> Outcome:
         _check_files(store, metadata)
     draft = Draft(config=store.config, now=store.now, published=store.published, roles=waiting,
                   carried=frozenset(waiting))
+    _check_delegated(draft)
     return store.commit(draft)
+
+
+def _check_delegated(draft: Draft) -> None:
+    """Raises: PlanError: a publisher's role waits without what makes it one, as a power cut may leave it."""
+    targets = draft.current("targets")
+    delegations = targets.signed.delegations if targets is not None else None
+    for role in draft.roles.keys() - TOP:
+        if delegations is None or role not in (delegations.roles or {}):
+            raise PlanError(f"cannot apply the change of {role}: the store delegates nothing to {role}",
+                            hint="imagekit store apply --discard, and make the change again")
 
 
 def _check_files(store: Store, metadata: Metadata[Any]) -> None:

@@ -260,6 +260,18 @@ def test_publisher_without_the_online_key_publishes_into_a_copy(rig: StoreRig, d
     assert device.refresh().get_targetinfo("packages/small/small_1.snap.zst") is not None
 
 
+def test_power_cut_while_a_change_is_laid_to_wait_leaves_one_that_can_be_given_up(rig: StoreRig) -> None:
+    rig.keys.locked |= {"targets-1"}
+    outcome = rig.add_publisher("beta", patterns=("third",))
+    assert [path.name for path in outcome.pending] == ["publisher-beta.json", "targets.json"]
+    outcome.pending[1].unlink()
+    with rig.open() as store, pytest.raises(PlanError, match="delegates nothing to publisher-beta"):
+        apply(store, [])
+    with rig.open() as store:
+        assert discard(store) == ("publisher-beta",)
+    assert rig.publish(rig.package(1)).published
+
+
 def test_power_cut_between_publishing_and_forgetting_what_waited(rig: StoreRig) -> None:
     rig.keys.locked |= {"acme"}
     outcome = rig.publish(rig.package(1))
