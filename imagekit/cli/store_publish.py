@@ -163,9 +163,9 @@ def release(name: str, revision: int, channel: Channel, share: int | None, held:
 @json_option
 def revoke(name: str, revision: int | None, reason: str | None, below: int | None, store: Path,
            passphrase_file: Path | None, as_json: bool) -> None:
-    """Take a revision back for good: no device installs it, and those that run it leave it.
+    """Take a revision back for good: no device installs it, and those that run it leave it for a newer one.
 
-    They go to what their channel has then, an older revision if need be.
+    Devices take nothing older than what they run: publish what was good before once more, under a higher revision.
     """
     if (revision is None) == (below is None):
         raise UsageError("cannot revoke: name one REVISION, or all with --below")
