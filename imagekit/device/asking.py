@@ -173,14 +173,16 @@ def _answer(machine: Machine, known: Known, client: Client, held: Held, *, part:
         return Answer(part=part, held=held, choice=Choice(why=Why.CLOSED), wanted=None,
                       note=f"the store has nothing of {held.name}")
     floor = max(known.history.floors.get(held.name, 0), held.revision or 0)
+    pinned = rule.revision if rule is not None else None
     choice = choose(channels, Asking(
         device=identify(machine, known.anchors), architecture=model.architecture,
         channel=parse_channel(snap.default_channel), current=held.revision,
         floor=known.history.floors.get(held.name, 0),
-        pinned=rule.revision if rule is not None else None))
+        pinned=pinned))
     found = choice.revision
     if found is None:
-        return Answer(part=part, held=held, choice=choice, wanted=None, note=_note(held, choice))
+        return Answer(part=part, held=held, choice=choice, wanted=None, note=_stranded(held, pinned)
+                      if choice.why is Why.STRANDED else "")
     if found.revision < floor:
         return Answer(part=part, held=held, choice=choice, wanted=None,
                       note=f"{held.name} {found.revision} is meant for this device ({choice.why}), which takes nothing"
@@ -188,8 +190,12 @@ def _answer(machine: Machine, known: Known, client: Client, held: Held, *, part:
     return Answer(part=part, held=held, choice=choice, wanted=found.revision)
 
 
-def _note(held: Held, choice: Choice) -> str:
-    return f"{held.text} is revoked, and nothing newer is there" if choice.why is Why.STRANDED else ""
+def _stranded(held: Held, pinned: int | None) -> str:
+    """Why a device stays where it should not be, or cannot come to where it should."""
+    if pinned is not None and pinned != held.revision:
+        return f"{held.name} {pinned} is pinned by a validation set and may not be installed: {held.text} stays"
+    why = "nothing newer is there" if pinned is None else "a validation set pins it"
+    return f"{held.text} is revoked, and {why}"
 
 
 def read_channels(client: Client, snap: ModelSnap) -> ChannelMap | None:

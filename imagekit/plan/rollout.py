@@ -87,7 +87,7 @@ def choose(channels: ChannelMap, asking: Asking) -> Choice:
     current = channels.find(asking.current) if asking.current is not None else None
     revoked = current is not None and current.revoked is not None
     if asking.pinned is not None:
-        return _pinned(channels, asking, asking.pinned)
+        return _pinned(channels, asking, asking.pinned, revoked=revoked)
     entry = _entry(channels, asking)
     if entry is None:
         return Choice(why=Why.STRANDED if revoked else Why.CLOSED)
@@ -104,9 +104,9 @@ def choose(channels: ChannelMap, asking: Asking) -> Choice:
     return _answer(channels, asking, release.revision, Why.REVOKED if revoked else Why.NEWER, entry.channel)
 
 
-def _pinned(channels: ChannelMap, asking: Asking, pinned: int) -> Choice:
+def _pinned(channels: ChannelMap, asking: Asking, pinned: int, *, revoked: bool) -> Choice:
     if pinned == asking.current:
-        return Choice(why=Why.CURRENT)
+        return Choice(why=Why.STRANDED if revoked else Why.CURRENT)
     return (_answer(channels, asking, pinned, Why.PINNED, None) if _installable(channels, asking, pinned)
             else Choice(why=Why.STRANDED))
 

@@ -993,6 +993,28 @@ def test_newer_model_brings_its_channel_and_its_validation_set(scene: Scene) -> 
     assert (counts(scene), scene.runs) == (1, ("b", 2, 1))
 
 
+@pytest.mark.parametrize(("pinned", "note"), [
+    (1, "debian-13 1 is revoked, and a validation set pins it"),
+    (2, "debian-13 2 is pinned by a validation set and may not be installed: debian-13 1 stays")])
+def test_revoked_revision_that_a_validation_set_pins_is_told(scene: Scene, pinned: int, note: str) -> None:
+    brand = Brand("acme")
+    scene.publish("debian-13_2", channel="edge")
+    pin: dict[str, Header] = {"name": "debian-13", "id": brand.snap("debian-13", "base")["id"],
+                              "presence": "required", "revision": str(pinned)}
+    tested = brand.sign({
+        "type": "validation-set", "authority-id": "acme", "series": "16", "account-id": "acme", "name": "tested",
+        "sequence": "1", "snaps": (pin,), "timestamp": "2026-01-01T00:00:00Z"})
+    publish_newer(scene, 1, **{"validation-sets": (
+        {"account-id": "acme", "name": "tested", "sequence": "1", "mode": "enforce"},)})
+    with scene.store.open() as store:
+        publish_set(store, brand.database().verify(tested, now=NOW), Path("tested.validation-set"))
+        change(store, "debian-13", lambda found: revoked(found, pinned, reason="no network", now=scene.store.now))
+    scene.serve()
+    came = scene.rig.refresh()
+    assert (came.came, counts(scene)) == (Came.CURRENT, 1)
+    assert note in came.notes
+
+
 @pytest.mark.parametrize("words", [("hold", "3"), ("automatic", "off")], ids=["held", "opted out"])
 def test_newer_model_waits_for_its_owner(scene: Scene, words: tuple[str, ...]) -> None:
     assert main(words, machine=scene.rig.machine) == 0

@@ -152,6 +152,7 @@ def test_a_validation_set_goes_before_the_channel() -> None:
     assert told(ask(channels(Release(revision=6)), 3, pinned=3)) == (Why.CURRENT, None)
     assert told(ask(channels(Release(revision=6), revoked=(3,)), pinned=3)) == (Why.STRANDED, None)
     assert told(ask(channels(Release(revision=6)), pinned=3, floor=4)) == (Why.STRANDED, None)
+    assert told(ask(channels(Release(revision=6), revoked=(3,)), 3, pinned=3)) == (Why.STRANDED, None)
 
 
 def test_a_closed_channel_follows_the_next_steadier_one() -> None:
