@@ -81,7 +81,10 @@ class FatShelf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeltaShelf:
-    """One package, `file`, made out of the old one by a delta each time it is read. It takes no room of its own."""
+    """One package, `file`, made out of the old one by a delta each time it is read. It takes no room of its own.
+
+    Where the disk does not give back the old one or the delta, it is the delta that is of no use: a DocumentError.
+    """
 
     file: str
     delta: Path
@@ -95,12 +98,24 @@ class DeltaShelf:
         return self.made
 
     def open(self, name: str) -> BinaryIO:  # noqa: ARG002
+        with ExitStack() as stack:
+            try:
+                delta, old = stack.enter_context(self.delta.open("rb")), stack.enter_context(self.open_old())
+            except (OSError, TargetError) as error:
+                raise self._useless(error) from error
+            return rewound(lambda: self._pieces(delta, old), most=self.made, release=stack.pop_all().close)
+
+    def _pieces(self, delta: BinaryIO, old: BinaryIO) -> Iterator[bytes]:
         from imagekit.packages.delta import made_pieces
 
-        with ExitStack() as stack:
-            delta, old = stack.enter_context(self.delta.open("rb")), stack.enter_context(self.open_old())
-            return rewound(lambda: made_pieces(delta, old, name=self.delta.name), most=self.made,
-                           release=stack.pop_all().close)
+        try:
+            yield from made_pieces(delta, old, name=self.delta.name)
+        except OSError as error:
+            raise self._useless(error) from error
+
+    def _useless(self, error: OSError | TargetError) -> DocumentError:
+        why = error.message if isinstance(error, TargetError) else error.strerror
+        return DocumentError(f"cannot use {self.delta.name}: it or what runs cannot be read: {why}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ from imagekit.device.offers import ASSERTIONS_LIMIT
 from imagekit.device.refresh import Came, refresh
 from imagekit.device.rhythm import load_rhythm, when_due
 from imagekit.device.state import load_gadget_record
+from imagekit.device.verity import VerityDevice
 from imagekit.errors import HostError, ImagekitError, PlanError, TargetError, TrustError
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.plan.releases import Terms, revoked
@@ -324,6 +325,22 @@ def test_delta_that_is_wrong_is_replaced_by_the_whole_package(scene: Scene, chan
     came = scene.rig.refresh()
     assert (came.came, came.fetched) == (Came.INSTALLED, (("debian-13", "whole"),))
     assert any("whole package" in line for line in scene.rig.said)
+    scene.rig.up()
+    assert scene.runs == ("b", 2, 1)
+
+
+@pytest.mark.parametrize("path", ["/proc/self/mem", "/proc/self/none"], ids=["a block", "the device"])
+def test_delta_from_what_the_disk_does_not_give_back_is_replaced_by_the_whole_package(scene: Scene, path: str) -> None:
+    """A medium that goes bad below the running system is when an update is wanted most."""
+    scene.publish("debian-13_2", delta=True)
+    true = scene.rig.machine
+
+    def unreadable(mount_point: Path) -> VerityDevice:  # as the kernel has it: reading is an I/O error
+        found = true.verity(mount_point)
+        return replace(found, path=Path(path)) if mount_point == true.base else found
+
+    came = refresh(replace(true, verity=unreadable), Options(), scene.rig.said.append, clock=lambda: scene.rig.clock)
+    assert (came.came, came.fetched) == (Came.INSTALLED, (("debian-13", "whole"),))
     scene.rig.up()
     assert scene.runs == ("b", 2, 1)
 
