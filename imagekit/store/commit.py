@@ -22,7 +22,8 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
-from imagekit.errors import TrustError
+from imagekit.errors import PlanError, TrustError
+from imagekit.host.storeclient import Limits
 from imagekit.plan.storepaths import METADATA
 from imagekit.store.disk import Disk
 from imagekit.store.metadata import ONLINE, PENDING, PUBLIC, Config, Published
@@ -102,6 +103,7 @@ def commit(folder: Path, draft: Draft, keys: Keys, disk: Disk) -> Outcome:
     """Sign and publish, or leave it waiting.
 
     Raises:
+        PlanError: a role would be larger than devices take.
         TrustError: snapshot and timestamp alone were to be signed, and cannot be here; or not all keys of a new store.
         HostError: a file cannot be written.
     """
@@ -111,6 +113,8 @@ def commit(folder: Path, draft: Draft, keys: Keys, disk: Disk) -> Outcome:
         for role, item in (("snapshot", snapshot), ("timestamp", timestamp)):
             short, sudden = _sign(item, role, _authorities(draft, role), keys)
             lacks, abrupt = (*lacks, *short), abrupt or sudden
+    for role, metadata in (*draft.roles.items(), ("snapshot", snapshot)):
+        _check_size(role, metadata)
     if lacks:
         return _wait(folder, draft, lacks)
     for role, metadata in sorted(draft.roles.items(), key=lambda item: item[0] == "targets"):
@@ -123,6 +127,14 @@ def commit(folder: Path, draft: Draft, keys: Keys, disk: Disk) -> Outcome:
     versions = {role: item.signed.version for role, item in draft.roles.items()}
     return Outcome(abrupt=abrupt, versions={**versions, "snapshot": snapshot.signed.version,
                                             "timestamp": timestamp.signed.version})
+
+
+def _check_size(role: str, metadata: Metadata[Any]) -> None:
+    limits, size = Limits().metadata, len(encode(metadata))
+    most = {"root": limits.root_max_length, "snapshot": limits.snapshot_max_length}.get(role, limits.targets_max_length)
+    if size > most:
+        raise PlanError(f"cannot publish {role}: it would have {size} bytes, devices take at most {most}",
+                        hint="imagekit store prune makes it smaller")
 
 
 def _write_last(disk: Disk, draft: Draft, timestamp: Metadata[Timestamp], *, abrupt: bool) -> None:

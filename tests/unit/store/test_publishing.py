@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from tuf.api.metadata import TargetFile
 
 from imagekit.assertions import (
     Assertion,
@@ -445,6 +446,21 @@ def test_a_channel_map_that_no_device_could_read_is_not_published(rig: StoreRig,
     with rig.open() as store, pytest.raises(PlanError, match="no device could read"):
         change(store, "small", UNREADABLE[what])
     assert snapshot_of(rig.public) == before
+    assert rig.publish(rig.package(2), channel="stable").published
+
+
+def test_a_role_that_is_larger_than_devices_take_is_not_published(rig: StoreRig) -> None:
+    """They would refuse all of it, from that change on, and those who publish would hear of it from them."""
+    rig.publish(rig.package(1), channel="stable")
+    before = snapshot_of(rig.public / "metadata")
+    with rig.open() as store, pytest.raises(PlanError, match=r"it would have \d+ bytes, devices take"):
+        draft = store.draft()
+        role = draft.publisher("publisher-acme")
+        for number in range(40_000):
+            path = f"sets/acme/much_{number}.assert"
+            role.targets[path] = TargetFile(length=1, hashes={"sha256": f"{number:064x}"}, path=path)
+        store.commit(draft)
+    assert snapshot_of(rig.public / "metadata") == before
     assert rig.publish(rig.package(2), channel="stable").published
 
 
