@@ -24,6 +24,7 @@ from imagekit.errors import DocumentError, HostError
 from imagekit.units import iec
 
 LOCK_NAME = ".imagekit.lock"
+TEMPORARY = ".new"  # ends the name of a file that is being written, which begins with a dot
 
 
 def reason(error: OSError) -> str:
@@ -62,7 +63,7 @@ def atomic_file(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise HostError(f"cannot write {path}: it is no file, and would be replaced by one")
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
     except OSError as error:
         raise no_space(path, error) from error
     temporary = Path(name)

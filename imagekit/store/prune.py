@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tuf.api.metadata import Metadata, Snapshot, Targets
 
+from imagekit.host.files import TEMPORARY
 from imagekit.plan.channelmap import ChannelMap, encode_for_devices
 from imagekit.plan.releases import KEPT_REVISIONS, bound_sets, pruned
 from imagekit.plan.storepaths import METADATA, TARGETS, channels_path, stored_name, subject_of
@@ -45,9 +46,15 @@ def plan(store: Store, *, keep: int = KEPT_REVISIONS) -> Pruning:
         if gone:
             revisions[channels.name] = tuple(sorted(gone))
     needed = needed_files(store)
-    files = tuple(sorted(name for name in public_files(store.public) if name not in needed))
+    files = tuple(sorted({name for name in public_files(store.public) if name not in needed}
+                         | _half_written(store.public)))
     return Pruning(revisions=revisions, files=files,
                    size=sum((store.public / name).stat().st_size for name in files))
+
+
+def _half_written(public: Path) -> set[str]:
+    """What a power cut left beside the name that it was to get; nobody writes now, as the store is held."""
+    return {str(path.relative_to(public)) for path in public.rglob(f".*{TEMPORARY}") if path.is_file()}
 
 
 def _next(store: Store, channels: ChannelMap, keep: int) -> ChannelMap:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ from imagekit.store.metadata import (
 from imagekit.units import MIB
 
 SET_LIMIT = 4 * MIB
+WORK = "work"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,7 +155,7 @@ class Store:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A folder for work on the store's own disk."""
-        with scratch_folder(self.folder / "work") as folder:
+        with scratch_folder(self.folder / WORK) as folder:
             yield folder
 
     def _has(self, target: TargetFile) -> bool:
@@ -174,6 +176,7 @@ def opened(folder: Path, keys: Keys, *, now: datetime, disk: Disk | None = None,
         store = Store(folder=folder, config=config, published=load(folder / PUBLIC), keys=keys, now=now,
                       disk=disk or FolderDisk(folder / PUBLIC))
         _forget_done(store)
+        shutil.rmtree(folder / WORK, ignore_errors=True)  # what a power cut left there; nobody else works here now
         yield store
 
 

@@ -115,3 +115,18 @@ def test_pruning_again_after_a_power_cut_takes_away_nothing_that_it_has_just_nam
             assert channels is not None and [item.revision for item in channels.revisions] == [2, 4, 5, 6, 7, 8]
         shutil.rmtree(full.folder)
         shutil.copytree(tmp_path / "before", full.folder)
+
+
+def test_half_written_files_of_a_power_cut_go_too(rig: StoreRig) -> None:
+    """They lie beside their names, and a package that was being compressed in a folder of its own."""
+    rig.publish(rig.package(1))
+    for steps in range(3):
+        with pytest.raises(PowerCut):
+            rig.publish(rig.package(2), disk=CutDisk(rig.public, steps))
+    (rig.folder / "work/work-cut").mkdir(parents=True)
+    (rig.folder / "work/work-cut/tmp").write_bytes(bytes(100))
+    halves = {str(path.relative_to(rig.public)) for path in rig.public.rglob(".*.new")}
+    assert len(halves) == 3
+    assert halves <= set(prune_now(rig).files)
+    assert not [*rig.public.rglob(".*.new"), *(rig.folder / "work").glob("*")]
+    assert rig.publish(rig.package(2)).published
