@@ -7,12 +7,14 @@ store is never published.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import Signer
+from securesystemslib.formats import encode_canonical
+from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import Metadata, Root, Targets
 
@@ -51,18 +53,36 @@ def _read(path: Path) -> Metadata[Any]:
 
 
 def told(metadata: Metadata[Any]) -> tuple[str, ...]:
-    """What the metadata says, for people."""
-    signed = metadata.signed
+    """What the metadata says, for people: whoever made it, nothing in it hides anything else on their terminal."""
+    lines = _lines(metadata.signed)
+    return tuple("".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+                         for letter in line) for line in lines)
+
+
+def _lines(signed: Root | Targets) -> list[str]:
     if isinstance(signed, Root):
-        return tuple(f"{name}: {role.threshold} of {', '.join(sorted(key[:12] for key in role.keyids))}"
-                     for name, role in sorted(signed.roles.items()))
-    lines = [f"target {path}: {target.length} bytes, sha256 {target.hashes.get('sha256', '-')}"
-             for path, target in sorted(signed.targets.items())]
+        return [*_other_keys(signed.keys), *(
+            f"{name}: {role.threshold} of {', '.join(sorted(key[:12] for key in role.keyids))}"
+            for name, role in sorted(signed.roles.items()))]
+    lines = _other_keys(signed.delegations.keys) if signed.delegations else []
+    lines += [f"target {path}: {target.length} bytes, sha256 {target.hashes.get('sha256', '-')}"
+              for path, target in sorted(signed.targets.items())]
     delegations = signed.delegations
     for name, role in sorted((delegations.roles or {}).items()) if delegations else ():
         lines.append(f"{name}: {role.threshold} of {', '.join(sorted(key[:12] for key in role.keyids))}, packages"
                      f" {' '.join(patterns_of(role.paths or []))}")
-    return tuple(lines)
+    return lines
+
+
+def _other_keys(keys: Mapping[str, Key]) -> list[str]:
+    """Keys under an id that is not theirs: by their ids alone, people would take them for others."""
+    found = []
+    for name, key in sorted(keys.items()):
+        text = encode_canonical({"keytype": key.keytype, "scheme": key.scheme, "keyval": key.keyval}) or ""
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if digest != name:
+            found.append(f"careful: the key that is called {name[:12]} here is {digest[:12]}")
+    return found
 
 
 def sign_statement(statement: Statement, signers: Iterable[Signer], output: Path) -> int:

@@ -260,6 +260,30 @@ def test_publisher_without_the_online_key_publishes_into_a_copy(rig: StoreRig, d
     assert device.refresh().get_targetinfo("packages/small/small_1.snap.zst") is not None
 
 
+def test_attack_another_key_under_the_id_of_a_known_one_is_told_before_it_is_signed(rig: StoreRig, tmp_path: Path
+                                                                                    ) -> None:
+    """Who holds the machine that publishes writes what is carried to the offline keys."""
+    root = Metadata.from_bytes(rig.first_root)
+    known, stolen = (rig.keys.by_name[name].public_key for name in ("root-2", "beta"))
+    (tmp_path / "true.json").write_bytes(root.to_bytes())
+    root.signed.keys[known.keyid].keyval = stolen.keyval
+    (tmp_path / "false.json").write_bytes(root.to_bytes())
+    true, false = (read_statement(tmp_path / f"{name}.json").lines for name in ("true", "false"))
+    assert set(false) - set(true) == {
+        f"careful: the key that is called {known.keyid[:12]} here is {stolen.keyid[:12]}"}
+
+
+def test_attack_words_that_hide_others_on_a_terminal_are_told_as_they_are(rig: StoreRig, tmp_path: Path) -> None:
+    rig.publish(rig.package(1))
+    role = load(rig.public).publishers["publisher-acme"]
+    target = role.signed.targets["channels/small.json"]
+    role.signed.targets["channels/evil.json\x1b[2K\r\nchannels/small.json"] = target
+    (tmp_path / "role.json").write_bytes(role.to_bytes())
+    lines = read_statement(tmp_path / "role.json").lines
+    assert any("evil.json\\x1b[2K\\r\\nchannels" in line for line in lines)
+    assert all(line.isprintable() for line in lines)
+
+
 def test_power_cut_while_a_change_is_laid_to_wait_leaves_one_that_can_be_given_up(rig: StoreRig) -> None:
     rig.keys.locked |= {"targets-1"}
     outcome = rig.add_publisher("beta", patterns=("third",))
