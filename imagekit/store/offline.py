@@ -8,7 +8,7 @@ store is never published.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from typing import Any
 from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import LengthOrHashMismatchError
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import DelegatedRole, Metadata, Root, Targets
 
 from imagekit.errors import DocumentError, PlanError, TrustError
 from imagekit.host.files import write_atomic
-from imagekit.plan.storepaths import TARGETS, patterns_of, stored_name
+from imagekit.plan.storepaths import ROLE_PREFIX, TARGETS, delegated_paths, patterns_of, stored_name
 from imagekit.store.commit import Draft, Outcome, encode
 from imagekit.store.metadata import TOP, read_metadata
 from imagekit.store.repository import Store
@@ -71,7 +71,23 @@ def _lines(signed: Root | Targets) -> list[str]:
     for name, role in sorted((delegations.roles or {}).items()) if delegations else ():
         lines.append(f"{name}: {role.threshold} of {', '.join(sorted(key[:12] for key in role.keyids))}, packages"
                      f" {' '.join(patterns_of(role.paths or []))}")
+        lines += _beyond_names(role)
+    if delegations and (bins := delegations.succinct_roles) is not None:
+        lines.append(f"careful: {bins.threshold} of {', '.join(sorted(key[:12] for key in bins.keyids))} sign for"
+                     f" everything, in {bins.number_of_bins} bins")
     return lines
+
+
+def _beyond_names(role: DelegatedRole) -> Iterator[str]:
+    """What a publisher would have that this program gives to none."""
+    paths = role.paths or []
+    usual = delegated_paths(role.name.removeprefix(ROLE_PREFIX), patterns_of(paths))
+    for path in sorted(set(paths) - set(usual)):
+        yield f"careful: {role.name} signs for {path} too"
+    if role.path_hash_prefixes:
+        yield f"careful: {role.name} signs for all whose hash begins with {', '.join(role.path_hash_prefixes)}"
+    if not role.terminating:
+        yield f"careful: what {role.name} does not have is looked for elsewhere"
 
 
 def _other_keys(keys: Mapping[str, Key]) -> list[str]:

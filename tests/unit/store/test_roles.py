@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import DelegatedRole, Delegations, Metadata, SuccinctRoles
 from tuf.ngclient import Updater
 
 from imagekit.errors import DocumentError, HostError, PlanError, TrustError, UsageError
@@ -271,6 +272,42 @@ def test_attack_another_key_under_the_id_of_a_known_one_is_told_before_it_is_sig
     true, false = (read_statement(tmp_path / f"{name}.json").lines for name in ("true", "false"))
     assert set(false) - set(true) == {
         f"careful: the key that is called {known.keyid[:12]} here is {stolen.keyid[:12]}"}
+
+
+def give_more(role: DelegatedRole) -> None:
+    role.paths = [*(role.paths or []), "packages/other-brands/*"]
+
+
+def give_all_by_hash(role: DelegatedRole) -> None:
+    role.paths, role.path_hash_prefixes = None, ["0", "f"]
+
+
+def go_on_searching(role: DelegatedRole) -> None:
+    role.terminating = False
+
+
+@pytest.mark.parametrize(("change", "line"), [
+    (give_more, "careful: publisher-acme signs for packages/other-brands/* too"),
+    (give_all_by_hash, "careful: publisher-acme signs for all whose hash begins with 0, f"),
+    (go_on_searching, "careful: what publisher-acme does not have is looked for elsewhere")])
+def test_attack_a_delegation_of_more_than_package_names_is_told_before_it_is_signed(
+        rig: StoreRig, tmp_path: Path, change: Callable[[DelegatedRole], None], line: str) -> None:
+    targets = load(rig.public).targets
+    (tmp_path / "targets.json").write_bytes(targets.to_bytes())
+    assert not [item for item in read_statement(tmp_path / "targets.json").lines if item.startswith("careful")]
+    assert targets.signed.delegations is not None and targets.signed.delegations.roles is not None
+    change(targets.signed.delegations.roles["publisher-acme"])
+    (tmp_path / "targets.json").write_bytes(targets.to_bytes())
+    assert line in read_statement(tmp_path / "targets.json").lines
+
+
+def test_attack_delegation_to_bins_is_told_before_it_is_signed(rig: StoreRig, tmp_path: Path) -> None:
+    targets, key = load(rig.public).targets, rig.keys.by_name["beta"].public_key
+    targets.signed.delegations = Delegations(keys={key.keyid: key}, succinct_roles=SuccinctRoles(
+        [key.keyid], 1, 1, "bin"))
+    (tmp_path / "targets.json").write_bytes(targets.to_bytes())
+    assert f"careful: 1 of {key.keyid[:12]} sign for everything, in 2 bins" in read_statement(
+        tmp_path / "targets.json").lines
 
 
 def test_attack_words_that_hide_others_on_a_terminal_are_told_as_they_are(rig: StoreRig, tmp_path: Path) -> None:
