@@ -45,11 +45,10 @@ from imagekit.packages.delta import read_head
 from imagekit.plan.channelmap import Revision, UpdateClass
 from imagekit.plan.rollout import Why
 from imagekit.plan.schedule import Verdict as Start
-from imagekit.plan.schedule import believed, may_start, phase_of
+from imagekit.plan.schedule import believed, may_start, next_begin, phase_of
 from imagekit.plan.storepaths import assertions_path, delta_path, package_path
 from imagekit.plan.update import UpdatePlan
 from imagekit.plan.update_gadget import GADGET
-from imagekit.plan.windows import next_opening
 from imagekit.units import MIB, iec
 
 BIG = ("packages", "deltas")  # of the downloads; the rest is small, and asked for at every check
@@ -127,11 +126,11 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
 
 def _model_waits(machine: Machine, known: Known, options: Options, clock: datetime) -> str:
     """Why a newer model is not taken now; empty: it may be. It restarts nothing, so that it needs no window."""
-    start = _start(machine, known, options, UpdateClass.FEATURE, clock)[0]
+    start = start_of(machine, known, options, UpdateClass.FEATURE, clock)[0]
     return {Start.HELD: "updates are held", Start.OPTED_OUT: "updates are not automatic here"}.get(start, "")
 
 
-def _start(machine: Machine, known: Known, options: Options, update_class: UpdateClass, clock: datetime
+def start_of(machine: Machine, known: Known, options: Options, update_class: UpdateClass, clock: datetime
            ) -> tuple[Start, InForce, datetime | None]:
     """Whether an update may begin, by what counts here, and the time of day, if it is known."""
     force = in_force(machine, known.anchors.model, known.history)
@@ -171,13 +170,13 @@ def _weigh(machine: Machine, known: Known, answers: Answers, options: Options, c
     failed = failures.get(answers.pair)
     if failed is not None:
         return Refreshed(came=Came.FAILED_BEFORE, answers=answers, notes=(*notes, _tried(failed)))
-    start, force, now = _start(machine, known, options, answers.update_class, clock)
+    start, force, now = start_of(machine, known, options, answers.update_class, clock)
     if options.check:
         return Refreshed(came=Came.AVAILABLE, answers=answers, start=start, notes=notes)
     if start.start:
         return Refreshed(came=Came.INSTALLED, answers=answers, start=start, notes=notes)
     return Refreshed(came=Came.WAITING, answers=answers, start=start, notes=notes,
-                     waits=_waits(known, answers, start, force, now))
+                     waits=_waits(known, answers, start, until=_until(machine, known, start, force, now)))
 
 
 def _tried(failed: Failed) -> str:
@@ -185,11 +184,14 @@ def _tried(failed: Failed) -> str:
     return f"{pair} was tried on {failed.time} and failed: {failed.reason}"
 
 
-def _waits(known: Known, answers: Answers, start: Start, force: InForce, now: datetime | None) -> Waiting:
-    before = known.history.waits
-    until = force.held_until if start is Start.HELD else None
+def _until(machine: Machine, known: Known, start: Start, force: InForce, now: datetime | None) -> datetime | None:
     if start is Start.OUTSIDE_WINDOW and now is not None:
-        until = next_opening(force.policy.windows, now)
+        return next_begin(force.policy.windows, phase_of(identify(machine, known.anchors)), now)
+    return force.held_until if start is Start.HELD else None
+
+
+def _waits(known: Known, answers: Answers, start: Start, *, until: datetime | None) -> Waiting:
+    before = known.history.waits
     return Waiting(packages=answers.pair, update_class=answers.update_class.value, why=start.value,
                    since=before.since if before is not None and before.packages == answers.pair else stamp(known.now),
                    until=stamp(until) if until is not None else "", advisories=answers.advisories)

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from imagekit.device import history as past
 from imagekit.device.machine import Machine
-from imagekit.errors import DocumentError, TargetError
-from imagekit.plan.schedule import Checks, Phase, at_boot, is_silent, looked, pause, phase_of, tried
+from imagekit.errors import DocumentError, ImagekitError, TargetError
+from imagekit.plan.channelmap import UpdateClass
+from imagekit.plan.schedule import Checks, Phase, Verdict, at_boot, is_silent, looked, pause, phase_of, tried
 
 if TYPE_CHECKING:
     from imagekit.device.install import Options
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 IN_BOOT, BEYOND = "checks.json", "rhythm.json"
 FORMAT = 1
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +49,11 @@ def boot_seconds() -> int:
 
 
 def when_due(machine: Machine, options: Options, say: Callable[[str], None], *,
-             seconds: Callable[[], int] = boot_seconds,
-             sleep: Callable[[float], object] = time.sleep) -> Refreshed | None:
+             seconds: Callable[[], int] = boot_seconds, sleep: Callable[[float], object] = time.sleep,
+             clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Refreshed | None:
     """Look at the schedule, wait if a check comes due before the next look, and refresh; None: none does.
+
+    One is due, too, when the window opens for which an update waits: the points of the grid may all lie beside it.
 
     Raises: as `refresh`; TargetError: where this boot's files lie cannot be written.
     """
@@ -61,13 +65,31 @@ def when_due(machine: Machine, options: Options, say: Callable[[str], None], *,
         return None
     wait = pause(rhythm.phase, rhythm.checks, now_s)
     if wait is None:
-        return None
+        if not _opened(machine, options, clock):
+            return None
+        wait = 0
     sleep(wait)
-    return _refresh(machine, rhythm, options, say, seconds)
+    return _refresh(machine, rhythm, options, say, seconds, clock)
+
+
+def _opened(machine: Machine, options: Options, clock: Callable[[], datetime]) -> bool:
+    """Whether an update waits for its window, which is open by now and has come to this device's part of it.
+
+    What follows is one check: whatever comes of it, nothing is said to wait for that opening any more.
+    """
+    waits, now = past.load_history(machine).waits, clock()
+    if waits is None or waits.why != Verdict.OUTSIDE_WINDOW or (past.moment(waits.until) or NEVER) > now:
+        return False
+    from imagekit.device.install import know
+    from imagekit.device.refresh import start_of
+
+    with suppress(ImagekitError, ValueError):  # the next point of the grid tells
+        return start_of(machine, know(machine, now=now), options, UpdateClass(waits.update_class), now)[0].start
+    return False
 
 
 def _refresh(machine: Machine, rhythm: Rhythm, options: Options, say: Callable[[str], None],
-             seconds: Callable[[], int]) -> Refreshed:
+             seconds: Callable[[], int], clock: Callable[[], datetime]) -> Refreshed:
     from imagekit.device.refresh import refresh
 
     was_answered = False
@@ -78,7 +100,7 @@ def _refresh(machine: Machine, rhythm: Rhythm, options: Options, say: Callable[[
         _save_beyond(machine, lost_boots=0, counted_s=0)
 
     try:
-        came = refresh(machine, options, say, answered=answered)
+        came = refresh(machine, options, say, answered=answered, clock=clock)
         if came.rebooting:
             _save_beyond(machine, lost_boots=0, counted_s=rhythm.counted_s + seconds())
         return came

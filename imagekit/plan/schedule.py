@@ -15,6 +15,8 @@ What that gives: two checks of a device that is awake, with a store that answers
 is 6 h / 105 min = 3.43 times the usual one and no more; after one of D <= 3 h it is 1 + D / 105 min at most, which is
 2.71 times.
 There is no exponential back-off: a device never tries more often than the narrow grid, however long nobody answers.
+One that has found an update which waits for a window asks once more when that opens for it: the period divides the day,
+so that its points come at the same four times of each, and may all lie beside the window.
 A device that is switched on for short times only would never reach a point: each boot in a row that ended without
 an answer halves the narrow grid, down to about three minutes.
 
@@ -33,7 +35,7 @@ from enum import StrEnum
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.plan.policy import Policy, Urgent
 from imagekit.plan.rollout import DeviceId
-from imagekit.plan.windows import Window, opening
+from imagekit.plan.windows import Opening, Window, next_opening, opening
 
 PERIOD_S = 6 * 3600
 NARROW_S = 105 * 60
@@ -215,10 +217,21 @@ def in_window(windows: tuple[Window, ...], phase: Phase, now: datetime) -> bool:
     So a fleet whose windows open at two o'clock does not come at two o'clock.
     """
     found = opening(windows, now)
-    if found is None:
-        return False
+    return found is not None and now >= _own_moment(found, phase)
+
+
+def next_begin(windows: tuple[Window, ...], phase: Phase, now: datetime) -> datetime | None:
+    """When a device that may not begin now may: in the opening that is, or in the next. None: there are no windows."""
+    for moment in (now, next_opening(windows, now)):
+        found = opening(windows, moment) if moment is not None else None
+        if moment is not None and found is not None:
+            return max(moment, _own_moment(found, phase))
+    return None
+
+
+def _own_moment(found: Opening, phase: Phase) -> datetime:
     half_s = int((found.end - found.start).total_seconds()) // 2
-    return now >= found.start + timedelta(seconds=half_s * phase.window >> 64)
+    return found.start + timedelta(seconds=half_s * phase.window >> 64)
 
 
 def believed(clock: datetime, proven: datetime) -> datetime | None:

@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -605,8 +605,11 @@ def test_update_waits_for_the_owners_window_and_is_announced(scene: Scene, capsy
     came = scene.rig.refresh()
     assert (came.came, came.start) == (Came.WAITING, "outside-window")
     assert not [name for name, _, _ in scene.requests if name.startswith("packages/")]
+    phase = load_rhythm(machine).phase
+    moment = scene.rig.clock.replace(day=2, hour=2) + timedelta(seconds=3600 * phase.window >> 64)  # in its first half
     told = ("debian-13 2 with pc-kernel 1 (security) waits since 2026-06-01T00:00:00Z: its window is shut until"
-            " 2026-06-02T02:00:00Z; to take it now: imagekit-device refresh, to postpone it: imagekit-device hold DAYS")
+            f" {moment:%Y-%m-%dT%H:%M:%SZ}; to take it now: imagekit-device refresh, to postpone it: imagekit-device"
+            " hold DAYS")
     assert f"update: {told}" in scene.rig.said
     capsys.readouterr()
     assert main(["status"], machine=machine) == 0
@@ -770,6 +773,38 @@ def test_schedule_asks_once_in_its_period_and_after_a_failure_sooner(scene: Scen
     assert 0 < asked[0] <= NARROW_S  # it has just booted
     assert len(asked) in (2, 3)
     assert asked[-1] - asked[-2] <= PERIOD_S
+
+
+@pytest.mark.parametrize("served", [True, False], ids=["", "the store is down then"])
+def test_update_that_waits_is_begun_in_the_next_window(scene: Scene, monkeypatch: pytest.MonkeyPatch, served: bool
+                                                       ) -> None:
+    """Checks come every six hours, at the same four times of each day: most devices would never see their window."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    assert main(["windows", "02:00-02:30"], machine=scene.rig.machine) == 0
+    scene.publish("debian-13_2")
+    asked: list[tuple[datetime, Came | None]] = []
+    for now in range(0, 36 * 3600, TICK_S):
+        clock = scene.rig.clock + timedelta(seconds=now)
+        if not served and clock.hour == 2:
+            shutil.rmtree(scene.world.served, ignore_errors=True)
+        with suppress(HostError):
+            asked.append((clock, None))
+            came = when_due(scene.rig.machine, Options(unattended=True), scene.rig.said.append, sleep=lambda _: None,
+                            seconds=lambda: now, clock=lambda: clock)  # noqa: B023  called within the round
+            asked.pop()
+            if came is not None:
+                asked.append((clock, came.came))
+                if came.came is Came.INSTALLED:
+                    break
+        if not served and clock.hour == 3:
+            scene.serve()
+    opened = scene.rig.clock.replace(hour=2)
+    before = [came for clock, came in asked if clock < opened]
+    within = [came for clock, came in asked if opened <= clock < opened + timedelta(minutes=30)]
+    assert (before, within) == ([Came.WAITING] * len(before), [Came.INSTALLED if served else None])
+    assert 1 <= len(before) <= 2
+    assert served or len(asked) < 20, "a store that is down is asked no more often than ever"
 
 
 def test_boots_without_an_answer_are_counted_and_forgotten_with_one(scene: Scene) -> None:

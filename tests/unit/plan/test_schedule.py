@@ -35,6 +35,7 @@ from imagekit.plan.schedule import (
     is_silent,
     looked,
     may_start,
+    next_begin,
     next_check,
     pause,
     phase_of,
@@ -241,6 +242,18 @@ def test_every_device_may_begin_in_the_second_half_of_every_window(text: str, ph
             assert not in_window(windows, phase, now)
         elif now >= found.start + (found.end - found.start) / 2:
             assert in_window(windows, phase, now)
+
+
+@given(st.sampled_from(["02:00-04:00", "Sat..Mon 22:00-06:00", "Wed 12:00-12:30", "01:00-05:00; 02:00-03:00",
+                        "Mon..Fri 22:00-04:00; Sun 00:00-24:00"]), PHASE, st.integers(0, 7 * 1440 - 1))
+def test_device_knows_when_it_may_begin_next(text: str, phase: Phase, minute: int) -> None:
+    windows, now = parse_windows(text), NOON + timedelta(minutes=minute)
+    begin = next_begin(windows, phase, now)
+    assert begin is not None and in_window(windows, phase, begin)
+    moment = now
+    while moment < begin:
+        assert in_window(windows, phase, now) or not in_window(windows, phase, moment)
+        moment += timedelta(minutes=15)
 
 
 def test_fleet_does_not_begin_at_the_stroke_of_its_window() -> None:
