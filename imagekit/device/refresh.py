@@ -40,7 +40,7 @@ from imagekit.device.newmodel import is_settled, meet
 from imagekit.device.offers import DeltaShelf, FolderShelf, Offers, Shelf, collect
 from imagekit.device.rhythm import silence
 from imagekit.device.wishes import InForce, in_force, waiting_text
-from imagekit.errors import DocumentError, HostError, ImagekitError, TargetError, TrustError
+from imagekit.errors import DocumentError, HostError, ImagekitError, PlanError, TargetError, TrustError
 from imagekit.packages.delta import read_head
 from imagekit.plan.channelmap import Revision, UpdateClass
 from imagekit.plan.rollout import Why
@@ -98,7 +98,7 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
         try:
             waits = _model_waits(machine, known, options, clock())
             answers = ask(machine, known, say, model_waits=waits)
-        except (HostError, TrustError, DocumentError) as error:
+        except (HostError, TrustError, DocumentError, PlanError) as error:
             alarm = _remember(machine, known, Check(text=error.message, answered=False))
             if alarm:
                 say(f"update: alarm: {alarm}")

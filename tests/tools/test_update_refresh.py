@@ -1067,6 +1067,33 @@ def test_revoked_revision_that_a_validation_set_pins_is_told(scene: Scene, pinne
     assert note in came.notes
 
 
+def test_validation_sets_that_come_into_conflict_are_remembered_and_an_alarm_in_the_end(scene: Scene) -> None:
+    brand = Brand("acme")
+    scene.publish("debian-13_2", channel="edge")
+
+    def put_set(name: str, sequence: int, revision: int) -> None:
+        pin: dict[str, Header] = {"name": "debian-13", "id": brand.snap("debian-13", "base")["id"],
+                                  "presence": "required", "revision": str(revision)}
+        signed = brand.sign({
+            "type": "validation-set", "authority-id": "acme", "series": "16", "account-id": "acme", "name": name,
+            "sequence": str(sequence), "snaps": (pin,), "timestamp": "2026-01-01T00:00:00Z"})
+        with scene.store.open() as store:
+            publish_set(store, brand.database().verify(signed, now=NOW), Path("a.validation-set"))
+        scene.serve()
+
+    for name in ("one", "other"):
+        put_set(name, 1, 1)
+    publish_newer(scene, 1, **{"validation-sets": tuple(
+        {"account-id": "acme", "name": name, "mode": "enforce"} for name in ("one", "other"))})
+    assert (scene.rig.refresh().came, counts(scene)) == (Came.CURRENT, 1)
+    put_set("one", 2, 2)
+    for number in range(1, 3):
+        with pytest.raises(PlanError, match="in conflict"):
+            scene.rig.refresh()
+        memory = history.load_history(scene.rig.machine)
+        assert ("in conflict" in memory.check, memory.unanswered) == (True, number)
+
+
 @pytest.mark.parametrize("words", [("hold", "3"), ("automatic", "off")], ids=["held", "opted out"])
 def test_newer_model_waits_for_its_owner(scene: Scene, words: tuple[str, ...]) -> None:
     assert main(words, machine=scene.rig.machine) == 0
