@@ -166,7 +166,11 @@ class StoreKeyring:
         key = SSlibKey.from_crypto(private.public_key())
         with self._changing(name):
             write_atomic(self.folder / (name + PUBLIC), encode_public(key), mode=0o600)
-            create_private(self.folder / (name + PRIVATE), pem)
+            try:
+                create_private(self.folder / (name + PRIVATE), pem)
+            except BaseException:
+                (self.folder / (name + PUBLIC)).unlink()
+                raise
         return self.stored(name)
 
     @contextmanager

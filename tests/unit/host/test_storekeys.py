@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-from imagekit.errors import DocumentError, TrustError, UsageError
+from imagekit.errors import DocumentError, HostError, TrustError, UsageError
 from imagekit.host.storekeys import StoreKeyring, encode_public
 
 
@@ -89,6 +89,15 @@ def test_the_public_part_is_what_tuf_has(keyring: StoreKeyring) -> None:
     keyring.create("one", passphrase=None)
     value = json.loads((keyring.folder / "one.json").read_bytes())
     assert set(value) == {"keyid", "keytype", "scheme", "keyval"}
+
+
+def test_a_key_that_cannot_be_kept_whole_leaves_nothing_behind(keyring: StoreKeyring) -> None:
+    """Its public part alone would stand in a role's way, as a key that is elsewhere."""
+    keyring.create("first", passphrase=None)
+    (keyring.folder / "second.pem").mkdir()
+    with pytest.raises((HostError, UsageError)):
+        keyring.create("second", passphrase=None)
+    assert keyring.names() == ("first",)
 
 
 def test_two_who_make_a_key_of_one_name_at_once_leave_one_that_signs(tmp_path: Path) -> None:
