@@ -113,6 +113,8 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
                 say(f"update: {waiting_text(asdict(came.waits))}")
             if came.came is not Came.INSTALLED or options.check:
                 _remember(machine, known, Check(text=came.came.value, waits=came.waits))
+                if came.came in (Came.CURRENT, Came.FAILED_BEFORE) and not options.check:
+                    answers.client.prune(BIG)  # what was fetched, whole or in part, is for nothing any more
                 if came.came is Came.PENDING and options.reboot and not options.check and wants_reboot(machine):
                     reboot(machine, say)
                     return replace(came, rebooting=True)

@@ -215,7 +215,8 @@ class Client:
         for folder in folders:
             for path in sorted((self._downloads / folder).rglob("*")):
                 if path.is_file() and path not in kept:
-                    path.unlink()
+                    with suppress(OSError):  # it takes room, and is in nobody's way
+                        path.unlink()
 
     def missing(self, target: TargetFile) -> int:
         """How many bytes of a target are not here yet."""

@@ -499,6 +499,23 @@ def test_download_that_is_cut_goes_on_where_it_ended(scene: Scene) -> None:
     assert scene.runs == ("b", 4, 1)
 
 
+def test_download_that_nothing_wants_any_more_goes(scene: Scene) -> None:
+    scene.publish("debian-13_4")
+    path = scene.file("packages/debian-13/*.debian-13_4.snap.zst")
+    path.write_bytes(path.read_bytes()[:700_000])
+    with pytest.raises(HostError, match="it ended after 700000"):
+        scene.rig.refresh()
+    downloads = history.folder_of(scene.rig.machine) / "downloads/packages"
+    assert [item.stat().st_size for item in downloads.rglob("*.part")] == [700_000]
+    with scene.store.open() as held:
+        change(held, "debian-13", lambda channels: revoked(channels, 4, reason="bad", now=scene.store.now))
+    scene.serve()
+    scene.rig.refresh(check=True)
+    assert [*downloads.rglob("*.part")], "who only looks changes nothing"
+    assert scene.rig.refresh().came is Came.CURRENT
+    assert not [*downloads.rglob("*.part")]
+
+
 def test_wrong_clock_stops_nothing(scene: Scene) -> None:
     """A dead clock says 1970: what is signed proves that it is later."""
     scene.publish("debian-13_2", delta=True)
