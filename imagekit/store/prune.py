@@ -3,8 +3,9 @@
 - every root, since a device that slept for years follows them one by one;
 - everything that any snapshot leads to that has not expired, as a cache may still serve its timestamp;
 - what a change that waits for signatures has laid down;
-- of packages, what `imagekit.plan.releases.pruned` keeps: what is released or pinned by a set, the newest revisions to
-  go back to and to make deltas from, security fixes for ten years.
+- of packages, what `imagekit.plan.releases.pruned` keeps: what is released, or pinned by the newest sequence of a set,
+  or by one that a published model names, the newest revisions to go back to and to make deltas from, security fixes for
+  ten years.
 
 So pruning has two steps: revisions leave the channel maps now, with a signature; their files go once the last snapshot
 that names them has expired. Files that nothing ever named (a power cut) go at once.
@@ -58,8 +59,13 @@ def _half_written(public: Path) -> set[str]:
 
 
 def _next(store: Store, channels: ChannelMap, keep: int) -> ChannelMap:
-    pinned = [snap.revision for _, snap in bound_sets(store.sets(), channels.snap_id) if snap.revision is not None]
-    return pruned(channels, now=store.now, keep=keep, pinned=pinned)
+    sets = store.sets()
+    named = {(item.account_id, item.name, item.sequence) for model in store.models() for item in model.validation_sets}
+    snaps = [snap for _, snap in bound_sets(sets, channels.snap_id)]
+    snaps += [snap for item in sets if (item.account_id, item.name, item.sequence) in named for snap in item.snaps
+              if snap.snap_id == channels.snap_id]
+    return pruned(channels, now=store.now, keep=keep,
+                  pinned=[snap.revision for snap in snaps if snap.revision is not None])
 
 
 def needed_files(store: Store) -> set[str]:

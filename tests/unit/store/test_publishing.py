@@ -403,6 +403,20 @@ def test_pruning_keeps_the_newest_model_and_takes_the_older_ones(rig: StoreRig) 
     assert found_model(rig).revision == 2
 
 
+def test_pruning_keeps_what_the_set_of_a_published_model_pins_though_there_is_a_newer_set(rig: StoreRig) -> None:
+    for number in (1, 2):
+        rig.publish(rig.package(number))
+    publish_the_set(rig, validation_set(rig, 1, "2"))
+    named: dict[str, Header] = {"validation-sets": (
+        {"account-id": "acme", "name": "tested", "sequence": "1", "mode": "enforce"},)}
+    publish_the_model(rig, revision="1", **named)
+    for number in range(3, 10):
+        rig.publish(rig.package(number))
+    publish_the_set(rig, validation_set(rig, 2, "9"))
+    with rig.open() as store:
+        assert prune.plan(store).revisions == {"small": (1, 3, 4)}
+
+
 def audited(rig: StoreRig) -> list[str]:
     found = audit(rig.folder, rig.brand.roots, now=rig.now, progress=Silent())
     return [f"{item.subject}: {item.text}" for item in found.findings if item.level is Level.PROBLEM]
