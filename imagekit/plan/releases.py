@@ -96,6 +96,10 @@ def _released(channels: ChannelMap, revision: Revision, channel: Channel, archit
         raise PlanError(f"cannot release {channels.name} revision {revision.revision} to {channel}: revision {newest}"
                         f" is released there for {architecture}, and a channel does not go backwards",
                         hint=f"if {newest} is bad: imagekit store revoke {channels.name} {newest} --reason TEXT")
+    if not terms.held and any(item.held for item in before if item.revision == revision.revision):
+        raise PlanError(f"cannot release {channels.name} revision {revision.revision} to {channel}: it is held there",
+                        hint=f"if that is over: imagekit store release {channels.name} {revision.revision} --channel"
+                             f" {channel} --resume")
     new = Release(revision=revision.revision, share=terms.share, held=terms.held, least=terms.least)
     rest = [item for item in before if item.revision != new.revision]
     ordered = sorted([new, *rest], key=lambda item: -item.revision)

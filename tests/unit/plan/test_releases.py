@@ -158,3 +158,13 @@ def test_pruning_keeps_security_fixes_for_ten_years() -> None:
 def test_pruning_keeps_the_mark_of_what_was_revoked() -> None:
     found = revoked(with_all(*range(1, 9)), 1, reason="bad", now=TIME)
     assert 1 in numbers(pruned(found, now=TIME))
+
+
+def test_what_is_held_is_not_resumed_by_who_promotes_it_once_more() -> None:
+    """Somebody has stopped it, and whoever releases it again, a script maybe, does not know."""
+    begun = released(with_all(1, 2), 2, STABLE, Terms(share=100))
+    held = changed(begun, 2, STABLE, lambda item: replace(item, held=True))
+    with pytest.raises(PlanError, match="it is held there") as caught:
+        released(held, 2, STABLE, Terms())
+    assert caught.value.hint is not None and "--resume" in caught.value.hint
+    assert released(held, 2, STABLE, Terms(share=100, held=True)) == held
