@@ -8,7 +8,7 @@ import click
 
 from imagekit.cli.keyring import passphrase_option
 from imagekit.cli.options import json_option
-from imagekit.cli.output import emit_json, say, table
+from imagekit.cli.output import emit_json, say, table, warn
 from imagekit.cli.progress import progress
 from imagekit.cli.store_options import open_store, store_option
 from imagekit.host.places import place_of
@@ -40,6 +40,9 @@ def sync(target: str, dry_run: bool, delete: bool, endpoint: str | None, store: 
         told.step("comparing")
         planned = uploading.plan(held, place)
         surplus = uploading.surplus(place, uploading.public_files(held.public)) if delete else ()
+        if surplus is None:
+            warn("nothing is taken away there: WebDAV does not tell what lies there")
+            surplus = ()
         if not dry_run:
             uploading.carry_out(held, place, planned, told)
             for name in surplus:

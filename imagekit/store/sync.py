@@ -112,9 +112,10 @@ def carry_out(store: Store, place: Place, planned: UploadPlan, progress: Progres
         progress.advance(item.size)
 
 
-def surplus(place: Place, kept: set[str]) -> tuple[str, ...]:
-    """What lies at the place and is not in `kept`; nothing where the place cannot list itself."""
-    return tuple(name for name in place.listing() or () if name not in kept)
+def surplus(place: Place, kept: set[str]) -> tuple[str, ...] | None:
+    """What lies at the place and is not in `kept`; None where the place cannot tell what lies there."""
+    there = place.listing()
+    return None if there is None else tuple(name for name in there if name not in kept)
 
 
 def public_files(public: Path) -> set[str]:
