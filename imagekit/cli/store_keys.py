@@ -11,7 +11,7 @@ from securesystemslib.signer import Key
 from imagekit.assertions import Assertion, Database
 from imagekit.cli.keyring import new_passphrase, passphrase_from, passphrase_option, trusted
 from imagekit.cli.options import json_option, output_option, trust_option
-from imagekit.cli.output import emit_json, say, short_path, table, write
+from imagekit.cli.output import emit_json, say, short_path, table, warn, write
 from imagekit.cli.store_options import complete_store_key, open_store, store_keyring, store_option, tell
 from imagekit.digests import short
 from imagekit.errors import UsageError
@@ -26,6 +26,7 @@ from imagekit.store.roles import (
     RoleKeys,
     add_key,
     checked_role,
+    lost_names,
     remove_key,
     remove_publisher,
     set_publisher,
@@ -184,6 +185,8 @@ def add_publisher(account: str, packages: tuple[str, ...], keys: tuple[str, ...]
         given = RoleKeys(keys=tuple(found), threshold=threshold or threshold_of(held, account)) if found else None
         draft = held.draft()
         set_publisher(held, draft, account, given, patterns=packages, assertions=_about(account, trust))
+        if lost := lost_names(held, draft, account):
+            warn(f"no device finds {', '.join(lost)} any more: what --package names replaces what was given before")
         tell(held.commit(draft), store, as_json=as_json, account=account)
 
 

@@ -20,6 +20,7 @@ from imagekit.plan.storepaths import (
     account_path,
     check_pattern,
     delegated_paths,
+    fits,
     overlap,
     patterns_of,
     role_of,
@@ -127,6 +128,15 @@ def threshold_of(store: Store, account_id: str) -> int:
     delegations = store.published.targets.signed.delegations
     known = (delegations.roles or {}).get(role_of(account_id)) if delegations else None
     return 1 if known is None else int(known.threshold)
+
+
+def lost_names(store: Store, draft: Draft, account_id: str) -> tuple[str, ...]:
+    """What a publisher has published and has no name for any more by the draft, so that no device finds it."""
+    delegations = draft.targets().delegations
+    entry = (delegations.roles or {}).get(role_of(account_id)) if delegations else None
+    patterns = patterns_of(entry.paths or []) if entry is not None else ()
+    return tuple(item.name for role, item in store.all_channels() if role == role_of(account_id)
+                 and not any(fits(item.name, pattern) for pattern in patterns))
 
 
 def _keys_of(delegations: Delegations, entry: DelegatedRole | None) -> RoleKeys | None:

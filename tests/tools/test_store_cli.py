@@ -21,6 +21,7 @@ import pytest
 from imagekit.assertions import decode_stream, parse_store
 from imagekit.host.storeclient import connected
 from imagekit.testing.documents import TESTS
+from tests.tools.store_server import nginx
 
 pytestmark = pytest.mark.tools
 ROOT = Path(__file__).parents[2]
@@ -168,6 +169,21 @@ def test_a_publishers_keys_are_exchanged_and_as_many_have_to_sign(run: Run, stor
     run(f"{add} --threshold 1")
     roles = {item["role"]: item for item in status(run)["roles"]}  # type: ignore[attr-defined]
     assert roles["publisher-acme"]["threshold"] == 1
+
+
+def test_names_that_a_publisher_loses_though_they_are_published_are_told(run: Run, store: Path) -> None:
+    """`--package` replaces: who meant to add one name takes all others from every device."""
+    run("store publish small_1.snap --channel stable")
+    assert "no device finds small any more" in run("store publisher add acme --package smart").stderr
+    assert "no device finds" not in run("store publisher add acme --package small --package smart").stderr
+
+
+def test_sync_says_where_it_cannot_take_away(run: Run, store: Path, tmp_path: Path, program: Callable[[str], str]
+                                             ) -> None:
+    (tmp_path / "place").mkdir()
+    with nginx(program("nginx"), tmp_path / "place", tmp_path / "nginx", dav=True) as url:
+        said = run("store sync", url, "--delete").stderr
+    assert "nothing is taken away there: WebDAV does not tell what lies there" in said
 
 
 def test_a_renewal_without_the_online_key_fails(run: Run, store: Path, tmp_path: Path) -> None:
