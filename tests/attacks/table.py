@@ -190,7 +190,8 @@ ROWS = (
         twins=of(INSTALL, "test_user_without_rights_installs_nothing"), open="interfaces of apps: there are none yet"),
     Row(attack="Exhausted device", defence="room is looked for before anything is written",
         tests=install("full-esp") + of(
-            UPDATES, "test_full_data_partition_does_not_stop_a_person_but_stops_a_service"),
+            UPDATES, "test_full_data_partition_does_not_stop_a_person_but_stops_a_service") + of(
+            REFRESH, "test_attack_proof_that_fills_the_data_partition_is_not_fetched"),
         twins=install_twins("full-esp"), open="no memory, no inodes, and media that turn read-only in each phase"),
     Row(attack="Downgrade through recovery",
         defence="a reset brings no software back, and keeps floors, ended keys, the store's versions",
