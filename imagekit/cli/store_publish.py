@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from imagekit.assertions import Chain
 from imagekit.build.unsquash import open_package
@@ -61,6 +62,10 @@ def publish(files: tuple[Path, ...], channel: Channel | None, share: int, least:
     if alone is not None and (len(files) > 1 or channel is not None):
         raise UsageError(f"cannot publish a {alone.suffix[1:].replace('-', ' ')} along with others, or to a channel:"
                          " publish it alone")
+    given = click.get_current_context().get_parameter_source
+    if channel is None and ParameterSource.COMMANDLINE in (given("share"), given("least")):
+        raise UsageError("cannot publish: --percent and --least say who gets it of a channel's devices",
+                         hint="say which with --channel")
     report = examine(files, trusted(trust), now=SystemClock().now())
     report.raise_if_any()
     with open_store(store, passphrase_file) as held:
@@ -171,6 +176,8 @@ def revoke(name: str, revision: int | None, reason: str | None, below: int | Non
         raise UsageError("cannot revoke: name one REVISION, or all with --below")
     if revision is not None and not reason:
         raise UsageError("cannot revoke: say why with --reason; owners of devices read it")
+    if below is not None and reason:
+        raise UsageError("cannot revoke: --reason goes with one REVISION; of what lies below another none is shown")
     now = SystemClock().now().replace(microsecond=0)
 
     def apply(channels: ChannelMap) -> ChannelMap:

@@ -105,6 +105,9 @@ def test_refusals_have_their_exit_codes(run: Run, store: Path, tmp_path: Path) -
     assert "no snap-revision at hand" in run("store publish small_3.snap", code=4).stderr
     assert "say which revision" in run("store promote small --to stable", code=2).stderr
     assert "percent" in run("store publish small_2.snap --channel edge --percent 101", code=2).stderr
+    for words in ("--percent 100", "--least 0"):
+        assert "say which with --channel" in run(f"store publish small_3.snap {words}", code=2).stderr
+    assert "goes with one REVISION" in run("store revoke small --below 2 --reason old", code=2).stderr
     assert "cannot read channel" in run("store publish small_2.snap --channel a/b", code=2).stderr
     assert "there is none" in run("store status --store nowhere", code=6).stderr
     assert "there is one" in run("store init store --name other", code=2).stderr
