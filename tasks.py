@@ -346,10 +346,10 @@ def bench(c: Context, rounds: int = 5, boots: int = 5, documents: bool = False, 
         return
     if not flash:
         call(BIN / "python", "tests/bench/documents.py", f"--rounds={rounds}")
-    if not documents and (flash or os.geteuid() == 0):  # loop devices need root
-        call(BIN / "python", "tests/bench/flash.py", f"--rounds={rounds}")
     if not documents and not flash:
         call(BIN / "python", "tests/bench/run.py", f"--rounds={rounds}", f"--boots={boots}")
+    if not documents and (flash or os.geteuid() == 0):  # loop devices need root
+        call(BIN / "python", "tests/bench/flash.py", f"--rounds={rounds}")
 
 
 @task(help={"devices": "how many", "seed": "which fates they have",

@@ -3,6 +3,9 @@
 The image has 2 GiB, of which 160 runs of 2.5 MiB mean something; half of their bytes compress away. All ways write the
 same bytes to the same loop device, interleaved. The floor writes as many zeros, directly, and flushes once; it knows no
 image, checks nothing and reads nothing. Every row of imagekit's checks the image's digests while it reads.
+
+All that is done twice: at the speed of a card (its class V30 promises 30 MB/s written, its bus SDR104 carries 104 MB/s:
+SD Physical Layer Simplified Specification), and as fast as the disk below takes it.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ TOP = Path(__file__).parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(TOP)]
 
 from measure import measure  # type: ignore[import-not-found]  # noqa: E402
+from pace import can_pace, paced  # type: ignore[import-not-found]  # noqa: E402
 from record import machine, output, save  # type: ignore[import-not-found]  # noqa: E402
 
 from imagekit.disk.bmap import digest_ranges, encode_bmap  # noqa: E402
@@ -34,6 +38,7 @@ from tests.loops import looped  # noqa: E402
 SIZE, RUNS, RUN = 2 * GIB, 160, 2560 * KIB
 MAPPED = RUNS * RUN
 TARGETS = 8
+CARD_WRITE, CARD_READ = 30_000_000, 104_000_000  # bytes per second
 CHANGED = RUNS // 20  # 5 %
 LABELS = {
     "floor": "(a) floor: as many zeros, by dd, direct, one flush",
@@ -73,14 +78,18 @@ def main() -> int:
     if os.geteuid():
         print("cannot measure flashing: loop devices need root", file=sys.stderr)
         return 6
+    if not can_pace():
+        print("cannot measure flashing: nothing holds a device to a card's speed here (tests/bench/pace.py says what"
+              " does)", file=sys.stderr)
+        return 6
     stamp = datetime.now(UTC)
     (TOP / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="imagekit-bench-", dir=TOP / "build") as name:
-        rows = measured(Path(name), options.rounds)
+        media = measured(Path(name), options.rounds)
     save("flash", {"date": f"{stamp:%Y-%m-%d}", "commit": output("git", "rev-parse", "--short=12", "HEAD"),
                    "machine": machine(), "kind": "flash", "title": "Flashing",
-                   "command": f"./bootstrap bench --flash --rounds={options.rounds}", "rows": rows,
-                   "mapped": MAPPED, "targets": TARGETS})
+                   "command": f"./bootstrap bench --flash --rounds={options.rounds}", "media": media,
+                   "mapped": MAPPED, "targets": TARGETS, "card": {"write": CARD_WRITE, "read": CARD_READ}})
     return subprocess.call([sys.executable, TOP / "tests" / "bench" / "table.py"])
 
 
@@ -88,27 +97,38 @@ def program(*args: str | Path) -> list[str | Path]:
     return [Path(sys.executable).parent / "imagekit", "flash", *args, "--foreign"]
 
 
-def measured(folder: Path, rounds: int) -> dict[str, Any]:
-    """Every way, its rounds interleaved with the others'."""
+def measured(folder: Path, rounds: int) -> dict[str, dict[str, Any]]:
+    """Medium -> every way's rounds."""
     env = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "IMAGEKIT_CACHE": str(folder / "cache")}
     image, other = folder / "image.img", folder / "changed.img"
     write_image(image)
     write_image(other, changed=CHANGED)
     subprocess.run([*program("compress", image)[:-1]], check=True, env=env)
-    rows: dict[str, Any] = {way: {"label": label, "rounds": []} for way, label in LABELS.items()}
     with ExitStack() as stack:
         loops = [stack.enter_context(looped(folder / f"card-{index}", size=SIZE)).path for index in range(TARGETS)]
         ways = commands(image, other, loops, env)
-        before = {"update": ways["raw"]}  # the medium holds the image; the other one is then written over it
-        for number in range(-1, rounds):  # the first round only makes room on the disk below
-            for way, argv in ways.items():
-                if way in before:
-                    subprocess.run(before[way], check=True, env=env, capture_output=True)
-                subprocess.run(["sync"], check=True)
-                cost = measure(argv, env=env, log=folder / "log")
-                if number >= 0:
-                    rows[way]["rounds"].append(cost.as_json())
-                print(f"round {number + 1}/{rounds} {way}: {cost.wall_s:.2f} s, {cost.cpu_s:.2f} s CPU", flush=True)
+        for argv in ways.values():  # makes room on the disk below
+            subprocess.run(argv, check=True, env=env, capture_output=True)
+        disk = interleaved("disk", ways, rounds, env, folder / "log")
+        del ways["dd"]  # 2 GiB at a card's speed, to learn what 2 GiB take
+        with paced(loops, write=CARD_WRITE, read=CARD_READ):
+            return {"card": interleaved("card", ways, rounds, env, folder / "log"), "disk": disk}
+
+
+def interleaved(medium: str, ways: dict[str, list[str | Path]], rounds: int, env: dict[str, str],
+                log: Path) -> dict[str, Any]:
+    """Every way, its rounds between those of the others."""
+    rows: dict[str, Any] = {way: {"label": LABELS[way], "rounds": []} for way in ways}
+    before = {"update": ways["raw"]}  # the medium holds the image; the other one is then written over it
+    for number in range(rounds):
+        for way, argv in ways.items():
+            if way in before:
+                subprocess.run(before[way], check=True, env=env, capture_output=True)
+            subprocess.run(["sync"], check=True)
+            cost = measure(argv, env=env, log=log)
+            rows[way]["rounds"].append(cost.as_json())
+            print(f"{medium}, round {number + 1}/{rounds} {way}: {cost.wall_s:.2f} s, {cost.cpu_s:.2f} s CPU",
+                  flush=True)
     return rows
 
 
