@@ -22,7 +22,7 @@ from imagekit.host.folders import log_folder
 
 KEPT = 50
 SECRET_WORDS = ("pass", "secret", "token", "pin")
-CREDENTIALS = re.compile(r"://[^/@\s]*:[^/@\s]*@")
+CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 
 class LogFile(logging.FileHandler):

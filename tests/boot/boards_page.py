@@ -33,7 +33,8 @@ CASES = {
 }
 TAIL = """
 Seconds are of the whole case under TCG, from power-on to the last verdict, on a machine with other work. Boots count
-power-on as one. *slot b, 4* means: healthy in slot b, on the fourth boot.
+power-on as one. *slot b, 4* means: healthy in slot b, on the fourth boot, after three tries of slot a. Where the initrd
+leads away, the start in which it hands over is counted here too: three tries, that one, and the other slot make 5.
 
 The SABRE Lite is not in these tables. QEMU has no boot ROM of it, and its U-Boot finds no card there: out of the card
 image U-Boot starts by itself, and a slot's kernel and initrd by themselves (`tests/boot/test_sabrelite.py`).

@@ -20,6 +20,7 @@ def test_values_of_secret_options_are_left_out() -> None:
 def test_secrets_inside_of_words_are_left_out_too() -> None:
     assert without_secrets(["store", "sync", "https://joe:hunter2@example.com/x"]) == \
         "store sync https://...@example.com/x"
+    assert without_secrets(["boot", "rfc2217://token@line:4000"]) == "boot rfc2217://...@line:4000"
     assert without_secrets(["key", "add", "hsm", "--signer", "sign --slot 1 --pin 1234"]) == \
         "key add hsm --signer 'sign --slot 1 --pin ...'"
     for whole in ("https://example.com/a@b:c", "two words", "it's one", "http://[::1]:8000/"):
