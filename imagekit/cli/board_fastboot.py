@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from imagekit.boot.fastboot import TcpAddress, UsbAddress, check_partition, parse_address, parse_size
 from imagekit.cli.board_record import confirm_board, recorded
-from imagekit.cli.board_serial import checked_disk, profile_of
+from imagekit.cli.board_serial import checked_disk, find_profile
 from imagekit.cli.flash_run import Looked, Request, looked_into, refuse, told
 from imagekit.cli.flash_show import JsonLines
 from imagekit.cli.output import detail, say, talk_of, warn, write
@@ -28,7 +28,7 @@ from imagekit.host.fastboot_tcp import connect
 from imagekit.host.fastboot_usb import find_fastboot, open_usb
 from imagekit.host.folders import log_folder
 from imagekit.host.ports import PacketLink, Progress
-from imagekit.host.usbdevices import DeniedError, usb_devices
+from imagekit.host.usbdevices import LastingError, usb_devices
 from imagekit.plan.board_flash import in_words, wanted_extents
 from imagekit.plan.fastboot import PART, FilePart, parts_of, whole_blocks
 from imagekit.plan.flash import FlashPlan, as_json
@@ -120,6 +120,18 @@ def flash_by_fastboot(request: Request, wish: FastbootRequest, *, opener: Opener
             say(f"{link.name}: starts again")
 
 
+def check_disk(board: str | None, partition: str | None) -> None:
+    """Something says which disk is meant. Raises: UsageError: nothing does, or it is no name."""
+    if partition is not None:
+        check_partition(partition)
+    elif board is None:
+        raise UsageError("cannot tell which disk is meant: neither --board nor --partition says it",
+                         hint="--board NAME: its disk, through its U-Boot; --partition NAME: what is the whole disk")
+    elif find_profile(board) is None:
+        raise UsageError(f"cannot tell which disk of board {board!r} is meant: its recipe.yaml does not say how its"
+                         " U-Boot is reached", hint="--partition NAME: what is the whole disk")
+
+
 @contextlib.contextmanager
 def waited_for(wish: FastbootRequest, opener: Opener) -> Iterator[PacketLink]:
     """The line to the boot loader, as soon as it is there.
@@ -128,18 +140,14 @@ def waited_for(wish: FastbootRequest, opener: Opener) -> Iterator[PacketLink]:
         HostError: it is not, in time, or may not be used.
     """
     address = parse_address(wish.place)
-    if wish.partition is not None:
-        check_partition(wish.partition)
-    if wish.board is None and wish.partition is None:
-        raise UsageError("cannot tell which disk is meant: neither --board nor --partition says it",
-                         hint="--board NAME: its disk, through its U-Boot; --partition NAME: what is the whole disk")
+    check_disk(wish.board, wish.partition)
     deadline, waits = time.monotonic() + wish.wait_s, False
     while True:
         try:
             link = opener(address)
             break
         except HostError as error:
-            if isinstance(error, DeniedError) or time.monotonic() >= deadline:
+            if isinstance(error, LastingError) or time.monotonic() >= deadline:
                 raise
             if not waits:
                 say(f"{address}: waiting for fastboot ({error.message})")
@@ -166,9 +174,10 @@ def _found(link: PacketLink, wish: FastbootRequest) -> Found:
 
 def _shell(fastboot: Fastboot, wish: FastbootRequest) -> tuple[Shell | None, str]:
     """Its U-Boot, where there is one, and why it can read nothing back."""
-    if wish.board is None:
-        return None, "no --board says which memory is free"
-    profile = profile_of(wish.board)
+    profile = find_profile(wish.board) if wish.board is not None else None
+    if profile is None:
+        return None, (f"the recipe of board {wish.board} does not say which memory is free" if wish.board is not None
+                      else "no --board says which memory is free")
     shell = find_shell(fastboot, replace(profile, disk=checked_disk(wish.disk) or profile.disk))
     if shell is None:
         return None, "it runs no commands (`oem run`)"

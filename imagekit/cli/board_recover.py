@@ -14,7 +14,7 @@ from pathlib import Path
 
 from imagekit.boot.fastboot import UsbAddress
 from imagekit.build.boards import board_names, load_board
-from imagekit.cli.board_fastboot import LOOK_S, FastbootRequest, flash_by_fastboot
+from imagekit.cli.board_fastboot import LOOK_S, FastbootRequest, check_disk, flash_by_fastboot
 from imagekit.cli.flash_run import Request, write
 from imagekit.cli.output import emit_json, say
 from imagekit.errors import HostError, TargetError, UsageError
@@ -69,6 +69,8 @@ class Around:
 def recover(wish: RecoverRequest, around: Around) -> None:
     """`imagekit board recover`."""
     recovery = recovery_of(wish.board)
+    if wish.flash is not None and recovery.then == "fastboot":
+        check_disk(wish.board, wish.partition)  # now, and not when the board waits in its fastboot
     tool = _tool(recovery, around.tools, wish)
     found, others = _wait_for_rom(recovery, wish, around)
     place = RomPlace(port=found.port, bus=found.bus, device=found.address)

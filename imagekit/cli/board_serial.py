@@ -43,14 +43,20 @@ class Wiring:
     wait_s: float = 120.0
 
 
+def find_profile(board: str) -> Profile | None:
+    """How a board's U-Boot is talked to; None: its recipe does not say it. Raises: UsageError: no such board."""
+    info = load_board(board).recipe.board
+    return info.uboot if info is not None else None
+
+
 def profile_of(board: str) -> Profile:
     """How a board's U-Boot is talked to. Raises: UsageError: nothing is known of it."""
-    info = load_board(board).recipe.board
-    if info is None or info.uboot is None:
-        known = [name for name in board_names() if (found := load_board(name).recipe.board) and found.uboot]
+    found = find_profile(board)
+    if found is None:
+        known = [name for name in board_names() if find_profile(name) is not None]
         raise UsageError(f"cannot talk to board {board!r}: its recipe.yaml does not say how its U-Boot is reached",
                          hint=f"`u-boot` of the block `board` says it; boards that have it: {', '.join(known)}")
-    return info.uboot
+    return found
 
 
 def checked_disk(disk: str | None) -> str | None:

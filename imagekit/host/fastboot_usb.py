@@ -17,7 +17,7 @@ from typing import Any
 from imagekit.boot.fastboot import MOST_ANSWER, USB_CLASS, UsbAddress
 from imagekit.errors import HostError, TargetError
 from imagekit.host.files import reason
-from imagekit.host.usbdevices import DeniedError, UsbDevice
+from imagekit.host.usbdevices import DeniedError, LastingError, UsbDevice
 
 SEND_S = 60.0  # in which a part of a packet must be taken
 PART = 1 << 20  # of a packet that is handed over at once; a multiple of every packet size
@@ -89,13 +89,13 @@ def open_usb(found: UsbDevice, *, backend: Any = None) -> UsbLink:
     """Open a device that `find_fastboot` has found.
 
     Raises:
-        HostError: pyusb or libusb is not installed, or the device is used by another program or gone.
-        DeniedError: you may not.
+        LastingError: pyusb or libusb is not installed, or (`DeniedError`) you may not.
+        HostError: the device is used by another program or gone.
     """
     try:
         from usb import core, util
     except ImportError as error:
-        raise HostError("cannot use USB: pyusb is not installed", hint="pip install 'imagekit[usb]'") from error
+        raise LastingError("cannot use USB: pyusb is not installed", hint="pip install 'imagekit[usb]'") from error
     try:
         device = core.find(backend=backend, custom_match=lambda item: (item.bus, item.address) == (
             found.bus, found.address))
@@ -112,8 +112,8 @@ def open_usb(found: UsbDevice, *, backend: Any = None) -> UsbLink:
             raise HostError(f"cannot use {found}: it has no two bulk endpoints")
         util.claim_interface(device, interface.bInterfaceNumber)
     except core.NoBackendError as error:
-        raise HostError("cannot use USB: libusb is not installed",
-                        hint="as root: apt-get install libusb-1.0-0") from error
+        raise LastingError("cannot use USB: libusb is not installed",
+                           hint="as root: apt-get install libusb-1.0-0") from error
     except core.USBError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise DeniedError(found) from error

@@ -45,8 +45,12 @@ class UsbDevice:
         return " ".join(word for word in words if word)
 
 
-class DeniedError(HostError):
-    """A device is there, and may not be used: waiting does not help."""
+class LastingError(HostError):
+    """What waiting for a device does not change."""
+
+
+class DeniedError(LastingError):
+    """A device is there, and may not be used."""
 
     def __init__(self, device: UsbDevice) -> None:
         super().__init__(f"cannot use {device}: it is there, but you may not open it",

@@ -47,12 +47,12 @@ def make_guest(folder: Path, *, boot: bytes) -> Parts:
         emulator = tools_for(replace(load_machine("cubieboard", [MACHINES]), least_qemu=LEAST_QEMU), told=Silence())
         done("pack", BASE, "-o", folder / "packages", data=folder / "data")
         open_part(INITRD, "busybox-static", root, only=lambda name: name.endswith("bin/busybox"))
+        open_part("guest-armhf", "mmc-utils", files, only=lambda name: name.endswith("bin/mmc"))
     except HostError as error:
         missing_tool(error.message)
     version = guests.unpack_kernel(KERNEL, root, modules=MODULES, more=(TREE,))
     guests.put_tools(files, "emmc_steps.sh")
     (files / "boot.img").write_bytes(boot)
-    (files / "switch.py").write_bytes((guests.FOLDER / "emmc_switch.py").read_bytes())
     guests.pack_tools(files, folder / "tools.img")
     more = {"bin/busybox": root / "usr/bin/busybox", "guest/tools.img": folder / "tools.img",
             "guest/base.img": folder / f"packages/{BASE}_1.snap"}

@@ -7,5 +7,5 @@ chmod a+r /dev/mmcblk0*
 found denied setpriv --reuid=nobody --regid=nogroup --clear-groups python3 -m imagekit.cli flash list --json
 found write imagekit flash write /mnt/boot.img /dev/mmcblk0boot0 --foreign --port mmc0 --json
 found protected cat /sys/block/mmcblk0boot0/force_ro
-found switch python3 /mnt/switch.py
+found switch imagekit flash write /mnt/boot.img /dev/mmcblk0boot1 --foreign --port mmc0 --boot-from-it --json
 found switched imagekit flash list --json

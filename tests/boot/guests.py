@@ -1,7 +1,7 @@
 """Machines in QEMU that imagekit runs in: Debian's kernel, a packed base with its own udev and Python, this tree.
 
-What the base lacks, which is what only people see (click, rich) and what finds boards (pyudev, serial, yaml), comes
-from this project's environment, as far as it is plain Python.
+What the base lacks, which is what only people see (click, rich) and what finds boards (pyudev, serial, usb, yaml),
+comes from this project's environment, as far as it is plain Python; programs and libraries come from locked packages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from tests.tools.conftest import ADMIN_PATH
 
 FOLDER = Path(__file__).parent
 SCRIPT = FOLDER / "guest.sh"
-PLAIN_PYTHON = ("imagekit", "click", "rich", "pygments", "markdown_it", "mdurl", "pyudev", "serial", "yaml")
+PLAIN_PYTHON = ("imagekit", "click", "rich", "pygments", "markdown_it", "mdurl", "pyudev", "serial", "usb",
+                "yaml")
 
 
 def need_tools(*names: str) -> None:

@@ -6,6 +6,7 @@ The cloud kernel that the PC's model has knows no USB.
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -13,17 +14,27 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagekit.build.project import GADGETS
+from imagekit.cli.doctor_boards import rom_ids, udev_rules
+from imagekit.errors import HostError
 from imagekit.packages.erofs import Erofs
 from imagekit.packages.uki import decode_uki
 from imagekit.units import MIB
 from tests.boot import guests
-from tests.boot.stock import Stock
+from tests.boot.stock import Stock, missing_tool
+from tests.boot.uboot_rig import open_part
+from tests.boot.usbredir import UsbPort
 from tests.patience import WALL_S
 from tests.unit.flash.conftest import write_image
 
 EMULATOR = "qemu-system-x86_64"
-MODULES = ("drivers/usb/", "drivers/scsi/s", "drivers/virtio/", "drivers/block/virtio_blk", "fs/erofs/", "fs/netfs/",
-           "crypto/", "lib/", "arch/x86/crypto/", "arch/x86/lib/", "block/")
+MODULES = ("drivers/usb/", "drivers/hid/hid", "drivers/hid/usbhid/", "drivers/scsi/s", "drivers/virtio/",
+           "drivers/block/virtio_blk", "fs/erofs/", "fs/netfs/", "crypto/", "lib/", "arch/x86/crypto/", "arch/x86/lib/",
+           "block/")
+BROUGHT = {"libusb-1.0-0": "usr/lib/", "libstdc++6": "usr/lib/", "libtinyxml2-11": "usr/lib/", "uuu": "usr/bin/",
+           **{f"python3-{name}": "usr/lib/python3/" for name in (
+               "jsonschema", "jsonschema-specifications", "referencing", "attr", "rpds-py")}}
+RECOVERED, LOADER = "sabrelite", "mx6qsabrelite/u-boot-dtb.imx"
 NEEDED_FIRST = ("virtio_pci", "virtio_blk", "erofs")
 
 
@@ -36,6 +47,7 @@ class Parts:
     base: Path
     tools: Path
     image: Path
+    loader: Path
 
 
 def make_guest(stock: Stock, folder: Path) -> Parts:
@@ -48,11 +60,21 @@ def make_guest(stock: Stock, folder: Path) -> Parts:
     modules.rename(tree / "modules" / version)
     modules.symlink_to(tree / "modules" / version)
     write_image(tree / "disk.img")
+    try:
+        for package, files in BROUGHT.items():
+            open_part("guest", package, tree, only=lambda name, files=files: name.startswith(files))
+        open_part(RECOVERED, "u-boot-imx", folder, only=lambda name: name.endswith(LOADER))
+    except HostError as error:
+        missing_tool(error.message)
+    loader, = folder.rglob(Path(LOADER).name)
+    loader.rename(tree / "loader.imx")
+    shutil.copytree(GADGETS / RECOVERED, tree / "python/gadgets" / RECOVERED)
+    (tree / "70-imagekit.rules").write_text(udev_rules(rom_ids()))
     guests.pack_tools(tree, folder / "tools.img")
     (folder / "initrd").write_bytes(_initrd(stock, root, version))
     kernel, = (root / "boot").glob("vmlinuz-*")
     return Parts(kernel=kernel, initrd=folder / "initrd", base=stock.base, tools=folder / "tools.img",
-                 image=tree / "disk.img")
+                 image=tree / "disk.img", loader=tree / "loader.imx")
 
 
 def _initrd(stock: Stock, root: Path, version: str) -> bytes:
@@ -81,11 +103,11 @@ class Qmp:
 
 
 class Machine(guests.Guest):
-    """A running guest, into which a USB disk is plugged."""
+    """A running guest, into which a USB disk and boards are plugged."""
 
-    def __init__(self, running: subprocess.Popen[str], qmp: Qmp) -> None:
+    def __init__(self, running: subprocess.Popen[str], qmp: Qmp, port: UsbPort) -> None:
         super().__init__(running)
-        self._qmp, self._pulled_at = qmp, ""
+        self._qmp, self._pulled_at, self.port = qmp, "", port
 
     def plug(self, serial: str) -> None:
         """The disk is plugged in."""
@@ -111,14 +133,18 @@ class Machine(guests.Guest):
 
 @contextmanager
 def started(guest: Parts, card: Path) -> Iterator[Machine]:
-    """The machine with a USB disk that is not plugged in yet: the drive `stick`."""
+    """The machine with a USB disk that is not plugged in yet, the drive `stick`, and a port for boards."""
     ours, theirs = socket.socketpair()
+    near, far = socket.socketpair()
     argv = [EMULATOR, "-nodefaults", "-no-user-config", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2",
             "-m", "768M", "-display", "none", "-nic", "none", "-no-reboot", "-serial", "stdio",
             "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",
             "-kernel", str(guest.kernel), "-initrd", str(guest.initrd), "-append", "console=ttyS0 quiet panic=-1",
             "-drive", f"if=virtio,format=raw,readonly=on,file={guest.base}",
             "-drive", f"if=virtio,format=raw,readonly=on,file={guest.tools}",
-            "-device", "qemu-xhci,id=xhci", "-drive", f"if=none,id=stick,format=raw,file={card}"]
-    with closing(ours), theirs, guests.running(argv, wall_s=WALL_S, pass_fds=[theirs.fileno()]) as process:
-        yield Machine(process, Qmp(ours))
+            "-device", "qemu-xhci,id=xhci", "-drive", f"if=none,id=stick,format=raw,file={card}",
+            "-chardev", f"socket,id=boards,fd={far.fileno()}", "-device", "usb-redir,chardev=boards,bus=xhci.0,port=2"]
+    with closing(ours), theirs, near, far, closing(UsbPort(near)) as port, guests.running(
+            argv, wall_s=WALL_S, pass_fds=[theirs.fileno(), far.fileno()]) as process:
+        far.close()  # the machine's end tells the port
+        yield Machine(process, Qmp(ours), port)

@@ -28,7 +28,7 @@ from imagekit.disk import gpt
 from imagekit.errors import DocumentError, HostError, ImagekitError, PlanError, TargetError, UsageError
 from imagekit.host.fastboot_usb import find_fastboot, open_usb
 from imagekit.host.ports import PacketLink
-from imagekit.host.usbdevices import DeniedError, UsbDevice
+from imagekit.host.usbdevices import DeniedError, LastingError, UsbDevice
 from imagekit.plan.flash_device import Allowed, RefusedError
 from imagekit.testing.fastboot import FastbootBoard, FastbootServer
 from imagekit.testing.usbfastboot import ADDRESS, BUS, FakeBackend, UsbBoard
@@ -337,11 +337,13 @@ def test_other_board_under_the_same_address_has_another_plan(make: Make) -> None
 # ---- over USB
 
 
+PLUGGED = UsbDevice(port="1-1.4", vendor=0x1F3A, product=0x1010, bus=BUS, address=ADDRESS, interfaces=(USB_CLASS,))
+
+
 def over_usb(board: FastbootBoard, address: TcpAddress | UsbAddress) -> PacketLink:
     """A board that is plugged in at port 1-1.4."""
-    found = UsbDevice(port="1-1.4", vendor=0x1F3A, product=0x1010, bus=BUS, address=ADDRESS, interfaces=(USB_CLASS,))
     assert isinstance(address, UsbAddress)
-    return open_usb(find_fastboot(address, [found]), backend=FakeBackend(UsbBoard(board=board)))
+    return open_usb(find_fastboot(address, [PLUGGED]), backend=FakeBackend(UsbBoard(board=board)))
 
 
 def test_image_goes_over_usb_and_a_port_that_was_named_is_not_asked_about(make: Make) -> None:
@@ -360,7 +362,8 @@ def test_image_goes_over_usb_and_a_port_that_was_named_is_not_asked_about(make: 
     assert desk.records()[0]["device"]["port"] == "1-1.4"
 
 
-def test_board_that_comes_up_late_is_waited_for_and_one_that_is_denied_is_not(make: Make) -> None:
+def test_board_that_comes_up_late_is_waited_for_and_what_lasts_is_not(
+        make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = make()
     request = Request(image=desk.image, targets=(), allowed=Allowed(), trust=(), foreign=True)
     wish = FastbootRequest(place="usb:1-1.4", board="pi", wait_s=3600, dry_run=True)
@@ -376,10 +379,18 @@ def test_board_that_comes_up_late_is_waited_for_and_one_that_is_denied_is_not(ma
     assert len(tries) == 3
 
     def denied(address: TcpAddress | UsbAddress) -> PacketLink:
-        raise DeniedError(UsbDevice(port="1-1.4", vendor=1, product=1, bus=1, address=1))
+        raise DeniedError(PLUGGED)
 
     with pytest.raises(DeniedError):
         flash_by_fastboot(request, wish, opener=denied)
+
+    def without_libusb(address: TcpAddress | UsbAddress) -> PacketLink:
+        return open_usb(PLUGGED)
+
+    for name in ("libusb0", "libusb1", "openusb"):
+        monkeypatch.setattr(f"usb.backend.{name}.get_backend", lambda: None)
+    with pytest.raises(LastingError, match="libusb is not installed"):
+        flash_by_fastboot(request, wish, opener=without_libusb)
 
 
 # ---- interrupted, and as the page says
@@ -454,6 +465,16 @@ def test_ways_are_not_mixed(words: list[str], told: str, tmp_path: Path) -> None
 
 def test_disk_that_nobody_names_is_not_guessed(make: Make) -> None:
     failed(make().run("--dry-run", bare=True), ImagekitError, "neither --board nor --partition says it")
+
+
+def test_board_whose_uboot_nobody_knows_needs_a_partition(make: Make) -> None:
+    desk = make(partitions={"all": (0, 40 * MIB)}, tells_sizes=True)
+    desk.default = ["--board", "sabrelite"]
+    failed(desk.run("--dry-run"), UsageError, "its recipe.yaml does not say how its U-Boot is reached")
+    assert desk.board.commands == []
+    plan = desk.planned("--partition", "all")
+    assert (plan["reads_back"], plan["blind"]) == (
+        False, "the recipe of board sabrelite does not say which memory is free")
 
 
 def test_board_without_commands_and_partition_is_told_what_to_do(make: Make) -> None:

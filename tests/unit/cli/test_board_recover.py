@@ -254,6 +254,20 @@ def test_recovered_board_is_flashed_where_it_comes_up(bench: Bench) -> None:
     assert (sent[0].place, sent[0].board) == ("usb:1-1.5", "orangepi-pc")
 
 
+def test_board_whose_disk_nobody_names_is_left_in_its_rom(bench: Bench) -> None:
+    sent: list[FastbootRequest] = []
+    ways = replace(around([]), fastboot=lambda request, wish: sent.append(wish))
+    request = Request(image=bench.root, targets=(), allowed=allowed_for(None), trust=())
+    bench.plug("1-1.4", SDP)
+    bench.install("uuu")
+    with pytest.raises(UsageError, match="cannot tell which disk of board 'sabrelite' is meant") as caught:
+        bench.recover("sabrelite", ways, loader=bench.root, flash=request)
+    assert "--partition NAME" in str(caught.value.hint)
+    assert bench.ran() == []
+    bench.recover("sabrelite", ways, loader=bench.root, flash=request, partition="mmc0")
+    assert (bench.ran()[0], sent[0].partition) == ("uuu", "mmc0")
+
+
 def test_what_is_known_of_recovery_is_shown() -> None:
     shown = CliRunner().invoke(command, ["show", "orangepi-pc"])
     assert "by sunxi-fel, snagrecover, then fastboot; USB ids 1f3a:efe8" in shown.output
