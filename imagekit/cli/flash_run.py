@@ -242,7 +242,7 @@ def _write(request: Request, image: Looked, stack: contextlib.ExitStack, lines: 
     if request.as_json:
         lines.line({"event": "plan", **as_json(plan)})
     else:
-        show_plan(planned, about=image.about)
+        show_plan(planned, about=image.about, update=request.how.update)
     confirm(planned, request)
     journals = Journals(log_folder().parent / "flash" / "journals", image.facts, warn=warn)
     records = Records(plan, image.about)

@@ -56,14 +56,16 @@ def _boots_from(device: Device) -> str:
     return f"its eMMC boots from {'the user area' if area is BootArea.USER else area}, not from it"
 
 
-def show_plan(plan: FlashPlan, *, about: str) -> None:
+def show_plan(plan: FlashPlan, *, about: str, update: bool = False) -> None:
     """What will be written where, and what is lost."""
     image = plan.image
     write(f"image:  {image.path}: {iec(image.size)}, {iec(image.amount)} to write; {about}")
     if not image.mapped:
         write("        it has no block map: all of it is written, empty space too")
     show_devices([(item.device, item.refusals) for item in plan.targets])
-    write(f"\nall that is on {'it' if len(plan.targets) == 1 else 'them'} will be erased; this plan is {plan.token}")
+    where = "it" if len(plan.targets) == 1 else "them"
+    lost = f"what differs on {where} will be written over" if update else f"all that is on {where} will be erased"
+    write(f"\n{lost}; this plan is {plan.token}")
 
 
 class Painter:

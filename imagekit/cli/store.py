@@ -29,6 +29,7 @@ from imagekit.cli.store_upkeep import delta, prune, sync
 from imagekit.errors import ImagekitError, TrustError, UsageError
 from imagekit.host.clock import SystemClock
 from imagekit.host.files import write_atomic
+from imagekit.host.places import refuse_credentials
 from imagekit.plan.channelmap import ChannelMap
 from imagekit.plan.model_update import name_of
 from imagekit.store.check import Audit, Level, audit
@@ -220,6 +221,8 @@ def check(url: str | None, store: Path, trust: tuple[Path, ...], as_json: bool) 
 
     Exit status 4 if a device would be refused something.
     """
+    if url is not None:
+        refuse_credentials(url)
     with progress() as told:
         found = audit(store, trusted(trust), now=SystemClock().now(), progress=told, url=url)
     if as_json:
@@ -258,6 +261,7 @@ def describe(url: str, store_id: str | None, mirrors: tuple[str, ...], revision:
     for address in (url, *mirrors):
         if problem := url_problem(address):
             raise UsageError(f"cannot use {address!r} as the address of a store: it {problem}")
+        refuse_credentials(address)  # what is signed here is on every device
     with open_store(store) as held:
         name, root = store_id or held.config.name, held.published.roots[-1]
     path = output or Path(f"{name}.yaml")

@@ -206,6 +206,13 @@ class S3Place:
             raise HostError(f"cannot {what} in bucket {self._bucket}: {error}") from error
 
 
+def refuse_credentials(url: str, *, hint: str | None = None) -> None:
+    """Raises: UsageError: a URL has user or password in it."""
+    parts = urlsplit(url)
+    if parts.username or parts.password:
+        raise UsageError("cannot take credentials in a URL: others would see them", hint=hint)
+
+
 def place_of(target: str, *, endpoint: str | None = None) -> Place:
     """The place that a word on the command line means: a folder, `https://...` for WebDAV, `s3://BUCKET/PREFIX`.
 
@@ -214,8 +221,7 @@ def place_of(target: str, *, endpoint: str | None = None) -> Place:
     """
     parts = urlsplit(target)
     if parts.scheme in ("http", "https"):
-        if parts.username or parts.password:
-            raise UsageError("cannot take credentials in a URL: others would see them", hint="put them into ~/.netrc")
+        refuse_credentials(target, hint="put them into ~/.netrc")
         return DavPlace(target)
     if parts.scheme == "s3":
         prefix = parts.path.strip("/")

@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # Both halves of a machine that imagekit runs in: as /init it mounts base and tools with busybox, as `guest` inside of
 # the base it starts udev and says on the console what the steps of its test find. The rest is done by the test.
-export PATH=/usr/bin:/usr/sbin:/bin:/sbin:/mnt/usr/bin PYTHONPATH=/mnt/python:/mnt/usr/lib/python3/dist-packages HOME=/run XDG_STATE_HOME=/run/state TERM=dumb
+export PATH=/usr/bin:/usr/sbin:/bin:/sbin:/mnt/usr/bin HOME=/run XDG_STATE_HOME=/run/state TERM=dumb
+export PYTHONPATH=/mnt/python:/mnt/usr/lib/python3/dist-packages
 b=/bin/busybox
 
 found() { # name, then a command: what that writes to stdout, between marks, and how it ended

@@ -145,6 +145,6 @@ def started(guest: Parts, card: Path) -> Iterator[Machine]:
             "-device", "qemu-xhci,id=xhci", "-drive", f"if=none,id=stick,format=raw,file={card}",
             "-chardev", f"socket,id=boards,fd={far.fileno()}", "-device", "usb-redir,chardev=boards,bus=xhci.0,port=2"]
     with closing(ours), theirs, near, far, closing(UsbPort(near)) as port, guests.running(
-            argv, wall_s=WALL_S, pass_fds=[theirs.fileno(), far.fileno()]) as process:
+            argv, wall_s=2 * WALL_S, pass_fds=[theirs.fileno(), far.fileno()]) as process:
         far.close()  # the machine's end tells the port
         yield Machine(process, Qmp(ours), port)

@@ -71,7 +71,9 @@ class UsbPort:
         self._plug()
 
     def close(self) -> None:
-        """Whoever served it has ended."""
+        """Unplug it, machine or none."""
+        with suppress(OSError):
+            self._link.shutdown(socket.SHUT_RDWR)
         self._thread.join()
 
     def _plug(self) -> None:

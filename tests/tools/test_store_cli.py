@@ -314,6 +314,13 @@ def test_address_that_no_device_could_ask_is_refused(run: Run, store: Path, url:
     assert "as the address of a store" in run("store describe", url, code=2).stderr
 
 
+@pytest.mark.parametrize("words", ["store describe", "store check --url"])
+def test_address_with_a_password_is_not_signed_nor_repeated(run: Run, words: str) -> None:
+    said = run(words, "https://me:secret@example.org/", code=2).stderr
+    assert "cannot take credentials in a URL" in said
+    assert "secret" not in said
+
+
 def test_store_that_moves_says_so_in_a_later_revision(run: Run, store: Path, tmp_path: Path) -> None:
     run("store publish small_1.snap --channel stable")
     said = run("store describe https://new.example.com --id acme-fleet --mirror https://mirror.example.org --revision 1"

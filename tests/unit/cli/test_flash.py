@@ -181,6 +181,15 @@ def no_room(path: Path, content: object) -> None:
     raise HostError(f"cannot write {path}: no space left on its disk")
 
 
+@pytest.mark.parametrize(("update", "words"), [
+    (False, "all that is on it will be erased; this plan is "),
+    (True, "what differs on it will be written over; this plan is "),
+])
+def test_plan_says_what_is_lost(capsys: pytest.CaptureFixture[str], *, update: bool, words: str) -> None:
+    show_plan(plan(card("/dev/sdx")), about="an image", update=update)
+    assert capsys.readouterr().out.splitlines()[-1].startswith(words)
+
+
 @pytest.mark.parametrize(("area", "words"), [
     (BootArea.BOOT0, "its eMMC boots from it"), (BootArea.BOOT1, "its eMMC boots from boot1, not from it"),
     (BootArea.USER, "its eMMC boots from the user area, not from it"),
