@@ -183,7 +183,7 @@ class SerialService:
 
 def _hung_up(error: BaseException | None) -> bool:
     """Whether the other side went away while TLS began, as one does that ends or has no room; it proved nothing yet."""
-    while error is not None and not isinstance(error, ssl.SSLEOFError):
+    while error is not None and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)):
         error = error.__cause__ or error.__context__
     return error is not None
 

@@ -175,7 +175,9 @@ def test_service_that_is_silent_or_drips_is_left_after_its_time(monkeypatch: pyt
 
 @pytest.mark.parametrize(("scheme", "answer", "words"), [
     ("http", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"request-id\": \"1\"}", "ProtocolError"),
-    ("https", b"", "SSLError")])
+    ("https", b"", "SSLError"),
+    ("https", b"\x15\x03\x03\0\2\1\0", "SSLError")],  # an alert of TLS: close_notify
+    ids=["http", "https", "https-closed"])
 def test_service_that_hangs_up_halfway_may_answer_when_it_is_asked_again(monkeypatch: pytest.MonkeyPatch, scheme: str,
                                                                          answer: bytes, words: str) -> None:
     monkeypatch.setattr("imagekit.host.serialservice.rsa.generate_private_key",
