@@ -71,20 +71,22 @@ def _size(bmap: Bmap, image: DiskImage) -> Iterator[str]:
 
 def _left_out(stream: BinaryIO, bmap: Bmap, image: DiskImage) -> Iterator[str]:
     """What a device reads and the map does not have: zeros too, which a map by the holes of a file leaves out."""
-    starts = [item.start for item in bmap.ranges]
     for partition in image.partitions:
-        for start, end in _read_there(stream, partition):
-            position = partition.partition.start + start
-            while position < partition.partition.start + end:
-                index = bisect_right(starts, position) - 1
-                if index < 0 or bmap.ranges[index].end <= position:
-                    yield (f"it leaves out bytes from {position} on, of {partition.name}: a medium that was in use"
-                           " would keep its own there")
-                    break
-                position = bmap.ranges[index].end
-            else:
-                continue
-            break
+        base = partition.partition.start
+        gaps = (_first_gap(bmap, base + start, base + end) for start, end in _read_there(stream, partition))
+        if (gap := next((gap for gap in gaps if gap is not None), None)) is not None:
+            yield (f"it leaves out bytes from {gap} on, of {partition.name}: a medium that was in use would keep its"
+                   " own there")
+
+
+def _first_gap(bmap: Bmap, start: int, end: int) -> int | None:
+    """The first byte of a span that no range has."""
+    while start < end:
+        index = bisect_right(bmap.ranges, start, key=lambda item: item.start) - 1
+        if index < 0 or bmap.ranges[index].end <= start:
+            return start
+        start = bmap.ranges[index].end
+    return None
 
 
 def _read_there(stream: BinaryIO, item: DiskPartition) -> tuple[tuple[int, int], ...]:
