@@ -29,12 +29,13 @@ from imagekit.build.imagefile import pieces
 from imagekit.build.verify import Finding, Report, State, judge
 from imagekit.digests import b64url
 from imagekit.disk.probe import DiskImage
-from imagekit.errors import DocumentError, TrustError
+from imagekit.errors import DocumentError, PlanError, TrustError
 from imagekit.host.ports import Progress
 from imagekit.packages.forward import PACKED_WINDOW
-from imagekit.plan.inspection import Named, SeedFile, SeedFound, Signature
+from imagekit.plan.inspection import Named, SeedFile, SeedFound, SetsFound, Signature
 from imagekit.plan.resolve import check_scope
 from imagekit.plan.seed_read import Measured, Seed, SeedPackage, read_seed
+from imagekit.plan.sets import broken, combine, find_sets
 
 Believed = dict[tuple[str, int], tuple[SnapRevision, bool]]  # snap-id and number -> the revision, and whether it is
 
@@ -71,7 +72,19 @@ def look_at_seed(stream: BinaryIO, image: DiskImage, *, trusted: Iterable[Assert
     return SeedFound(
         problem=problem, model=model, model_state=own.state, model_cause=own.cause,
         signatures=_signatures([item for item in findings if item is not own], now),
-        known=_known(revisions, loose.values(), names), files=files)
+        known=_known(revisions, loose.values(), names), files=files,
+        sets=SetsFound() if model is None else _look_at_sets(model, database, packages, now))
+
+
+def _look_at_sets(model: Model, database: Database, packages: Iterable[SeedPackage], now: datetime) -> SetsFound:
+    """The model's validation sets, as the seed has them, and its packages held to them."""
+    try:
+        sets = find_sets(model, database, now=now)
+        rules = combine(sets)
+    except (TrustError, DocumentError, PlanError) as error:
+        return SetsFound(problem="; ".join((error.message, *error.details)))
+    return SetsFound(names=tuple(item.name for item in sets),
+                     broken=broken(model, rules, ((item.name, item.revision) for item in packages)))
 
 
 def _judge_all(seed: Seed, database: Database, now: datetime) -> list[Finding]:

@@ -190,7 +190,8 @@ def _seed_json(seed: SeedFound) -> dict[str, Any]:
                        for item in seed.signatures],
         "packages": [{"name": item.name, "revision": item.revision, "path": item.path, "stated": item.stated,
                       "believed": item.believed, "sha3_384": item.digest, "problem": item.problem or None}
-                     for item in seed.files]}
+                     for item in seed.files],
+        "validation_sets": list(seed.sets.names)}
 
 
 def _beside_json(item: BesideFound) -> dict[str, Any]:

@@ -163,6 +163,15 @@ class Signature:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetsFound:
+    """The validation sets of the seed's model: their names, why they are not believed, packages that break them."""
+
+    names: tuple[str, ...] = ()
+    problem: str = ""
+    broken: tuple[tuple[str, str], ...] = ()  # a package, and what it breaks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeedFound:
     """The seed: its model and how far that is believed, what else is signed, the packages."""
 
@@ -173,6 +182,7 @@ class SeedFound:
     signatures: tuple[Signature, ...]
     known: tuple[Named, ...]
     files: tuple[SeedFile, ...]
+    sets: SetsFound = SetsFound()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

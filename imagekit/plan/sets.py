@@ -152,3 +152,19 @@ def violations(model: Model, rules: SetRules, *, extras: tuple[ModelSnap, ...] =
     found += [f"{rule.name}: {rule.by} requires it, the model does not name it" for rule in rules.rules.values()
               if rule.presence is SetPresence.REQUIRED and not named & {rule.snap_id, rule.name}]
     return tuple(found)
+
+
+def broken(model: Model, rules: SetRules, there: Iterable[tuple[str, int]]) -> tuple[tuple[str, str], ...]:
+    """What packages that are there, by name and revision, break: the package, and what of the sets it breaks."""
+    by_name = {rule.name: rule for rule in rules.rules.values()}
+    by_name |= {snap.name: rule for snap in model.snaps if (rule := rules.of(snap)) is not None}
+    packages, found = tuple(there), []
+    for name, revision in packages:
+        rule = by_name.get(name)
+        if rule is not None and rule.presence is SetPresence.INVALID:
+            found.append((f"{name} revision {revision}", f"{rule.by} forbids it"))
+        elif rule is not None and rule.revision not in (None, revision):
+            found.append((f"{name} revision {revision}", f"{rule.by} pins revision {rule.revision}"))
+    found += [(name, f"{rule.by} requires it, and it is not there") for name, rule in by_name.items()
+              if rule.presence is SetPresence.REQUIRED and name not in {item for item, _ in packages}]
+    return tuple(found)

@@ -29,6 +29,7 @@ from imagekit.plan.inspection import (
     PartFound,
     Programs,
     SeedFound,
+    SetsFound,
     Tree,
     Verdict,
     meant_by,
@@ -309,6 +310,16 @@ def judge_seed(seed: SeedFound) -> Iterator[Verdict]:
         else:
             yield _verdict("signature", first, Level.REFUSED, f"{found.state}: {found.cause}")
     yield from _packages(seed)
+    yield from _sets(seed.sets)
+
+
+def _sets(sets: SetsFound) -> Iterator[Verdict]:
+    if sets.problem:
+        yield _verdict("set", "validation sets", Level.REFUSED, sets.problem)
+    for package, why in sets.broken:
+        yield _verdict("set", f"seed: {package}", Level.REFUSED, why)
+    if sets.names and not sets.broken:
+        yield _verdict("set", "validation sets", Level.GOOD, f"the packages are as {', '.join(sets.names)} demands")
 
 
 def _packages(seed: SeedFound) -> Iterator[Verdict]:

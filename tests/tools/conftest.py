@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.assertions import Assertion, snap_id
 from imagekit.build.run import Request, build, plan
 from imagekit.host.cache import Cache
 from imagekit.host.tools import LocalTools
 from imagekit.plan.image import ImagePlan
 from imagekit.plan.manifest import Manifest
-from imagekit.testing.documents import NOW
+from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import Silent, Workshop
 
 RunTool = Callable[..., str]
@@ -99,6 +100,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     out = folder / "out"
     manifest = build(request, out, tools=LocalTools, cache=Cache(folder / "cache"), progress=Silent())
     return Built(workshop=workshop, request=request, folder=out, plan=plan(request), manifest=manifest)
+
+
+def kernel_set(brand: Brand, *, revision: str) -> Assertion:
+    """A validation set of the brand acme that pins its kernel."""
+    return brand.sign({"type": "validation-set", "authority-id": "acme", "series": "16", "account-id": "acme",
+                       "name": "tested", "sequence": "1", "timestamp": "2026-01-01T00:00:00Z",
+                       "snaps": ({"name": "pc-kernel", "id": snap_id("acme", "pc-kernel"), "revision": revision},)})
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from imagekit.qemu.expectation import read_expectation
 from imagekit.testing.documents import NOW, Brand, VouchedBrand
 from imagekit.testing.images import Workshop, noise
 from imagekit.testing.squashfs import write_squashfs
+from tests.tools.conftest import kernel_set
 
 pytestmark = pytest.mark.tools
 
@@ -66,11 +67,7 @@ def test_signed_model_refuses_the_same_unsigned_kernel(workshop: Workshop) -> No
 
 
 def write_set(workshop: Workshop, *, revision: str) -> None:
-    brand = workshop.brand
-    made = brand.sign({"type": "validation-set", "authority-id": "acme", "series": "16", "account-id": "acme",
-                       "name": "tested", "sequence": "1", "timestamp": "2026-01-01T00:00:00Z",
-                       "snaps": ({"name": "pc-kernel", "id": snap_id("acme", "pc-kernel"), "revision": revision},)})
-    (workshop.packages / "tested.validation-set").write_bytes(made.encode())
+    (workshop.packages / "tested.validation-set").write_bytes(kernel_set(workshop.brand, revision=revision).encode())
 
 
 def test_validation_set_beside_the_packages_pins_and_refuses(workshop: Workshop) -> None:

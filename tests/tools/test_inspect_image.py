@@ -24,7 +24,7 @@ from imagekit.plan.inspection import Inspection, Level, Verdict
 from imagekit.qemu.surgery import Disk, Spot
 from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import EFI_ARM64, LOADER_MARK, Silent, Workshop, efi_program, kernel_image, noise
-from tests.tools.conftest import Built, RunTool, require
+from tests.tools.conftest import Built, RunTool, kernel_set, require
 
 pytestmark = pytest.mark.tools
 
@@ -321,6 +321,41 @@ def test_changed_model_of_the_seed_is_refused(built: Built, image: Path) -> None
     raw = image.read_bytes()
     image.write_bytes(raw.replace(b"grade: signed", b"grade: danger", 1))
     assert look(image, quick=True).worst is not Level.GOOD
+
+
+@pytest.fixture(scope="module")
+def pinned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image whose model names a validation set that pins revision 1 of its kernel."""
+    require("mkfs.erofs", "mke2fs")
+    shop = Workshop(folder=tmp_path_factory.mktemp("pinned"))
+    shop.usual()
+    (shop.packages / "tested.validation-set").write_bytes(kernel_set(shop.brand, revision="1").encode())
+    model = shop.model(validation_sets=({"name": "tested", "mode": "enforce", "sequence": "1"},))
+    request = Request(model=model, packages=(shop.packages,), trust=(shop.trust,), epoch=None, now=NOW)
+    manifest = build(request, shop.folder / "out", tools=LocalTools, cache=Cache(shop.folder / "cache"),
+                     progress=Silent())
+    return shop.folder / "out" / manifest.image.file
+
+
+def of_sets(image: Path) -> list[tuple[str, Level, str]]:
+    return [(item.about, item.level, item.text) for item in look(image, quick=True).verdicts if item.check == "set"]
+
+
+def test_packages_are_held_to_the_validation_sets_of_the_model(pinned: Path, tmp_path: Path) -> None:
+    assert of_sets(pinned) == [
+        ("validation sets", Level.GOOD, "the packages are as acme/tested=1 demands")]
+    raw, other = pinned.read_bytes(), tmp_path / "other.img"
+    brand = Brand("acme")
+    one, two = (kernel_set(brand, revision=number).encode() for number in ("1", "2"))
+    assert len(one) == len(two)
+    assert raw.count(one) == 1
+    other.write_bytes(raw.replace(one, two))
+    assert of_sets(other) == [
+        ("seed: pc-kernel revision 1", Level.REFUSED, "validation set acme/tested=1 pins revision 2")]
+    other.write_bytes(raw.replace(one, one.replace(b" revision: 1", b" revision: 2")))
+    ((about, level, text),) = of_sets(other)
+    assert (about, level) == ("validation sets", Level.REFUSED)
+    assert "the content was changed after it was signed" in text
 
 
 @pytest.mark.parametrize(("field", "value", "level"), [
