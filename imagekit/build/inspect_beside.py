@@ -60,7 +60,8 @@ def look_beside(path: Path, stream: BinaryIO, image: DiskImage, seed: SeedFound,
             return (*found, BesideFound(file=MANIFEST, what="manifest", differences=(error.message,), checked=False))
         if manifest.image.file == path.name:
             found.append(BesideFound(file=MANIFEST, what="manifest", checked=ranges is not None,
-                                     differences=tuple(_against(manifest, image, seed, ranges))))
+                                     differences=(*_against(manifest, image, seed, ranges),
+                                                  *_other_files(manifest, path.parent))))
     return tuple(found)
 
 
@@ -147,6 +148,21 @@ def _against(manifest: Manifest, image: DiskImage, seed: SeedFound,
         yield f"it does not list {name} revision {revision}, which the seed has"
     if ranges is not None and ranges_digest(ranges) != manifest.image.digest:
         yield f"image digest: it says {short(manifest.image.digest)}, the image has {short(ranges_digest(ranges))}"
+
+
+def _other_files(manifest: Manifest, folder: Path) -> Iterator[str]:
+    """Files that the manifest lists, and that are there and not what it says; one that is elsewhere is no matter."""
+    for item in manifest.files.values():
+        path = folder / Path(item.file).name
+        if not path.is_file():
+            continue
+        try:
+            has = hashlib.sha256(read_file(path, limit=MOST)).hexdigest()
+        except DocumentError as error:
+            yield error.message
+        else:
+            if has != item.sha256:
+                yield f"{path.name}: it says {short(item.sha256)}, the file has {short(has)}"
 
 
 def _brief(value: object) -> str:

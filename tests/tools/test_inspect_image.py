@@ -149,6 +149,15 @@ def test_block_map_by_the_holes_of_a_file_is_wrong(image: Path, run_tool: RunToo
         item for item in look(image, quick=True).beside if item.file == "pc.img.bmap").differences[0]
 
 
+def test_file_beside_the_image_that_was_changed_is_told(built: Built, image: Path) -> None:
+    changed, gone = (image.with_name(built.manifest.files[key].file) for key in ("sbom", "layout"))
+    changed.write_bytes(changed.read_bytes() + b" ")
+    gone.unlink()
+    (verdict,) = [item for item in look(image, quick=True).verdicts if item.level is Level.WRONG]
+    assert verdict.check == "beside"
+    assert f"{changed.name}: it says " in verdict.text
+
+
 def test_manifest_of_another_build_is_told(image: Path) -> None:
     path = image.with_name("manifest.json")
     path.write_text(path.read_text().replace('"revision": 1,\n      "version"', '"revision": 9,\n      "version"', 1))
