@@ -113,7 +113,8 @@ def apply(store: Store, files: Sequence[Path]) -> Outcome:
     """Take the signatures of the files into what waits, add those that can be made here, publish if they suffice.
 
     Raises:
-        PlanError: nothing waits, a file was made for another change, or what the change names is not in the store.
+        PlanError: nothing waits, it waited too long, a file was made for another change, or what the change names is
+            not in the store.
         TrustError: what it names is there with other bytes.
         DocumentError, HostError: a file cannot be read.
     """
@@ -127,7 +128,11 @@ def apply(store: Store, files: Sequence[Path]) -> Outcome:
             raise PlanError(f"cannot apply {file}: no change that waits says what was signed there",
                             hint="sign the file that lies in the store's folder pending now")
         match.signatures.update(brought.signatures)
-    for metadata in waiting.values():
+    for role, metadata in waiting.items():
+        if metadata.signed.is_expired(store.now):
+            raise PlanError(f"cannot apply the change of {role}: it waited beyond its own end,"
+                            f" {metadata.signed.expires:%Y-%m-%d %H:%M} UTC: no device would believe it",
+                            hint="imagekit store apply --discard, and make the change again")
         _check_files(store, metadata)
     draft = Draft(config=store.config, now=store.now, published=store.published, roles=waiting,
                   carried=frozenset(waiting))

@@ -16,7 +16,7 @@ from imagekit.errors import DocumentError, HostError, PlanError, TrustError, Usa
 from imagekit.host.storeclient import FolderFetcher, connected
 from imagekit.plan.storepaths import channels_path
 from imagekit.store.commit import Outcome
-from imagekit.store.metadata import load
+from imagekit.store.metadata import load, read_metadata
 from imagekit.store.offline import apply, discard, read_statement, sign_statement
 from imagekit.store.roles import RoleKeys, add_key, remove_key, remove_publisher, renew
 from imagekit.testing.stores import CutDisk, PowerCut, StoreRig
@@ -179,6 +179,18 @@ def test_a_change_that_waits_keeps_others_from_being_made_and_can_be_given_up(ri
     with rig.open() as store:
         assert discard(store)
     assert rig.publish(rig.package(1)).published
+
+
+def test_a_change_that_waited_beyond_its_end_is_not_published(rig: StoreRig, tmp_path: Path) -> None:
+    rig.keys.locked |= {"targets-1"}
+    outcome = rig.add_publisher("acme", "acme", patterns=("third",))
+    carried = tmp_path / "carried.json"
+    shutil.copy(outcome.pending[0], carried)
+    sign_statement(read_statement(carried), [rig.keys.by_name["targets-1"]], carried)
+    rig.now = read_metadata(carried).signed.expires
+    with rig.open() as store, pytest.raises(PlanError, match="it waited beyond its own end") as caught:
+        apply(store, [carried])
+    assert "--discard" in str(caught.value.hint)
 
 
 def test_a_stranger_s_signature_is_not_enough(rig: StoreRig, tmp_path: Path) -> None:
