@@ -181,12 +181,17 @@ def test_a_change_that_waits_keeps_others_from_being_made_and_can_be_given_up(ri
     assert rig.publish(rig.package(1)).published
 
 
-def test_a_change_that_waited_beyond_its_end_is_not_published(rig: StoreRig, tmp_path: Path) -> None:
+def signed_elsewhere(rig: StoreRig, key: str, carried: Path) -> Path:
+    """A change that waits for its key, and what this one signed of it elsewhere."""
     rig.keys.locked |= {"targets-1"}
     outcome = rig.add_publisher("acme", "acme", patterns=("third",))
-    carried = tmp_path / "carried.json"
     shutil.copy(outcome.pending[0], carried)
-    sign_statement(read_statement(carried), [rig.keys.by_name["targets-1"]], carried)
+    sign_statement(read_statement(carried), [rig.keys.by_name[key]], carried)
+    return carried
+
+
+def test_a_change_that_waited_beyond_its_end_is_not_published(rig: StoreRig, tmp_path: Path) -> None:
+    carried = signed_elsewhere(rig, "targets-1", tmp_path / "carried.json")
     rig.now = read_metadata(carried).signed.expires
     with rig.open() as store, pytest.raises(PlanError, match="it waited beyond its own end") as caught:
         apply(store, [carried])
@@ -194,11 +199,7 @@ def test_a_change_that_waited_beyond_its_end_is_not_published(rig: StoreRig, tmp
 
 
 def test_a_stranger_s_signature_is_not_enough(rig: StoreRig, tmp_path: Path) -> None:
-    rig.keys.locked |= {"targets-1"}
-    outcome = rig.add_publisher("acme", "acme", patterns=("third",))
-    carried = tmp_path / "carried.json"
-    shutil.copy(outcome.pending[0], carried)
-    sign_statement(read_statement(carried), [rig.keys.by_name["beta"]], carried)
+    carried = signed_elsewhere(rig, "beta", tmp_path / "carried.json")
     with rig.open() as store:
         assert not apply(store, [carried]).published
         assert store.pending
