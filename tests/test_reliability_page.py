@@ -30,12 +30,13 @@ def test_page_is_what_its_records_give() -> None:
     assert page == with_records(page, read_records()), "run: .venv/bin/python -m tests.boot.powercut_page"
 
 
-def test_records_are_of_boards_that_there_are_and_whole() -> None:
+def test_records_are_of_boards_that_there_are_whole_and_sound() -> None:
     for path in RECORDS.glob("*.json"):
         assert path.stem in {run_powercut.name_of(board, during) for board in run_powercut.BOARDS for during in During}
         for shard in json.loads(path.read_bytes())["shards"].values():
             assert not shard["stopped"]
             assert shard["prefixes"]
+            assert run_powercut.is_sound(shard)
 
 
 def test_shares_are_added_and_a_missing_one_is_told(tmp_path: Path) -> None:
@@ -46,6 +47,14 @@ def test_shares_are_added_and_a_missing_one_is_told(tmp_path: Path) -> None:
     assert "| pc | 1,200 | 500,000 | 40 | 500,000 | 500,000 | 600 | 1 | 2 | 0 |" in told
     assert "Only" not in told
     assert "| 18 | imagekit-a.conf: slot a (imagekit-a.conf) | slot a |" in told
+
+
+@pytest.mark.parametrize("changed", [
+    {"unbootable": 1}, {"lost": [{"state": "y", "problem": "lost"}]}, {"again": [{"unbootable": 1, "lost": []}]},
+    {"again": [{"unbootable": 0, "lost": ["y"]}]}, {"booted": [{**SHARD["booted"][0], "agrees": False}]}])
+def test_record_in_which_anything_is_wrong_is_not_sound(changed: dict[str, Any]) -> None:
+    assert run_powercut.is_sound(SHARD)
+    assert not run_powercut.is_sound(SHARD | changed)
 
 
 def test_another_image_begins_a_new_record(tmp_path: Path) -> None:

@@ -39,7 +39,6 @@ from imagekit.powercut.sweep import (
     State,
     Sweep,
     drawn_losses,
-    drawn_prefixes,
 )
 from imagekit.qemu.machine import SD_CARD, machine_folders, machine_of
 from imagekit.qemu.recording import SECRET
@@ -100,7 +99,7 @@ def parse_shard(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
 @click.option("--boot", "boots", metavar="N", type=click.IntRange(min=0), default=0, show_default=True,
               help="Boot one state of each of the N rarest classes in QEMU.")
 @click.option("--random", "drawn", metavar="N", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Boot N prefixes drawn from all, too.")
+              help="Boot N drawn states, too, of each class as many as of any other.")
 @click.option("--broken", metavar="N", type=click.IntRange(min=0), default=0, show_default=True,
               help="Boot N states, too, that only a disk leaves which never flushes, and that are unbootable by the"
               " models: the device has to go back as they say. Of an update.")
@@ -150,7 +149,8 @@ def powercut(image: Path, during: str, update: tuple[Path, ...], output: Path | 
                   accelerator=acceleration.accelerator, deadline_s=deadline)
         recording = recorded(job, update, told)
         limits = Limits(medium=Medium(medium or (Medium.IN_ORDER if machine.disk == SD_CARD else Medium.EPOCHS)),
-                        torn=not no_torn, tree=tree, drawn=DRAWN, seed=seed, shard=shard, lost=lost)
+                        torn=not no_torn, tree=tree, drawn=DRAWN, seed=seed, shard=shard, lost=lost,
+                        keeps=max(drawn, data if kind is not During.UPDATE else 0))
         outcome, recoveries = judge(job, job.before, folder / LOG, recording["brought"], limits, asked, told)
         later = [(state, judge_again(job, disk, verdict, recording["brought"], limits, asked, told))
                  for state, disk, verdict in recoveries]
@@ -185,7 +185,7 @@ def judge(job: Job, before: Path, log_file: Path, brought: Mapping[str, str], li
         if data:
             told.step("look into data partitions")
             states = [*(item.first for item in found.classes if not item.verdict.problem),
-                      *drawn_prefixes(log, asked.data, seed=f"data {limits.seed}")]
+                      *found.spread(asked.data)]
             checked = Checked(states=len(states),
                               problems=check_states(job.tools, disk, log, states, kept, scratch))
         booted = boot_states(job, before, examine, found, log, disk, asked=asked, seed=limits.seed, told=told)
@@ -218,9 +218,9 @@ def put_state(before: Path, disk: CutDisk, log: tuple[LogEntry, ...], state: Sta
 
 def boot_states(job: Job, before: Path, examine: Examiner, found: Found, log: tuple[LogEntry, ...], disk: CutDisk, *,
                 asked: Asked, seed: int, told: Progress) -> tuple[Booted, ...]:
-    """Boot states for real: the first one of the rarest classes, drawn prefixes, and unbootable ones."""
+    """Boot states for real: the first one of the rarest classes, drawn ones of all, and unbootable ones."""
     chosen = [(item.first, False) for item in reversed(found.classes)][:asked.boots]
-    chosen += [(state, True) for state in drawn_prefixes(log, asked.drawn, seed=f"boots {seed}")]
+    chosen += [(state, True) for state in found.spread(asked.drawn)]
     tried = []
     for state, is_drawn in chosen:
         with disk.as_written(log, state.entries, state.sectors, state.chosen):

@@ -21,10 +21,12 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from itertools import pairwise
 
 from imagekit.disk.writelog import Kind, LogEntry
 from imagekit.powercut.disk import DISCARDED, CutDisk, Span
+from imagekit.powercut.draws import Reservoir, in_turn
 from imagekit.powercut.examine import Verdict
 
 TREE_MOST = 4096  # verdicts that one epoch's subsets may cost
@@ -40,6 +42,14 @@ class Medium(StrEnum):
     IN_ORDER = "in-order"
 
 
+class Cut(StrEnum):
+    """What a state is like."""
+
+    PREFIX = "prefix"
+    TORN = "torn"
+    REORDERING = "reordering"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """One state, so that it can be made again: the first `entries` of the log, then `sectors` of the next one, and on
@@ -53,11 +63,12 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateClass:
-    """States with one verdict: how many, and the first of them."""
+    """States with one verdict: how many, the first of them, and drawn ones, of each kind of cut in turn."""
 
     verdict: Verdict
     count: int
     first: State
+    drawn: tuple[State, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,23 +97,33 @@ class Found:
     def states(self) -> int:
         return self.prefixes + self.torn + self.reorderings
 
+    def spread(self, count: int) -> list[State]:
+        """So many drawn states, the rarest class first, of each class as many as of any other that has them."""
+        return in_turn([item.drawn for item in reversed(self.classes)], count)
+
 
 @dataclass(slots=True, kw_only=True)
 class _Tally:
     """What was counted so far."""
 
+    draw: random.Random
+    keeps: int  # states of each class
     classes: dict[Verdict, StateClass] = field(default_factory=dict)
+    kept: dict[Verdict, dict[Cut, Reservoir[State]]] = field(default_factory=dict)
     problems: list[tuple[State, str]] = field(default_factory=list)
-    prefixes: int = 0
-    torn: int = 0
-    reorderings: int = 0
+    states: dict[Cut, int] = field(default_factory=lambda: dict.fromkeys(Cut, 0))
     judged: int = 0
     unbootable: int = 0
     sampled: int = 0
 
-    def add(self, verdict: Verdict, state: State, count: int = 1) -> None:
+    def add(self, cut: Cut, verdict: Verdict, state: State, count: int = 1, *,
+            pick: Callable[[], State] | None = None) -> None:
+        """So many states more; `pick` makes one of them, drawn."""
         if not count:
             return
+        self.states[cut] += count
+        kinds = self.kept.setdefault(verdict, {kind: Reservoir(self.keeps, self.draw) for kind in Cut})
+        kinds[cut].show(count, pick or (lambda: state))
         known = self.classes.get(verdict)
         self.classes[verdict] = (StateClass(verdict=verdict, count=count, first=state) if known is None
                                  else replace(known, count=known.count + count))
@@ -111,12 +132,19 @@ class _Tally:
             if len(self.problems) < PROBLEMS_MOST and (known is None or len(self.problems) < PROBLEMS_MOST // 2):
                 self.problems.append((state, verdict.problem))
 
+    def found(self) -> tuple[StateClass, ...]:
+        """The classes, the largest first."""
+        return tuple(replace(item, drawn=tuple(in_turn([kind.kept() for kind in self.kept[item.verdict].values()],
+                                                       self.keeps)))
+                     for item in sorted(self.classes.values(), key=lambda item: -item.count))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How much is done. `shard` is (number from 0, of how many): only these epochs are judged, the others applied.
 
-    After `lost` unbootable states a sweep stops: there is no need to count how bad it is.
+    After `lost` unbootable states a sweep stops: there is no need to count how bad it is. Of each class `keeps` states
+    are drawn.
     """
 
     medium: Medium = Medium.EPOCHS
@@ -126,6 +154,7 @@ class Limits:
     seed: int = 0
     shard: tuple[int, int] = (0, 1)
     lost: int = LOST_MOST
+    keeps: int = 0
 
 
 class Sweep:
@@ -133,15 +162,15 @@ class Sweep:
 
     def __init__(self, disk: CutDisk, log: Sequence[LogEntry], judge: Callable[[], Verdict], limits: Limits) -> None:
         self._disk, self._log, self._ask, self._limits = disk, log, judge, limits
-        self._tally = _Tally()
+        self._draw = random.Random(f"states {limits.seed}")
+        self._tally = _Tally(draw=self._draw, keeps=limits.keeps)
 
     def run(self, told: Callable[[int], None] = lambda _: None) -> Found:
         """Judge every state; `told` hears how many requests are done."""
         epochs = list(epochs_of(self._log))
         number, shards = self._limits.shard
         if number == 0:
-            self._tally.prefixes += 1
-            self._tally.add(self._judge(), State(entries=0, told="nothing is written yet"))
+            self._tally.add(Cut.PREFIX, self._judge(), State(entries=0, told="nothing is written yet"))
         for index, (start, end) in enumerate(epochs):
             if index % shards == number:
                 if self._limits.medium is Medium.EPOCHS:
@@ -157,9 +186,10 @@ class Sweep:
         writes = [entry for entry in self._log if entry.kind is not Kind.FLUSH]
         return Found(
             entries=len(self._log), written=sum(entry.count for entry in writes), epochs=len(epochs),
-            flushes=len(self._log) - len(writes), sampled=tally.sampled, prefixes=tally.prefixes, torn=tally.torn,
-            reorderings=tally.reorderings, judged=tally.judged, unbootable=tally.unbootable, stopped=self._lost,
-            classes=tuple(sorted(tally.classes.values(), key=lambda item: -item.count)),
+            flushes=len(self._log) - len(writes), sampled=tally.sampled, prefixes=tally.states[Cut.PREFIX],
+            torn=tally.states[Cut.TORN], reorderings=tally.states[Cut.REORDERING], judged=tally.judged,
+            unbootable=tally.unbootable, stopped=self._lost,
+            classes=tally.found(),
             problems=tuple(tally.problems))
 
     @property
@@ -186,14 +216,13 @@ class Sweep:
             at = self._disk.seen.find(1, entry.first + done, entry.first + entry.count)
             free = (at - entry.first if at >= 0 else entry.count) - done
             if free:
+                self._count(verdict, number, done, free)
                 self._disk.apply(entry, start=done, stop=done + free)
                 done += free
-                self._count(verdict, self._told(number, done), free)
                 continue
             verdict = self._one(number, entry, done, verdict)
             done += 1
-            self._tally.prefixes += 1
-            self._tally.add(verdict, self._told(number, done))
+            self._tally.add(Cut.PREFIX, verdict, self._told(number, done))
         return verdict
 
     def _one(self, number: int, entry: LogEntry, done: int, before: Verdict) -> Verdict:
@@ -204,30 +233,37 @@ class Sweep:
         contents = [self._disk.content(sector, item) for item in (old, version, self._disk.torn(version, old))]
         is_mixed = torn and contents[2] not in contents[:2]
         if is_mixed:
-            self._tear(number, entry, done)
+            self._tear(number, done)
         self._disk.apply(entry, start=done, stop=done + 1)
         after = self._judge() if is_mixed or contents[1] != contents[0] else before
         if torn and not is_mixed:
-            self._tally.torn += 1
-            self._tally.add(before if contents[2] == contents[0] else after, self._told(number, done + 1))
+            self._tally.add(Cut.TORN, before if contents[2] == contents[0] else after, self._told(number, done + 1))
         return after
 
-    def _count(self, verdict: Verdict, state: State, sectors: int) -> None:
-        """Sectors that change nothing: whole, and torn."""
-        self._tally.prefixes += sectors
-        torn = sectors if self._limits.torn else 0
-        self._tally.torn += torn
-        self._tally.add(verdict, state, sectors + torn)
+    def _count(self, verdict: Verdict, number: int, done: int, sectors: int) -> None:
+        """The next sectors, which change nothing: whole, and torn."""
+        last = self._told(number, done + sectors)
+        self._tally.add(Cut.PREFIX, verdict, last, sectors,
+                        pick=lambda: self._told(number, done + 1 + self._draw.randrange(sectors)))
+        self._tally.add(Cut.TORN, verdict, last, sectors if self._limits.torn else 0,
+                        pick=lambda: self._torn(number, done + self._draw.randrange(sectors)))
 
-    def _tear(self, number: int, entry: LogEntry, done: int) -> None:
+    def _tear(self, number: int, done: int) -> None:
         """The next sector torn. Whoever calls asks for a verdict afterwards: this one was read from another state."""
+        state = self._torn(number, done)
+        with self._disk.with_versions(state.chosen):
+            found = self._judge()
+        self._tally.add(Cut.TORN, found, state)
+
+    def _torn(self, number: int, done: int) -> State:
+        """One sector of a request torn, those before it whole; none of it is on the disk yet."""
+        entry = self._log[number]
+        if entry.kind is Kind.DISCARD:
+            return self._told(number, done + 1)
         sector = entry.first + done
         version = self._disk.torn(entry.at + done, self._disk.versions[sector])
-        with self._disk.with_versions([(sector, version)]):
-            found = self._judge()
-        self._tally.torn += 1
-        self._tally.add(found, replace(self._told(number, done), chosen=((sector, version),),
-                                       told=f"{self._words(number, done + 1)}, which is torn"))
+        return replace(self._told(number, done), chosen=((sector, version),),
+                       told=f"{self._words(number, done + 1)}, which is torn")
 
     def _told(self, number: int, sectors: int) -> State:
         return State(entries=number, sectors=sectors, told=self._words(number, sectors))
@@ -258,8 +294,7 @@ class Sweep:
                     tree.append({**fixed, sector: version})
                 fixed = {**fixed, sector: self._disk.versions[sector]}
         for verdict, fixed in found:
-            self._tally.reorderings += 1
-            self._tally.add(verdict, self._subset(start, end, fixed))
+            self._tally.add(Cut.REORDERING, verdict, self._subset(start, end, fixed))
         if not whole and not self._lost:
             self._sample(start, end)
 
@@ -318,11 +353,15 @@ class Sweep:
                 return
             with self._disk.with_versions(chosen.items()):
                 verdict = self._judge()
-            self._tally.reorderings += 1
-            self._tally.add(verdict, State(
-                entries=start, chosen=tuple(sorted(chosen.items())) if verdict.problem or
-                verdict not in self._tally.classes else (),
-                told=f"requests {start + 1} to {end} unflushed, {len(numbers)} of {len(writes)} of them there"))
+            state = State(entries=start, told=f"requests {start + 1} to {end} unflushed, {len(numbers)} of"
+                          f" {len(writes)} of them there")
+            whole = partial(self._chosen, state, chosen)
+            keep = verdict.problem or verdict not in self._tally.classes
+            self._tally.add(Cut.REORDERING, verdict, whole() if keep else state, pick=whole)
+
+    @staticmethod
+    def _chosen(state: State, chosen: dict[int, int]) -> State:
+        return replace(state, chosen=tuple(sorted(chosen.items())))
 
 
 def epochs_of(log: Sequence[LogEntry]) -> Iterator[tuple[int, int]]:
@@ -348,18 +387,6 @@ def _drawn(writes: Sequence[int], draw: random.Random, most: int) -> Iterator[li
         yield [number]
     for _ in range(most - 2 * third):
         yield [number for number in writes if draw.random() < 0.5]
-
-
-def drawn_prefixes(log: Sequence[LogEntry], count: int, *, seed: str) -> list[State]:
-    """So many prefixes, each sector that was written as likely as any other."""
-    draw = random.Random(seed)
-    writes = [number for number, entry in enumerate(log) if entry.kind is not Kind.FLUSH]
-    found = []
-    for number in sorted(draw.choices(writes, weights=[log[number].count for number in writes], k=count)):
-        sectors = draw.randint(1, log[number].count)
-        found.append(State(entries=number, sectors=sectors,
-                           told=f"request {number + 1} of {len(log)}, after sector {sectors} of {log[number].count}"))
-    return found
 
 
 def drawn_losses(log: Sequence[LogEntry], spans: Sequence[Span], *, seed: str) -> Iterator[State]:

@@ -2,7 +2,7 @@
 
 Packages, image and recording go to build/powercut; counts to docs/powercut/BOARD.json, or BOARD-DURING.json for what is
 no update, by the digest of the image, and from there into docs/reliability.md. A new image begins a new record;
-`--resume` leaves out a shard that has one of the same image. Exit 0: nothing is unbootable, no data are lost and no
+`--resume` leaves out a shard that has one of the same image by the same command. Exit 0: nothing is unbootable, no data are lost and no
 boot contradicts its oracle, 7: something is.
 """
 
@@ -74,12 +74,14 @@ def name_of(board: Board, during: During) -> str:
 def one(stock: Stock, during: During, shard: str, *, more: dict[str, str], resume: bool) -> bool:
     """One shard of one board; whether it is as it should be."""
     name = name_of(stock.board, during)
-    there = read(name)
-    if resume and there.get("image") == stock.digest and shard in there["shards"]:
-        print(f"{name} {shard}: has a record of this image", flush=True)
-        return not there["shards"][shard]["unbootable"]
-    update = ["--update", sign_revision(stock, stock.other_base, 2).parent] if during is During.UPDATE else []
     options = [word for key, value in more.items() if value != "0" for word in (f"--{key}", value)]
+    command = " ".join(["invoke powercut --board", str(stock.board), "--shard", shard,
+                        *(["--during", during.value] if during is not During.UPDATE else []), *options])
+    there = read(name)
+    if resume and there.get("image") == stock.digest and there["shards"].get(shard, {}).get("command") == command:
+        print(f"{name} {shard}: has a record of this image", flush=True)
+        return is_sound(there["shards"][shard])
+    update = ["--update", sign_revision(stock, stock.other_base, 2).parent] if during is During.UPDATE else []
     ended = imagekit("powercut", stock.image, "--during", during.value, *update, "--trust", stock.trust,
                      "-o", stock.folder / f"recording-{during.value}", "--json", "--shard", shard, *options,
                      data=stock.data)
@@ -88,14 +90,18 @@ def one(stock: Stock, during: During, shard: str, *, more: dict[str, str], resum
     told: dict[str, Any] = json.loads(ended.stdout)
     if "error" in told:
         sys.exit(f"{name}: {told['error']['message']}")
-    command = " ".join(["invoke powercut --board", str(stock.board), "--shard", shard,
-                        *(["--during", during.value] if during is not During.UPDATE else []), *options])
     put(name, stock.digest, told, shard, command)
     ok = ended.returncode == ExitCode.DONE
     print(f"{name} {shard}: {'' if ok else 'FAILED: '}{told['prefixes']} prefixes, {told['reorderings']} reorderings,"
           f" {len(told['classes'])} classes, {len(told['booted'])} booted, {told['unbootable']} unbootable,"
           f" {len(told['again'])} recoveries recorded", flush=True)
     return ok
+
+
+def is_sound(shard: dict[str, Any]) -> bool:
+    """Whether nothing in a shard's record, or in the boots that recover, is unbootable or lost, or contradicts."""
+    return (not any(item["unbootable"] or item["lost"] for item in (shard, *shard["again"]))
+            and all(boot["agrees"] for boot in shard["booted"]))
 
 
 def read(board: str, folder: Path = RECORDS) -> dict[str, Any]:

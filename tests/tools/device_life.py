@@ -26,13 +26,14 @@ from imagekit.powercut.disk import CutDisk
 from imagekit.powercut.examine import Examiner
 from imagekit.powercut.filesystem import Kept, check_states
 from imagekit.powercut.rebuild import check_log, open_recording
-from imagekit.powercut.sweep import Found, Limits, State, Sweep, drawn_prefixes
+from imagekit.powercut.sweep import Found, Limits, State, Sweep
 from imagekit.qemu.workbench import copy_sparse
 from tests.tools.conftest import ADMIN_PATH, Shell
 from tests.tools.recorded_disk import Recorded, recorded
 from tests.tools.update_rig import Maker
 
 OVERLAY = Path(__file__).parents[2] / "imagekit/build/base-overlay/root/usr/lib/imagekit"
+KEEPS = 20  # drawn states of each class
 DATA = "256M"  # as our gadgets have it: up to 128 MiB an ext4 has no second superblock, and a torn one is its end
 CAP_SYS_RESOURCE = 24  # without it the kernel grows no mounted ext4
 # The disk's partitions have no names here, and the base's programs are this machine's.
@@ -148,7 +149,7 @@ class Life:
             check_log(disk, log, written)
         with self.opened() as (disk, log):
             changed = requests(log)
-            found = Sweep(disk, changed, Examiner(disk, data=True), Limits(lost=lost)).run()
+            found = Sweep(disk, changed, Examiner(disk, data=True), Limits(lost=lost, keeps=KEEPS)).run()
             yield Judged(life=self, disk=disk, log=changed, found=found)
 
 
@@ -167,9 +168,9 @@ class Judged:
         return {item.verdict.data for item in self.found.classes}
 
     def lost(self, kept: Kept, scratch: Path, *, drawn: int) -> tuple[tuple[State, str], ...]:
-        """What is wrong with the data partitions of the first state of each class, and of drawn prefixes."""
+        """What is wrong with the data partitions of the first state of each class, and of drawn ones."""
         scratch.mkdir()
-        states = [*(item.first for item in self.found.classes), *drawn_prefixes(self.log, drawn, seed="data")]
+        states = [*(item.first for item in self.found.classes), *self.found.spread(drawn)]
         return check_states(LocalTools(), self.disk, self.log, states, kept, scratch)
 
     def put(self, state: State, target: Path) -> Path:

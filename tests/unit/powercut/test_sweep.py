@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from imagekit.disk.writelog import Kind, LogEntry
 from imagekit.powercut.disk import CutDisk
 from imagekit.powercut.examine import Verdict
-from imagekit.powercut.sweep import Found, Limits, Medium, Sweep, drawn_losses, epochs_of
+from imagekit.powercut.sweep import Cut, Found, Limits, Medium, State, Sweep, drawn_losses, epochs_of
 
 SECTORS = 6
 LOG_SECTORS = 40
@@ -127,6 +127,34 @@ def test_sweep_stops_when_enough_is_lost() -> None:
     assert swept(log, Limits(lost=1)).stopped
     assert swept(log, Limits(lost=1)).prefixes < swept(log, Limits()).prefixes
     assert not swept([entry(5, 1, 1)], Limits(lost=1)).stopped
+
+
+@settings(max_examples=60, deadline=None)
+@given(log=LOGS, medium=st.sampled_from(Medium), seed=st.integers(0, 9))
+def test_drawn_states_are_of_their_class(log: list[LogEntry], medium: Medium, seed: int) -> None:
+    disk = made()
+    found = Sweep(disk, log, lambda: judged(disk), Limits(medium=medium, seed=seed, keeps=6)).run()
+    for item in found.classes:
+        assert 1 <= len(item.drawn) <= min(item.count, 6)
+        for state in item.drawn:
+            with disk.as_written(log, state.entries, state.sectors, state.chosen):
+                assert judged(disk) == item.verdict
+    assert found.spread(len(found.classes)) == [item.drawn[0] for item in reversed(found.classes)]
+
+
+def test_classes_and_kinds_of_cuts_take_turns_however_many_states_are_of_each() -> None:
+    unread = [entry(5, 1, at) for at in range(1, 30)]
+    found = swept([*unread, FLUSH, entry(0, 1, 3), FLUSH, entry(1, 1, 6)], Limits(keeps=6))
+    most, *others = found.classes
+    assert most.count > sum(item.count for item in others)
+    assert sum(state in most.drawn for state in found.spread(2 * len(found.classes))) == 2
+    assert {kind_of(state) for state in most.drawn[:3]} == {*Cut}
+
+
+def kind_of(state: State) -> Cut:
+    if any(CutDisk.is_torn(version) for _, version in state.chosen):
+        return Cut.TORN
+    return Cut.REORDERING if state.told.endswith("matter there: none") else Cut.PREFIX
 
 
 def test_epochs_are_what_lies_between_flushes() -> None:
