@@ -1,7 +1,8 @@
 """Read an image once, in order, for everybody: pieces into shared buffers, each held to the digest its range must have.
 
-Decides how far reading runs ahead (as far as there are buffers). A piece is handed on before the digest of its range is
-known, as ranges are long; the media stay without their head until the last one has matched.
+Decides how far reading runs ahead (as far as there are buffers), and who digests: a range of one piece is digested by
+the thread that read it, beside others; a longer one here, piece by piece. Such a piece is handed on before the digest
+of its range is known; the media stay without their head until the last one has matched.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Feed:
             DocumentError: the image is damaged or ends early.
         """
         workers = min(AHEAD, os.cpu_count() or 1)
-        running: deque[tuple[Piece, Buffer, Future[None]]] = deque()
+        running: deque[tuple[Piece, Buffer, Future[str | None]]] = deque()
         ahead = iter(self.pieces)
         digest, current = hashlib.sha256(), -1
         with ThreadPoolExecutor(workers, thread_name_prefix="source") as executor:
@@ -53,12 +54,15 @@ class Feed:
                     if not running:
                         break
                     piece, buffer, filling = running[0]
-                    filling.result()
-                    if piece.range != current:
-                        digest, current = hashlib.sha256(), piece.range
-                    digest.update(buffer.view)
-                    if piece.end == self._ranges[current].end:
-                        self._check(current, digest.hexdigest())
+                    found = filling.result()
+                    if found is None:
+                        if piece.range != current:
+                            digest, current = hashlib.sha256(), piece.range
+                        digest.update(buffer.view)
+                        if piece.end == self._ranges[current].end:
+                            found = digest.hexdigest()
+                    if found is not None:
+                        self._check(piece.range, found)
                     running.popleft()
                     yield piece, buffer
             finally:
@@ -66,7 +70,8 @@ class Feed:
                     filling.cancel() or filling.exception()
                     self.pool.let_go(buffer)
 
-    def _fill(self, piece: Piece, buffer: Buffer) -> None:
+    def _fill(self, piece: Piece, buffer: Buffer) -> str | None:
+        """Read a piece; the digest of its range, where that is all of it."""
         view = buffer.take(piece.end - piece.start)
         done = 0
         while done < len(view):
@@ -75,6 +80,8 @@ class Feed:
                 raise DocumentError(f"cannot read {self._name}: it ends at byte {piece.start + done}, mapped up to"
                                     f" {piece.end}", hint="the image was cut short: make or fetch it again")
             done += count
+        item = self._ranges[piece.range]
+        return hashlib.sha256(view).hexdigest() if (piece.start, piece.end) == (item.start, item.end) else None
 
     def _check(self, index: int, found: str) -> None:
         stated = self._ranges[index].sha256

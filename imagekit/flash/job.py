@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -28,7 +29,10 @@ class How:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What all writers of one run share. `digests` are those of the ranges that the feed has read."""
+    """What all writers of one run share. `digests` are those of the ranges that the feed has read.
+
+    `over` is set whenever one of them has ended.
+    """
 
     plan: FlashPlan
     how: How
@@ -39,3 +43,4 @@ class Shared:
     reopen: Callable[[], Source]
     reached: Callable[[str, int], None]  # so many ranges of a target are durable
     helpers: int = 0  # further threads for reading back
+    over: threading.Event = field(default_factory=threading.Event)

@@ -61,7 +61,7 @@ def flash(plan: FlashPlan, source: Source, targets: Sequence[BlockTarget], *, ho
     try:
         for thread in (*writers, feeder):
             thread.start()
-        watch(writers, clock=clock, listener=listener, patience=patience or Patience())
+        watch(writers, shared.over, clock=clock, listener=listener, patience=patience or Patience())
     except KeyboardInterrupt as asked:
         interrupt = asked
         _stop(writers, feed)
@@ -94,12 +94,13 @@ def _stop(writers: Sequence[Writer], feed: Feed) -> None:
             writer.abandon(f"cannot stop writing {writer.path}: it does not answer")
 
 
-def watch(writers: Sequence[Writer], *, clock: Clock, listener: Listener, patience: Patience) -> None:
-    """Wait until every medium has ended, and say which one does not move."""
-    named: dict[str, float] = {}
-    pause = threading.Event()  # not join: Python 3.11 takes a thread for ended whose join Ctrl-C broke off
+def watch(writers: Sequence[Writer], over: threading.Event, *, clock: Clock, listener: Listener,
+          patience: Patience) -> None:
+    """Wait until every medium has ended, as `over` is told, and say which one does not move."""
+    named: dict[str, float] = {}  # `over`, not join: Python 3.11 takes a thread for ended whose join Ctrl-C broke off
     while alive := [writer for writer in writers if writer.is_alive() and writer.ended is None]:
-        pause.wait(POLL_S)
+        if over.wait(POLL_S):
+            over.clear()  # the next look sees who has ended
         if patience.stop is not None and patience.stop.is_set():
             raise KeyboardInterrupt
         now_s = clock.monotonic_s()

@@ -108,6 +108,7 @@ class Writer(threading.Thread):
                                verified=self._verified, problem=problem, damage=self._damage,
                                seconds=self.shared.clock.monotonic_s() - self._began_s)
             self.shared.listener.told(self.ended)
+            self.shared.over.set()
 
     def abandon(self, problem: str) -> None:
         """Give up on a medium that does not answer: its thread may never return."""
