@@ -2,8 +2,8 @@
 
 Packages, image and recording go to build/powercut; counts to docs/powercut/BOARD.json, or BOARD-DURING.json for what is
 no update, by the digest of the image, and from there into docs/reliability.md. A new image begins a new record;
-`--resume` leaves out a shard that has one of the same image by the same command. Exit 0: nothing is unbootable, no data are lost and no
-boot contradicts its oracle, 7: something is.
+`--resume` leaves out a shard that has one of the same image by the same command. Exit 0: nothing is unbootable, no data
+are lost and no boot contradicts its oracle, 7: something is.
 """
 
 from __future__ import annotations

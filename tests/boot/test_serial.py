@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -139,11 +138,7 @@ def damaged(card: Path, disk: Path) -> bytes:
     return card.read_bytes()
 
 
-@pytest.mark.parametrize("name", [
-    "arm64-uboot", pytest.param("pi", marks=pytest.mark.skipif(
-        os.environ.get("IMAGEKIT_BOARDS") not in ("all", "pi"), reason="runs where IMAGEKIT_BOARDS names the board"))])
-def test_damaged_disk_is_repaired_over_the_serial_line_and_boots(name: str, tmp_path: Path) -> None:
-    rig = uboot_rig.make_rig(name, tmp_path)
+def test_damaged_disk_is_repaired_over_the_serial_line_and_boots(rig: Rig, tmp_path: Path) -> None:
     card, disk = bootable(tmp_path / "card.img", rig), tmp_path / "disk.img"
     whole = damaged(card, disk)
     with patience(waits=True), powered(rig, disk) as board:

@@ -1,0 +1,104 @@
+"""A board's whole card, flashed by its own U-Boot with an image of this tree; it then boots until it is healthy."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagekit.disk import gpt
+from imagekit.qemu.workbench import copy_sparse
+from imagekit.units import GIB, KIB, MIB
+from tests.boot import uboot_rig
+from tests.boot.boards import ARM64_UBOOT, PI
+from tests.boot.serial_rig import Powered, powered
+from tests.boot.stock import Stock, StockOf, imagekit
+from tests.boot.tftp_turn import no_tftp, tftp_turn
+from tests.patience import patience
+
+pytestmark = pytest.mark.boot
+CARD = 4 * GIB  # QEMU's card slots take powers of two only
+
+
+def flashed(board: Powered, stock: Stock, *more: str) -> list[dict[str, Any]]:
+    """What `imagekit board flash` says; it is asked at a terminal, and gets its answer there."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-m", "imagekit.cli", "board", "flash", stock.image, "--trust", stock.trust,
+                           "--json", "--board", board.name, "--serial", board.url, *more], stdin=theirs,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        os.close(theirs)
+        assert running.stderr is not None
+        heard = b""
+        while not (asked := re.search(rb"type '([^']+)' to go on", heard)):
+            piece = os.read(running.stderr.fileno(), 4096)
+            assert piece, heard.decode()
+            heard += piece
+        os.write(ours, asked[1] + b"\n")
+        said, rest = running.communicate()
+    os.close(ours)
+    print((heard + rest).decode())
+    assert running.returncode == 0
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def is_healthy(disk: Path, stock: Stock) -> bool:
+    """Whether `imagekit boot` calls the disk healthy, in slot a at the first boot."""
+    ended = imagekit("boot", disk, "--json", "--trust", stock.trust, "--machine", stock.board.name, "--deadline",
+                     f"{stock.board.deadline_s:g}", data=stock.data)
+    told = json.loads(ended.stdout)
+    print(told)
+    return (ended.returncode, told["healthy"], told["slot"], told["reboots"]) == (0, True, "a", 0)
+
+
+def wounded(image: Path, card: Path) -> None:
+    """A card with the image, and wounds in what a boot reads: the table, U-Boot's files, the kernel, the base."""
+    copy_sparse(image, card)
+    os.truncate(card, CARD)
+    with card.open("r+b") as disk:
+        starts = {item.name: item.start for item in gpt.decode(disk).partitions}
+        for at, length in ((1024, 176), (starts["boot-a"] + 20 * MIB, 60 * KIB), (starts["kernel-a"] + MIB, 1),
+                           (starts["base-a"] + 90 * MIB, 100 * KIB)):
+            disk.seek(at)
+            there = disk.read(length)
+            assert any(there)
+            disk.seek(at)
+            disk.write(random.Random(at).randbytes(length))
+
+
+def test_card_of_a_pi_is_repaired_over_the_serial_line_and_gets_healthy(stock_of: StockOf, tmp_path: Path) -> None:
+    """Each extent's CRC-32 is made on the board, and only what differs is sent."""
+    stock, card = stock_of(PI), tmp_path / "card.img"
+    wounded(stock.image, card)
+    with patience(waits=True), powered(uboot_rig.make_rig("pi", tmp_path), card) as board:
+        plan, *_, result = (item for item in flashed(board, stock) if item["event"] in ("plan", "result"))
+    assert 0 < plan["different"] <= 512 * KIB
+    assert plan["packed"] <= 256 * KIB
+    assert result["ok"]
+    assert is_healthy(card, stock)
+
+
+def test_whole_disk_comes_by_tftp_and_gets_healthy(stock_of: StockOf, tmp_path: Path) -> None:
+    """Onto a disk full of something else. QEMU's network takes 127.0.0.1 for this machine."""
+    stock, disk = stock_of(ARM64_UBOOT), tmp_path / "disk.img"
+    size = stock.image.stat().st_size
+    with disk.open("wb") as out:
+        for at in (0, MIB, 100 * MIB, size - MIB):
+            out.seek(at)
+            out.write(b"\x5a" * MIB)
+    with (tftp_turn() as obstacle, patience(waits=True),
+          powered(uboot_rig.make_rig("arm64-uboot", tmp_path), disk, "-netdev", "user,id=net", "-device",
+                  "virtio-net-pci,netdev=net") as board):
+        if obstacle:
+            no_tftp(obstacle)
+        *_, result = flashed(board, stock, "--tftp", "127.0.0.1")
+    assert result["event"] == "result"
+    assert result["ok"]
+    assert is_healthy(disk, stock)
