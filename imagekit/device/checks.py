@@ -24,6 +24,35 @@ HOOK_TIMEOUT_S = 60
 _CHUNK = 1 << 20
 _KERNEL_MOST = 1 << 28
 _LIST_FAILED = ("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager", "--full")
+_BOOT_COMPLETE = "boot-complete.target"
+
+
+def check_boot_complete(programs: Programs) -> Check:
+    """systemd reached boot-complete.target, so that no unit which this requires has failed or hangs."""
+    name = "boot-complete"
+    try:
+        found = _shown(programs, _BOOT_COMPLETE, "ActiveState", "Requires")
+        state = found.get("ActiveState", "unknown")
+        if state == "active":
+            return Check(name=name, ok=True, detail="reached")
+        missing = [f"{unit} {why}" for unit in found.get("Requires", "").split() if (why := _missing(programs, unit))]
+    except TargetError as error:
+        return Check(name=name, ok=False, detail=error.message)
+    return Check(name=name, ok=False, detail="; ".join(missing) or f"{_BOOT_COMPLETE} is {state}")
+
+
+def _missing(programs: Programs, unit: str) -> str:
+    """What keeps a unit from having started, empty: nothing. One that ran to its end may be inactive again."""
+    found = _shown(programs, unit, "ActiveState", "InactiveExitTimestampMonotonic")
+    state = found.get("ActiveState", "unknown")
+    if state == "inactive":
+        return "was not started" if found.get("InactiveExitTimestampMonotonic") == "0" else ""
+    return {"active": "", "activating": "has not come to an end", "failed": "has failed"}.get(state, f"is {state}")
+
+
+def _shown(programs: Programs, unit: str, *properties: str) -> dict[str, str]:
+    lines = programs.run("systemctl", "show", f"--property={','.join(properties)}", unit).splitlines()
+    return {key: value for key, _, value in (line.partition("=") for line in lines)}
 
 
 def check_units(programs: Programs, *, optional: Path) -> Check:

@@ -105,6 +105,7 @@ def inspect(machine: Machine, report: BootReport) -> Findings:
     var, degraded = checks.check_var(var=machine.var, degraded=machine.run / "degraded")
     done = (
         checks.check_root("base", base, report.base_root), checks.check_root("kernel", kernel, report.kernel_root),
+        checks.check_boot_complete(machine.programs),
         checks.check_units(machine.programs, optional=machine.optional_units), var,
         checks.check_hooks(machine.hook_folders),
         _boot_files(machine, report),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import configparser
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,13 @@ import yaml
 ROOT = Path(__file__).parents[3]
 OVERLAY = ROOT / "imagekit/build/base-overlay"
 UNITS = OVERLAY / "root/usr/lib/systemd/system"
+
+
+def parsed(path: Path) -> configparser.RawConfigParser:
+    found = configparser.RawConfigParser(strict=False)
+    found.optionxform = str  # type: ignore[assignment, method-assign]
+    found.read_string(path.read_text())
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +94,38 @@ def test_units_are_wanted_and_start_what_is_there(manifest: dict[str, Any]) -> N
     assert links == {unit.name for unit in units if "@" not in unit.name} - started | timers | theirs
     assert all(unit.name.replace("@", "@%k") in rules for unit in units if "@" in unit.name), "udev starts these"
     for unit in units:
-        parsed = configparser.RawConfigParser(strict=False)
-        parsed.optionxform = str  # type: ignore[assignment, method-assign]
-        parsed.read_string(unit.read_text())
+        said = parsed(unit)
         for key in ("ExecStart", "ExecStopPost"):
-            if program := parsed["Service"].get(key, "").split(" ")[0]:
+            if program := said["Service"].get(key, "").split(" ")[0]:
                 assert (OVERLAY / "root" / program.lstrip("/")).is_file(), f"{unit.name}: {program}"
-        assert "multi-user.target" in parsed["Unit"]["After"].split(), "or it would hold the target up, in a circle"
+        assert "multi-user.target" in said["Unit"]["After"].split(), "or it would hold the target up, in a circle"
+
+
+def test_judge_follows_boot_complete_and_is_started_without_it() -> None:
+    """Required, it would never start where a unit of the OEM's fails: no verdict, no reboot."""
+    unit = parsed(UNITS / "imagekit-health.service")["Unit"]
+    assert "boot-complete.target" in unit["Wants"].split()
+    assert "boot-complete.target" in unit["After"].split()
+    assert not {"Requires", "Requisite", "BindsTo"} & set(unit)
+
+
+def test_unit_that_hangs_before_boot_complete_does_not_keep_the_judge_away() -> None:
+    """And it is the judge who ends the boot, so that a reason is left: no action of the target's own."""
+    unit, before = (parsed(UNITS / f"{name}.target.d/10-imagekit.conf")["Unit"]
+                    for name in ("boot-complete", "multi-user"))
+    assert "JobTimeoutAction" not in unit
+    assert minutes(unit) > minutes(before), "a check that waits for multi-user.target has a time of its own"
+
+
+def minutes(unit: Mapping[str, str]) -> int:
+    found = re.fullmatch(r"(\d+)min", unit["JobTimeoutSec"])
+    assert found
+    return int(found[1])
+
+
+def test_nobody_blesses_but_the_health_check(manifest: dict[str, Any]) -> None:
+    assert "systemd-bless-boot-generator" in manifest["masked"]["etc/systemd/system-generators"]
+    assert "systemd-bless-boot.service" in manifest["masked"]["etc/systemd/system"]
 
 
 @pytest.mark.parametrize("unit", [

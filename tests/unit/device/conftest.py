@@ -25,15 +25,15 @@ BASE_ROOT, KERNEL_ROOT = "b" * 64, "c" * 64
 
 
 class FakePrograms:
-    """Remembers what was run; answers by the first word, an exception is raised."""
+    """Remembers what was run; answers by the first two words, else by the first, an exception is raised."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, str | TargetError] = {}
+        self.answers: dict[str, str | TargetError] = {"systemctl show": "ActiveState=active\nRequires=sysinit.target\n"}
         self.ran: list[tuple[str, ...]] = []
 
     def run(self, *command: str) -> str:
         self.ran.append(command)
-        answer = self.answers.get(command[0], "")
+        answer = self.answers.get(" ".join(command[:2]), self.answers.get(command[0], ""))
         if isinstance(answer, TargetError):
             raise answer
         return answer

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.device.checks import Scrub, check_hooks, check_units, check_var
+from imagekit.device.checks import Scrub, check_boot_complete, check_hooks, check_units, check_var
+from imagekit.errors import TargetError
 from tests.unit.device.conftest import Device, FakePrograms
 
 
@@ -50,6 +51,35 @@ def test_every_failing_hook_is_named(device: Device) -> None:
     detail = check_hooks(device.machine.hook_folders).detail
     assert "10-a ended with status 1" in detail
     assert "20-b ended with status -9" in detail
+
+
+class Systemd:
+    """A systemctl that knows these units: what `show` says of each."""
+
+    def __init__(self, **units: str) -> None:
+        self._units = {name.replace("_", "."): said for name, said in units.items()}
+
+    def run(self, *command: str) -> str:
+        if command[-1] == "boot-complete.target":
+            return f"Requires={' '.join(self._units)}\nActiveState=inactive\n"
+        return self._units[command[-1]]
+
+
+@pytest.mark.parametrize(("said", "detail"), [
+    ("ActiveState=failed\nInactiveExitTimestampMonotonic=7\n", "acme.service has failed"),
+    ("ActiveState=activating\nInactiveExitTimestampMonotonic=7\n", "acme.service has not come to an end"),
+    ("ActiveState=inactive\nInactiveExitTimestampMonotonic=0\n", "acme.service was not started"),
+    ("ActiveState=inactive\nInactiveExitTimestampMonotonic=7\n", "boot-complete.target is inactive")])
+def test_unit_that_keeps_the_boot_from_being_complete_is_named(said: str, detail: str) -> None:
+    check = check_boot_complete(Systemd(sysinit_target="ActiveState=active\n", acme_service=said))
+    assert (check.name, check.ok, check.detail) == ("boot-complete", False, detail)
+
+
+@pytest.mark.parametrize("answer", ["", TargetError("cannot run systemctl: no answer")])
+def test_systemd_that_does_not_say_whether_the_boot_is_complete_is_unhealthy(answer: str | TargetError) -> None:
+    programs = FakePrograms()
+    programs.answers["systemctl show"] = answer
+    assert not check_boot_complete(programs).ok
 
 
 def test_missing_list_of_optional_units_is_unhealthy(tmp_path: Path) -> None:

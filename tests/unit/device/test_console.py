@@ -133,7 +133,7 @@ def test_nothing_but_a_framed_challenge_has_an_effect(device: Device, uart: int)
     assert verdict.nonce == NONCE
     assert verdict.healthy
     assert host.heard[-1] == verdict
-    assert [command[0] for command in device.programs.ran] == ["systemctl"]
+    assert [command[0] for command in device.programs.ran] == ["systemctl", "systemctl"]
 
 
 def test_challenge_after_the_verdict_is_heard_by_nobody(device: Device, uart: int) -> None:

@@ -91,14 +91,16 @@ def test_healthy_trial_is_blessed_and_confirmed(device: Device) -> None:
     assert [command[2] for command in mounts] == ["remount,rw", "remount,ro"]
 
 
-@pytest.mark.parametrize("problem", ["unit", "systemctl", "hook", "root", "plain", "option", "short", "image",
-                                     "cut image", "no image", "esp"])
+@pytest.mark.parametrize("problem", ["boot-complete", "unit", "systemctl", "hook", "root", "plain", "option",
+                                     "short", "image", "cut image", "no image", "esp"])
 def test_each_problem_alone_makes_the_boot_unhealthy_and_leads_back(device: Device, problem: str) -> None:
     device.on_trial()
     before = device.state_path.read_bytes()
     base = device.mounted["base"]
     assert not isinstance(base, TargetError)
-    if problem == "unit":
+    if problem == "boot-complete":
+        device.programs.answers["systemctl show"] = "ActiveState=inactive\nRequires=\n"
+    elif problem == "unit":
         device.programs.answers["systemctl"] = "broken.service loaded failed failed Broken\n"
     elif problem == "systemctl":
         device.programs.answers["systemctl"] = TargetError("cannot run systemctl: no answer")
