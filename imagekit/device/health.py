@@ -27,6 +27,7 @@ from imagekit.device.autoboot import prefer
 from imagekit.device.console import open_console
 from imagekit.device.esp import bless, renumber, tries_left
 from imagekit.device.machine import Machine
+from imagekit.device.network import check_network
 from imagekit.device.port import Host, open_port
 from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, U_BOOT, BootReport, load_report
 from imagekit.device.state import StatePartition, load_gadget_record
@@ -107,6 +108,7 @@ def inspect(machine: Machine, report: BootReport) -> Findings:
         checks.check_root("base", base, report.base_root), checks.check_root("kernel", kernel, report.kernel_root),
         checks.check_boot_complete(machine.programs),
         checks.check_units(machine.programs, optional=machine.optional_units), var,
+        check_network(machine, report),
         checks.check_hooks(machine.hook_folders),
         _boot_files(machine, report),
         checks.check_store(machine, now=datetime.now(UTC)),

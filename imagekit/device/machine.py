@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from imagekit.device.neighbours import answers
 from imagekit.device.verity import VerityDevice, mounted_verity
 from imagekit.errors import TargetError
 
@@ -62,3 +63,4 @@ class Machine:
     repart: Path = Path("/usr/lib/imagekit/repart.d")
     programs: Programs = field(default_factory=LocalPrograms)
     verity: Callable[[Path], VerityDevice] = mounted_verity
+    answers: Callable[[str, bytes], bool] = answers  # whether a neighbour on an interface does

@@ -98,6 +98,7 @@ def _model(_: argparse.Namespace, machine: Machine, __: Say) -> tuple[dict[str, 
     from imagekit.device.anchors import own_anchors
     from imagekit.device.identity import identity_json, identity_text, read_identity
     from imagekit.device.newmodel import model_json, model_text
+    from imagekit.plan.policy import model_policy
 
     anchors = own_anchors(machine)
     model = anchors.model
@@ -105,11 +106,14 @@ def _model(_: argparse.Namespace, machine: Machine, __: Say) -> tuple[dict[str, 
     roots = [{"account": root.account_id, "key": root.key_id} for root in anchors.database.roots]
     identity = identity_json(read_identity(machine, anchors))
     counts = model_json(anchors, load_history(machine))
+    needs_network = model_policy(model).needs_network
     document = {**counts, "grade": str(model.grade),
                 "architecture": model.architecture, "roots": roots, "identity": identity,
+                "needs_network": needs_network,
                 "snaps": [{"name": snap.name, "type": str(snap.type)} for snap in model.snaps]}
     text = (f"{model_text(counts)}, {model.architecture}, grade {model.grade}\n"
             + (f"  serial: {identity_text(identity)}\n" if identity else "")
+            + ("  health: an update is kept only with a network\n" if needs_network else "")
             + "".join(f"  {snap.type}: {snap.name}\n" for snap in model.snaps)
             + "".join(f"  believes {root['account']} by key {root['key'][:12]}\n" for root in roots))
     return document, text

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from imagekit.assertions import SERIES, Generation, Grade, Model, StorageSafety
 from imagekit.assertions.model import RESERVED
 from imagekit.errors import PlanError
-from imagekit.plan.policy import HEADER, model_policy, policy_text
+from imagekit.plan.policy import HEADER, model_policy, model_policy_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +49,7 @@ def demands_of(model: Model) -> Demands:
     if model.validation_sets:
         built.append(f"validation-sets: {', '.join(item.key for item in model.validation_sets)}")
     if HEADER in headers:
-        told = model_policy(model)
-        built.append(f"{HEADER}: updates {policy_text(told.policy)}" + (f"; fixed: {told.fixed}" if told.fixed else ""))
+        built.append(f"{HEADER}: {model_policy_text(model_policy(model))}")
     return Demands(built=tuple(built), not_built=tuple(missing))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.assertions import Header, encode_stream
 from imagekit.boot.autoboot import AUTOBOOT_NAME, Autoboot, encode_autoboot
 from imagekit.boot.entries import LoaderEntry, encode_entry, entry_name
 from imagekit.boot.pislot import SUMS_NAME, Measure, encode_cmdline, encode_sums
@@ -20,8 +21,12 @@ from imagekit.device.machine import Machine
 from imagekit.device.verity import VerityDevice
 from imagekit.disk.fat_write import FatFile, plan_fat
 from imagekit.errors import TargetError
+from imagekit.testing.documents import Brand
 
 BASE_ROOT, KERNEL_ROOT = "b" * 64, "c" * 64
+ROUTES = ("Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+          "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+          "eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n")
 
 
 class FakePrograms:
@@ -46,6 +51,7 @@ class Device:
     folder: Path
     programs: FakePrograms = field(default_factory=FakePrograms)
     mounted: dict[str, VerityDevice | TargetError] = field(default_factory=dict)
+    neighbours: set[bytes] = field(default_factory=set)  # those that answer
 
     @property
     def state_path(self) -> Path:
@@ -64,7 +70,7 @@ class Device:
             run=at / "run", esp=at / "efi", sys=at / "sys", dev=at / "dev", proc=at / "proc", var=at / "var",
             base=at / "base", kernel=at / "kernel", package=at / "package", optional_units=at / "optional-units",
             hook_folders=(at / "hooks", at / "absent"), repart=at / "repart.d", programs=self.programs,
-            verity=self.verity,
+            verity=self.verity, answers=lambda interface, gateway: gateway in self.neighbours,
         )
 
     def report(self, **changes: object) -> None:
@@ -96,6 +102,7 @@ class Device:
             (self.folder / "package" / path).write_bytes(files[name])
         shutil.rmtree(self.folder / "efi")
         self._slot_volume({**files, ENV_NAME: encode_env(env)}, changes)
+        self.seed()
         self.report(slot=slot.value, loader="u-boot", boot_device=str(self.slot_volume), fallback=True)
         return files
 
@@ -118,9 +125,29 @@ class Device:
             part = self.folder / f"sys/block/mmcblk0/mmcblk0p{number}"
             part.mkdir(parents=True)
             (part / "uevent").write_text(f"DEVNAME=mmcblk0p{number}\nPARTN={number}\nPARTNAME={name}\n")
+            (part / "size").write_text("16384\n")
+        self.seed(disk="mmcblk0")
         self.report(slot=slot.value, loader="piboot", boot_device=str(self.slot_volume), fallback=True,
                     disk="/dev/mmcblk0")
         return files
+
+    def seed(self, *, disk: str = "vda", **headers: Header) -> None:
+        """Give the disk a seed with this model."""
+        brand = Brand("acme")
+        model = brand.model(**headers)
+        self._fat(self.folder / "dev/seed", {"systems/1/model": model.encode(), "systems/1/assertions/roots":
+                                             encode_stream(brand.roots)})
+        part = self.folder / f"sys/block/{disk}/{disk}9"
+        part.mkdir(parents=True, exist_ok=True)
+        (part / "uevent").write_text("DEVNAME=seed\nPARTN=9\nPARTNAME=seed\n")
+        (part / "size").write_text("16384\n")
+
+    def network(self, *, carrier: str = "1\n", answers: bool = True) -> None:
+        """A default route through eth0, by way of 192.0.2.1."""
+        for path, text in (("proc/net/route", ROUTES), ("sys/class/net/eth0/carrier", carrier)):
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / path).write_text(text)
+        self.neighbours |= {bytes((192, 0, 2, 1))} if answers else set()
 
     @property
     def autoboot(self) -> Path:
@@ -139,10 +166,13 @@ class Device:
 
     def _slot_volume(self, files: Mapping[str, bytes], changes: Mapping[str, bytes]) -> None:
         changed = {name.replace("_", "."): content for name, content in changes.items()}
-        plan = plan_fat(8 << 20, "IMAGEKIT", 1, [FatFile(path=name, source=content)
-                                                 for name, content in {**files, **changed}.items()],
+        self._fat(self.slot_volume, {**files, **changed})
+
+    @staticmethod
+    def _fat(path: Path, files: Mapping[str, bytes]) -> None:
+        plan = plan_fat(8 << 20, "IMAGEKIT", 1, [FatFile(path=name, source=content) for name, content in files.items()],
                         time=datetime(2024, 1, 1, tzinfo=UTC))
-        with self.slot_volume.open("wb") as out:
+        with path.open("wb") as out:
             out.truncate(8 << 20)
             for offset, content in plan.extents:
                 assert isinstance(content, bytes)
@@ -156,6 +186,7 @@ class Device:
 
     def on_trial(self) -> None:
         """Slot b runs for the first time, a is the way back."""
+        self.seed()
         self.report(slot="b", fallback=True)
         (self.folder / "efi/loader/entries/imagekit-b+2-1.conf").write_bytes(self.entry(Slot.B).read_bytes())
         (self.folder / "efi/loader/entries/imagekit-b.conf").unlink()

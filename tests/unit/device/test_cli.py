@@ -49,7 +49,7 @@ def test_status_as_json_after_the_verdict(device: Device, capsys: Captured) -> N
                                "other_good": False}
     assert found["health"]["healthy"] is True
     names = [check["name"] for check in found["health"]["checks"]]
-    assert names == ["base", "kernel", "boot-complete", "units", "var", "hooks", "image", "store", "scrub"]
+    assert names == ["base", "kernel", "boot-complete", "units", "var", "network", "hooks", "image", "store", "scrub"]
 
 
 def test_status_on_trial_says_how_many_boots_are_left(device: Device, capsys: Captured) -> None:

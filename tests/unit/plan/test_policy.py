@@ -32,6 +32,13 @@ def test_policy_is_read_and_told() -> None:
                                            " ones too; fixed: it runs a lift")
 
 
+def test_demand_for_a_network_is_read_and_told() -> None:
+    found = model({"health": {"network": "required"}})
+    assert model_policy(found) == ModelPolicy(needs_network=True)
+    assert not model_policy(model({"health": {}})).needs_network
+    assert demands_of(found).built[-1] == "x-imagekit: updates by themselves, at any time; kept only with a network"
+
+
 @pytest.mark.parametrize(("policy", "text"), [
     (Policy(), "by themselves, at any time"),
     (Policy(automatic=False), "by hand: they are told, and a person starts them"),
@@ -42,7 +49,7 @@ def test_policy_in_words(policy: Policy, text: str) -> None:
 
 WRONG: dict[str, tuple[Header, str]] = {
     "no map": ("always", "it is no map"),
-    "another part": ({"update": {"automatic": "true"}}, "update: not known here, only updates is"),
+    "another part": ({"update": {"automatic": "true"}}, "update: not known here, only updates and health are"),
     "no map of updates": ({"updates": "on"}, "updates: it is no map"),
     "another key": ({"updates": {"window": "02:00-04:00"}}, r"updates\.window: not known here"),
     "neither true nor false": ({"updates": {"automatic": "yes"}}, r"updates\.automatic: 'yes' is none of true, false"),
@@ -50,6 +57,9 @@ WRONG: dict[str, tuple[Header, str]] = {
     "windows in a list": ({"updates": {"windows": ("02:00-04:00",)}}, r"updates\.windows: it is no text"),
     "no word about urgent ones": ({"updates": {"urgent": "soon"}}, r"updates\.urgent: 'soon' is none of at-once, wait"),
     "an empty reason": ({"updates": {"fixed": ""}}, r"updates\.fixed: it is no text"),
+    "health in a text": ({"health": "network"}, "health: it is no map"),
+    "another demand": ({"health": {"store": "required"}}, r"health\.store: not known here, only network is"),
+    "a network half demanded": ({"health": {"network": "true"}}, r"health\.network: 'true' is not required"),
     "a long reason": ({"updates": {"fixed": "x" * 201}}, r"updates\.fixed: a reason has one line"),
 }
 
