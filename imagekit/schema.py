@@ -7,6 +7,7 @@ constructor that turns the source into a value.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -135,6 +136,15 @@ def near(word: str, known: Iterable[str]) -> str:
     found = difflib.get_close_matches(word, ordered, n=1, cutoff=0.75) or [
         item for item in ordered if item.lower() == word.lower()]
     return f", did you mean {found[0]!r}?" if found else ""
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, for `json.loads(object_pairs_hook=...)`. Raises: ValueError: a key stands in it twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        repeated = sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"key repeated: {', '.join(map(repr, repeated))}")
+    return found
 
 
 def load_yaml(text: str | bytes, *, name: str, repeated_keys: bool = False) -> Source:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +37,7 @@ from imagekit.schema import (
     Source,
     load_yaml,
     near,
+    unique,
 )
 
 SET_BY_SIGNING = ("sign-key-sha3-384", "body-length")
@@ -191,7 +191,7 @@ def _load_json(raw: bytes, name: str) -> tuple[Source, Any]:
     if len(raw) > MAX_DOCUMENT:
         raise DocumentError(f"cannot read {name}: {len(raw)} bytes, at most {MAX_DOCUMENT} are allowed")
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_float=_refuse_number,
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=unique, parse_float=_refuse_number,
                            parse_constant=_refuse_number, parse_int=str)
     except json.JSONDecodeError as error:
         raise DocumentError(f"{name}:{error.lineno}: not valid JSON: {error.msg}") from error
@@ -218,11 +218,3 @@ def _booleans(value: Any, name: str, depth: int = 0) -> Any:
     if isinstance(value, list):
         return [_booleans(item, name, depth + 1) for item in value]
     return str(value).lower() if isinstance(value, bool) else value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        repeated = sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"not valid JSON here: key repeated: {', '.join(map(repr, repeated))}")
-    return found

@@ -8,7 +8,7 @@ assertions to say.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,19 +25,20 @@ from tuf.api.exceptions import (
     LengthOrHashMismatchError,
     RepositoryError,
 )
-from tuf.api.metadata import Key, Role, TargetFile
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+from tuf.api.metadata import TargetFile
+from tuf.ngclient import Updater, UpdaterConfig
 
 from imagekit.digests import CHUNK, chunks
 from imagekit.errors import HostError, TrustError
 from imagekit.host.files import no_space, reason, write_atomic
+from imagekit.host.storerules import MetadataFetcher, check_keys
 from imagekit.host.web import PATIENCE, Patience, Web
 from imagekit.plan.storepaths import METADATA, TARGETS, stored_name
 
 ROOT = "root.json"
 
 
-class WebFetcher(FetcherInterface):
+class WebFetcher(MetadataFetcher):
     """Metadata from a web server."""
 
     def __init__(self, web: Web) -> None:
@@ -51,7 +52,7 @@ class WebFetcher(FetcherInterface):
         return self._web.pieces(response)
 
 
-class FolderFetcher(FetcherInterface):
+class FolderFetcher(MetadataFetcher):
     """Serves `store:///NAME` out of a folder."""
 
     def __init__(self, root: Path) -> None:
@@ -329,24 +330,11 @@ def open_client(source: str | Path, local: Local, *, mirrors: Mirrors | None = N
             made.refresh()
         except OSError as error:
             raise no_space(state, error) from error
-        _check_keys(made)
+        check_keys(made._trusted_set.root)
+        check_keys(made._trusted_set.targets)
     targets = FolderTargets(source) if isinstance(source, Path) else WebTargets(base, web)
     return Client(made, targets, local.downloads, say=mirrors.say,
                   others=tuple(WebTargets(url.rstrip("/") + "/", web) for url in mirrors.urls))
-
-
-def _check_keys(refreshed: Updater) -> None:
-    """Raises: RepositoryError: a role would count one key twice. python-tuf counts the ids of keys, not keys."""
-    trusted = refreshed._trusted_set
-    delegations = trusted.targets.delegations
-    holders: list[tuple[dict[str, Key], Mapping[str, Role]]] = [(trusted.root.keys, trusted.root.roles)]
-    if delegations is not None:
-        holders.append((delegations.keys, delegations.roles or {}))
-    for keys, roles in holders:
-        for name, role in roles.items():
-            values = [str(keys[key_id].keyval) for key_id in role.keyids if key_id in keys]
-            if len(set(values)) < len(values):
-                raise RepositoryError(f"it names one key for two of {name}")
 
 
 @contextmanager

@@ -33,6 +33,8 @@ from imagekit.host.files import FolderLock, no_space, read_file, write_atomic
 from imagekit.host.folders import data_folder
 from imagekit.host.keyring import ENCRYPTED, NAME, Passphrase
 from imagekit.host.privatefiles import MAX_KEY_FILE, create_private, read_private, refuse_readable
+from imagekit.host.storerules import is_everybodys
+from imagekit.schema import unique
 
 PRIVATE, PUBLIC = ".pem", ".json"
 RSA_BITS = 4096
@@ -69,13 +71,16 @@ def encode_public(key: Key) -> bytes:
 
 
 def decode_public(raw: bytes, *, name: str) -> Key:
-    """Raises: DocumentError: it is no public key of a store."""
+    """Raises: DocumentError: it is no public key of a store. TrustError: it is one for which anybody can sign."""
     try:
-        value = json.loads(raw)
-        return SSlibKey.from_dict(str(value.pop("keyid")), value)
+        value = json.loads(raw, object_pairs_hook=unique)
+        key = SSlibKey.from_dict(str(value.pop("keyid")), value)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DocumentError(f"cannot read {name}: it is no public key of a store",
                             hint="write one with `imagekit store key export NAME -o FILE`") from error
+    if is_everybodys(key):
+        raise TrustError(f"cannot use {name}: anybody can sign for it, it is a point of low order")
+    return key
 
 
 class StoreKeyring:

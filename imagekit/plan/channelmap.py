@@ -22,6 +22,7 @@ from typing import Any
 
 from imagekit.errors import DocumentError, PlanError
 from imagekit.plan.channels import Channel, parse_channel
+from imagekit.schema import unique
 
 FORMAT = "imagekit-channels"
 VERSION = 1
@@ -181,7 +182,7 @@ def parse_channel_map(raw: bytes, *, name: str) -> ChannelMap:
     if len(raw) > LIMIT:
         raise DocumentError(f"cannot read {name}: it has {len(raw)} bytes, at most {LIMIT} are taken")
     try:
-        top = _Object(json.loads(raw, object_pairs_hook=_once), name)
+        top = _Object(json.loads(raw, object_pairs_hook=unique), name)
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"cannot read {name}: not valid JSON: {error}") from error
     if top.value.get("format") != FORMAT:
@@ -196,13 +197,6 @@ def parse_channel_map(raw: bytes, *, name: str) -> ChannelMap:
         channels=tuple(_entry(item) for item in top.objects("channels")),
         floors={key: floors.number(key, least=1) for key in floors.value if _WORD.match(key)})
     _check(found, name)
-    return found
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in an object")
     return found
 
 

@@ -24,6 +24,7 @@ from tuf.api.serialization import DeserializationError
 
 from imagekit.errors import DocumentError, HostError, TrustError
 from imagekit.host.files import read_file
+from imagekit.host.storerules import check_document
 from imagekit.plan.storepaths import METADATA, ROLE_PREFIX, TARGETS, stored_name
 from imagekit.units import MIB
 
@@ -121,6 +122,7 @@ def read_config(folder: Path) -> Config:
 def parse(raw: bytes, kind: type[T], *, name: str) -> Metadata[T]:
     """Metadata of one kind. Raises: DocumentError: it is another, or none."""
     try:
+        check_document(raw)
         found = Metadata.from_bytes(raw)
     except (DeserializationError, RepositoryError) as error:
         raise DocumentError(f"cannot read {name}: it is no TUF metadata: {error}") from error
@@ -132,7 +134,9 @@ def parse(raw: bytes, kind: type[T], *, name: str) -> Metadata[T]:
 def read_metadata(path: Path) -> Metadata[Any]:
     """Metadata of whatever kind, unproved. Raises: HostError: it cannot be read; DocumentError: it is damaged."""
     try:
-        return Metadata.from_bytes(read_file(path, limit=LIMIT))
+        raw = read_file(path, limit=LIMIT)
+        check_document(raw)
+        return Metadata.from_bytes(raw)
     except (DeserializationError, RepositoryError) as error:
         raise DocumentError(f"cannot read {path}: it is no TUF metadata: {error}") from error
 

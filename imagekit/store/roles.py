@@ -16,6 +16,7 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Role, Root, T
 
 from imagekit.assertions import Assertion, encode_stream
 from imagekit.errors import PlanError, UsageError
+from imagekit.host.storerules import material
 from imagekit.plan.storepaths import (
     account_path,
     check_pattern,
@@ -42,6 +43,8 @@ class RoleKeys:
     def __post_init__(self) -> None:
         if not 1 <= self.threshold <= len(self.keys):
             raise UsageError(f"cannot ask for {self.threshold} signatures of {len(self.keys)} keys")
+        if len({material(key) for key in self.keys}) < len(self.keys):
+            raise UsageError("cannot give a role one key twice: it counts once")
 
 
 def first_roles(draft: Draft, keys: Mapping[str, RoleKeys]) -> None:
@@ -58,7 +61,7 @@ def first_roles(draft: Draft, keys: Mapping[str, RoleKeys]) -> None:
 def _refuse_twin(root: Root, key: Key) -> None:
     """Raises: PlanError: the same key under another id, which would count twice."""
     for other in root.keys.values():
-        if other.keyval == key.keyval and other.keyid != key.keyid:
+        if material(other) == material(key) and other.keyid != key.keyid:
             raise PlanError(f"cannot add key {key.keyid}: it is the same as {other.keyid}, and would count twice")
 
 

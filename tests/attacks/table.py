@@ -14,7 +14,8 @@ from tests.parts import with_part
 TOP = Path(__file__).parents[2]
 PAGE = TOP / "docs" / "security.md"
 
-STORE, AROUND, INSTALL, DELTA = (f"tests/attacks/test_{name}.py" for name in ("store", "around", "install", "delta"))
+STORE, AROUND, INSTALL, DELTA, SIGNATURES = (
+    f"tests/attacks/test_{name}.py" for name in ("store", "around", "install", "delta", "signatures"))
 OLDER_STORE, OLDER_INSTALL = "tests/tools/test_store_attacks.py", "tests/tools/test_update_attacks.py"
 MODEL = "tests/tools/test_update_model.py"
 UPDATES, REFRESH = "tests/tools/test_update_install.py", "tests/tools/test_update_refresh.py"
@@ -180,11 +181,26 @@ ROWS = (
         tests=install("link-in-the-place-of-a-package") + of(
             OLDER_INSTALL, "test_names_that_are_tricks_are_no_packages", "test_pipe_in_the_place_of_a_package"),
         twins=install_twins("link-in-the-place-of-a-package"), open="packages of apps: there are none yet"),
-    Row(attack="Tricks with signatures", defence="one form of each document; every signature over its exact bytes",
+    Row(attack="Tricks with signatures",
+        defence="an assertion has one form, signed byte for byte; TUF signs what a document says, and no key stands in"
+        " it twice; one algorithm for each key; no key of everybody",
         tests=store("empty-list-of-signatures", *STRANGERS) + of(
+            SIGNATURES, "test_document_in_which_a_key_stands_twice_is_refused",
+            "test_what_stands_beside_the_signed_part_means_nothing", "test_swapped_algorithm_is_refused",
+            "test_key_whose_scheme_is_of_another_kind_is_refused", "test_key_of_low_order_is_refused",
+            "test_number_that_is_not_canonical_is_refused", "test_other_encoding_of_a_signature_is_refused",
+            "test_one_key_in_two_spellings_counts_once", "test_assertion_of_another_algorithm_is_refused",
+            "test_assertion_in_which_a_header_stands_twice_is_refused",
+            "test_assertion_with_a_number_that_is_not_canonical_is_refused",
+            "test_rsa_key_for_which_anybody_can_sign_is_refused") + of(
             "tests/unit/assertions/test_database.py", "test_one_flipped_bit_anywhere",
             "test_signature_moved_to_another_assertion_of_the_same_key"),
-        twins=store_twins("empty-list-of-signatures", *STRANGERS)),
+        twins=store_twins("empty-list-of-signatures", *STRANGERS) + of(
+            SIGNATURES, "test_document_in_which_a_key_stands_twice_is_believed_without_its_refusal",
+            "test_swapped_algorithm_is_taken_without_the_signatures",
+            "test_key_of_low_order_lets_anybody_sign_without_its_refusal",
+            "test_number_that_is_not_canonical_is_taken_without_the_signatures"),
+        open="no twin for assertions: nothing else than their one form and one algorithm is there to fall back on"),
     Row(attack="Confused deputy", defence="the updater has no service to ask; it wants root",
         tests=of(INSTALL, "test_user_without_rights_installs_nothing"),
         twins=of(INSTALL, "test_user_without_rights_installs_nothing"), open="interfaces of apps: there are none yet"),

@@ -145,6 +145,13 @@ def test_more_signatures_than_keys_are_refused(rig: StoreRig) -> None:
         RoleKeys(keys=(rig.keys.by_name["root-1"].public_key,), threshold=3)
 
 
+def test_one_key_is_not_given_to_a_role_twice(rig: StoreRig) -> None:
+    key = rig.keys.by_name["acme"].public_key
+    twin = type(key)("ab" * 32, key.keytype, key.scheme, {"public": key.keyval["public"].upper()})
+    with pytest.raises(UsageError, match="one key twice"):
+        RoleKeys(keys=(key, twin), threshold=2)
+
+
 def test_store_without_its_root_keys_is_not_made(tmp_path: Path) -> None:
     rig = StoreRig(folder=tmp_path / "s", packages=tmp_path / "p")
     rig.keys.locked |= {"root-1", "root-2"}
