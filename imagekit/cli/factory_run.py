@@ -221,6 +221,11 @@ def _start(job: Job, job_digest: str, image: Looked) -> dict[str, Any]:
             "ports": [{"name": port.name, "place": port.place} for port in job.ports]}
 
 
+def _stop(why: str, good: int, bad: int) -> dict[str, Any]:
+    """What is recorded of a run that ended."""
+    return {"why": why, "done": good, "failed": bad}
+
+
 def _page(station: Station, image: Looked, wanted: Wanted, stack: contextlib.ExitStack) -> Page | None:
     if not wanted.page:
         return None
@@ -240,7 +245,7 @@ def _end(station: Station, job: Job, wanted: Wanted, lines: JsonLines) -> None:
     good, bad = counted(station.tiles)
     log, why = station.bench.log, station.why or "every port has had its turn"
     with contextlib.suppress(ImagekitError) if station.error else contextlib.nullcontext():
-        log.append(Kind.STOP, {"why": why, "done": good, "failed": bad})
+        log.append(Kind.STOP, _stop(why, good, bad))
         whole = decode_log(read_file(Path(job.log), limit=1 << 30), name=job.log)
         write_atomic(Path(job.report), encode_report(whole, name=Path(job.log).name, key=f"{job.key},"
                                                      f" {whole.key.key_id if whole.key else ''}"))

@@ -1,7 +1,7 @@
 """Freeze what today's code writes: `python -m tests.frozen.make VERSION`, once for each version of the formats.
 
 A version that a release has is never made again: devices with it are out there. Before the first release the newest
-one may be, when a format changes; the folder is deleted first.
+one may be, when a format changes; its folder is deleted first, or what of it is to be made anew: the rest stays.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from tests.tools.update_rig import LOADERS
 
 def make(version: str) -> None:
     top = FOLDER / str(int(version))
-    (top / "formats").mkdir(parents=True)
+    (top / "formats").mkdir(parents=True, exist_ok=True)
     for name, found in FORMATS.items():
-        (top / "formats" / name).write_bytes(found.encode())
+        if not (top / "formats" / name).exists():
+            (top / "formats" / name).write_bytes(found.encode())
     for loader in LOADERS:
-        with tempfile.TemporaryDirectory(prefix="imagekit-frozen-") as folder:
-            freeze(live(Path(folder), loader), top / loader)
+        if not (top / loader).exists():
+            with tempfile.TemporaryDirectory(prefix="imagekit-frozen-") as folder:
+                freeze(live(Path(folder), loader), top / loader)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,38 +13,17 @@ from imagekit.device import history
 from imagekit.device.install import know
 from imagekit.device.rhythm import load_rhythm
 from tests.frozen.device import FAILED, FOLDER, NEWEST, TRIED, VERSIONS, maker_of, thaw
-from tests.frozen.formats import FORMATS, Format, Holds
+from tests.frozen.format import Holds, unfilled, unlike
+from tests.frozen.formats import FORMATS
 from tests.tools.update_rig import LOADERS, Maker, Rig, root_of
 
 MOST = 300 << 10
 
 
-def unlike(found: Format, old: bytes, new: bytes) -> str:
-    """What an encoder may not have changed, and has; nothing: it has not."""
-    if found.holds is Holds.NOTHING and old != new:
-        at = next((number for number, (one, other) in enumerate(zip(old, new, strict=False)) if one != other),
-                  min(len(old), len(new)))
-        return f"byte {at}"
-    return lost(json.loads(old), json.loads(new)) if found.holds is Holds.KEYS else ""
-
-
-def lost(old: Any, new: Any, where: str = "") -> str:
-    """The first thing in `old` that `new` does not say as well."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        missing = [f"{where}.{key} is gone" for key in old if key not in new]
-        return next(iter([*missing, *(found for key in old if key in new
-                                      and (found := lost(old[key], new[key], f"{where}.{key}")))]), "")
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return next((found for number, (one, other) in enumerate(zip(old, new, strict=True))
-                     if (found := lost(one, other, f"{where}[{number}]"))), "")
-    return "" if (type(old), old) == (type(new), new) else f"{where} was {old!r}, is {new!r}"
-
-
 @pytest.mark.parametrize("name", FORMATS)
 def test_todays_bytes_are_those_of_the_newest_frozen_version(name: str) -> None:
     """They changed? Then devices that are out there write others: `python -m tests.frozen.make`, the next number."""
-    found = FORMATS[name]
-    assert unlike(found, (FOLDER / VERSIONS[-1] / "formats" / name).read_bytes(), found.encode()) == ""
+    assert FORMATS[name].changed((FOLDER / VERSIONS[-1] / "formats" / name).read_bytes()) == ""
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -58,18 +36,36 @@ def test_todays_reader_understands_every_version(version: str, name: str) -> Non
     assert FORMATS[name].decode(path.read_bytes()) == FORMATS[name].value
 
 
+def test_every_frozen_file_has_a_reader() -> None:
+    assert {path.name for version in VERSIONS for path in (FOLDER / version / "formats").iterdir()} == set(FORMATS)
+
+
+@pytest.mark.parametrize("name", [name for name, found in FORMATS.items() if found.holds in (Holds.KEYS, Holds.SHAPE)])
+def test_every_key_of_a_sample_has_a_value(name: str) -> None:
+    """A key that is empty in it could be lost, or mean something else, and nobody would see."""
+    if name != "parts.lock":  # it has lines, for people; all of its values are in the sample
+        assert unfilled(json.loads(FORMATS[name].encode())) == []
+
+
 def test_change_of_an_encoder_is_noticed() -> None:
-    exact, keys = FORMATS["ledger.bin"], FORMATS["state.json"]
-    raw = keys.encode()
-    assert unlike(exact, exact.encode(), exact.encode()[:-1] + b"?") == "byte 511"
-    document = json.loads(raw)
-    assert unlike(keys, raw, json.dumps({**document, "later": 1}).encode()) == ""
+    exact, keys, shaped = FORMATS["ledger.bin"].encode(), FORMATS["state.json"].encode(), {"a": [{"b": "x"}], "c": 1}
+    assert unlike(Holds.NOTHING, exact, exact[:-1] + b"?") == "byte 511"
+    document = json.loads(keys)
+    assert unlike(Holds.KEYS, keys, json.dumps({**document, "later": 1}).encode()) == ""
     document["pending"]["trial"] = 1
-    assert unlike(keys, raw, json.dumps(document).encode()) == ".pending.trial was True, is 1"
+    assert unlike(Holds.KEYS, keys, json.dumps(document).encode()) == ".pending.trial was True, is 1"
     del document["floors"]
-    assert unlike(keys, raw, json.dumps(document).encode()) == ".floors is gone"
-    document = {**json.loads(raw), "changes": []}
-    assert "changes" in unlike(keys, raw, json.dumps(document).encode())
+    assert unlike(Holds.KEYS, keys, json.dumps(document).encode()) == ".floors is gone"
+    document = {**json.loads(keys), "changes": []}
+    assert "changes" in unlike(Holds.KEYS, keys, json.dumps(document).encode())
+    old = json.dumps(shaped).encode()
+    assert unlike(Holds.SHAPE, old, json.dumps({"a": [{"b": "y", "d": 0}], "c": 2}).encode()) == ""
+    assert unlike(Holds.SHAPE, old, json.dumps({**shaped, "c": "1"}).encode()) == ".c was 'int', is 'str'"
+    assert unlike(Holds.SHAPE, old, json.dumps({**shaped, "a": [{}]}).encode()) == ".a[0].b is gone"
+
+
+def test_key_without_a_value_is_noticed() -> None:
+    assert unfilled({"a": "", "b": [{"c": None, "d": 0}, {"c": 1, "d": None}], "e": [], "f": False}) == [".a", ".e"]
 
 
 def test_what_is_frozen_stays_small() -> None:
