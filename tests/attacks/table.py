@@ -14,10 +14,11 @@ from tests.parts import with_part
 TOP = Path(__file__).parents[2]
 PAGE = TOP / "docs" / "security.md"
 
-STORE, AROUND, INSTALL, DELTA, SIGNATURES = (
-    f"tests/attacks/test_{name}.py" for name in ("store", "around", "install", "delta", "signatures"))
+STORE, AROUND, INSTALL, DELTA, SIGNATURES, BOOT_STATE = (
+    f"tests/attacks/test_{name}.py" for name in ("store", "around", "install", "delta", "signatures", "boot_state"))
 OLDER_STORE, OLDER_INSTALL = "tests/tools/test_store_attacks.py", "tests/tools/test_update_attacks.py"
 MODEL = "tests/tools/test_update_model.py"
+INIT = "tests/tools/test_init_tools.py"
 UPDATES, REFRESH = "tests/tools/test_update_install.py", "tests/tools/test_update_refresh.py"
 RESET, KEYS = "tests/tools/test_factory_reset.py", "tests/attacks/test_workflow_roles.py"
 ROLES, SCHEDULE, SCALE = ("tests/unit/store/test_roles.py", "tests/unit/plan/test_schedule.py",
@@ -173,10 +174,21 @@ ROWS = (
         tests=of(INSTALL, "test_any_flipped_bit_of_a_slot_is_found"),
         twins=of(INSTALL, "test_flipped_bit_of_a_slot_is_read_as_if_nothing_were_without_its_tree"),
         open="who can write the boot files can write another root hash: Secure Boot is not there yet"),
-    Row(attack="Tampered boot state", defence="two records with checksums; a slot boots only whole",
+    Row(attack="Tampered boot state",
+        defence="two records with checksums; two tables with checksums, of which the kernel is told to take either; a"
+        " slot boots only whole; the Pi's firmware walks on",
         tests=of(INSTALL, "test_record_of_random_bytes_boots_a_whole_slot_all_the_same") + of(
-            "tests/tools/test_init_tools.py", "test_record_with_a_value_out_of_range_is_lost_though_its_checksum_fits"),
-        open="no twin: whatever the record says, the loaders' own checks stand behind it"),
+            BOOT_STATE, "test_autoboot_of_random_bytes_boots_a_whole_slot_all_the_same",
+            "test_table_with_a_copy_of_random_bytes_is_read_by_the_other_one") + of(
+            INIT, "test_record_with_a_value_out_of_range_is_lost_though_its_checksum_fits",
+            "test_disk_is_found_whichever_copy_of_its_table_is_noise") + of(
+            "tests/boot/test_boot.py", "test_table_that_a_power_cut_tore_is_read_from_its_backup"),
+        twins=of(BOOT_STATE, "test_autoboot_that_names_what_cannot_be_booted_is_the_end_without_the_walk",
+                 "test_table_with_a_copy_of_random_bytes_is_lost_without_the_other_one"),
+        open="a Pi whose firmware does not walk on (a Pi 3, others before August 2025) stops where `autoboot.txt` names"
+        " what cannot be booted; what firmware makes of lines that mean nothing no document says; the MBR's one sector,"
+        " and both copies of the table at once. No twin for the record: whatever it says, the loaders' own checks stand"
+        " behind it"),
     Row(attack="Paths and archives", defence="only regular files of well-formed names; links are left alone",
         tests=install("link-in-the-place-of-a-package") + of(
             OLDER_INSTALL, "test_names_that_are_tricks_are_no_packages", "test_pipe_in_the_place_of_a_package"),

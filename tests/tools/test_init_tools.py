@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import uuid
 from dataclasses import replace
 from io import BytesIO
@@ -440,6 +441,20 @@ def test_disk_is_found_by_its_backup_table_where_the_primary_one_is_damaged(shel
         stream.seek(at)
         stream.write(bytes([value]))
     assert shell(f"state={state}; find_state && echo $disk", sys=sys, dev=dev) == "vda\n"
+
+
+@pytest.mark.parametrize("copy", ["primary", "backup"])
+def test_disk_is_found_whichever_copy_of_its_table_is_noise(shell: Shell, tmp_path: Path, copy: str) -> None:
+    """Noise that still begins as a table does is followed nowhere."""
+    sys, dev = disk_of(tmp_path, {"data": b"", "slot-state": b""}, guid=uuid.uuid5(STATE_GUID, "data"))
+    state = uuid.uuid5(uuid.uuid5(STATE_GUID, "data"), "slot-state")
+    whole, draw = (dev / "vda").read_bytes(), random.Random(copy)
+    at = 512 if copy == "primary" else len(whole) - 512
+    for number in range(40):
+        header = (b"EFI PART" if number % 4 else b"") + draw.randbytes(512)
+        found = header[:512] if number % 2 else header[:72] + whole[at + 72:at + 80] + header[80:512]
+        (dev / "vda").write_bytes(whole[:at] + found + whole[at + 512:])
+        assert shell(f"state={state}; find_state && echo $disk", sys=sys, dev=dev) == "vda\n"
 
 
 def test_foreign_disk_is_not_taken(shell: Shell, tmp_path: Path) -> None:
