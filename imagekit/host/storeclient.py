@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote, urlparse
 
-import requests
 from tuf.api.exceptions import (
     DownloadError,
     DownloadHTTPError,
@@ -74,7 +73,7 @@ class Targets(Protocol):
     def read(self, name: str, start: int) -> tuple[int, Iterator[bytes]]:
         """The bytes of a file from `start`, or from 0 where that is refused; first the one of both that it is.
 
-        Raises: DownloadError: it cannot be had. requests.RequestException: nor can anything from there.
+        Raises: DownloadError: it cannot be had.
         """
 
 
@@ -189,8 +188,8 @@ class Client:
                 try:
                     self._bring(target, part)
                     break
-                except (DownloadError, requests.RequestException, RepositoryError) as error:
-                    self._say(f"cannot fetch {target.path}: {_reason(error)}: trying another address of the store")
+                except (DownloadError, RepositoryError) as error:
+                    self._say(f"cannot fetch {target.path}: {error}: trying another address of the store")
                     self._targets, self._others = source, (*self._others[1:], self._targets)
             else:
                 self._bring(target, part)
@@ -247,8 +246,6 @@ class Client:
                         raise DownloadError(f"it goes on behind the {length} bytes that were signed")
                     out.write(piece)
                 at = out.tell()
-        except requests.RequestException:
-            raise
         except OSError as error:
             raise no_space(part, error) from error
         if at < length:
@@ -268,8 +265,8 @@ def _is_target(path: Path, target: TargetFile) -> bool:
 def _told(verb: str, what: str) -> Iterator[None]:
     try:
         yield
-    except (DownloadError, requests.RequestException) as error:
-        raise HostError(f"cannot {verb} {what} as a device: {_reason(error)}",
+    except DownloadError as error:
+        raise HostError(f"cannot {verb} {what} as a device: {error}",
                         hint="try again: what came is kept") from error
     except ExpiredMetadataError as error:
         raise TrustError(f"cannot {verb} {what} as a device: {error}",
@@ -279,12 +276,6 @@ def _told(verb: str, what: str) -> Iterator[None]:
         raise TrustError(f"cannot {verb} {what} as a device: {error}") from error
     except OSError as error:  # of our own disk, where python-tuf or we keep what came
         raise HostError(f"cannot {verb} {what} as a device: {reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """Why there was no download; python-tuf leaves that to the error behind its own."""
-    inner = error.__cause__ if error.__cause__ is not None else error
-    return f"{error}: {inner}" if inner is not error and str(inner) not in str(error) else str(error)
 
 
 def open_client(source: str | Path, local: Local, *, mirrors: Mirrors | None = None, limits: Limits | None = None,

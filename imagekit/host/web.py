@@ -4,6 +4,8 @@ Decides when a server is left: it is silent, too slow, or says too much beside w
 where bytes come in, below HTTP, so that nothing around a body goes uncounted: status lines, answers before the answer
 (RFC 9110 section 15.2), headers, the frames and trailers of chunks (RFC 9112 section 7.1), what a redirect carries.
 Nothing is unpacked: an answer with a content coding (RFC 9110 section 8.4) was not asked for, and may be a bomb.
+
+Whatever is wrong with an answer, or with the address that it sends on to, is a `DownloadError`, and nothing else is.
 """
 
 from __future__ import annotations
@@ -12,21 +14,23 @@ import io
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPResponse
 from typing import Any
 
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
 from tuf.api.exceptions import DownloadError
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from imagekit.assertions.wire import printable
 from imagekit.units import KIB
 
 PIECE = 16 * KIB  # at most at once
+TOLD = 300  # characters of what is wrong; the server may have written them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +153,21 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
+@contextmanager
+def _its_fault(what: str) -> Iterator[None]:
+    """All that the libraries raise while they read what a server sent counts as its fault: what is not foreseen too.
+
+    They do not say what that may be. Of a redirect to a host that cannot be one, some of it is a `ValueError`.
+    """
+    try:
+        yield
+    except DownloadError:
+        raise
+    except Exception as error:
+        kind = "" if isinstance(error, requests.RequestException) else f"{type(error).__name__}: "
+        raise DownloadError(printable(f"{what}: {kind}{error}"[:TOLD])) from error
+
+
 class Web:
     """Files of web servers, one after the other, and no longer than patience lasts."""
 
@@ -160,16 +179,19 @@ class Web:
             self._session.mount(scheme, _Adapter(self._pace))
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
-        """The head of an answer. Raises: requests.RequestException, DownloadError."""
+        """The head of an answer. Raises: DownloadError: there is none."""
         self._pace.begin()
-        return self._session.get(url, headers=headers, stream=True, timeout=self._patience.stall_s)
+        with _its_fault("no answer"):
+            return self._session.get(url, headers=headers, stream=True, timeout=self._patience.stall_s)
 
     def pieces(self, response: requests.Response) -> Iterator[bytes]:
         """The body of the last answer. Raises: DownloadError: it breaks off."""
         with response:
-            try:
-                while piece := response.raw.read1(PIECE, decode_content=False):
-                    self._pace.count(len(piece))
-                    yield piece
-            except urllib3.exceptions.HTTPError as error:
-                raise DownloadError(f"it broke off: {error}") from error
+            while piece := self._piece(response):
+                yield piece
+
+    def _piece(self, response: requests.Response) -> bytes:
+        with _its_fault("it broke off"):
+            piece: bytes = response.raw.read1(PIECE, decode_content=False)
+        self._pace.count(len(piece))
+        return piece

@@ -19,6 +19,7 @@ STORE, AROUND, INSTALL, DELTA, SIGNATURES, BOOT_STATE = (
 OLDER_STORE, OLDER_INSTALL = "tests/tools/test_store_attacks.py", "tests/tools/test_update_attacks.py"
 MODEL = "tests/tools/test_update_model.py"
 INIT = "tests/tools/test_init_tools.py"
+ANSWERS = "tests/attacks/test_answers.py"
 UPDATES, REFRESH = "tests/tools/test_update_install.py", "tests/tools/test_update_refresh.py"
 RESET, KEYS = "tests/tools/test_factory_reset.py", "tests/attacks/test_workflow_roles.py"
 ROLES, SCHEDULE, SCALE = ("tests/unit/store/test_roles.py", "tests/unit/plan/test_schedule.py",
@@ -128,6 +129,8 @@ ROWS = (
         " addresses are the brand's signed word",
         tests=of(STORE, "test_whatever_a_mirror_says_the_device_is_as_it_was_and_the_next_answer_counts",
                  "test_store_that_is_not_there_is_told_and_changes_nothing") + of(
+            ANSWERS, "test_whatever_is_answered_is_bytes_or_a_download_error",
+            "test_redirect_that_leads_nowhere_is_no_answer", "test_broken_answer_is_a_download_error") + of(
             REFRESH, "test_good_mirror_wins_over_a_bad_one",
             "test_address_that_is_not_the_brands_later_word_is_not_taken",
             "test_redirect_is_followed_and_not_remembered"),

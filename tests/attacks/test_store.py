@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from dataclasses import field as field_
 from datetime import timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -447,6 +448,9 @@ LIES: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {
     "a huge number": lambda handler: send(handler, b'{"signed":{"version":' + b"9" * 15_000 + b"}}"),
     "no words": lambda handler: send(handler, b"\xff\xfe" * 100),
     "silence": lambda handler: handler.connection.close(),
+    **{f"sent to {url!r}": partial(send, content=b"", status=302, Location=url) for url in (
+        "http://a..b/x", f"http://{'a' * 64}.example/x", "http://[::1/x",
+        "http://\xff\xfe/x", "http://127.0.0.1:99999/x", "ftp://127.0.0.1/x")},
 }
 
 

@@ -945,11 +945,22 @@ def corrupt(root: Path, scene: Scene) -> None:
         path.write_bytes(bytes(path.stat().st_size))
 
 
+def true(root: Path, scene: Scene) -> None:
+    shutil.copytree(scene.world.served, root)
+
+
+TARGETS_ALONE = {  # what is wrong is seen when the first of them is fetched
+    "corrupt": (corrupt, ""),
+    "true, and sends on to a name with an empty label": (true, "location /targets/ { return 302 http://a..b/x; }"),
+    "true, and sends on to a name that is too long": (
+        true, f"location /targets/ {{ return 302 http://{'a' * 64}.example/x; }}"),
+    "true, and sends on to half an address": (true, "location /targets/ { return 302 'http://[::1/x'; }"),
+}
 BAD: dict[str, tuple[Callable[[Path, Scene], object], str]] = {
     "not found": (lambda root, scene: root.mkdir(), ""),
     "out of order": (lambda root, scene: root.mkdir(), "return 503;"),
     "stale": (lambda root, scene: shutil.copytree(scene.world.store.public, root), ""),
-    "corrupt": (corrupt, ""),
+    **TARGETS_ALONE,
     "without what publishers sign": (lambda root, scene: shutil.copytree(
         scene.world.served, root, ignore=shutil.ignore_patterns("*.publisher-*")), ""),
 }
@@ -978,7 +989,7 @@ def test_good_mirror_wins_over_a_bad_one(scene: Scene, tmp_path: Path, monkeypat
             return
         assert scene.rig.refresh().came is Came.INSTALLED
     assert any("trying another address" in text for text in scene.rig.said)
-    assert asked(scene.rig) == ([bad] if kind == "corrupt" else [bad, mirror])
+    assert asked(scene.rig) == ([bad] if kind in TARGETS_ALONE else [bad, mirror])
     scene.rig.up()
     assert scene.runs == ("b", 2, 1)
 
