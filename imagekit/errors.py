@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+_LONGEST = 300  # characters of an error that is none of ours
+
 
 class ExitCode(IntEnum):
     """What the program's exit status tells a script (docs/reference/exit-codes.md)."""
@@ -73,3 +75,8 @@ class TargetError(ImagekitError):
     """The target (guest, card, board) refused or failed."""
 
     exit_code = ExitCode.TARGET
+
+
+def message_of(error: Exception) -> str:
+    """Its message, in one line; of what is none of the above, that it is a bug of ours, and which."""
+    return error.message if isinstance(error, ImagekitError) else f"a mistake in imagekit itself: {error!r}"[:_LONGEST]

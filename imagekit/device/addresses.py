@@ -5,7 +5,8 @@ assertion in the seed names the first, a later revision of it the ones that take
 itself (`imagekit.plan.storepaths.store_path`) or beside packages, on a stick too, and is believed as everything else:
 through the roots of the seed. Where a server sends a request on to, nobody keeps. An address says where, never what:
 behind each of them TUF holds its files against the same first root and the same memory. So an address that answers
-wrongly is told, and the next one is asked; the ones of before come last, for one that was mistyped loses nobody.
+wrongly is told, and the next one is asked, even where the answer brings a mistake of this program to light; the ones of
+before come last, for one that was mistyped loses nobody.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from imagekit.assertions import Store, decode_stream, encode_stream, parse_store
 from imagekit.device import history as past
 from imagekit.device.anchors import Anchors
 from imagekit.device.machine import Machine
-from imagekit.errors import DocumentError, HostError, TargetError, TrustError
+from imagekit.errors import DocumentError, TargetError, TrustError, message_of
 from imagekit.host.storeclient import Client, Local, Mirrors, open_client
 
 METADATA, DOWNLOADS = "store", "downloads"  # folders beside the memory
@@ -66,12 +67,12 @@ def reach(machine: Machine, stores: tuple[Store, ...], say: Callable[[str], None
 
     `wanted` are targets that will be looked up: what their publishers sign belongs to the answer.
 
-    Raises: HostError: none can be reached. TrustError: none is believed. The first one's error.
+    Raises: HostError: none can be reached. TrustError: none is believed. The first one's error, foreseen or not.
     """
     urls = tuple(dict.fromkeys(url for store in stores for url in (store.url, *store.mirrors)))
     folder, seed = past.folder_of(machine), stores[-1]
     local = Local(state=folder / METADATA / seed.store, downloads=folder / DOWNLOADS, root=seed.assertion.body)
-    failed: HostError | TrustError | None = None
+    failed: Exception | None = None
     for url in urls:
         say(f"update: asking the store at {url}")
         others = Mirrors(urls=tuple(other for other in urls if other != url), say=lambda text: say(f"update: {text}"))
@@ -80,10 +81,10 @@ def reach(machine: Machine, stores: tuple[Store, ...], say: Callable[[str], None
             for path in wanted:
                 client.find(path)
             return url, client
-        except (HostError, TrustError) as error:
+        except Exception as error:
             failed = failed or error
             if url != urls[-1]:
-                say(f"update: {error.message}: trying another address of it")
+                say(f"update: {message_of(error)}: trying another address of it")
     assert failed is not None
     raise failed
 

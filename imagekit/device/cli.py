@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from imagekit.device.machine import Machine
-from imagekit.errors import ExitCode, HostError, ImagekitError, UsageError
+from imagekit.errors import ExitCode, HostError, ImagekitError, UsageError, message_of
 
 USAGE = """\
 Usage: imagekit-device COMMAND
@@ -65,7 +65,12 @@ def main(words: Sequence[str], *, machine: Machine | None = None) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # nobody reads any more
         return PIPE_CLOSED
-    except ImagekitError as error:
+    except Exception as error:
+        if not isinstance(error, ImagekitError):
+            import traceback
+
+            _complain(traceback.format_exc())  # the journal has it
+            error = ImagekitError(f"cannot go on: {message_of(error)}", hint="report it with its trace")
         if {"--unattended", "--scheduled"} & {*words}:  # nobody reads its standard error; somebody may see the console
             _say(f"update: {error.message}")
         _tell(error, as_json="--json" in words)

@@ -40,7 +40,7 @@ from imagekit.device.newmodel import is_settled, meet
 from imagekit.device.offers import DeltaShelf, FolderShelf, Offers, Shelf, collect
 from imagekit.device.rhythm import silence
 from imagekit.device.wishes import InForce, in_force, waiting_text
-from imagekit.errors import DocumentError, HostError, ImagekitError, PlanError, TargetError, TrustError
+from imagekit.errors import DocumentError, HostError, TargetError, TrustError, message_of
 from imagekit.packages.delta import read_head
 from imagekit.plan.channelmap import Revision, UpdateClass
 from imagekit.plan.rollout import Why
@@ -92,14 +92,18 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
         HostError: the store cannot be reached, or there is no room.
         TrustError, DocumentError, PlanError: what it says or has is not for this device.
         TargetError: the device refuses or fails; the running slot is as it was.
+
+    Whatever is raised, foreseen or not, is what the check came to, and counts for the alarm.
     """
     with past.alone(machine, name=LOCK):
         known = know(machine, now=clock())
         try:
             waits = _model_waits(machine, known, options, clock())
             answers = ask(machine, known, say, model_waits=waits)
-        except (HostError, TrustError, DocumentError, PlanError) as error:
-            alarm = _remember(machine, known, Check(text=error.message, answered=False))
+        except TargetError:
+            raise
+        except Exception as error:
+            alarm = _remember(machine, known, Check(text=message_of(error), answered=False))
             if alarm:
                 say(f"update: alarm: {alarm}")
             raise
@@ -121,8 +125,8 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
                 return came
             _remember(machine, known, Check(text="an update was begun"))
             return _take(machine, known, came, options, say)
-        except ImagekitError as error:
-            _remember(machine, known, Check(text=error.message))
+        except Exception as error:
+            _remember(machine, known, Check(text=message_of(error)))
             raise
 
 

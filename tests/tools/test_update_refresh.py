@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import zstandard
@@ -31,6 +32,7 @@ from imagekit.device.rhythm import load_rhythm, when_due
 from imagekit.device.state import load_gadget_record
 from imagekit.device.verity import VerityDevice
 from imagekit.errors import HostError, ImagekitError, PlanError, TargetError, TrustError
+from imagekit.host.storeclient import open_client
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.plan.releases import Terms, revoked
 from imagekit.plan.schedule import ALARM_DAYS, ALARM_FEW_CHECKS, NARROW_S, PERIOD_S, TICK_S
@@ -992,6 +994,39 @@ def test_good_mirror_wins_over_a_bad_one(scene: Scene, tmp_path: Path, monkeypat
     assert asked(scene.rig) == ([bad] if kind in TARGETS_ALONE else [bad, mirror])
     scene.rig.up()
     assert scene.runs == ("b", 2, 1)
+
+
+def unforeseen(*args: object, **more: object) -> NoReturn:
+    raise LookupError("nobody thought of it")
+
+
+MISTAKE = "a mistake in imagekit itself: LookupError('nobody thought of it')"
+
+
+def test_mistake_of_ours_in_the_answer_of_one_address_leaves_the_other(scene: Scene,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, mirror = "http://127.0.0.1:9/", scene.world.url.rstrip("/")
+    put_address(scene, described(scene, bad, revision=1, mirrors=(mirror,)))
+    scene.rig.refresh()
+    scene.publish("debian-13_2")
+    scene.rig.said.clear()
+    monkeypatch.setattr("imagekit.device.addresses.open_client", lambda url, *args, **more: (
+        unforeseen if url == bad else open_client)(url, *args, **more))
+    assert scene.rig.refresh().came is Came.INSTALLED
+    assert f"update: {MISTAKE}: trying another address of it" in scene.rig.said
+
+
+@pytest.mark.parametrize(("where", "unanswered"), [("addresses.open_client", 1), ("refresh._find", 0)])
+def test_mistake_of_ours_is_what_the_check_came_to(scene: Scene, monkeypatch: pytest.MonkeyPatch, where: str,
+                                                   unanswered: int) -> None:
+    scene.publish("debian-13_2")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"imagekit.device.{where}", unforeseen)
+        with pytest.raises(LookupError):
+            scene.rig.refresh()
+    memory = history.load_history(scene.rig.machine)
+    assert (memory.check, memory.unanswered) == (MISTAKE, unanswered)
+    scene.still_updates()
 
 
 # ---- a newer model

@@ -75,6 +75,21 @@ def test_status_survives_a_lost_record_and_missing_verity(device: Device, capsys
     assert "base:   not on verity\n" in out
 
 
+def test_mistake_of_ours_is_told_with_its_trace(device: Device, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+                                                ) -> None:
+    def unforeseen(*args: object) -> None:
+        raise LookupError("nobody thought of it")
+
+    monkeypatch.setattr("imagekit.device.rhythm.when_due", unforeseen)
+    assert main(["refresh", "--scheduled", "--json"], machine=device.machine) == 1
+    told = capsys.readouterr()
+    message = "cannot go on: a mistake in imagekit itself: LookupError('nobody thought of it')"
+    line, _, document = told.out.partition("\n")
+    assert line == f"imagekit: update: {message}"
+    assert (json.loads(document)["error"]["message"], json.loads(document)["error"]["kind"]) == (message, "bug")
+    assert "Traceback" in told.err and "in unforeseen" in told.err and f"error: {message}\n" in told.err
+
+
 @pytest.mark.parametrize(("words", "told"), [
     (["status"], "cannot read the slot-state record"), (["status", "--json"], "cannot read the slot-state record"),
     (["hold", "--off"], "wishes.json: Permission denied")])
