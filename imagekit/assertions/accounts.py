@@ -24,7 +24,7 @@ from imagekit.keys import PublicKey, decode_public_key
 KEY_NAME = Form(re.compile(r"(?=[0-9-]*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*\Z"),
                 "a key name: a-z, 0-9 and single inner hyphens, with a letter", AssertionRules.KEY_NAME)
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?://(?P<host>(?:[^\s/?#\\@]*@)?[^\s/?#\\@:\[\]]*|\[[0-9A-Fa-f:.]+\])"
-                  r"(?::[0-9]*)?)?(?P<path>[^\s?#\\]*)(?:\?(?P<query>[^\s#]*))?(?:#(?P<fragment>\S*))?\Z")
+                  r"(?::[0-9]*)?(?=[/?#]|\Z))?(?P<path>[^\s?#\\]*)(?:\?(?P<query>[^\s#]*))?(?:#(?P<fragment>\S*))?\Z")
 _NO_KEY = PublicKey(n=0, e=0)
 
 

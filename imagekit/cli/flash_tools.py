@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from imagekit.assertions.accounts import url_problem
 from imagekit.cli.output import emit_json, say, write
 from imagekit.cli.progress import progress
 from imagekit.digests import sha256
@@ -13,6 +12,7 @@ from imagekit.errors import UsageError
 from imagekit.flash.compress import compress_image
 from imagekit.flash.look import BMAP_SUFFIX
 from imagekit.flash.offer import offer_image
+from imagekit.host.addresses import refuse_unaskable
 from imagekit.host.files import write_atomic
 from imagekit.host.folders import default_cache_folder
 from imagekit.plan.os_list import encode_os_list
@@ -38,9 +38,8 @@ def compress(image: Path, output: Path, *, level: int, as_json: bool) -> None:
 
 def offer(images: tuple[Path, ...], output: Path, *, url: str, icon: str, as_json: bool) -> None:
     """`imagekit flash os-list`."""
-    problem = None if url.startswith("file:///") else url_problem(url)
-    if problem:
-        raise UsageError(f"cannot use {url!r} as the address of images: it {problem}")
+    if not url.startswith("file:///"):
+        refuse_unaskable(url, what="images")
     offers = []
     with progress() as told:
         for image in images:

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from imagekit.assertions.accounts import url_problem
 from imagekit.cli.keyring import new_passphrase, passphrase_option, trusted
 from imagekit.cli.options import json_option, output_option, trust_option
 from imagekit.cli.output import emit_json, say, short_path, table, warn, write
@@ -27,9 +26,9 @@ from imagekit.cli.store_options import (
 from imagekit.cli.store_publish import close, promote, publish, release, revoke
 from imagekit.cli.store_upkeep import delta, prune, sync
 from imagekit.errors import ImagekitError, TrustError, UsageError
+from imagekit.host.addresses import refuse_credentials, refuse_unaskable
 from imagekit.host.clock import SystemClock
 from imagekit.host.files import write_atomic
-from imagekit.host.places import refuse_credentials
 from imagekit.plan.channelmap import ChannelMap
 from imagekit.plan.model_update import name_of
 from imagekit.store.check import Audit, Level, audit
@@ -223,6 +222,7 @@ def check(url: str | None, store: Path, trust: tuple[Path, ...], as_json: bool) 
     """
     if url is not None:
         refuse_credentials(url)
+        refuse_unaskable(url, what="a store")
     with progress() as told:
         found = audit(store, trusted(trust), now=SystemClock().now(), progress=told, url=url)
     if as_json:
@@ -259,9 +259,8 @@ def describe(url: str, store_id: str | None, mirrors: tuple[str, ...], revision:
     the packages when an image is built, make devices ask this store.
     """
     for address in (url, *mirrors):
-        if problem := url_problem(address):
-            raise UsageError(f"cannot use {address!r} as the address of a store: it {problem}")
         refuse_credentials(address)  # what is signed here is on every device
+        refuse_unaskable(address, what="a store")
     with open_store(store) as held:
         name, root = store_id or held.config.name, held.published.roots[-1]
     path = output or Path(f"{name}.yaml")

@@ -23,6 +23,7 @@ from typing import Any
 
 from imagekit.errors import HostError, UsageError
 from imagekit.flash.serials import Desk, NotGiven
+from imagekit.host.addresses import refuse_no_host
 from imagekit.host.files import reason
 
 BASE = "/v1"
@@ -145,9 +146,10 @@ def make_serial_server(desk: Desk, tokens: Mapping[str, str], *, host: str, port
     """A server that is bound and does not serve yet.
 
     Raises:
-        UsageError: others would read along: it is no address of this machine alone, and there is no TLS.
-        HostError: the address is taken, or none.
+        UsageError: it is no address; or others would read along: it is not of this machine alone, and there is no TLS.
+        HostError: the address is taken, or not of this machine.
     """
+    refuse_no_host(host)
     if tls is None and not _loopback(host):
         raise UsageError(f"cannot serve at {host} without TLS: tokens would be read on the way",
                          hint="name --tls, or listen at 127.0.0.1 and let stations come by a tunnel")

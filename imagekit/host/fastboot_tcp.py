@@ -11,6 +11,7 @@ import time
 
 from imagekit.boot.fastboot import HANDSHAKE, LENGTH, MOST_ANSWER, TcpAddress, decode_length, encode_length
 from imagekit.errors import HostError, TargetError
+from imagekit.host.addresses import refuse_no_host
 from imagekit.host.files import reason
 
 CONNECT_S = 10.0
@@ -84,7 +85,9 @@ def connect(address: TcpAddress) -> TcpLink:
     Raises:
         HostError: nobody is there.
         TargetError: somebody is there who does not speak fastboot.
+        UsageError: nobody can be asked by that name.
     """
+    refuse_no_host(address.host)
     try:
         connection = socket.create_connection((address.host, address.port), timeout=CONNECT_S)
     except OSError as error:

@@ -7,18 +7,22 @@ environment and files): none is taken on the command line, printed or logged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from imagekit.errors import HostError, UsageError
+from imagekit.host.addresses import refuse_credentials, refuse_unaskable
 from imagekit.host.files import atomic_file, flush_folder, no_space, read_file
+from imagekit.host.web import its_fault
 from imagekit.plan.upload import Upload
 from imagekit.units import MIB
 
 TIMEOUT_S = 60.0
 LIMIT = 64 * MIB  # of what is read back
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}\Z|arn:\S+\Z")  # as boto3 has it
 _HIDDEN = "."  # what begins with it is a file in the making, or somebody else's
 
 
@@ -99,7 +103,8 @@ class DavPlace:
         with answer:
             if answer.status_code == 404:
                 return None
-            raw: bytes = answer.raw.read(LIMIT + 1, decode_content=True)
+            with its_fault(f"cannot read {name} from {self._base}", HostError):
+                raw: bytes = answer.raw.read(LIMIT + 1, decode_content=True)
         if len(raw) > LIMIT:
             raise HostError(f"cannot read {name} from {self._base}: it has more than {LIMIT} bytes")
         return raw
@@ -133,13 +138,9 @@ class DavPlace:
         self._ask("DELETE", name, accepted=(200, 204, 404))
 
     def _ask(self, method: str, name: str, *, accepted: tuple[int, ...], **more: Any) -> Any:
-        import requests
-
-        try:
+        with its_fault(f"cannot reach {self._base}", HostError):
             answer = self._session.request(method, f"{self._base}/{quote(name)}", timeout=TIMEOUT_S,
                                            allow_redirects=False, **more)
-        except requests.RequestException as error:
-            raise HostError(f"cannot reach {self._base}: {type(error).__name__}: {error}") from error
         if answer.status_code not in accepted:
             raise HostError(f"cannot {method} {name} at {self._base}: the server says {answer.status_code}"
                             f" {answer.reason}", hint="credentials for it go into ~/.netrc"
@@ -151,7 +152,7 @@ class S3Place:
     """A bucket of S3, or of anything that speaks it (`endpoint`), below a prefix."""
 
     def __init__(self, bucket: str, prefix: str, *, endpoint: str | None) -> None:
-        """Raises: HostError: boto3 is not installed."""
+        """Raises: HostError: boto3 is not installed, or set up wrongly. UsageError: it does not take `endpoint`."""
         try:
             import boto3
             import botocore.exceptions
@@ -160,7 +161,12 @@ class S3Place:
                             hint="pip install 'imagekit[s3]'") from error
         self._errors: tuple[type[Exception], ...] = (botocore.exceptions.BotoCoreError,
                                                      botocore.exceptions.ClientError)
-        self._client = boto3.client("s3", endpoint_url=endpoint)
+        try:
+            self._client = boto3.client("s3", endpoint_url=endpoint)
+        except botocore.exceptions.BotoCoreError as error:
+            raise HostError(f"cannot upload to S3: {error}") from error
+        except ValueError as error:
+            raise UsageError(f"cannot use {endpoint!r} as the address of an S3: {error}") from error
         self._bucket, self._prefix = bucket, prefix
         self._there: dict[str, int] | None = None
 
@@ -206,26 +212,27 @@ class S3Place:
             raise HostError(f"cannot {what} in bucket {self._bucket}: {error}") from error
 
 
-def refuse_credentials(url: str, *, hint: str | None = None) -> None:
-    """Raises: UsageError: a URL has user or password in it."""
-    parts = urlsplit(url)
-    if parts.username or parts.password:
-        raise UsageError("cannot take credentials in a URL: others would see them", hint=hint)
-
-
 def place_of(target: str, *, endpoint: str | None = None) -> Place:
     """The place that a word on the command line means: a folder, `https://...` for WebDAV, `s3://BUCKET/PREFIX`.
 
     Raises:
-        UsageError: neither.
+        UsageError: neither, or an address that cannot be asked.
     """
-    parts = urlsplit(target)
-    if parts.scheme in ("http", "https"):
+    scheme, colon, rest = target.partition(":")
+    scheme = scheme.lower() if colon else ""
+    if scheme in ("http", "https"):
         refuse_credentials(target, hint="put them into ~/.netrc")
+        refuse_unaskable(target, what="a WebDAV server")
         return DavPlace(target)
-    if parts.scheme == "s3":
-        prefix = parts.path.strip("/")
-        return S3Place(parts.netloc, f"{prefix}/" if prefix else "", endpoint=endpoint)
+    if scheme == "s3":
+        bucket, _, prefix = rest.removeprefix("//").partition("/")
+        if not _BUCKET.match(bucket):
+            raise UsageError(f"cannot upload to {target}: it names no bucket, as s3://BUCKET/PREFIX does")
+        if endpoint is not None:
+            refuse_credentials(endpoint, hint="put them where the AWS tools look")
+            refuse_unaskable(endpoint, what="an S3")
+        prefix = prefix.strip("/")
+        return S3Place(bucket, f"{prefix}/" if prefix else "", endpoint=endpoint)
     if "://" in target:
         raise UsageError(f"cannot upload to {target}: a folder, http(s)://, or s3:// is needed")
     return FolderPlace(Path(target).expanduser())

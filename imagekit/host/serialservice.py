@@ -33,6 +33,7 @@ from imagekit.assertions import Assertion, Serial, decode_stream, sign
 from imagekit.assertions.wire import armor, printable
 from imagekit.disk.identity import DeviceIdentity, encode_identity
 from imagekit.errors import DocumentError, HostError, TrustError, UsageError
+from imagekit.host.addresses import refuse_unaskable
 from imagekit.host.prepared import Prepared
 from imagekit.host.privatefiles import create_private, read_private
 from imagekit.keys import SIGNING_BITS, PrivateKey
@@ -80,8 +81,10 @@ class SerialService:
         Raises:
             UsageError: it is no address that identities may be asked from.
         """
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        scheme = url.partition(":")[0].lower()
+        if scheme in ("http", "https"):
+            refuse_unaskable(url, what="a signing service")
+        if scheme != "https" and not (scheme == "http" and urlsplit(url).hostname in LOOPBACK):
             raise UsageError(f"cannot ask {url} for identities: https is allowed, and http on this machine")
         import requests
 
@@ -134,7 +137,6 @@ class SerialService:
 
     def _post(self, what: str, content: bytes, *, kind: str) -> bytes:
         import requests
-        from urllib3.exceptions import HTTPError
 
         place = f"{self._url}/{what}"
         answered: queue.SimpleQueue[tuple[int, bytes] | Exception] = queue.SimpleQueue()
@@ -157,8 +159,6 @@ class SerialService:
         except queue.Empty as error:
             raise NotNow(f"cannot ask {place}: it took longer than {self._timeout_s:g} s") from error
         if isinstance(found, Exception):
-            if not isinstance(found, (requests.RequestException, HTTPError, OSError)):
-                raise found
             unproved = isinstance(found, requests.exceptions.SSLError) and not _hung_up(found)
             raise (HostError if unproved else NotNow)(f"cannot ask {place}: {type(found).__name__}",
                                                       hint="is the signing service running?") from found

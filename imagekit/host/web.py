@@ -154,7 +154,7 @@ class _Adapter(HTTPAdapter):
 
 
 @contextmanager
-def _its_fault(what: str) -> Iterator[None]:
+def its_fault(what: str, error_of: Callable[[str], Exception] = DownloadError) -> Iterator[None]:
     """All that the libraries raise while they read what a server sent counts as its fault: what is not foreseen too.
 
     They do not say what that may be. Of a redirect to a host that cannot be one, some of it is a `ValueError`.
@@ -165,7 +165,7 @@ def _its_fault(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         kind = "" if isinstance(error, requests.RequestException) else f"{type(error).__name__}: "
-        raise DownloadError(printable(f"{what}: {kind}{error}"[:TOLD])) from error
+        raise error_of(printable(f"{what}: {kind}{error}"[:TOLD])) from error
 
 
 class Web:
@@ -181,7 +181,7 @@ class Web:
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
         """The head of an answer. Raises: DownloadError: there is none."""
         self._pace.begin()
-        with _its_fault("no answer"):
+        with its_fault("no answer"):
             return self._session.get(url, headers=headers, stream=True, timeout=self._patience.stall_s)
 
     def pieces(self, response: requests.Response) -> Iterator[bytes]:
@@ -191,7 +191,7 @@ class Web:
                 yield piece
 
     def _piece(self, response: requests.Response) -> bytes:
-        with _its_fault("it broke off"):
+        with its_fault("it broke off"):
             piece: bytes = response.raw.read1(PIECE, decode_content=False)
         self._pace.count(len(piece))
         return piece

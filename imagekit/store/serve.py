@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from imagekit.digests import CHUNK
 from imagekit.errors import HostError
+from imagekit.host.addresses import refuse_no_host
 from imagekit.host.files import reason
 from imagekit.plan.upload import cache_control, content_type
 
@@ -110,7 +111,11 @@ class _Server6(_Server):
 
 
 def make_server(public: Path, *, host: str, port: int, told: Callable[[str], None]) -> ThreadingHTTPServer:
-    """A server that is bound and does not serve yet. Raises: HostError: the address is taken, or none."""
+    """A server that is bound and does not serve yet.
+
+    Raises: HostError: the address is taken, or not of this machine. UsageError: it is none.
+    """
+    refuse_no_host(host)
     handler = type("Handler", (_Handler,), {"root": public.resolve(), "told": staticmethod(told)})
     try:
         return (_Server6 if ":" in host else _Server)((host, port), handler)

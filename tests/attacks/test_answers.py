@@ -1,4 +1,4 @@
-"""Whatever a server answers, a device has bytes or one kind of error, told in a few printable characters.
+"""Whatever a server answers, who asked it has bytes or one kind of error, told in a few printable characters.
 
 The server is real and on the loopback; no name is looked up, and no other port is asked, however it sends on.
 """
@@ -16,7 +16,12 @@ import pytest
 from hypothesis import given
 from tuf.api.exceptions import DownloadError
 
+from imagekit.errors import DocumentError, HostError
+from imagekit.host.places import place_of
+from imagekit.host.prepared import check_serial
+from imagekit.host.serialservice import SerialService
 from imagekit.host.web import TOLD, Patience, Web
+from imagekit.testing.documents import NOW, Brand, signing_key
 from tests.strategies.answers import PORT, answers
 
 QUICK = Patience(stall_s=5.0, window_s=5.0)
@@ -122,3 +127,30 @@ def test_broken_answer_is_a_download_error(parrot: Parrot, how: str) -> None:
 def test_sound_answers_are_taken(parrot: Parrot) -> None:
     assert answered(parrot, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc") == b"abc"
     assert answered(parrot, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n") == b"abc"
+
+
+# ---- who else asks a server
+
+LEADING = {**{f"sent to {where}": b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n"
+              for where, location in NO_ANSWER.items()}, **BROKEN}
+
+
+@pytest.mark.parametrize("how", LEADING)
+def test_webdav_server_that_answers_badly_is_an_error_of_the_host(parrot: Parrot, how: str) -> None:
+    parrot.answer = LEADING[how]
+    with pytest.raises(HostError, match=r"cannot (reach|read|GET) ") as caught:
+        place_of(f"http://127.0.0.1:{parrot.port}/x").read("metadata/timestamp.json")
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("how", LEADING)
+def test_signing_service_that_answers_badly_is_an_error_of_the_host(parrot: Parrot, how: str,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagekit.host.serialservice.rsa.generate_private_key", lambda **_: signing_key("stranger").rsa)
+    parrot.answer = LEADING[how]
+    brand = Brand("acme")
+    service = SerialService(f"http://127.0.0.1:{parrot.port}/v1", brand="acme", model="pc", now=lambda: NOW,
+                            check=check_serial(brand.database(), brand="acme", model="pc", now=NOW))
+    with pytest.raises((HostError, DocumentError)) as caught:
+        service.take()
+    assert caught.value.message.isprintable()

@@ -48,6 +48,22 @@ def run(tmp_path: Path) -> Run:
     return start
 
 
+WRONG_ADDRESSES = {
+    "sync": "store sync http://a..b/x --dry-run", "sync, half": "store sync http://[::1/x --dry-run",
+    "sync, no bucket": "store sync s3:///x --dry-run", "endpoint": "store sync s3://b/x --endpoint nonsense --dry-run",
+    "endpoint, a label": "store sync s3://b/x --endpoint http://a..b/ --dry-run", "check": "store check --url http://[::1/",
+    "describe": "store describe http://a..b/", "mirror": "store describe http://h/ --mirror http://h:99999/",
+    "images": "flash os-list pyproject.toml --url http://a..b/",
+    "fastboot": "board flash pyproject.toml --foreign --partition raw --fastboot tcp:a..b"}
+
+
+@pytest.mark.parametrize("what", WRONG_ADDRESSES)
+def test_address_that_cannot_be_asked_is_a_mistake_of_the_user(run: Run, tmp_path: Path, what: str) -> None:
+    (tmp_path / "pyproject.toml").touch()  # stands for an image, which is not looked at
+    told = run(WRONG_ADDRESSES[what], code=2).stderr
+    assert re.search(r"cannot use '\S+' as the address of|it names no bucket", told), told
+
+
 def package(folder: Path, name: str, revision: int) -> Path:
     """A package with a name of any length: snap.yaml is found in place, and the summary makes room."""
     path = folder / f"{name}_{revision}.snap"

@@ -213,3 +213,10 @@ def test_identities_do_not_travel_in_the_clear(url: str) -> None:
     with pytest.raises(UsageError, match="https is allowed, and http on this machine"):
         SerialService(url, brand="acme", model="pc", now=lambda: NOW,
                       check=check_serial(ACME.database(), brand="acme", model="pc", now=NOW))
+
+
+@pytest.mark.parametrize("url", ["https://a..b/v1", "https://[::1/v1", "http://127.0.0.1:99999/v1"])
+def test_address_of_a_service_that_cannot_be_asked_is_refused_before_a_unit_is_written(url: str) -> None:
+    with pytest.raises(UsageError, match="as the address of a signing service"):
+        SerialService(url, brand="acme", model="pc", now=lambda: NOW,
+                      check=check_serial(ACME.database(), brand="acme", model="pc", now=NOW))
