@@ -113,14 +113,16 @@ def apply(store: Store, files: Sequence[Path]) -> Outcome:
     """Take the signatures of the files into what waits, add those that can be made here, publish if they suffice.
 
     Raises:
-        PlanError: nothing waits, it waited too long, a file was made for another change, or what the change names is
-            not in the store.
+        PlanError: nothing waits, it waited too long, it was made on a version that is not the newest any more, a file
+            was made for another change, or what the change names is not in the store.
         TrustError: what it names is there with other bytes.
         DocumentError, HostError: a file cannot be read.
     """
     waiting = {path.stem: _read(path) for path in store.pending}
     if not waiting:
         raise PlanError(f"cannot apply signatures to store {store.folder}: no change waits for any")
+    for role, metadata in waiting.items():
+        _check_base(store, role, metadata)
     for file in files:
         brought = _read(file)
         match = next((item for item in waiting.values() if item.signed_bytes == brought.signed_bytes), None)
@@ -138,6 +140,19 @@ def apply(store: Store, files: Sequence[Path]) -> Outcome:
                   carried=frozenset(waiting))
     _check_delegated(draft)
     return store.commit(draft)
+
+
+def _check_base(store: Store, role: str, metadata: Metadata[Any]) -> None:
+    """Raises: PlanError: another change of the role was published since, which this one would take back."""
+    version, newest = metadata.signed.version, store.version_of(role)
+    if version > newest:
+        return
+    published = store.draft_online().current(role)
+    known = told(published) if published is not None else ()
+    raise PlanError(f"cannot apply the change of {role}: it is version {version}, made on {version - 1}, and {newest}"
+                    " is published by now", details=tuple(line for line in told(metadata) if line not in known),
+                    hint=f"take {role}.json out of the folder pending: the copy of the store that it came from has it"
+                         " still; make the change again in a copy of the store as it is now")
 
 
 def _check_delegated(draft: Draft) -> None:

@@ -79,6 +79,11 @@ class Store:
         """A change of snapshot and timestamp alone, whatever else waits."""
         return Draft(config=self.config, now=self.now, published=self.published)
 
+    def version_of(self, role: str) -> int:
+        """The newest one that is published; 0: there is none."""
+        entry = self.published.snapshot.signed.meta.get(f"{role}.json")
+        return self.published.root.signed.version if role == "root" else entry.version if entry else 0
+
     def commit(self, draft: Draft) -> Outcome:
         """Publish a change; the store is read anew afterwards. Raises: as `imagekit.store.commit.commit`."""
         outcome = commit(self.folder, draft, self.keys, self.disk)
@@ -182,10 +187,8 @@ def opened(folder: Path, keys: Keys, *, now: datetime, disk: Disk | None = None,
 
 def _forget_done(store: Store) -> None:
     """Take away changes that were published, and whose files a power cut left waiting."""
-    meta = store.published.snapshot.signed.meta
+    now = store.draft_online()
     for path in store.pending:
-        waiting = read_metadata(path).signed.version
-        entry = meta.get(f"{path.stem}.json")
-        done = store.published.root.signed.version if path.stem == "root" else entry.version if entry else 0
-        if waiting <= done:
+        published = now.current(path.stem)
+        if published is not None and read_metadata(path).signed_bytes == published.signed_bytes:
             path.unlink()

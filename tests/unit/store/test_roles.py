@@ -18,6 +18,7 @@ from imagekit.plan.storepaths import channels_path
 from imagekit.store.commit import Outcome
 from imagekit.store.metadata import load, read_metadata
 from imagekit.store.offline import apply, discard, read_statement, sign_statement
+from imagekit.store.publishing import Offer
 from imagekit.store.roles import RoleKeys, add_key, remove_key, remove_publisher, renew
 from imagekit.testing.stores import CutDisk, PowerCut, StoreRig
 
@@ -279,6 +280,43 @@ def test_publisher_without_the_online_key_publishes_into_a_copy(rig: StoreRig, d
     with rig.open() as store:
         assert apply(store, []).published
     assert device.refresh().get_targetinfo("packages/small/small_1.snap.zst") is not None
+
+
+def test_change_that_was_made_on_an_older_version_is_told_and_kept(rig: StoreRig, device: Device, tmp_path: Path
+                                                                   ) -> None:
+    """Two of one account publish at once, each into a copy; the second makes it again."""
+    rig.publish(rig.package(1))
+
+    def publish_into_copy(name: str, offer: Offer) -> None:
+        shutil.copytree(rig.folder, tmp_path / name)
+        rig.keys.locked = {"online"}
+        replace(rig, folder=tmp_path / name).publish(offer)
+        rig.keys.locked = set()
+
+    def bring(name: str) -> Outcome:
+        for folder in ("public/targets", "pending"):
+            shutil.copytree(tmp_path / name / folder, rig.folder / folder, dirs_exist_ok=True)
+        with rig.open() as store:
+            return apply(store, [])
+
+    other = rig.package(5, "other")
+    publish_into_copy("first", rig.package(2))
+    publish_into_copy("second", other)
+    assert bring("first").published
+    before = load(rig.public).publishers["publisher-acme"].signed.version
+    with pytest.raises(PlanError, match=f"of publisher-acme: it is version {before}, made on {before - 1}, and"
+                                        f" {before} is published") as caught:
+        bring("second")
+    assert [line.split()[1] for line in caught.value.details] == [
+        "assertions/other/other_5.assert:", "channels/other.json:", "channels/small.json:",
+        "packages/other/other_5.snap.zst:"]
+    with pytest.raises(PlanError, match="a change of publisher-acme waits"):
+        rig.publish(rig.package(3))
+    (rig.folder / "pending/publisher-acme.json").unlink()
+    publish_into_copy("third", other)
+    assert bring("third").published
+    seen = device.refresh()
+    assert all(seen.get_targetinfo(f"packages/{path}.snap.zst") for path in ("small/small_2", "other/other_5"))
 
 
 def test_attack_another_key_under_the_id_of_a_known_one_is_told_before_it_is_signed(rig: StoreRig, tmp_path: Path
