@@ -63,13 +63,13 @@ class TcpAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsbAddress:
-    """A boot loader on a cable; what is empty is not asked for."""
+    """A board on a cable; what is empty is not asked for."""
 
     serial: str = ""
     port: str = ""
 
     def __str__(self) -> str:
-        return f"usb:{self.port or self.serial}" if self.port or self.serial else "usb"
+        return ":".join(("usb", *(text for text in (self.port, self.serial) if text)))
 
 
 def decode_reply(packet: bytes) -> Reply | None:
@@ -91,7 +91,7 @@ def decode_length(head: bytes) -> int:
 
 
 def parse_address(text: str) -> TcpAddress | UsbAddress:
-    """`tcp:HOST`, `tcp:HOST:PORT`, `tcp:[IPV6]:PORT`, `usb`, `usb:SERIAL`, `usb:1-1.4` (a port).
+    """`tcp:HOST`, `tcp:HOST:PORT`, `tcp:[IPV6]:PORT`, `usb`, `usb:SERIAL`, `usb:1-1.4` (a port), `usb:1-1.4:SERIAL`.
 
     Raises:
         UsageError: it is none of these.
@@ -102,9 +102,13 @@ def parse_address(text: str) -> TcpAddress | UsbAddress:
         if 0 < port < 1 << 16:
             return TcpAddress(host=found["six"] or found["name"], port=port)
     if kind == "usb" and (text == "usb" or (rest and rest.isascii() and rest.isprintable())):
-        return UsbAddress(port=rest) if _USB_PORT.fullmatch(rest) else UsbAddress(serial=rest)
+        place, named, serial = rest.partition(":")
+        if not _USB_PORT.fullmatch(place):
+            return UsbAddress(serial=rest)
+        if serial or not named:
+            return UsbAddress(port=place, serial=serial)
     raise UsageError(f"cannot use {text!r}: it is no place of a fastboot device",
-                     hint="tcp:HOST, tcp:HOST:PORT, usb, usb:SERIAL, or usb:1-1.4 (a port)")
+                     hint="tcp:HOST, tcp:HOST:PORT, usb, usb:SERIAL, usb:1-1.4 (a port), or usb:1-1.4:SERIAL (both)")
 
 
 def check_partition(name: str) -> str:

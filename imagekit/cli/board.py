@@ -188,9 +188,9 @@ def serial_options(function: F) -> F:
 def way_options(function: F) -> F:
     """The same, with `--fastboot` and `--ums`: one of the three ways, and of a serial line which board."""
     function = click.option("--ums", metavar="PLACE", help="Write the USB disk that the board shows itself as:"
-                            " usb:SERIAL, usb:1-1.4 (a port).")(BAUD(WAIT(function)))
+                            " usb:SERIAL, usb:1-1.4 (a port), usb:1-1.4:SERIAL (both).")(BAUD(WAIT(function)))
     function = click.option("--fastboot", metavar="PLACE", help="Send by fastboot: tcp:HOST[:PORT], usb, usb:SERIAL,"
-                            " usb:1-1.4 (a port).")(function)
+                            " usb:1-1.4 (a port), usb:1-1.4:SERIAL (both).")(function)
     function = click.option("--serial", metavar="LINE", help=SERIAL_HELP)(function)
     return click.option("--board", "name", metavar="NAME", shell_complete=complete_board,
                         help="Which board it is: imagekit board list. Over a serial line it must be named.")(function)
@@ -302,7 +302,8 @@ def flash(image: Path, name: str | None, serial: str | None, fastboot: str | Non
 
         place = parse_address(ums)
         if not isinstance(place, UsbAddress) or place == UsbAddress():
-            raise click.UsageError(f"--ums {ums}: usb:SERIAL or usb:1-1.4 (a port) says which disk is the board's")
+            raise click.UsageError(f"--ums {ums}: usb:SERIAL, usb:1-1.4 (a port) or usb:1-1.4:SERIAL (both) says which"
+                                   " disk is the board's")
         flash_by_ums(request, place, wait_s=wait_s, around=Around())
         return
     from imagekit.cli.board_flash import BoardRequest

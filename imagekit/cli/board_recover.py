@@ -157,17 +157,17 @@ def _go_on(recovery: Recovery, found: UsbDevice, wish: RecoverRequest, request: 
 def flash_by_ums(request: Request, place: UsbAddress, *, wait_s: float, around: Around) -> None:
     """Write the USB disk that a board shows itself as, as `imagekit flash write` does. Raises: as `wait_for_disk`."""
     disk = wait_for_disk(around, place, wait_s=wait_s)
-    around.write(replace(request, targets=(Path(disk.path),)))
+    around.write(replace(request, found=(disk,)))
 
 
 def wait_for_disk(around: Around, place: UsbAddress, *, wait_s: float) -> Device:
-    """The USB disk at a port, or with a serial number.
+    """The USB disk at a port, with a serial number, or both.
 
     Raises:
         TargetError: none appears in time, or several do.
     """
     deadline, told = time.monotonic() + wait_s, False
-    name = f"port {place.port}" if place.port else f"serial {place.serial}"
+    name = " and ".join(f"{what} {value}" for what, value in (("port", place.port), ("serial", place.serial)) if value)
     while True:
         found = [item for item in around.inventory.devices() if item.kind is Kind.DISK and item.bus == "usb"
                  and item.identity.size and place.port in ("", item.port)

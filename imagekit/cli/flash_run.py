@@ -35,7 +35,7 @@ from imagekit.host.folders import default_cache_folder, log_folder
 from imagekit.host.ports import BlockTarget, Inventory
 from imagekit.host.tools import LocalTools
 from imagekit.plan.flash import FlashPlan, ImageFacts, as_json, device_json
-from imagekit.plan.flash_device import Allowed, Code, Device, Kind, Refusal, RefusedError, judge
+from imagekit.plan.flash_device import Allowed, Code, Device, Kind, Refusal, RefusedError, bind_again, judge
 from imagekit.plan.flash_events import Ended, Listener, Result
 from imagekit.plan.manifest import ranges_digest
 from imagekit.units import SECTOR
@@ -46,7 +46,8 @@ FINAL = ("not-whole-disk", "too-small")  # what stands in the way of reading too
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the command line asks for."""
+    """What the command line asks for; `found` are targets that were found already, by something else than their names.
+    """
 
     image: Path
     targets: tuple[Path, ...]
@@ -58,6 +59,7 @@ class Request:
     boot_from_it: bool = False
     how: How = field(default_factory=How)
     as_json: bool = False
+    found: tuple[Device, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +90,12 @@ def find_targets(request: Request, inventory: Inventory) -> list[Device]:
     Raises:
         UsageError: one is named twice, or nothing is named and nothing listed.
         TargetError: nothing on the list is plugged in; two devices have the same serial number or port.
+        RefusedError: where one was found there is another one now.
     """
-    if not request.targets:
+    if not request.targets and not request.found:
         return _listed(request.allowed, inventory)
     devices = [inventory.device(path) for path in request.targets]
+    devices += [bind_again(item, inventory.device(Path(item.path))) for item in request.found]
     paths = [os.path.realpath(item.path) for item in devices]
     if len(set(paths)) < len(paths):
         twice = next(path for path in paths if paths.count(path) > 1)

@@ -229,6 +229,20 @@ def _meant(device: Device, allowed: Allowed) -> Iterator[Refusal]:
                       allow=f"name it: {name}" if name else "")
 
 
+def bind_again(device: Device, now: Device) -> Device:
+    """What is at a device's path by now, if it is the one that was looked at before.
+
+    Raises:
+        RefusedError: the name is another medium's by now, or that of one at another port.
+    """
+    bind(device, now.identity)
+    if device.port != now.port:
+        raise RefusedError(device.path, (Refusal(
+            code=Code.IDENTITY_CHANGED, reason=f"port was {device.port or 'none'}, is {now.port or 'none'}",
+            allow="look again which medium it is now: imagekit flash list"),))
+    return now
+
+
 def bind(device: Device, found: Identity) -> None:
     """Hold what was opened to what was looked at before.
 

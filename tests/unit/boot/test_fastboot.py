@@ -39,13 +39,15 @@ def test_answer_is_taken_apart_or_is_none(packet: bytes, reply: Reply | None) ->
     ("usb", UsbAddress(), "usb"),
     ("usb:1-1.4", UsbAddress(port="1-1.4"), "usb:1-1.4"),
     ("usb:1206-A", UsbAddress(serial="1206-A"), "usb:1206-A"),
+    ("usb:1-1.4:A:7", UsbAddress(port="1-1.4", serial="A:7"), "usb:1-1.4:A:7"),
+    ("usb:A:7", UsbAddress(serial="A:7"), "usb:A:7"),
 ])
 def test_place_of_a_device_is_read_and_told(text: str, address: TcpAddress | UsbAddress, name: str) -> None:
     assert (parse_address(text), str(address)) == (address, name)
 
 
 @pytest.mark.parametrize("text", ["", "tcp", "tcp:", "tcp:a:b", "tcp:a:0", "tcp:a:65536", "tcp:a/b", "usb:", "udp:a",
-                                  "usb:\x07", "board", "USB"])
+                                  "usb:1-1.4:", "usb:\x07", "board", "USB"])
 def test_place_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="it is no place of a fastboot device"):
         parse_address(text)

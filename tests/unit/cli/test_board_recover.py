@@ -14,14 +14,22 @@ from imagekit.boot.fastboot import UsbAddress
 from imagekit.build.boards import board_names
 from imagekit.cli.board import board as command
 from imagekit.cli.board_fastboot import FastbootRequest
-from imagekit.cli.board_recover import Around, RecoverRequest, allowed_for, recover, recovery_of, wait_for_disk
-from imagekit.cli.flash_run import Request
+from imagekit.cli.board_recover import (
+    Around,
+    RecoverRequest,
+    allowed_for,
+    flash_by_ums,
+    recover,
+    recovery_of,
+    wait_for_disk,
+)
+from imagekit.cli.flash_run import Request, find_targets
 from imagekit.errors import HostError, PlanError, TargetError, UsageError
 from imagekit.host.usbdevices import DeniedError, UsbDevice, usb_devices
 from imagekit.packages.board import RECOVERY_TOOLS
-from imagekit.plan.flash_device import Device, Identity, Kind
+from imagekit.plan.flash_device import Allowed, Device, Identity, Kind, RefusedError
 from imagekit.plan.recover import INSTALL, RomPlace, plan_command
-from imagekit.testing.blocks import card
+from imagekit.testing.blocks import FakeInventory, card
 from imagekit.testing.fakes import FakeTools
 from tests.unit.host.test_usbdevices import plug
 
@@ -227,8 +235,11 @@ def test_disk_of_the_board_is_waited_for_at_its_port() -> None:
     media = around([stick], [stick], [stick, found])
     assert wait_for_disk(media, UsbAddress(port="1-1.4"), wait_s=60) == found
     assert wait_for_disk(media, UsbAddress(serial="B1"), wait_s=0) == found
+    assert wait_for_disk(media, UsbAddress(port="1-1.4", serial="B1"), wait_s=0) == found
     with pytest.raises(TargetError, match="no USB disk with serial B2 is there"):
         wait_for_disk(media, UsbAddress(serial="B2"), wait_s=0)
+    with pytest.raises(TargetError, match=r"no USB disk with port 1-1\.3 and serial B1 is there"):
+        wait_for_disk(media, UsbAddress(port="1-1.3", serial="B1"), wait_s=0)
 
 
 def test_two_disks_of_one_board_are_not_chosen_from() -> None:
@@ -247,11 +258,25 @@ def test_recovered_board_is_flashed_where_it_comes_up(bench: Bench) -> None:
     bench.install("rpiboot", "sunxi-fel")
     bench.recover("pi", ways, flash=request)
     assert (bench.ran()[0], sent) == ("rpiboot", [])
-    assert (written[0].targets, written[0].allowed.ports) == ((Path("/dev/sdy"),), {"1-1.4"})
+    assert ([item.path for item in written[0].found], written[0].allowed) == (["/dev/sdy"], allowed_for("1-1.4"))
     bench.plug("1-1.5", FEL)
     bench.recover("orangepi-pc", ways, loader=bench.root, flash=request)
     assert (bench.ran()[0], len(written)) == ("sunxi-fel", 1)
     assert (sent[0].place, sent[0].board) == ("usb:1-1.5", "orangepi-pc")
+
+
+@pytest.mark.parametrize(("now", "why"), [
+    (usb_disk("/dev/sdy", port="1-1.3", serial="STICK"), "serial was B1, is STICK"),
+    (usb_disk("/dev/sdy", port="1-1.3", serial="B1"), r"port was 1-1\.4, is 1-1\.3"),
+], ids=["a-stick", "its-twin"])
+def test_disk_that_was_found_at_its_port_is_not_written_by_its_name(bench: Bench, now: Device, why: str) -> None:
+    board = usb_disk("/dev/sdy", port="1-1.4", serial="B1")
+    written: list[Request] = []
+    request = Request(image=bench.bin.parent, targets=(), allowed=Allowed(), trust=())
+    flash_by_ums(request, UsbAddress(port="1-1.4"), wait_s=0, around=replace(around([board]), write=written.append))
+    assert find_targets(written[0], FakeInventory(known=(board,))) == [board]
+    with pytest.raises(RefusedError, match=f"cannot write /dev/sdy: identity-changed: {why}"):
+        find_targets(written[0], FakeInventory(known=(now,)))
 
 
 def test_board_whose_disk_nobody_names_is_left_in_its_rom(bench: Bench) -> None:

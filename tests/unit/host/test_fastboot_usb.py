@@ -50,6 +50,8 @@ def test_several_are_told_and_none_is_chosen() -> None:
 
 
 def test_absent_is_told_from_denied() -> None:
+    with pytest.raises(HostError, match=r"at usb:1-1\.4:A2: no such USB device is plugged in"):
+        find_fastboot(UsbAddress(port="1-1.4", serial="A2"), [STICK, FOUND, OTHER])
     with pytest.raises(HostError, match="no such USB device is plugged in") as caught:
         find_fastboot(UsbAddress(serial="A3"), [STICK, FOUND])
     assert not isinstance(caught.value, DeniedError)
