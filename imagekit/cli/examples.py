@@ -221,6 +221,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit factory run line-1.yaml --units 200 --json", "a batch, every event as a line of JSON"),
         ("imagekit factory run line-1.yaml --once --no-page", "what is in the ports now, and no more"),
     ),
+    "factory label": (
+        ("imagekit factory label line-1.yaml A0007", "the label of one unit, once more"),
+        ("imagekit factory label line-1.yaml --record 12 --record 13", "of units without a serial number"),
+    ),
     "factory check": (
         ("imagekit factory check factory.log", "signed by a key of your keyring"),
         ("imagekit factory check factory.log --key line-1.pub --json", "by the key in a file, for programs"),

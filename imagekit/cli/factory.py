@@ -61,6 +61,22 @@ def run_(job: Path, once: bool, units: int | None, no_page: bool, passphrase_fil
                     as_json=as_json))
 
 
+@factory.command("label")
+@JOB
+@click.argument("serials", metavar="[SERIAL]...", nargs=-1)
+@click.option("--record", "records", metavar="N", type=click.IntRange(0), multiple=True,
+              help="The unit of this record in the log, where it has no serial number.")
+@json_option
+def label_(job: Path, serials: tuple[str, ...], records: tuple[int, ...], as_json: bool) -> None:
+    """Print labels of finished units once more, by the log of JOB.yaml; the station may run meanwhile.
+
+    What a power cut left without a label needs none of this: the station makes it when it starts again.
+    """
+    from imagekit.cli.factory_label import label
+
+    label(job, serials, records, as_json=as_json)
+
+
 @factory.command("check")
 @LOG
 @STATION_KEY

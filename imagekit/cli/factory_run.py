@@ -169,13 +169,13 @@ def _run(path: Path, wanted: Wanted, lines: JsonLines) -> None:
         log = FactoryLog(Path(job.log), station=job.station, key=key, clock=SystemClock())
         stack.callback(log.close)
         teller = Teller(lines if wanted.as_json else None)
-        labels = LabelPrinter(job.label, path.absolute().parent, station=job.station, tools=LocalTools(),
-                              image=Path(job.image).name, model=image.model) if job.label else None
+        labels = LabelPrinter(job.label, path.absolute().parent, tools=LocalTools()) if job.label else None
+        start = _start(job, job_digest, image)
         station = Station(Bench(
-            job=job, image=image.facts, source=image.source, reopen=lambda: reopened(image.source), log=log,
+            job=job, image=image.facts, source=image.source, reopen=lambda: reopened(image.source), log=log, run=start,
             ports=SystemPorts(SystemInventory()), clock=SystemClock(), told=teller.told, prepared=prepared,
             identity_at=at, labels=labels, wishes=Wishes(units=wanted.units, once=wanted.once)))
-        log.append(Kind.START, _start(job, job_digest, image))
+        log.append(Kind.START, start)
         page = _page(station, image, wanted, stack)
         if wanted.as_json:
             lines.line({"event": "begin", "version": 1, "tool": __version__, "station": job.station,
@@ -217,13 +217,13 @@ def _start(job: Job, job_digest: str, image: Looked) -> dict[str, Any]:
     """What is recorded of a run that begins."""
     return {"tool": __version__, "job": job_digest, "operator": job.operator or None,
             "image": {"file": Path(job.image).name, "size": image.facts.size, "digest": image.facts.digest,
-                      "about": image.about},
+                      "about": image.about, "model": image.model or None},
             "ports": [{"name": port.name, "place": port.place} for port in job.ports]}
 
 
-def _stop(why: str, good: int, bad: int) -> dict[str, Any]:
-    """What is recorded of a run that ended."""
-    return {"why": why, "done": good, "failed": bad}
+def _stop(why: str, good: int, bad: int, unlabelled: list[int]) -> dict[str, Any]:
+    """What is recorded of a run that ended; `unlabelled` are records of units."""
+    return {"why": why, "done": good, "failed": bad, "unlabelled": unlabelled}
 
 
 def _page(station: Station, image: Looked, wanted: Wanted, stack: contextlib.ExitStack) -> Page | None:
@@ -245,16 +245,19 @@ def _end(station: Station, job: Job, wanted: Wanted, lines: JsonLines) -> None:
     good, bad = counted(station.tiles)
     log, why = station.bench.log, station.why or "every port has had its turn"
     with contextlib.suppress(ImagekitError) if station.error else contextlib.nullcontext():
-        log.append(Kind.STOP, _stop(why, good, bad))
+        log.append(Kind.STOP, _stop(why, good, bad, station.unlabelled))
         whole = decode_log(read_file(Path(job.log), limit=1 << 30), name=job.log)
         write_atomic(Path(job.report), encode_report(whole, name=Path(job.log).name, key=f"{job.key},"
                                                      f" {whole.key.key_id if whole.key else ''}"))
     if wanted.as_json:
         lines.line({"event": "result", "ok": not bad and station.error is None, "why": why, "done": good,
-                    "failed": bad, "head": log.head, "report": job.report})
+                    "failed": bad, "unlabelled": station.unlabelled, "head": log.head, "report": job.report})
     else:
         write(short_path(job.report))
         say(f"{why}: {good} good, {bad} failed; the last record is {log.head}")
+        if station.unlabelled:
+            say("labels of these records are not printed, and are when the station starts again:"
+                f" {', '.join(map(str, station.unlabelled))}")
     if station.error is not None:
         raise station.error
     if station.interrupt is not None:

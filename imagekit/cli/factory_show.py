@@ -75,6 +75,10 @@ def in_words(port: str, event: str, more: Mapping[str, Any]) -> str:
         return f"{port}: {more['problem']}; asked again in {more['seconds']:g} s"
     if event == "label" and more["problem"]:
         return f"{port}: {more['problem']}"
+    if event == "label-again":
+        unit = f"unit {more['serial']}, record {more['number']}" if more["serial"] else f"record {more['number']}"
+        return f"{unit}: " + (more["problem"] or "its label was not seen to be printed, and is made again: if there are"
+                              " two, throw one away")
     if event == "stalled":
         return f"{port}: nothing has moved for {more['seconds']:.0f} s: the medium, its reader or the cable hangs"
     if event == "ending":

@@ -2,7 +2,8 @@
 
 Each port has a thread of its own: wait, judge, hold, write, read back, give an identity, record, print a label, wait
 until it is taken out. Decides the order, which is what makes a power cut harmless: an identity is taken for good before
-it is written, and a unit counts only when its record is durable; the label comes after. A medium that is refused waits
+it is written, and a unit counts only when its record is durable; the label comes after, and what a cut left without one
+gets it when the station starts again. A medium that is refused waits
 until it is acceptable or gone. Whatever goes wrong with one unit ends that unit; what would lose a record ends the
 station.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from imagekit.assertions.wire import decode_stream
 from imagekit.disk.identity import MOST, decode_identity
@@ -30,6 +31,7 @@ from imagekit.host.prepared import Prepared
 from imagekit.host.serialservice import NotNow, RequestRefused
 from imagekit.plan import factory_tiles as tiles
 from imagekit.plan.factory_job import Job, Port, in_range
+from imagekit.plan.factory_label import Unit, may_lack_label, unit_of
 from imagekit.plan.factory_log import Kind, made
 from imagekit.plan.factory_tiles import State, Tile
 from imagekit.plan.flash import ImageFacts, device_json
@@ -41,7 +43,16 @@ RETRY_S = (1.0, 5.0, 20.0, 60.0)  # pauses before a signing service is asked aga
 RECHECK_S = 2.0  # how often a refused medium is looked at anew
 
 Told = Callable[[str, str, Mapping[str, Any]], None]  # port, event, what more there is to say; from any thread
-Labels = Callable[[int, Mapping[str, Any]], str]  # record's number, the record; what went wrong, or nothing
+
+
+class Labels(Protocol):
+    """Where units get their labels from."""
+
+    def has(self, unit: Unit) -> bool:
+        """Whether it was made, and printed."""
+
+    def __call__(self, unit: Unit) -> str:
+        """Make and print it, once more if need be; what went wrong, or nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +67,8 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What a station works with. `identity_at` is the byte where identities go."""
+    """What a station works with. `identity_at` is the byte where identities go; `run` is what the log says of this run.
+    """
 
     job: Job
     image: ImageFacts
@@ -64,6 +76,7 @@ class Bench:
     reopen: Callable[[], Source]
     ports: MediaPorts
     log: FactoryLog
+    run: Mapping[str, Any]
     clock: Clock
     told: Told
     prepared: Identities | None = None
@@ -84,6 +97,7 @@ class Station:
         if bench.prepared is not None:
             bench.prepared.forget_made(self._made)
         self.ending, self.abort = threading.Event(), threading.Event()
+        self._unlabelled: set[int] = set()
 
     error: ImagekitError | None
     bug: Exception | None
@@ -95,6 +109,12 @@ class Station:
         with self._lock:
             return tuple(self._tiles.values())
 
+    @property
+    def unlabelled(self) -> tuple[int, ...]:
+        """The records of good units whose label is not printed."""
+        with self._lock:
+            return tuple(sorted(self._unlabelled))
+
     def change(self, port: Port, how: Callable[[Tile], Tile]) -> Tile:
         with self._lock:
             self._tiles[port.name] = how(self._tiles[port.name])
@@ -105,6 +125,7 @@ class Station:
 
         What a unit makes known comes by `told`.
         """
+        self._label_again()
         lanes = [Lane(self, port) for port in self.bench.job.ports]
         for lane in lanes:
             lane.start()
@@ -120,6 +141,31 @@ class Station:
                 came, self.interrupt = came + 1, self.interrupt or interrupt
         if self.bug is not None:
             raise self.bug
+
+    def _label_again(self) -> None:
+        """Make the labels that runs before this one left, until one cannot be printed: the others would fare the same.
+        """
+        if self.bench.labels is None:
+            return
+        lacking = [unit for unit in may_lack_label(self.bench.log.found) if not self.bench.labels.has(unit)]
+        self._unlabelled = {unit.number for unit in lacking}
+        for unit in lacking:
+            problem = self.label(unit)
+            self.bench.told("", "label-again", {"number": unit.number, "serial": unit.serial or None,
+                                                "problem": problem or None})
+            if problem:
+                return
+
+    def label(self, unit: Unit) -> str:
+        """Make and print a unit's label; what went wrong, or nothing."""
+        assert self.bench.labels is not None
+        with self._lock:
+            self._unlabelled.add(unit.number)
+        problem = self.bench.labels(unit)
+        if not problem:
+            with self._lock:
+                self._unlabelled.remove(unit.number)
+        return problem
 
     def _interrupted(self, *, at_once: bool) -> None:
         self.leave("interrupted")
@@ -374,11 +420,17 @@ class Lane(threading.Thread):
         self.station.change(self.port, lambda tile: tiles.ended(tile, problem=problem, serial=serial))
         self.tell("recorded", result=said["result"], number=number, record=digest, serial=serial or None,
                   problem=problem or None)
-        if item is not None and self.bench.prepared is not None:
-            self.station.made(serial)
-            self.bench.prepared.forget_key(item)
-        if self.bench.labels is not None and not problem:
-            wrong = self.bench.labels(number, {**said, "record": digest})
-            self.tell("label", problem=wrong or None)
-            if wrong:
-                self._note(wrong)
+        try:
+            if item is not None and self.bench.prepared is not None:
+                self.station.made(serial)
+                self.bench.prepared.forget_key(item)
+        finally:  # the unit is good, whatever is with the station
+            if self.bench.labels is not None and not problem:
+                self._label(unit_of(said, self.bench.run, number=number, record=digest,
+                                    station=self.bench.job.station))
+
+    def _label(self, unit: Unit) -> None:
+        wrong = self.station.label(unit)
+        self.tell("label", problem=wrong or None)
+        if wrong:
+            self._note(wrong)

@@ -1,6 +1,7 @@
 """The label of a unit: a few lines of text, and a QR code beside them, as SVG.
 
-Decides the size (62 mm wide, as common label rolls are) and how the two are put beside each other. What stands in the
+Decides the size (62 mm wide, as common label rolls are) and how the two are put beside each other, what of a log is
+shown, and which units may lack their label: a power cut comes between a record and its label too. What stands in the
 code is the job's; a text without places in braces is the same on every label. Pure text out of values.
 
 Source: the QR code is segno's (ISO/IEC 18004), with the error correction M.
@@ -12,6 +13,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Any
+
+from imagekit.plan.factory_log import Kind, Log
 
 WIDTH, MARGIN, LINE, CODE = 62.0, 3.0, 5.0, 22.0  # mm
 QUIET = 4  # modules that are white around a code: ISO/IEC 18004
@@ -27,6 +31,53 @@ class Label:
     code: str
     folder: str
     command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """A good unit, as its label shows it: `number` and `record` are of its record, the digest being `record`."""
+
+    number: int
+    record: str
+    serial: str  # empty without an identity
+    model: str
+    station: str
+    image: str
+    date: str
+
+    @property
+    def name(self) -> str:
+        """What its label's file is called; of two logs with one folder for labels it is not the same."""
+        return f"{self.number:06}-{self.record[:8]}"
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """What is filled in for the places in braces."""
+        return {name: str(getattr(self, name)) for name in PLACES}
+
+
+def unit_of(said: Mapping[str, Any], run: Mapping[str, Any], *, number: int, record: str, station: str) -> Unit:
+    """The unit of which a record says `said`, made in the run of which the record `start` says `run`."""
+    identity, image = said["identity"] or {}, run["image"]
+    return Unit(number=number, record=record, serial=identity.get("serial", ""), station=station, image=image["file"],
+                model=image.get("model") or identity.get("model", ""), date=said["began"][:10])
+
+
+def good_units(log: Log) -> Iterator[Unit]:
+    """The good units of a log, in its order."""
+    run: Mapping[str, Any] = {}
+    for item in log.records:
+        if item.kind is Kind.START:
+            run = item.said
+        elif item.kind is Kind.UNIT and item.said["result"] == "done":
+            yield unit_of(item.said, run, number=item.number, record=item.digest, station=item.said["station"])
+
+
+def may_lack_label(log: Log) -> Iterator[Unit]:
+    """The good units of runs that were cut off, and those that the last run which ended says it left."""
+    stop = next((item for item in reversed(log.records) if item.kind is Kind.STOP), None)
+    left = stop.said.get("unlabelled", ()) if stop else ()
+    return (unit for unit in good_units(log) if stop is None or unit.number > stop.number or unit.number in left)
 
 
 def wrong_places(text: str) -> Iterator[str]:

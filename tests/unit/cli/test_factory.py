@@ -73,6 +73,43 @@ def test_log_of_nobody_known_is_not_believed(run: Run, tmp_path: Path) -> None:
     assert "--key" in done.stderr
 
 
+def test_label_of_a_finished_unit_is_printed_once_more_by_the_log(run: Run, acme: str, tmp_path: Path) -> None:
+    from imagekit.host.clock import SystemClock
+    from imagekit.host.factorylog import FactoryLog
+    from imagekit.plan.factory_log import Kind
+    from imagekit.testing.documents import signing_key
+
+    job = JOB.replace("key: line-1", f"key: {acme}")
+    log = FactoryLog(tmp_path / "factory.log", station="line-1", key=signing_key("brand"), clock=SystemClock())
+    for image, serial, result in (("old.img", "A0001", "done"), ("new.img", "A0002", "failed"),
+                                  ("new.img", "A0003", "done")):
+        log.append(Kind.START, {"image": {"file": image}})
+        log.append(Kind.UNIT, {"identity": {"serial": serial, "model": "pc"}, "began": "2026-06-01T08:30:00+00:00",
+                               "result": result})
+
+    (tmp_path / "job.yaml").write_text(job)
+    assert "the job has no `label`" in run("factory", "label", "job.yaml", "A0001", code=2).stderr
+    job += "personalise: {list: units}\nlabel: {text: '{model} {serial} {image} {date}', command: [%s]}\n"
+    (tmp_path / "job.yaml").write_text(job % "cp, '{file}', printed")
+    assert "no unit is named" in run("factory", "label", "job.yaml", code=2).stderr
+    done = run("factory", "label", "job.yaml", "A0001", "A0002", "--record", 5, "--record", 4, code=2)
+    assert "has no good unit with serial A0002, record 4" in done.stderr
+    assert not (tmp_path / "labels").exists()
+
+    for number in (1, 2):  # and again; the log is held by its station meanwhile
+        done = run("factory", "label", "job.yaml", "A0001")
+        assert done.stdout.startswith("labels/000001-"), number
+        assert ">pc A0001 old.img 2026-06-01</text>" in (tmp_path / "printed").read_text()
+        (tmp_path / "printed").unlink()
+    found = json.loads(run("factory", "label", "job.yaml", "--record", 5, "--json").stdout)["labels"]
+    assert [(item["number"], item["serial"], item["problem"]) for item in found] == [(5, "A0003", None)]
+    assert Path(found[0]["file"]).read_text() == (tmp_path / "printed").read_text()
+    (tmp_path / "job.yaml").write_text(job % "'false'")
+    done = run("factory", "label", "job.yaml", "A0001", "A0003", code=6)
+    assert "cannot print 2 of 2 labels" in done.stderr
+    log.close()
+
+
 def test_empty_log_is_not_said_to_hold(run: Run, tmp_path: Path) -> None:
     (tmp_path / "factory.log").write_bytes(b"")
     done = run("factory", "check", "factory.log")
@@ -114,6 +151,9 @@ def test_people_are_told_what_is_news_and_nothing_else() -> None:
                      "B: cannot write /dev/sdx: in-use: it is mounted; umount /dev/sdx",
                      "no further unit is taken; 2 in work are finished; Ctrl-C once more ends them at once"]
     assert in_words("A", "label", {"problem": None}) == ""
+    assert "unit A0001, record 7: its label" in in_words("", "label-again", {"number": 7, "serial": "A0001",
+                                                                             "problem": None})
+    assert in_words("", "label-again", {"number": 7, "serial": None, "problem": "no paper"}) == "record 7: no paper"
 
 
 def test_line_of_the_live_table_has_state_share_speed_and_time() -> None:

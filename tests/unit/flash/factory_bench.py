@@ -122,12 +122,13 @@ class Floor:
         try:
             source = self.source()
             facts = look(self.image, source)
-            log.append(Kind.START, {"image": {"file": self.image.name, "size": facts.size, "digest": facts.digest,
-                                              "about": "a test"}})
+            start = {"image": {"file": self.image.name, "size": facts.size, "digest": facts.digest, "about": "a test",
+                               "model": "pc"}}
+            log.append(Kind.START, start)
             station = Station(Bench(
-                job=job or self.job(), image=facts, source=source, reopen=self.source, log=log, clock=SystemClock(),
-                ports=ports or SystemPorts(SystemInventory()), told=self.told, prepared=prepared, labels=labels,
-                identity_at=place_of(facts, "identity") if self.personal else 0,
+                job=job or self.job(), image=facts, source=source, reopen=self.source, log=log, run=start,
+                clock=SystemClock(), ports=ports or SystemPorts(SystemInventory()), told=self.told, prepared=prepared,
+                labels=labels, identity_at=place_of(facts, "identity") if self.personal else 0,
                 wishes=replace(wishes or Wishes(once=True), poll_s=0.01)))
             station.run()
             return station

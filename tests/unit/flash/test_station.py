@@ -10,6 +10,7 @@ import pytest
 
 from imagekit.assertions import decode_stream, parse_serial
 from imagekit.flash.station import Wishes
+from imagekit.plan.factory_label import Unit
 from imagekit.plan.factory_log import Kind, Log, decode_log, totals
 from imagekit.plan.factory_tiles import State
 
@@ -138,6 +139,16 @@ def test_ctrl_c_lets_the_unit_in_work_be_finished_and_takes_no_other(floor: Floo
     assert [record.said["result"] for record in log_of(floor).of(Kind.UNIT)] == ["done"]
 
 
+class Broken:
+    """`Labels` that print nothing."""
+
+    def has(self, unit: Unit) -> bool:
+        return False
+
+    def __call__(self, unit: Unit) -> str:
+        return f"its label: record {unit.number}, {unit.serial}"
+
+
 def test_medium_of_the_wrong_size_is_refused_and_a_label_that_fails_is_a_note(floor: Floor) -> None:
     from dataclasses import replace
 
@@ -146,8 +157,9 @@ def test_medium_of_the_wrong_size_is_refused_and_a_label_that_fails_is_a_note(fl
     station = floor.run(job=replace(floor.job(), least=1 << 20))
     assert (station.tiles[0].state, "at least 1 MiB" in station.tiles[0].problem) == (State.REFUSED, True)
     assert floor.medium(0).read_bytes() == b"small"
-    station = floor.run(labels=lambda number, said: f"its label: record {number}, {said['identity']['serial']}")
+    station = floor.run(labels=Broken())
     assert (station.tiles[0].state, station.tiles[0].note) == (State.DONE, "its label: record 2, A0001")
+    assert station.unlabelled == (2,)
 
 
 def test_image_that_changed_after_it_was_looked_at_ends_the_station(floor: Floor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import threading
 from dataclasses import replace
@@ -12,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from imagekit.errors import HostError, TrustError
+from imagekit.flash.labels import LabelPrinter
 from imagekit.flash.station import Wishes
 from imagekit.host.factorylog import FactoryLog
 from imagekit.host.prepared import Prepared
 from imagekit.host.serialservice import NotNow, RequestRefused
+from imagekit.host.tools import LocalTools
+from imagekit.plan.factory_label import Label
 from imagekit.plan.factory_log import Kind, decode_log, totals
 from imagekit.plan.factory_tiles import State
 from imagekit.plan.flash_device import Device
@@ -23,7 +27,9 @@ from imagekit.testing.blocks import MemoryTarget, card
 
 from .factory_bench import SIZE, USED, Floor, write_identity
 
-STEPS = ("begun", "phase", "ended", "identity-taken", "identity-written", "recorded")
+STEPS = ("begun", "phase", "ended", "identity-taken", "identity-written", "recorded", "label")
+RECORDED = ("recorded", "label")
+PRINTED = ("sh", "-c", 'cat "$1" >> printed', "print", "{file}")
 
 
 @pytest.fixture
@@ -35,32 +41,89 @@ def floor(tmp_path: Path) -> Floor:
     return made
 
 
-def killed_at(floor: Floor, step: str) -> None:
+def printer(floor: Floor, *command: str) -> LabelPrinter:
+    return LabelPrinter(Label(text="{model} {serial} {image}", code="", folder="labels", command=command),
+                        floor.folder, tools=LocalTools())
+
+
+def killed_at(floor: Floor, step: str, *command: str) -> None:
     """Run the station in a process of its own, and take its power away at a step."""
     child = os.fork()
     if child == 0:
         floor.also = lambda _, event: os.kill(os.getpid(), signal.SIGKILL) if event == step else None
         try:
-            floor.run()
+            floor.run(labels=printer(floor, *(command or PRINTED)))
         finally:
             os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL, step
+
+
+def printed(floor: Floor) -> list[str]:
+    """The lines of the labels that came out of the printer."""
+    path = floor.folder / "printed"
+    return re.findall(r"<title>(.*)</title>", path.read_text()) if path.exists() else []
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_power_cut_at_a_step_loses_no_record_and_gives_no_serial_twice(floor: Floor, step: str) -> None:
     killed_at(floor, step)
     after_cut = decode_log(floor.log.read_bytes(), name="log")
-    taken = step in ("identity-taken", "identity-written", "recorded")
-    assert totals(after_cut).serials == (("A0001",) if step == "recorded" else ())
+    taken = step in ("identity-taken", "identity-written", *RECORDED)
+    assert totals(after_cut).serials == (("A0001",) if step in RECORDED else ())
     assert (floor.units / "taken" / "A0001.serial").exists() is taken
-    station = floor.run()
+    assert printed(floor) == (["pc A0001 disk.img"] if step == "label" else [])
+    station = floor.run(labels=printer(floor, *PRINTED))
     serials = totals(decode_log(floor.log.read_bytes(), name="log")).serials
-    if step == "recorded":
+    assert printed(floor) == [f"pc {serial} disk.img" for serial in serials]
+    assert [(port, more) for port, event, more in floor.events if event == "label-again"] == (
+        [("", {"number": 1, "serial": "A0001", "problem": None})] if step == "recorded" else [])
+    if step in RECORDED:
         assert (station.tiles[0].state, serials) == (State.REFUSED, ("A0001",))
         assert [path.name for path in (floor.units / "taken").iterdir()] == ["A0001.serial"]
     else:
         assert (station.tiles[0].state, serials) == (State.DONE, ("A0002",) if taken else ("A0001",))
+
+
+def test_power_cut_while_a_label_is_printed_prints_it_again(floor: Floor) -> None:
+    killed_at(floor, "the program below", "sh", "-c", "echo '<title>half' >> printed; kill -9 $PPID")
+    assert printed(floor) == []
+    killed_at(floor, "label-again")  # and another one just after it, before the unit in the port is looked at
+    floor.run(labels=printer(floor, *PRINTED))
+    assert printed(floor) == ["pc A0001 disk.img"]
+
+
+def stopped(floor: Floor, *command: str) -> tuple[int, ...]:
+    """Run the station, and end its log as the command does; the records whose labels it leaves."""
+    left = floor.run(labels=printer(floor, *command)).unlabelled
+    log = floor.open_log()
+    log.append(Kind.STOP, {"why": "a test", "done": 1, "failed": 0, "unlabelled": left})
+    log.close()
+    return left
+
+
+def test_label_that_the_printer_did_not_take_is_printed_by_the_next_run_that_can(floor: Floor) -> None:
+    assert stopped(floor, "false") == (1,)
+    floor.medium(0).unlink()
+    assert stopped(floor, "false") == (1,)
+    assert stopped(floor, *PRINTED) == ()
+    assert printed(floor) == ["pc A0001 disk.img"]
+    for path in (floor.folder / "labels").iterdir():
+        path.unlink()  # someone tidies up: what was printed is not printed again
+    assert stopped(floor, *PRINTED) == ()
+    assert printed(floor) == ["pc A0001 disk.img"]
+
+
+def test_printer_that_takes_nothing_is_asked_once_when_the_station_starts(floor: Floor) -> None:
+    killed_at(floor, "recorded")
+    floor.medium(0).unlink()
+    floor.medium(0).touch()
+    killed_at(floor, "recorded", "false")
+    floor.medium(0).unlink()
+    first = len(floor.events)
+    assert stopped(floor, "false") == (1, 3)
+    assert [more["number"] for _, event, more in floor.events[first:] if event == "label-again"] == [1]
+    assert stopped(floor, *PRINTED) == ()
+    assert printed(floor) == ["pc A0001 disk.img", "pc A0002 disk.img"]
 
 
 def test_second_station_at_the_same_medium_is_refused_while_the_first_writes_it(floor: Floor, tmp_path: Path) -> None:
@@ -176,6 +239,20 @@ def item(floor: Floor) -> Prepared:
 
 def results(floor: Floor) -> list[str]:
     return [record.said["result"] for record in decode_log(floor.log.read_bytes(), name="log").of(Kind.UNIT)]
+
+
+class KeepsKeys(Twice):
+    """`Identities` that cannot remove a key."""
+
+    def forget_key(self, item: Prepared) -> None:
+        raise HostError("cannot write A0001.key: input/output error")
+
+
+def test_key_that_cannot_be_removed_ends_the_station_and_the_good_unit_has_its_label(floor: Floor,
+                                                                                     item: Prepared) -> None:
+    station = floor.run(identities=KeepsKeys(item), labels=printer(floor, *PRINTED), wishes=Wishes())
+    assert station.error is not None and "A0001.key" in station.error.message
+    assert (results(floor), printed(floor), station.unlabelled) == (["done"], ["pc A0001 disk.img"], ())
 
 
 def test_refusal_of_one_request_costs_one_unit_and_the_station_goes_on(floor: Floor, item: Prepared) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 import segno
 
-from imagekit.plan.factory_label import Label, encode_label, filled, wrong_places
+from imagekit.plan.factory_label import Label, encode_label, filled, may_lack_label, unit_of, wrong_places
+from imagekit.plan.factory_log import Kind, Log, Record
 
 VALUES = {"serial": "A0001", "number": "7", "model": "pc<demo>"}
 SVG = "{http://www.w3.org/2000/svg}"
@@ -54,3 +56,33 @@ def test_code_has_four_white_modules_on_every_side(code: str) -> None:
     height = float(root.attrib["height"].removesuffix("mm"))
     for white in (x, y, height - y - side, float(text.attrib["x"]) - x - side):
         assert white >= 4 * scale - 0.001
+
+
+def test_labels_that_may_be_missing_are_those_of_runs_that_were_cut_and_those_that_the_last_run_left() -> None:
+    unit: dict[str, Any] = {"result": "done", "identity": {"serial": "A1", "model": "pc"}, "began": "2026-06-01T08:30"}
+    image = {"image": {"file": "pc.img"}}
+    of: list[tuple[Kind, dict[str, Any]]] = [
+        (Kind.START, image), (Kind.UNIT, unit), (Kind.UNIT, {**unit, "identity": None}), (Kind.STOP, {})]
+
+    def lacking() -> list[int]:
+        return [item.number for item in may_lack_label(Log(records=tuple(
+            Record(number=number, kind=kind, digest="ab" * 32, signature="", said={**said, "station": "line-1"})
+            for number, (kind, said) in enumerate(of)), key=None, torn=b"", unended=False))]
+
+    assert lacking() == []  # it ended by itself, before there was `unlabelled`
+    of[-1] = (Kind.STOP, {"unlabelled": [2]})
+    assert lacking() == [2]
+    of += [(Kind.START, image), (Kind.UNIT, unit), (Kind.UNIT, {**unit, "result": "failed"}), (Kind.START, image)]
+    assert lacking() == [2, 5]
+    of += [(Kind.STOP, {"unlabelled": [5]})]
+    assert lacking() == [5]
+
+
+def test_label_tells_of_the_run_in_which_its_unit_was_made() -> None:
+    said = {"identity": {"serial": "A1", "model": "pc"}, "began": "2026-06-01T08:30:00+00:00"}
+    made = unit_of(said, {"image": {"file": "pc.img", "model": "pc-2"}}, number=7, record="ab" * 32, station="line-1")
+    assert made.values == {"serial": "A1", "number": "7", "station": "line-1", "date": "2026-06-01", "image": "pc.img",
+                           "model": "pc-2", "record": "ab" * 32}
+    assert unit_of(said, {"image": {"file": "pc.img"}}, number=7, record="", station="").model == "pc"
+    bare = unit_of({**said, "identity": None}, {"image": {"file": "pc.img"}}, number=7, record="", station="")
+    assert (bare.serial, bare.model) == ("", "")
