@@ -65,7 +65,9 @@ class FactoryLog:
                             hint="one log for each station: name another one in the job") from error
 
     def _read(self) -> Log:
-        log = decode_log(self.path.read_bytes(), name=str(self.path))
+        raw = self.path.read_bytes()
+        log = decode_log(raw, name=str(self.path))
+        self._end = len(raw) - len(log.torn)  # of the last whole line; what may lie behind it is written over
         if log.key is not None and log.key != self._key.public:
             raise TrustError(f"cannot go on with log {self.path}: it was begun with another key",
                              hint="a station with a new key begins a new log")
@@ -88,7 +90,7 @@ class FactoryLog:
         write_atomic(kept, torn)
         flush_folder(kept.parent)
         try:
-            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - len(torn))
+            os.ftruncate(self._descriptor, self._end)
             os.fsync(self._descriptor)
         except OSError as error:
             raise no_space(self.path, error) from error
@@ -96,17 +98,18 @@ class FactoryLog:
 
     def make_room(self) -> None:
         """Before a unit is taken: there is room for its record. Raises: HostError: there is none any more."""
-        try:
-            if not self.full and self._reserve.exists() and self._reserve.stat().st_size == RESERVE:
-                return
-            with self._reserve.open("wb") as stream:
-                os.posix_fallocate(stream.fileno(), 0, RESERVE)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self._reserve.unlink()
-            self.full = True
-            raise no_space(self.path, error) from error
-        self.full = False
+        with self._lock:  # what a record that is written now has given up is that record's
+            try:
+                if not self.full and self._reserve.exists() and self._reserve.stat().st_size == RESERVE:
+                    return
+                with self._reserve.open("wb") as stream:
+                    os.posix_fallocate(stream.fileno(), 0, RESERVE)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    self._reserve.unlink()
+                self.full = True
+                raise no_space(self.path, error) from error
+            self.full = False
 
     def append(self, kind: Kind, said: Mapping[str, Any]) -> tuple[int, str]:
         """Add a record, durable when this returns; its number and its digest.
@@ -124,7 +127,7 @@ class FactoryLog:
             return self.count - 1, self.head
 
     def _write(self, line: bytes) -> None:
-        end = os.fstat(self._descriptor).st_size
+        end = self._end
         for last in (False, True):
             try:
                 at = end
@@ -133,6 +136,7 @@ class FactoryLog:
                 os.fsync(self._descriptor)
                 if not end:
                     flush_folder(self.path.parent)  # its name
+                self._end = at
                 return
             except OSError as error:
                 with contextlib.suppress(OSError):

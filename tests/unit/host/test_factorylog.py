@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -196,6 +198,52 @@ def test_two_units_with_one_serial_are_told(written: Path) -> None:
 def test_second_station_on_one_log_is_refused(written: Path) -> None:
     with opened(written), pytest.raises(HostError, match="another station writes it"), opened(written):
         pass
+
+
+def test_port_that_looks_for_a_medium_does_not_take_the_room_that_another_ones_record_needs(
+        written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full but for the reserve, which is given up for the record, and asked for anew at the same time."""
+    tries, pwrite = [0], os.pwrite
+    with opened(written) as log:
+        other = threading.Thread(target=log.make_room)
+
+        def full(descriptor: int, content: bytes, at: int) -> int:
+            tries[0] += 1
+            if tries[0] == 2:
+                other.start()
+                other.join(1)
+            if written.with_name("factory.log.reserve").exists():
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return pwrite(descriptor, content, at)
+
+        monkeypatch.setattr("imagekit.host.factorylog.os.pwrite", full)
+        log.append(Kind.UNIT, unit("A4"))
+        other.join()
+    assert totals(decode_log(written.read_bytes(), name="log")).serials == ("A1", "A2", "A3", "A4")
+
+
+def test_write_that_failed_halfway_and_was_not_taken_back_spoils_no_later_record(
+        written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pwrite = os.pwrite
+
+    def half(descriptor: int, content: bytes, at: int) -> int:
+        pwrite(descriptor, content[:200], at)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def stays(_descriptor: int, _size: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with opened(written) as log:
+        with monkeypatch.context() as broken:
+            broken.setattr("imagekit.host.factorylog.os.pwrite", half)
+            broken.setattr("imagekit.host.factorylog.os.ftruncate", stays)
+            with pytest.raises(HostError, match="input/output error"):
+                log.append(Kind.UNIT, unit("A4"))
+        log.append(Kind.UNIT, unit("A5"))
+        log.append(Kind.STOP, {})
+    log_now = decode_log(written.read_bytes(), name="log")
+    assert ([record.kind for record in log_now.records[-2:]], log_now.torn) == ([Kind.UNIT, Kind.STOP], b"")
+    assert totals(log_now).serials == ("A1", "A2", "A3", "A5")
 
 
 def test_log_of_another_key_or_station_is_not_gone_on_with(written: Path) -> None:
