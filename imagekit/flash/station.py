@@ -32,7 +32,7 @@ from imagekit.host.serialservice import NotNow, RequestRefused
 from imagekit.plan import factory_tiles as tiles
 from imagekit.plan.factory_job import Job, Port, in_range
 from imagekit.plan.factory_label import Unit, may_lack_label, unit_of
-from imagekit.plan.factory_log import Kind, made
+from imagekit.plan.factory_log import Kind, made, named
 from imagekit.plan.factory_tiles import State, Tile
 from imagekit.plan.flash import ImageFacts, device_json
 from imagekit.plan.flash_device import Allowed, Device, RefusedError, judge
@@ -93,7 +93,7 @@ class Station:
         self.why, self.error, self.bug = "", None, None
         self._lock = threading.Lock()
         self._tiles = {port.name: Tile(port=port) for port in bench.job.ports}
-        self._running, self._made = 0, set(made(bench.log.found))
+        self._running, self._made, self._claimed = 0, set(made(bench.log.found)), set(named(bench.log.found))
         if bench.prepared is not None:
             bench.prepared.forget_made(self._made)
         self.ending, self.abort = threading.Event(), threading.Event()
@@ -203,6 +203,14 @@ class Station:
         elif self.bench.log.full:
             self.leave("the disk of the log is full")
         return self.ending.is_set()
+
+    def claim(self, serial: str) -> None:
+        """Take a serial for one unit. Raises: TrustError: another one has it, in work, finished or failed."""
+        with self._lock:
+            if serial in self._claimed:
+                raise TrustError(f"cannot give it serial {serial}: a unit of this log has it already",
+                                 hint="whoever gives serials gave this one twice")
+            self._claimed.add(serial)
 
     def made(self, serial: str) -> None:
         """A unit has this serial from now on."""
@@ -374,9 +382,7 @@ class Lane(threading.Thread):
             item = self._identity(self.bench.prepared)
             if item is None:
                 return None, "cannot give it an identity: none is left"
-            if self.station.is_made(item.serial.serial):
-                raise TrustError(f"cannot give it serial {item.serial.serial}: a unit of this log has it already",
-                                 hint="whoever gives serials gave this one twice")
+            self.station.claim(item.serial.serial)
             self.tell("identity-taken", serial=item.serial.serial)
             write_record(Medium(device.path, held), self.bench.identity_at, item.record)
         except ImagekitError as error:

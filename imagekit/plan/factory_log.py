@@ -185,6 +185,11 @@ def made(log: Log) -> frozenset[str]:
                      if record.said.get("result") == "done" and record.said.get("identity"))
 
 
+def named(log: Log) -> frozenset[str]:
+    """The serials that units were given, whatever became of the units."""
+    return frozenset(record.said["identity"]["serial"] for record in log.of(Kind.UNIT) if record.said.get("identity"))
+
+
 def given(log: Log) -> Mapping[str, str]:
     """The serials that a signing service gave, each with the id of its device key.
 

@@ -215,6 +215,48 @@ def test_serial_that_is_given_twice_ends_the_station_and_is_recorded_once(floor:
     assert [record.said["result"] for record in log.of(Kind.UNIT)] == ["done", "failed"]
 
 
+@pytest.fixture
+def item(floor: Floor) -> Prepared:
+    folder = floor.prepared()
+    found = folder.take()
+    folder.close()
+    assert found is not None
+    return found
+
+
+class AtOnce(Twice):
+    """`Identities` that give one serial to two ports that ask at the same time."""
+
+    def __init__(self, item: Prepared) -> None:
+        super().__init__(item)
+        self.both = threading.Barrier(2, timeout=60)
+
+    def take(self) -> Prepared | None:
+        self.both.wait()
+        return self.item
+
+
+def test_serial_that_is_given_to_two_ports_at_once_is_one_units(floor: Floor, item: Prepared) -> None:
+    floor.ports = 2
+    floor.medium(1).touch()
+    station = floor.run(identities=AtOnce(item))
+    assert isinstance(station.error, TrustError)
+    assert sorted(tile.state for tile in station.tiles) == [State.DONE, State.FAILED]
+    log = decode_log(floor.log.read_bytes(), name="log")
+    assert (totals(log).done, totals(log).serials) == (1, ("A0001",))
+
+
+def test_serial_of_a_unit_that_failed_is_not_given_to_another_so_that_the_log_is_believed(floor: Floor,
+                                                                                          item: Prepared) -> None:
+    from .factory_bench import IDENTITY
+
+    failing = OnePort(MemoryTarget(size=SIZE, lost=(IDENTITY[0], IDENTITY[0] + 1)))
+    assert floor.run(identities=Twice(item), ports=failing).tiles[0].state is State.FAILED
+    station = floor.run(identities=Twice(item))
+    assert isinstance(station.error, TrustError)
+    assert totals(decode_log(floor.log.read_bytes(), name="log")).serials == ("A0001",)
+
+
 class Refusing(Twice):
     """`Identities` of a service that first answers with these errors."""
 
@@ -226,15 +268,6 @@ class Refusing(Twice):
         if self.errors:
             raise self.errors.pop(0)
         return self.item
-
-
-@pytest.fixture
-def item(floor: Floor) -> Prepared:
-    folder = floor.prepared()
-    found = folder.take()
-    folder.close()
-    assert found is not None
-    return found
 
 
 def results(floor: Floor) -> list[str]:
