@@ -201,7 +201,7 @@ class Station:
         elif self.bench.prepared is not None and not self.bench.prepared.left and not running:
             self.leave("no identity is left")
         elif self.bench.log.full:
-            self.leave("the disk of the log is full")
+            self.leave("the disk of the log is full", self.bench.log.full)
         return self.ending.is_set()
 
     def claim(self, serial: str) -> None:

@@ -28,7 +28,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FactoryLog:
-    """A log that is held open. `found` is what stood in it; `head` and `count` grow with it."""
+    """A log that is held open. `found` is what stood in it; `head` and `count` grow with it; `full`: its disk is."""
+
+    full: HostError | None = None
 
     def __init__(self, path: Path, *, station: str, key: Signer, clock: Clock) -> None:
         """Take the log, made if there is none, and put its end in order.
@@ -40,7 +42,6 @@ class FactoryLog:
         self.path, self._station, self._key, self._clock = path, station, key, clock
         self._lock = threading.Lock()
         self._reserve = path.with_name(path.name + ".reserve")
-        self.full = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -100,16 +101,16 @@ class FactoryLog:
         """Before a unit is taken: there is room for its record. Raises: HostError: there is none any more."""
         with self._lock:  # what a record that is written now has given up is that record's
             try:
-                if not self.full and self._reserve.exists() and self._reserve.stat().st_size == RESERVE:
+                if self.full is None and self._reserve.exists() and self._reserve.stat().st_size == RESERVE:
                     return
                 with self._reserve.open("wb") as stream:
                     os.posix_fallocate(stream.fileno(), 0, RESERVE)
             except OSError as error:
                 with contextlib.suppress(OSError):
                     self._reserve.unlink()
-                self.full = True
-                raise no_space(self.path, error) from error
-            self.full = False
+                self.full = no_space(self.path, error)
+                raise self.full from error
+            self.full = None
 
     def append(self, kind: Kind, said: Mapping[str, Any]) -> tuple[int, str]:
         """Add a record, durable when this returns; its number and its digest.
@@ -143,7 +144,7 @@ class FactoryLog:
                     os.ftruncate(self._descriptor, end)
                 if last or error.errno not in FULL:
                     raise no_space(self.path, error) from error
-                self.full = True
+                self.full = no_space(self.path, error)
                 self._reserve.unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -342,6 +342,7 @@ def test_full_disk_of_the_log_still_takes_the_record_of_the_unit_in_work_and_the
     floor.also = lambda _, event: full.__setitem__(0, True) if event == "ended" else None
     station = floor.run(wishes=Wishes())
     assert station.why == "the disk of the log is full"
+    assert station.error is not None and "no space left on its disk" in station.error.message
     assert totals(decode_log(floor.log.read_bytes(), name="log")).serials == ("A0001",)
 
 
