@@ -244,16 +244,19 @@ def _end(station: Station, job: Job, wanted: Wanted, lines: JsonLines) -> None:
     """The last record, the report, and what the station is to answer."""
     good, bad = counted(station.tiles)
     log, why = station.bench.log, station.why or "every port has had its turn"
+    report = None
     with contextlib.suppress(ImagekitError) if station.error else contextlib.nullcontext():
         log.append(Kind.STOP, _stop(why, good, bad, station.unlabelled))
         whole = decode_log(read_file(Path(job.log), limit=1 << 30), name=job.log)
         write_atomic(Path(job.report), encode_report(whole, name=Path(job.log).name, key=f"{job.key},"
                                                      f" {whole.key.key_id if whole.key else ''}"))
+        report = job.report
     if wanted.as_json:
         lines.line({"event": "result", "ok": not bad and station.error is None, "why": why, "done": good,
-                    "failed": bad, "unlabelled": station.unlabelled, "head": log.head, "report": job.report})
+                    "failed": bad, "unlabelled": station.unlabelled, "head": log.head, "report": report})
     else:
-        write(short_path(job.report))
+        if report is not None:
+            write(short_path(report))
         say(f"{why}: {good} good, {bad} failed; the last record is {log.head}")
         if station.unlabelled:
             say("labels of these records are not printed, and are when the station starts again:"

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from imagekit.cli.factory_run import Wanted, _end
 from imagekit.cli.factory_show import Teller, cells, in_words
+from imagekit.cli.flash_show import JsonLines
+from imagekit.cli.output import talk_of
+from imagekit.errors import ImagekitError
+from imagekit.flash.station import Wishes
 from imagekit.plan.factory_job import Port
+from imagekit.plan.factory_log import Kind, decode_log
 from imagekit.plan.factory_tiles import Tile, begun, moved
 from imagekit.plan.flash_events import Phase
+from tests.unit.flash.factory_bench import USED, Floor
 
 from .conftest import Run
 
@@ -62,7 +72,6 @@ def test_key_of_a_station_is_trusted_for_nothing(run: Run, home: Path, tmp_path:
 def test_log_of_nobody_known_is_not_believed(run: Run, tmp_path: Path) -> None:
     from imagekit.host.clock import SystemClock
     from imagekit.host.factorylog import FactoryLog
-    from imagekit.plan.factory_log import Kind
     from imagekit.testing.documents import signing_key
 
     log = FactoryLog(tmp_path / "factory.log", station="line-1", key=signing_key("stranger"), clock=SystemClock())
@@ -73,10 +82,29 @@ def test_log_of_nobody_known_is_not_believed(run: Run, tmp_path: Path) -> None:
     assert "--key" in done.stderr
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_report_is_named_where_it_was_written_and_what_ended_the_station_is_the_error(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str], writable: bool) -> None:
+    floor = Floor(folder=tmp_path, ports=1, personal=False)
+    floor.medium(0).touch()
+    with floor.image.open("r+b") as image:
+        image.seek(USED[0][0])
+        image.write(b"changed")
+    station, log = floor.run(wishes=Wishes()), floor.open_log()
+    station.bench = replace(station.bench, log=log)
+    report = tmp_path / "factory.html"
+    if not writable:
+        report.mkdir()
+    with pytest.raises(ImagekitError, match="its block map says"):
+        _end(station, replace(floor.job(), report=str(report)), Wanted(trust=()), JsonLines(talk_of()))
+    log.close()
+    assert capsys.readouterr().out == (f"{report}\n" if writable else "")
+    assert decode_log(floor.log.read_bytes(), name="log").records[-1].kind is Kind.STOP
+
+
 def test_label_of_a_finished_unit_is_printed_once_more_by_the_log(run: Run, acme: str, tmp_path: Path) -> None:
     from imagekit.host.clock import SystemClock
     from imagekit.host.factorylog import FactoryLog
-    from imagekit.plan.factory_log import Kind
     from imagekit.testing.documents import signing_key
 
     job = JOB.replace("key: line-1", f"key: {acme}")
