@@ -187,7 +187,12 @@ def prepare(folder: Path, serial: str, *, authority: str, brand: str, model: str
         DocumentError, TrustError: it cannot be signed.
     """
     if any(os.path.lexists(place / (serial + SERIAL)) for place in (folder, folder / TAKEN)):
-        raise UsageError(f"cannot prepare serial {serial}: {folder} has it, or had it before")
+        raise UsageError(f"cannot prepare serial {serial}: {folder} has it, or had it before",
+                         hint="of a run that was cut off: go on with --first at the first serial that it lacks")
+    left = folder / (serial + KEY)
+    if os.path.lexists(left):
+        raise UsageError(f"cannot prepare serial {serial}: {left} was left by a run that was cut off",
+                         hint="without its serial it is of no use: remove it, and go on with --first at this one")
     private = rsa.generate_private_key(public_exponent=65537, key_size=SIGNING_BITS)
     numbers = private.public_key().public_numbers()
     device = PublicKey(n=numbers.n, e=numbers.e)

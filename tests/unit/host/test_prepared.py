@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from imagekit.errors import DocumentError, HostError, TrustError, UsageError
-from imagekit.host.prepared import KEY, PreparedFolder, check_serial, serial_names
-from imagekit.testing.documents import NOW, Brand
+from imagekit.host.prepared import KEY, PreparedFolder, check_serial, prepare, serial_names
+from imagekit.testing.documents import NOW, Brand, signing_key
 from tests.unit.flash.factory_bench import write_identity
 
 ACME = Brand("acme")
@@ -74,6 +74,20 @@ def test_identity_whose_taking_was_cut_in_the_middle_is_given_to_nobody(tmp_path
     again = opened(tmp_path / "units")
     assert again.serials() == {"A2"}
     again.close()
+
+
+def test_preparing_that_was_cut_off_says_how_it_goes_on(tmp_path: Path) -> None:
+    write_identity(tmp_path, "A1", brand=ACME)
+    (tmp_path / "A2.key").touch(mode=0o600)
+    for serial, hint in (("A1", "at the first serial that it lacks"), ("A2", "remove it, and go on with --first")):
+        with pytest.raises(UsageError, match=f"cannot prepare serial {serial}") as caught:
+            prepare(tmp_path, serial, authority="acme", brand="acme", model="pc", key=signing_key("brand"), now=NOW)
+        assert hint in str(caught.value.hint)
+    (tmp_path / "A2.key").unlink()
+    prepare(tmp_path, "A2", authority="acme", brand="acme", model="pc", key=signing_key("brand"), now=NOW)
+    folder = opened(tmp_path)
+    assert folder.serials() == {"A1", "A2"}
+    folder.close()
 
 
 def test_second_station_on_one_folder_is_refused(tmp_path: Path) -> None:
