@@ -14,6 +14,7 @@ from imagekit.build.run import Request, build
 from imagekit.disk.identity import decode_identity
 from imagekit.host.cache import Cache
 from imagekit.host.tools import LocalTools
+from imagekit.plan.factory_log import decode_log
 from imagekit.testing.documents import NOW, TESTS
 from imagekit.testing.images import GADGET, Silent, Workshop
 from tests.pages import desk, ended, page_blocks, page_lines, ran
@@ -111,13 +112,17 @@ def test_page_is_followed_with_a_service_that_signs(station: Path, env: dict[str
         job = JOB.replace("personalise: {list: units}\n", SERVICE.replace("http://127.0.0.1:8124/v1", address))
         assert address.startswith("http://127.0.0.1:") and address in job
         (station / "asking.yaml").write_text(job.replace("usb: 1-1.3", "path: asked.img").replace(
-            "usb: 1-1.4", "path: nothing.img") + "log: asking.log\n")
+            "usb: 1-1.4", "path: nothing.img") + '  command: ["false"]\nlog: asking.log\n')
         (station / "asked.img").touch()
         done = ended("imagekit factory run asking.yaml --once --no-page --json", env=env, cwd=station)
     finally:
         service.send_signal(signal.SIGINT)
         assert service.wait(WALL_S) == 130
-    recorded = next(item for item in map(json.loads, done.stdout.splitlines()) if item["event"] == "recorded")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    recorded = next(item for item in events if item["event"] == "recorded")
+    assert events[-1]["unlabelled"] == [recorded["number"]]  # a printer that took nothing; the next start knows it
+    stop = decode_log((station / "asking.log").read_bytes(), name="log").records[-1].said
+    assert (stop["kind"], stop["unlabelled"]) == ("stop", [recorded["number"]])
     assert (done.returncode, recorded["serial"], recorded["result"]) == (0, "B0001", "done"), done.stderr
     status, said = ran(check, env=env, cwd=station)
     assert status == 0 and "B0001" in said and "line-1" in said, said
