@@ -221,7 +221,7 @@ def _start(job: Job, job_digest: str, image: Looked) -> dict[str, Any]:
             "ports": [{"name": port.name, "place": port.place} for port in job.ports]}
 
 
-def _stop(why: str, good: int, bad: int, unlabelled: list[int]) -> dict[str, Any]:
+def _stop(why: str, good: int, bad: int, unlabelled: tuple[int, ...]) -> dict[str, Any]:
     """What is recorded of a run that ended; `unlabelled` are records of units."""
     return {"why": why, "done": good, "failed": bad, "unlabelled": unlabelled}
 

@@ -96,7 +96,7 @@ def _log() -> bytes:
     for number, (kind, said) in enumerate((
             (Kind.START, {**start, "tool": "1", "key": key_said(key.public)}), (Kind.SERIAL, GIVEN), (Kind.UNIT, UNIT),
             (Kind.UNIT, failed), (Kind.UNIT, {**failed, "result": "interrupted"}), (Kind.RECOVERED, AGAIN),
-            (Kind.STOP, factory_run._stop("all units are made", 1, 1, [3])))):
+            (Kind.STOP, factory_run._stop("all units are made", 1, 1, (3,))))):
         line = encode_record(kind, said, number=number, previous=previous, station="line-1", key=key, now=WHEN)
         raw, previous = raw + line, decode_log(raw + line, name="frozen").head
     return raw
