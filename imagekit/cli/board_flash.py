@@ -152,14 +152,16 @@ def _difference(uboot: UBoot, road: Road, wanted: Wanted, extents: tuple[Extent,
     shown.step("compare on the board", total=sum(end - start for start, end in todo))
     different = compare(uboot, wanted, todo, Teller(shown, None), good.append)
     shown.step("pack what differs", total=sum(end - start for start, end in different))
-    runs = ordered(different, extents, size)
+    marking = journal is None and needs_mark(different, extents)
+    runs = ordered(different, extents, size, marking=marking)
 
     def packed(start: int, end: int) -> int:
         return len(pack(wanted.read(start, end)))
 
     pieces = pieces_of(runs, uboot.board.room, packed)
     shown.advance(sum(end - start for start, end in different))
-    return Difference(extents=different, good=tuple(good), pieces=pieces, marked=needs_mark(different),
+    return Difference(extents=different, good=tuple(good), pieces=pieces,
+                      marked=marking or journal is not None,
                       seconds=duration(pieces, takes_s=road.takes_s, command_s=_turn(uboot)))
 
 
@@ -188,6 +190,8 @@ def _show(request: Request, plan: FlashPlan, found: Difference, about: str, jour
         write(f"time:   about {in_words(found.seconds)}")
         if found.marked:
             write("        until its end the board does not start from this disk: do not switch it off")
+        else:
+            write("        the disk is only repaired: meanwhile the board starts as well as it does now")
         write(f"\nwhat differs on it is overwritten; this plan is {plan.token}")
 
 

@@ -3,9 +3,12 @@
 Nothing here touches a board. What matters on the disk is the same as on a card (`plan.flash`): the image's ranges, the
 table moved to the disk's end, and zeros where older signatures could show through. Of that only what differs is sent.
 
-Where the first block differs, the disk gets a mark in its place before anything else is written, and loses the last
-sector, with which an older table could come back; both come last. So an interrupted disk is known again, and does not
-boot. Where the first block is right already, the disk holds this image with some damage, and is left bootable.
+A disk that holds something else gets a mark in the place of its first block before anything is written, and loses the
+last sector, with which an older table could come back; both come last. So an interrupted disk is known again, and does
+not boot half of this and half of that. The first block does not tell whether it is something else: two releases of a
+model have the same. That little differs does: of a newer kernel or base at least the hash tree is another everywhere,
+since its salt is, and that is a 128th of what it covers. A disk of which little differs holds this image with some
+damage. Each piece makes it better, and a mark could only make it worse: it is repaired without.
 
 Offsets are bytes, extents half-open.
 """
@@ -23,6 +26,8 @@ GRAIN = 8 * KIB  # the smallest run that is looked at by itself
 FAN = 8  # parts that a run which differs is looked at in
 PACKED = 512 * KIB  # a piece is halved while it packs to more: what is lost when the line breaks
 SMALLEST = 64 * KIB  # and while it is larger than this
+REPAIR = 256 * KIB  # most that differs of a disk that is only damaged: the hash tree of 32 MiB
+SHARE = 8  # and of an image that is small itself, this part of it
 DISK = 2 * MIB  # bytes a second that a board's disk is thought to write and read
 COMMANDS = 6  # for each piece
 
@@ -69,19 +74,26 @@ def differing(start: int, end: int, wrong_of: Callable[[Sequence[Extent]], Seque
     return joined(extent for part in wrong for extent in differing(*part, wrong_of))
 
 
-def needs_mark(different: Sequence[Extent]) -> bool:
+def needs_mark(different: Sequence[Extent], wanted: Sequence[Extent]) -> bool:
     """Whether the disk must be kept from booting until all is written."""
-    return any(start < BLOCK for start, _ in different) and any(end > BLOCK for _, end in different)
+    if not any(end > BLOCK for _, end in different):
+        return False
+    return different[0][0] < BLOCK or _amount(different) > min(REPAIR, _amount(wanted) // SHARE)
 
 
-def ordered(different: Sequence[Extent], wanted: Sequence[Extent], size: int) -> tuple[Extent, ...]:
+def _amount(extents: Iterable[Extent]) -> int:
+    return sum(end - start for start, end in extents)
+
+
+def ordered(different: Sequence[Extent], wanted: Sequence[Extent], size: int, *, marking: bool) -> tuple[Extent, ...]:
     """What is written, in that order: the first block last of all, where it is written.
 
-    Under a mark the last sector is written too, where something is wanted of it.
+    Of a disk that is marked first, both places of the mark are written too, where something is wanted of them.
     """
     runs = list(different)
-    if needs_mark(different) and wanted and wanted[-1][1] == size:
-        runs.append((size - SECTOR, size))
+    if marking:
+        runs += [(max(start, low), min(end, high)) for start, end in wanted for low, high in (
+            (0, BLOCK), (size - SECTOR, size)) if start < high and low < end]
     runs = joined(runs)
     return (*without(runs, [(0, BLOCK)]), *((start, min(end, BLOCK)) for start, end in runs if start < BLOCK))
 

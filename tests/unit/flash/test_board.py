@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -75,34 +76,52 @@ def flash(bench: Bench, board: Board, folder: Path) -> None:
     extents, journal = wanted_extents(plan.image, plan.targets[0]), find_journal(folder, plan.image.digest, uboot)
     good: list[tuple[int, int]] = []
     different = compare(uboot, wanted, left_of(extents, journal, DISK), board, good.append)
-    pieces = pieces_of(ordered(different, extents, DISK), board.board.room,
+    marking = journal is None and needs_mark(different, extents)
+    pieces = pieces_of(ordered(different, extents, DISK, marking=marking), board.board.room,
                        lambda start, end: len(pack(wanted.read(start, end))))
-    if needs_mark(different) and journal is None:
+    if marking:
         journal = new_journal(folder, plan.image.digest)
         journal.good = good
         begin(uboot, board, journal, DISK)
     send_all(uboot, board, wanted, pieces, board, journal=journal)
 
 
+def right(bench: Bench) -> bytearray:
+    """A disk with this image, its backup table where it belongs."""
+    disk = bytearray(bench.content().ljust(DISK, b"\0"))
+    for offset, content in bench.plan(card(size=DISK)).targets[0].patches:
+        disk[offset:offset + len(content)] = content
+    return disk
+
+
+def release_before(bench: Bench) -> bytearray:
+    """A disk with another release: the same table, the same first block, another content of a partition."""
+    disk = right(bench)
+    disk[12 * MIB:13 * MIB] = random.Random(99).randbytes(MIB)
+    return disk
+
+
 def older(bench: Bench) -> bytearray:
-    """A disk with this very table at both ends, and nothing right behind it."""
+    """A disk with this very table at both ends, other boot code, and nothing right behind it."""
     plan = bench.plan(card(size=DISK))
     disk = bytearray(b"\x5a" * DISK)
     head = bytearray(bench.content()[:MIB])
     for offset, content in ((0, head), *plan.targets[0].patches):
         disk[offset:offset + len(content)] = content
-    disk[:BLOCK] = bytes([disk[0] ^ 1]) + disk[1:BLOCK]  # other boot code
+    disk[0] ^= 1
     assert gpt.decode(io.BytesIO(disk)).problems == ()
     return disk
 
 
+@pytest.mark.parametrize("before", [release_before, older])
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 7, -2, -1])
-def test_board_that_is_cut_after_a_write_does_not_boot_and_is_gone_on_with(bench: Bench, tmp_path: Path,
-                                                                           cut: int) -> None:
-    whole = Board(older(bench))
+def test_board_that_is_cut_after_a_write_does_not_boot_and_is_gone_on_with(bench: Bench, tmp_path: Path, cut: int,
+                                                                           before: Callable[[Bench], bytearray],
+                                                                           ) -> None:
+    whole = Board(before(bench))
     flash(bench, whole, tmp_path / "whole")
     count = len(whole.writes)
-    board = Board(older(bench), cut=cut if cut > 0 else count + cut)
+    board = Board(before(bench), cut=cut if cut > 0 else count + cut)
     with pytest.raises(CutError):
         flash(bench, board, tmp_path / "journals")
     if 1 < board.cut < count - 1:  # the backup table goes with the second write, and comes with the last but one
@@ -113,6 +132,36 @@ def test_board_that_is_cut_after_a_write_does_not_boot_and_is_gone_on_with(bench
     assert board.disk == whole.disk
     assert gpt.decode(io.BytesIO(board.disk)).problems == ()
     assert board.writes[-1] == (0, BLOCK)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_disk_with_a_few_wounds_is_as_good_or_better_after_each_write(bench: Bench, tmp_path: Path, cut: int) -> None:
+    whole, board = right(bench), Board(right(bench), cut=cut)
+    wounds = [(at, at + 100) for at in (MIB + 70_000, 9 * MIB, 14 * MIB + 5)]
+    for start, end in wounds:
+        board.disk[start:end] = bytes(end - start)
+    with pytest.raises(CutError):
+        flash(bench, board, tmp_path)
+    assert [board.disk[start:end] == whole[start:end] for start, end in wounds] == [index < cut for index in range(3)]
+    assert gpt.decode(io.BytesIO(board.disk)).problems == ()
+    assert not list(tmp_path.glob("board-*"))
+    flash(bench, board, tmp_path)
+    assert board.disk == whole
+
+
+def test_disk_that_was_begun_keeps_its_mark_until_the_end_however_little_is_left(bench: Bench, tmp_path: Path) -> None:
+    """Cut before the last write, which is the first block's: no other differs any more."""
+    count = Board(release_before(bench))
+    flash(bench, count, tmp_path / "whole")
+    board = Board(release_before(bench), cut=len(count.writes) - 1)
+    with pytest.raises(CutError):
+        flash(bench, board, tmp_path)
+    assert len(list(tmp_path.glob("board-*"))) == 1
+    board.writes.clear()
+    flash(bench, board, tmp_path)
+    assert board.disk == right(bench)
+    assert board.writes == [(0, BLOCK)]
+    assert not list(tmp_path.glob("board-*"))
 
 
 def test_disk_that_is_right_is_not_written(bench: Bench, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from imagekit.plan.board_flash import (
     FAN,
     GRAIN,
     PACKED,
+    REPAIR,
+    SHARE,
     SMALLEST,
     SentPiece,
     chunks,
@@ -62,24 +64,40 @@ def test_run_of_which_all_differs_is_taken_whole_at_once() -> None:
 def test_first_block_comes_last_and_the_last_sector_before_it() -> None:
     wanted = [(0, MIB), (SIZE - MIB, SIZE)]
     different = [(0, BLOCK * 2), (MIB, MIB + BLOCK)]
-    assert needs_mark(different)
-    assert ordered(different, wanted, SIZE) == ((BLOCK, BLOCK * 2), (MIB, MIB + BLOCK), (SIZE - SECTOR, SIZE),
-                                                (0, BLOCK))
+    assert needs_mark(different, wanted)
+    assert ordered(different, wanted, SIZE, marking=True) == (
+        (BLOCK, BLOCK * 2), (MIB, MIB + BLOCK), (SIZE - SECTOR, SIZE), (0, BLOCK))
 
 
-def test_disk_whose_first_block_is_right_stays_bootable() -> None:
-    different = [(MIB, MIB + BLOCK)]
-    assert not needs_mark(different)
-    assert ordered(different, [(0, SIZE)], SIZE) == ((MIB, MIB + BLOCK),)
+def test_first_block_and_last_sector_come_last_of_a_marked_disk_that_had_them_right() -> None:
+    """Two releases of one model have the same table."""
+    different = [(8 * MIB, 16 * MIB)]
+    assert needs_mark(different, [(0, SIZE)])
+    assert ordered(different, [(0, SIZE)], SIZE, marking=True) == (
+        (8 * MIB, 16 * MIB), (SIZE - SECTOR, SIZE), (0, BLOCK))
+    assert ordered(different, [(0, 16 * MIB)], SIZE, marking=True) == ((8 * MIB, 16 * MIB), (0, BLOCK))
+
+
+def test_disk_of_which_little_differs_is_repaired_without_a_mark() -> None:
+    different = [(MIB, MIB + BLOCK), (8 * MIB, 8 * MIB + REPAIR - BLOCK)]
+    assert not needs_mark(different, [(0, SIZE)])
+    assert ordered(different, [(0, SIZE)], SIZE, marking=False) == tuple(different)
+    assert needs_mark([(MIB, MIB + BLOCK), (8 * MIB, 8 * MIB + REPAIR)], [(0, SIZE)])
+
+
+def test_little_is_measured_by_an_image_that_is_small_itself() -> None:
+    assert not needs_mark([(BLOCK, 2 * BLOCK)], [(0, SHARE * BLOCK)])
+    assert needs_mark([(BLOCK, 2 * BLOCK + SECTOR)], [(0, SHARE * BLOCK)])
 
 
 def test_disk_of_which_only_the_first_block_differs_needs_no_mark() -> None:
-    assert not needs_mark([(0, BLOCK)])
-    assert ordered([(0, BLOCK)], [(0, SIZE)], SIZE) == ((0, BLOCK),)
+    assert not needs_mark([(0, BLOCK)], [(0, SIZE)])
+    assert ordered([(0, BLOCK)], [(0, SIZE)], SIZE, marking=False) == ((0, BLOCK),)
 
 
 def test_nothing_is_sent_where_nothing_differs() -> None:
-    assert ordered([], [(0, SIZE)], SIZE) == ()
+    assert not needs_mark([], [(0, SIZE)])
+    assert ordered([], [(0, SIZE)], SIZE, marking=False) == ()
 
 
 @given(st.integers(SECTOR, 3 * CHUNK // SECTOR), st.integers(1, 100))
