@@ -260,7 +260,7 @@ def an_address(_ctx: click.Context, _param: click.Parameter, value: str | None) 
 @click.option("--disk", metavar="DISK", type=click.STRING,
               help="The board's disk, as its U-Boot calls it: 'mmc 1'.  [default: the board's]")
 @click.option("--raise-to", metavar="BAUD", type=click.IntRange(300, 12_000_000),
-              help="Go over to this rate, where board and line can.")
+              help="Go over to this rate until the end, where board, adapter and wire can.")
 @click.option("--tftp", metavar="ADDRESS", callback=an_address,
               help="Send over the network: the address of this machine that the board reaches. Needs UDP port 69.")
 @click.option("--board-address", metavar="ADDRESS", callback=an_address,
@@ -324,6 +324,8 @@ def _check_way(name: str | None, ways: dict[str, str | None], baud: int | None, 
         raise click.UsageError("one of --serial, --fastboot and --ums says where the board is")
     if named == ["--serial"] and name is None:
         raise click.UsageError("--serial needs --board: how its U-Boot is talked to is the board's")
+    if wish["raise_to"] and str(ways["--serial"]).startswith("socket:"):
+        raise click.UsageError("--raise-to: not over socket://, whose adapter keeps its rate; rfc2217:// sets it")
     if named == ["--fastboot"] and wish["disk"] and name is None:
         raise click.UsageError("--disk needs --board: it is found by the U-Boot of that board")
     wrong = [f"--{key.replace('_', '-')}" for key, way in OF_A_WAY.items() if wish[key] and way != named[0]]

@@ -9,10 +9,10 @@ import contextlib
 from dataclasses import dataclass
 
 from imagekit.cli.board_record import confirm_board, recorded
-from imagekit.cli.board_serial import Wiring, catch, connected
+from imagekit.cli.board_serial import Wiring, catch, connected, raised
 from imagekit.cli.flash_run import Looked, Request, looked_into, refuse, told
 from imagekit.cli.flash_show import JsonLines
-from imagekit.cli.output import say, talk_of, warn, write
+from imagekit.cli.output import say, talk_of, write
 from imagekit.cli.progress import progress
 from imagekit.flash.board import (
     BoardJournal,
@@ -92,47 +92,43 @@ def flash(request: Request, wiring: Wiring, wish: BoardRequest) -> None:
     lines = JsonLines(talk_of())
     with (told(request, lines), _server(wish.tftp) as server, connected(wiring, disk=wish.disk) as uboot,
           looked_into(request) as image):
-        catch(uboot, wiring)
-        road: Road = NetworkRoad(uboot, server) if server else SerialRoad(uboot)
-        check_commands(uboot, road)
-        if isinstance(road, NetworkRoad):
-            road.join(wish.board_address)
-        if wish.raise_to is not None:
-            _raise(uboot, wish.raise_to)
-        plan = _planned(image, uboot, wiring)
-        refuse(plan)
-        check_sectors(uboot)
-        with progress() as shown:
-            shown.step("read the image", total=image.facts.amount)
-            wanted = Wanted(image.facts, image.source, plan.targets[0].patches, seen=shown.advance)
-            folder = log_folder().parent / "flash" / "journals"
-            size = plan.targets[0].device.identity.size
-            journal = find_journal(folder, image.facts.digest, uboot)
-            extents = wanted_extents(image.facts, plan.targets[0])
-            found = _difference(uboot, road, wanted, extents, journal, size, shown)
-        _show(request, plan, found, image.about, journal, lines)
-        if wish.dry_run:
-            return
-        if found.pieces:
-            confirm_board(plan, request)
-            if found.marked and journal is None:
-                journal = new_journal(folder, image.facts.digest)
-                journal.good = list(found.good)
-        _write(request, uboot, road, wanted, plan, found, journal, lines)
+        catch(uboot, wiring, away=wish.raise_to)
+        with raised(uboot, wish.raise_to):
+            road: Road = NetworkRoad(uboot, server) if server else SerialRoad(uboot)
+            check_commands(uboot, road)
+            if isinstance(road, NetworkRoad):
+                road.join(wish.board_address)
+            _flash(request, wiring, wish, uboot, road, image, lines)
+
+
+def _flash(request: Request, wiring: Wiring, wish: BoardRequest, uboot: UBoot, road: Road, image: Looked,
+           lines: JsonLines) -> None:
+    """Look, tell, ask, and write."""
+    plan = _planned(image, uboot, wiring)
+    refuse(plan)
+    check_sectors(uboot)
+    with progress() as shown:
+        shown.step("read the image", total=image.facts.amount)
+        wanted = Wanted(image.facts, image.source, plan.targets[0].patches, seen=shown.advance)
+        folder = log_folder().parent / "flash" / "journals"
+        size = plan.targets[0].device.identity.size
+        journal = find_journal(folder, image.facts.digest, uboot)
+        extents = wanted_extents(image.facts, plan.targets[0])
+        found = _difference(uboot, road, wanted, extents, journal, size, shown)
+    _show(request, plan, found, image.about, journal, lines)
+    if wish.dry_run:
+        return
+    if found.pieces:
+        confirm_board(plan, request)
+        if found.marked and journal is None:
+            journal = new_journal(folder, image.facts.digest)
+            journal.good = list(found.good)
+    _write(request, uboot, road, wanted, plan, found, journal, lines)
 
 
 def _server(address: str | None) -> contextlib.AbstractContextManager[TftpServer | None]:
     """What the board fetches from, if it shall. Raises: HostError: it cannot serve there."""
     return contextlib.nullcontext() if address is None else TftpServer(address)
-
-
-def _raise(uboot: UBoot, baud: int) -> None:
-    """Go over to a higher rate, or stay."""
-    before = uboot.console.line.baud
-    if uboot.console.change_baud(baud):
-        say(f"{uboot.console.line.name}: goes on at {baud} baud")
-    else:
-        warn(f"the board or the line cannot do {baud} baud; stays at {before}")
 
 
 def _planned(image: Looked, uboot: UBoot, wiring: Wiring) -> FlashPlan:

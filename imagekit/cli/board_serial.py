@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagekit.build.boards import board_names, load_board
-from imagekit.cli.output import emit_json, say, write
+from imagekit.cli.output import emit_json, say, warn, write
 from imagekit.cli.progress import progress
 from imagekit.errors import TargetError, UsageError
 from imagekit.flash.console import Console
@@ -77,10 +77,40 @@ def connected(wiring: Wiring, *, disk: str | None = None) -> Iterator[UBoot]:
         yield UBoot(console, clock)
 
 
-def catch(uboot: UBoot, wiring: Wiring) -> None:
-    """Come to its prompt. Raises: TargetError: it does not appear in time."""
+def catch(uboot: UBoot, wiring: Wiring, *, away: int | None = None) -> None:
+    """Come to its prompt, at the rate `away` if it waits there. Raises: TargetError: it does not appear in time."""
     say(f"{wiring.serial}, {uboot.console.line.baud} baud: waiting for U-Boot; switch the board on, or reset it")
-    uboot.console.catch(wiring.wait_s)
+    uboot.console.catch(wiring.wait_s, away=away)
+
+
+@contextlib.contextmanager
+def raised(uboot: UBoot, baud: int | None) -> Iterator[None]:
+    """Have a board at a higher rate, where it and the line can. When the block ends, however, it is at its own again.
+
+    Raises:
+        TargetError: it has gone over to that rate, and cannot be heard.
+    """
+    console, line, own = uboot.console, uboot.console.line, uboot.board.baud
+    if baud is not None and baud != own:
+        if line.baud == baud or console.change_baud(baud):
+            say(f"{line.name}: goes on at {baud} baud")
+        else:
+            warn(f"board, adapter or wire cannot do {baud} baud; stays at {line.baud}")
+    try:
+        yield
+    finally:
+        if line.baud != own:
+            _lower(console, own)
+
+
+def _lower(console: Console, baud: int) -> None:
+    """Bring the board back to its own rate, or say where it is. A line that is gone has been told of already."""
+    away, back = console.line.baud, False
+    say(f"{console.line.name}: back to {baud} baud")
+    with contextlib.suppress(TargetError):
+        back = console.go_back(baud, away=away)
+    if not back:
+        warn(f"the board may be at {away} baud still: the same line, or one with --baud {away}, finds it there")
 
 
 @contextlib.contextmanager

@@ -10,9 +10,9 @@ What U-Boot has for a prompt is the board's (`packages.board.UBoot`).
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from imagekit.errors import TargetError
@@ -106,8 +106,10 @@ class Console:
 
     # ---- the prompt
 
-    def catch(self, timeout_s: float) -> None:
+    def catch(self, timeout_s: float, *, away: int | None = None) -> None:
         """Come to the prompt: of a board that waits at it, or of one that is switched on in the meantime.
+
+        It may wait at the rate `away`, where a run has left it that could not bring it back: then we are there too.
 
         Raises:
             TargetError: there is none within `timeout_s`.
@@ -117,6 +119,10 @@ class Console:
         text = ""
         while (left := end - self._clock.monotonic_s()) > 0:
             got = self.hear(min(left, self.patience.key_s))
+            if not got and away is not None:  # it says nothing, so nothing is missed
+                if self._waits_at(away):
+                    return
+                away = None
             text = (text + got.decode("latin-1"))[-KEPT:]
             plain = _CONTROLS.sub("", text)
             if plain.endswith(self.board.prompt) and self._is_prompt():
@@ -127,8 +133,22 @@ class Console:
                 self.line.write(CTRL_C)
         raise TargetError(f"cannot reach U-Boot on {self.line.name}: no prompt {self.board.prompt.strip()!r} within"
                           f" {timeout_s:g} s", details=self.last_words(),
-                          hint="switch the board off and on again while this waits; are the wires crossed"
-                               " (its TX to our RX), and is the rate right?")
+                          hint="was it left at another rate? --raise-to or --baud as it was then; else switch the board"
+                               " off and on again while this waits; are the wires crossed (its TX to our RX)?")
+
+    def _waits_at(self, away: int) -> bool:
+        """Whether it waits at another rate; then that is ours. Short, since it may be switched on meanwhile."""
+        before = self.line.baud
+        if not self._line_can(away):
+            return False
+        self.line.set_baud(away)
+        for _ in range(2):  # the first may be lost in what the board heard at the wrong rate
+            self.line.write(CTRL_C)
+            said = _CONTROLS.sub("", self.drain().decode("latin-1"))
+            if said.endswith(self.board.prompt) and self._is_prompt():
+                return True
+        self.line.set_baud(before)
+        return False
 
     def _interrupt(self) -> None:
         """Press the key, not too fast, until the prompt comes; a few times at least, where it goes on instead."""
@@ -183,7 +203,7 @@ class Console:
                               details=tuple(f"board: {line}" for line in answer.text.splitlines()[-8:]))
         return answer.text
 
-    @contextmanager
+    @contextlib.contextmanager
     def dialogue(self, command: str, ready: str, *, timeout_s: float | None = None) -> Iterator[None]:
         """Start a command that then speaks with its caller over the same line; `ready` is what it says first.
 
@@ -201,25 +221,45 @@ class Console:
             raise
 
     def change_baud(self, baud: int) -> bool:
-        """Go on at another rate; False: the board cannot, and all is as before.
+        """Go on at another rate; False: line or board cannot, and all is as before, as after Ctrl-C.
 
         Raises:
             TargetError: the board has gone over to it and cannot be heard there, nor at the old one: it must be reset.
         """
         before = self.line.baud
-        self.run("true")  # nothing is left to be heard
-        end = self._enter(f"setenv baudrate {baud}")
-        if "Switch" not in self._until(rf"Switch baudrate to {baud} |{end}", self.patience.answer_s)[0]:
-            self.drain()
+        if not self._line_can(baud):
             return False
-        self.drain()
-        self.line.set_baud(baud)
-        if self._arrives(end) and self._is_clear():
-            return True
-        if self._back(before):
+        self.run("true")  # nothing is left to be heard
+        try:
+            end = self._enter(f"setenv baudrate {baud}")
+            if "Switch" not in self._until(rf"Switch baudrate to {baud} |{end}", self.patience.answer_s)[0]:
+                self.drain()
+                return False
+            self.drain()
+            self.line.set_baud(baud)
+            if self._arrives(end) and self._is_clear():
+                return True
+        except GarbledError:
+            pass  # whether it has gone over is not known
+        except BaseException:
+            with contextlib.suppress(TargetError):
+                self.go_back(before, away=baud)
+            raise
+        if self.go_back(before, away=baud):
             return False
         raise TargetError(f"cannot go on at {baud} baud: the board has gone over to it, and cannot be heard",
                           details=self.last_words(), hint="switch the board off and on; leave the rate as it was")
+
+    def _line_can(self, baud: int) -> bool:
+        """Whether our end can have a rate, found while the board still has the old one."""
+        before = self.line.baud
+        try:
+            self.line.set_baud(baud)
+        except TargetError:
+            return False
+        finally:
+            self.line.set_baud(before)
+        return True
 
     def _arrives(self, end: str) -> bool:
         """Press ENTER at the new rate until the board says that it has heard it."""
@@ -241,11 +281,15 @@ class Console:
             self._take_back()
             return False
 
-    def _back(self, baud: int) -> bool:
-        """Bring both ends back to the old rate, however badly the new one carries."""
+    def go_back(self, baud: int, *, away: int) -> bool:
+        """Bring both ends to the rate `baud`, of a board that is at `away` or there already, whatever it was doing.
+
+        However badly `away` carries. False: it cannot be heard, at either.
+        """
+        self.line.set_baud(away)
         for _ in range(self.patience.tries):
             try:
-                self._take_back()
+                self._wake()
                 self._enter(f"setenv baudrate {baud}")
                 self._until(rf"Switch baudrate to {baud} ", self.patience.echo_s)
             except GarbledError:
@@ -254,12 +298,16 @@ class Console:
         self.line.set_baud(baud)
         self.drain()
         for _ in range(self.patience.tries):
-            self.line.write(ENTER)  # to a board that waits for it
-            self.drain()
-            self._take_back()
+            self._wake()
             if self._is_clear():
                 return True
         return False
+
+    def _wake(self) -> None:
+        """Come to an empty line, also where it waits for ENTER at a new rate. A mere ENTER may repeat a command."""
+        self._take_back()
+        self.line.write(b"true" + ENTER)
+        self.drain()
 
     def _say(self, command: str, timeout_s: float) -> Answer:
         end = self._enter(command)

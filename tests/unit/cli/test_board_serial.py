@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -10,10 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from imagekit.cli.board import board
-from imagekit.cli.board_serial import Wiring, connected, converse, profile_of, prompted
-from imagekit.errors import HostError, UsageError
+from imagekit.cli.board_serial import Wiring, connected, converse, profile_of, prompted, raised
+from imagekit.errors import HostError, TargetError, UsageError
+from imagekit.flash.uboot import UBoot
+from imagekit.host.clock import SystemClock
 from tests.patience import patience
 from tests.unit.flash.ptys import exactly, line_of_its_own
+from tests.unit.flash.test_console import switching
 
 
 def test_board_without_a_word_on_its_uboot_is_told_with_those_that_have_one() -> None:
@@ -45,6 +49,7 @@ def test_line_is_looked_for_before_the_board_is_waited_for(tmp_path: Path) -> No
     (["console", "--serial", "/dev/x", "--json"], "--json goes with --run"),
     (["load", "FILE", "--board", "pi", "--serial", "/dev/x", "--address", "here"], "'here' is no number"),
     (["flash", "FILE", "--board", "pi", "--serial", "/dev/x", "--tftp", "lab"], "'lab' is no IPv4 address"),
+    (["flash", "FILE", "--board", "pi", "--serial", "socket://lab:2000", "--raise-to", "921600"], "rfc2217:// sets it"),
 ])
 def test_call_that_makes_no_sense_is_refused(words: list[str], told: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
@@ -70,3 +75,37 @@ def test_terminal_carries_both_ways_until_it_is_left() -> None:
         assert far.read(60) == b"x"
         for descriptor in (keys, typed, shown, screen):
             os.close(descriptor)
+
+
+@pytest.mark.parametrize("error", [None, TargetError("cannot write"), KeyboardInterrupt()], ids=repr)
+def test_board_is_at_its_own_rate_again_however_it_ends(error: BaseException | None) -> None:
+    with switching() as (console, rates), contextlib.suppress(TargetError, KeyboardInterrupt):
+        with raised(UBoot(console, SystemClock()), 921600):
+            assert (rates.ours, rates.boards) == (921600, 921600)
+            if error is not None:
+                raise error
+        assert error is None
+    assert (rates.ours, rates.boards) == (115200, 115200)
+
+
+def test_board_that_was_found_at_the_higher_rate_goes_back_from_it_too() -> None:
+    with switching() as (console, rates):
+        assert console.change_baud(921600)
+        with raised(UBoot(console, SystemClock()), 921600):
+            assert (rates.ours, rates.boards) == (921600, 921600)
+        assert (rates.ours, rates.boards) == (115200, 115200)
+
+
+def test_line_that_is_gone_is_told_first_and_where_the_board_is_then(capsys: pytest.CaptureFixture[str]) -> None:
+    with switching() as (console, rates):
+        with pytest.raises(TargetError, match="it is gone"), raised(UBoot(console, SystemClock()), 921600):
+            rates.gone = True
+            console.must("version")
+        assert "the board may be at 921600 baud still: the same line" in capsys.readouterr().err
+        assert rates.boards == 921600
+
+
+def test_rate_that_the_adapter_cannot_have_is_told_and_the_old_one_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    with switching(most=115200) as (console, rates), raised(UBoot(console, SystemClock()), 921600):
+        assert (rates.ours, rates.boards, console.must("version")) == (115200, 115200, "U-Boot 2025.01")
+    assert "board, adapter or wire cannot do 921600 baud; stays at 115200" in capsys.readouterr().err

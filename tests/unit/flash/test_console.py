@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -97,6 +98,14 @@ def test_autoboot_is_stopped() -> None:
         assert console.must("version") == "U-Boot 2025.01"
 
 
+def test_autoboot_is_stopped_before_the_board_is_looked_for_at_another_rate() -> None:
+    with spoken_with(banner="U-Boot 2025.01\r\nHit any key to stop autoboot:  2 ",
+                     wait=replace(QUICK, key_s=2.0)) as (console, board):
+        console.catch(30, away=921600)
+        assert not board.counting
+        assert console.line.baud == 115200
+
+
 def test_autoboot_of_a_board_that_misses_keys_is_stopped_while_it_counts() -> None:
     with spoken_with(banner="U-Boot 2025.01\r\nHit any key to stop autoboot:  9 ") as (console, board):
         board.deaf = 12
@@ -122,7 +131,8 @@ def test_silence_is_told_with_its_time() -> None:
     with line_of_its_own() as (near, _):
         console = Console(near, BOARD, SystemClock(), patience=QUICK)
         with pytest.raises(TargetError, match=r"no prompt '=>' within 0\.1 s") as caught:
-            console.catch(0.1)
+            console.catch(0.1, away=921600)
+        assert near.baud == 115200
         assert "switch the board off and on" in str(caught.value.hint)
 
 
@@ -173,26 +183,50 @@ def test_nothing_but_what_was_meant_is_entered_on_a_bad_line(steps: list[tuple[i
 
 
 class Rates:
-    """The rates of both ends of a line; a byte that leaves while they differ, or at a bad one, arrives as another."""
+    """The rates of both ends of a line; a byte that leaves while they differ, or at a bad one, arrives as another.
 
-    def __init__(self, *, bad: tuple[int, ...]) -> None:
+    `bad`: of how many bytes at such a rate one does. `most`: what our adapter can. `interrupted`: Ctrl-C is pressed as
+    often as we write at the higher rate, or set it, when the board has gone over. `gone`: our adapter is unplugged.
+    """
+
+    def __init__(self, *, bad: Mapping[int, int], most: int) -> None:
         self.ours = self.boards = 115200
-        self._bad = bad
+        self.interrupted: list[str] = []
+        self.gone = False
+        self._bad, self._most, self._carried = bad, most, 0
 
     def carried(self, content: bytes) -> bytes:
-        clear = self.ours == self.boards and self.ours not in self._bad
-        return content if clear else bytes(0x5F for _ in content)
+        if self.ours != self.boards:
+            return b"_" * len(content)
+        if self.ours not in self._bad:
+            return content
+        first, self._carried = self._carried, self._carried + len(content)
+        return bytes(ord("_") if at % self._bad[self.ours] == 0 else byte for at, byte in enumerate(content, first + 1))
+
+    def interrupt(self, what: str) -> None:
+        if self.gone:
+            raise TargetError("cannot use serial line near end: it is gone")
+        if self.boards != 115200 and what in self.interrupted:
+            self.interrupted.remove(what)
+            raise KeyboardInterrupt
+
+    def set_ours(self, baud: int) -> None:
+        self.interrupt("set")
+        if baud > self._most:
+            raise TargetError(f"cannot use near end at {baud} baud: Invalid argument")
+        self.ours = baud
 
 
 class Ours(FaultyLine):
     rates: Rates
 
     def write(self, content: bytes) -> None:
+        self.rates.interrupt("write")
         self.under.write(self.rates.carried(content))
 
     def set_baud(self, baud: int) -> None:
+        self.rates.set_ours(baud)
         self.under.set_baud(baud)
-        self.rates.ours = baud
 
 
 class Boards(FaultyLine):
@@ -224,10 +258,11 @@ class Switching(Scripted):
 
 
 @contextmanager
-def switching(*, known: tuple[int, ...], bad: tuple[int, ...] = ()) -> Iterator[tuple[Console, Rates]]:
+def switching(*, known: tuple[int, ...] = (115200, 921600), bad: Mapping[int, int] | None = None,
+              most: int = 12_000_000) -> Iterator[tuple[Console, Rates]]:
     quick = Patience(echo_s=0.3, answer_s=0.6, quiet_s=0.02, key_s=0.02, tries=5)
     with patience(waits=True), line_of_its_own() as (near, far):
-        rates = Rates(bad=bad)
+        rates = Rates(bad=bad or {}, most=most)
         ours, boards = Ours(under=near), Boards(under=far)
         ours.rates = boards.rates = rates
         board = Switching(boards, rates, known=known)
@@ -241,7 +276,7 @@ def switching(*, known: tuple[int, ...], bad: tuple[int, ...] = ()) -> Iterator[
 
 
 def test_rate_is_raised() -> None:
-    with switching(known=(115200, 921600)) as (console, rates):
+    with switching() as (console, rates):
         assert console.change_baud(921600)
         assert (rates.ours, rates.boards) == (921600, 921600)
         assert console.must("version") == "U-Boot 2025.01"
@@ -254,8 +289,64 @@ def test_rate_that_the_board_does_not_know_is_left_alone() -> None:
         assert console.must("version") == "U-Boot 2025.01"
 
 
+def test_rate_that_our_adapter_cannot_have_is_found_before_the_board_goes_over() -> None:
+    with switching(most=115200) as (console, rates):
+        assert not console.change_baud(921600)
+        assert (console.line.baud, rates.ours, rates.boards) == (115200, 115200, 115200)
+        assert console.must("version") == "U-Boot 2025.01"
+
+
+def test_rate_that_the_wire_carries_badly_is_left_again() -> None:
+    with switching(bad={921600: 700}) as (console, rates):
+        assert not console.change_baud(921600)
+        assert (console.line.baud, rates.ours, rates.boards) == (115200, 115200, 115200)
+        assert console.must("version") == "U-Boot 2025.01"
+
+
+@pytest.mark.parametrize("when", ["set", "write"])
+def test_interrupted_while_the_rate_changes_the_board_is_brought_back(when: str) -> None:
+    """It has gone over, and waits for ENTER; we have not, or have just done so."""
+    with switching() as (console, rates):
+        rates.interrupted = [when]
+        with pytest.raises(KeyboardInterrupt):
+            console.change_baud(921600)
+        assert (rates.interrupted, rates.ours, rates.boards) == ([], 115200, 115200)
+        assert console.must("version") == "U-Boot 2025.01"
+
+
+def test_board_goes_back_to_its_rate() -> None:
+    with switching() as (console, rates):
+        assert console.change_baud(921600)
+        assert console.go_back(115200, away=921600)
+        assert (rates.ours, rates.boards) == (115200, 115200)
+        assert console.must("version") == "U-Boot 2025.01"
+
+
+def left_away(console: Console) -> Console:
+    """Who comes to a board that a killed run has left at the higher rate: the line has its usual one."""
+    assert console.change_baud(921600)
+    console.line.set_baud(115200)
+    return Console(console.line, BOARD, SystemClock(), patience=console.patience)
+
+
+def test_board_that_was_left_at_a_higher_rate_is_found_there() -> None:
+    with switching() as (console, rates):
+        again = left_away(console)
+        again.catch(30, away=921600)
+        assert (again.line.baud, rates.ours) == (921600, 921600)
+        assert again.must("version") == "U-Boot 2025.01"
+
+
+def test_board_that_was_left_at_a_rate_nobody_names_is_told_of_before_it_is_switched_off() -> None:
+    with switching() as (console, _):
+        again = left_away(console)
+        with pytest.raises(TargetError, match="no prompt") as caught:
+            again.catch(2)
+        assert str(caught.value.hint).startswith("was it left at another rate? --raise-to or --baud as it was then;")
+
+
 def test_rate_at_which_nothing_is_understood_ends_with_what_to_do() -> None:
-    with (switching(known=(115200, 921600), bad=(921600,)) as (console, _),
+    with (switching(bad={921600: 1}) as (console, _),
           pytest.raises(TargetError, match="the board has gone over to it") as caught):
         console.change_baud(921600)
     assert caught.value.hint == "switch the board off and on; leave the rate as it was"
