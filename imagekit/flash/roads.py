@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from imagekit.boot.ymodem import seconds
-from imagekit.errors import TargetError
+from imagekit.errors import HostError, TargetError
 from imagekit.flash.tftp import TftpServer
 from imagekit.flash.uboot import UBoot
 
@@ -30,6 +30,7 @@ class Road(Protocol):
 
         Raises:
             TargetError: they do not get through.
+            HostError: this machine cannot send them.
         """
 
     def takes_s(self, size: int) -> float:
@@ -80,15 +81,18 @@ class NetworkRoad:
         self._count += 1
         name = f"piece-{self._count}"
         self._server.files = {name: content}
-        said = ""
+        said = self._server.problem = ""
         for _ in range(FETCHES):
             answer = self._uboot.console.run(f"tftpboot {self._uboot.board.address:x} {name}", timeout_s=120.0)
             said = answer.text
             if answer.status == 0 and self._uboot.holds(content):
                 sent(len(content))
                 return
-        raise TargetError("cannot bring a piece to the board by TFTP: it does not arrive",
-                          details=tuple(f"board: {line}" for line in re.split(r"[\r\n]+", said)[-8:]),
+        details = tuple(f"board: {line}" for line in re.split(r"[\r\n]+", said)[-8:])
+        if self._server.problem:
+            raise HostError(f"cannot bring a piece to the board by TFTP: this machine {self._server.problem}",
+                            details=details, hint="does its own firewall forbid that? UDP must get out to the board")
+        raise TargetError("cannot bring a piece to the board by TFTP: it does not arrive", details=details,
                           hint="does a firewall of this machine keep UDP port 69 shut?")
 
     def takes_s(self, size: int) -> float:

@@ -1,7 +1,8 @@
 """A TFTP server that reads no disk: it gives out the files it was handed, by their very names, and nothing else.
 
 Decides who is answered: anybody who asks for a name that is offered, one transfer after another, since a boot loader
-has one at a time. Whoever writes, or asks for another name, is refused. A transfer that nobody acknowledges ends.
+has one at a time. Whoever writes, or asks for another name, is refused. A transfer that nobody acknowledges ends. What
+cannot be sent counts as lost, as on the network, and is remembered: no datagram, whoever sent it, ends the server.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 
 from imagekit.boot.tftp import (
@@ -36,13 +37,15 @@ LOOK_S = 0.2
 
 
 class TftpServer:
-    """Serves on `address` while the block runs. `files` may be exchanged at any time."""
+    """Serves on `address` while the block runs. `files` may be exchanged at any time. `sockets` makes those for UDP."""
 
-    def __init__(self, address: str, *, port: int = PORT) -> None:
+    def __init__(self, address: str, *, port: int = PORT, sockets: Callable[[], socket.socket] | None = None) -> None:
         self.files: Mapping[str, bytes] = {}
         self.served = 0  # transfers that were acknowledged to their end
+        self.problem = ""  # what this machine could not do last, when a file was asked for
         self._over = threading.Event()
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sockets = sockets or _udp
+        self._socket = self._sockets()
         try:
             self._socket.bind((address, port))
         except OSError as error:
@@ -65,26 +68,45 @@ class TftpServer:
 
     def _serve(self) -> None:
         while not self._over.is_set():
-            with contextlib.suppress(TimeoutError, ConnectionError):
+            try:
                 packet, peer = self._socket.recvfrom(MOST)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                self._missed(error)
+                continue
+            if peer[1]:  # nobody can be answered at port 0
                 self._answer(packet, peer)
+
+    def _missed(self, error: OSError, peer: tuple[str, int] | None = None) -> None:
+        """Remember what could not be done, and do not do it again at once."""
+        self.problem = f"cannot {f'send to {peer[0]} port {peer[1]}' if peer else 'receive'}: {reason(error)}"
+        self._over.wait(LOOK_S)
+
+    def _refuse(self, own: socket.socket, peer: tuple[str, int], code: int, text: str) -> None:
+        """Say no. Whoever cannot be told asked for nothing that is given."""
+        with contextlib.suppress(OSError):
+            own.sendto(encode_error(code, text), peer)
 
     def _answer(self, packet: bytes, peer: tuple[str, int]) -> None:
         request = decode_request(packet)
         if request is None:
             if packet[:1] == b"\0" and packet[1:2] != bytes([RRQ]):
-                self._socket.sendto(encode_error(REFUSED, "this server only gives"), peer)
+                self._refuse(self._socket, peer, REFUSED, "this server only gives")
             else:
-                self._socket.sendto(encode_error(ILLEGAL, "no request"), peer)
+                self._refuse(self._socket, peer, ILLEGAL, "no request")
             return
         content = self.files.get(request.name)
         if content is None or request.mode != "octet":
             code, text = (NOT_FOUND, "no such file") if content is None else (ILLEGAL, "only mode octet")
-            self._socket.sendto(encode_error(code, text), peer)
+            self._refuse(self._socket, peer, code, text)
             return
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:  # its port is the transfer's name, RFC 1350 4
-            own.bind((self.address, 0))
-            self._transfer(own, peer, request, content)
+        try:
+            with self._sockets() as own:  # its port is the transfer's name, RFC 1350 4
+                own.bind((self.address, 0))
+                self._transfer(own, peer, request, content)
+        except OSError as error:
+            self._missed(error, peer)
 
     def _transfer(self, own: socket.socket, peer: tuple[str, int], request: Read, content: bytes) -> None:
         terms = agree(request.options, len(content))
@@ -99,12 +121,16 @@ class TftpServer:
     def _sent(self, own: socket.socket, peer: tuple[str, int], packet: bytes, number: int) -> bool:
         """Send until it is acknowledged. An acknowledgement of an earlier block is not answered: RFC 1123 4.2.3.1."""
         for _ in range(TRIES):
-            own.sendto(packet, peer)
+            try:
+                own.sendto(packet, peer)
+            except OSError as error:
+                self._missed(error, peer)
+                continue
             with contextlib.suppress(TimeoutError):
                 while not self._over.is_set():
                     answer, sender = own.recvfrom(MOST)
                     if sender != peer:
-                        own.sendto(encode_error(5, "unknown transfer"), sender)
+                        self._refuse(own, sender, 5, "unknown transfer")
                     elif is_error(answer):
                         return False
                     elif decode_ack(answer) == number:
@@ -112,6 +138,10 @@ class TftpServer:
             if self._over.is_set():
                 return False
         return False
+
+
+def _udp() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
 
 def _blocks(content: bytes, size: int) -> Iterator[bytes]:

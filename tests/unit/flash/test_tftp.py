@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from imagekit.boot.tftp import Read, agree, decode_request
-from imagekit.errors import HostError
+from imagekit.errors import HostError, TargetError
+from imagekit.flash.roads import NetworkRoad
 from imagekit.flash.tftp import TftpServer
 from tests.patience import patience
 
@@ -91,6 +98,94 @@ def test_stranger_cannot_end_a_transfer(server: TftpServer, client: socket.socke
         stranger.sendto(b"\0\5\0\0enough\0", peer)
         assert stranger.recvfrom(100)[0][:4] == b"\0\5\0\5"
     assert fetched(client, answer, peer) == b"x" * 1024
+
+
+class Odd(socket.socket):
+    """A UDP socket on a machine, or a network, where something is `wrong`: once each. `denied`: nothing gets out."""
+
+    def __init__(self, wrong: list[str], *, denied: bool) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
+        self.wrong, self.denied = wrong, denied
+
+    def happens(self, what: str) -> bool:
+        if what not in self.wrong:
+            return False
+        self.wrong.remove(what)
+        return True
+
+    def recvfrom(self, *size: Any) -> tuple[bytes, Any]:
+        if self.happens("receive"):
+            raise OSError(errno.ENETDOWN, os.strerror(errno.ENETDOWN))
+        packet, (address, port) = super().recvfrom(*size)
+        return packet, (address, 0 if self.happens("port 0") else port)
+
+    def bind(self, address: Any) -> None:
+        if self.happens("bind"):
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+        super().bind(address)
+
+    def sendto(self, *what: Any) -> int:
+        if self.denied or self.happens("send"):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return super().sendto(*what)
+
+
+@contextmanager
+def odd(*wrong: str, denied: bool = False) -> Iterator[tuple[TftpServer, list[str]]]:
+    """A server there, and what is wrong still; nothing is until it is bound."""
+    left: list[str] = []
+    with patience(waits=True), TftpServer("127.0.0.1", port=0, sockets=lambda: Odd(left, denied=denied)) as server:
+        server.files = {"even": b"x" * 1024}
+        left += wrong
+        yield server, left
+
+
+GIVEN, ABSENT, WRITTEN, NOISE = b"\0\1even\0octet\0", b"\0\1none\0octet\0", b"\0\2even\0octet\0", b"noise"
+
+
+@pytest.mark.parametrize(("wrong", "packet"), [
+    ("port 0", GIVEN), ("port 0", ABSENT), ("port 0", WRITTEN), ("port 0", NOISE), ("receive", NOISE), ("bind", GIVEN),
+    ("send", ABSENT), ("send", WRITTEN), ("send", NOISE)])
+def test_no_datagram_ends_the_server(client: socket.socket, wrong: str, packet: bytes) -> None:
+    """One from port 0, where nobody can be answered, and one whose answer this machine does not let out."""
+    with odd(wrong) as (server, left):
+        client.sendto(packet, (server.address, server.port))
+        client.settimeout(1)
+        with suppress(TimeoutError):
+            client.recvfrom(65536)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as board:
+            board.settimeout(60)
+            answer, peer = asked(board, server, GIVEN)
+            assert fetched(board, answer, peer) == b"x" * 1024
+        assert left == []  # it happened
+        assert bool(server.problem) is (wrong in ("receive", "bind"))  # nobody is owed what a stranger asks for
+
+
+def test_packet_that_this_machine_does_not_let_out_once_is_sent_again(client: socket.socket) -> None:
+    with odd("send") as (server, _):
+        answer, peer = asked(client, server, b"\0\1even\0octet\0")
+        assert fetched(client, answer, peer) == b"x" * 1024
+
+
+@pytest.mark.parametrize("denied", [True, False])
+def test_piece_that_does_not_arrive_is_told_with_what_this_machine_could_not_do(*, denied: bool) -> None:
+    def fetch(_command: str, *, timeout_s: float) -> Any:
+        """A U-Boot that asks, and hears nothing."""
+        assert timeout_s
+        if denied:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as board:
+                board.sendto(b"\0\1" + next(iter(server.files)).encode() + b"\0octet\0", (server.address, server.port))
+                while not server.problem:
+                    time.sleep(0.01)
+        return SimpleNamespace(text="T T T\r\nRetry count exceeded", status=1)
+
+    with odd(denied=denied) as (server, _):
+        uboot = SimpleNamespace(console=SimpleNamespace(run=fetch), board=SimpleNamespace(address=0x1000))
+        told = (r"this machine cannot send to 127\.0\.0\.1 port \d+: operation not permitted" if denied
+                else "it does not arrive")
+        with pytest.raises(HostError if denied else TargetError, match=told) as caught:
+            NetworkRoad(cast(Any, uboot), server).bring(b"x", lambda _: None)
+        assert caught.value.details == ("board: T T T", "board: Retry count exceeded")
 
 
 def test_curl_fetches_it(server: TftpServer, program: Callable[[str], str]) -> None:
