@@ -30,10 +30,10 @@ ANSWERS = {"version": "U-Boot 2025.01", "true": "", "crc32 1000 10": "crc32 for 
 class Scripted:
     """A U-Boot's console: its banner, its line editor, `echo`, and commands that answer from a table."""
 
-    def __init__(self, line: SerialLine, answers: Mapping[str, str], *, banner: str = "") -> None:
+    def __init__(self, line: SerialLine, answers: Mapping[str, str], *, banner: str = "", prompt: str = "=> ") -> None:
         self._line, self._answers, self._over = line, answers, threading.Event()
         self.entered: list[str] = []
-        self._banner = banner
+        self._banner, self._prompt = banner, prompt
         self.counting = bool(banner)
         self.deaf = 0  # keys that are not heard while it counts
 
@@ -49,13 +49,13 @@ class Scripted:
                 elif self.counting:
                     self.counting = character != " "
                     if not self.counting:
-                        self._line.write(b"\r\n=> ")
+                        self._line.write(f"\r\n{self._prompt}".encode())
                 elif character == "\x03":
                     typed = ""
-                    self._line.write(b"<INTERRUPT>\r\n=> ")
+                    self._line.write(f"<INTERRUPT>\r\n{self._prompt}".encode())
                 elif character == "\r":
                     self.entered.append(typed)
-                    self._line.write(b"\r\n" + self._answer(typed).encode() + b"=> ")
+                    self._line.write(f"\r\n{self._answer(typed)}{self._prompt}".encode())
                     typed = ""
                 elif character.isprintable():
                     typed += character
@@ -239,8 +239,9 @@ class Boards(FaultyLine):
 class Switching(Scripted):
     """A board that goes over to another rate, and waits there for ENTER."""
 
-    def __init__(self, line: SerialLine, rates: Rates, *, known: tuple[int, ...]) -> None:
-        super().__init__(line, ANSWERS)
+    def __init__(self, line: SerialLine, rates: Rates, *, known: tuple[int, ...],
+                 answers: Mapping[str, str] = ANSWERS, prompt: str = "=> ") -> None:
+        super().__init__(line, answers, prompt=prompt)
         self._known, self._rates = known, rates
 
     def _answer(self, typed: str) -> str:
