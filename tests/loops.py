@@ -22,6 +22,7 @@ import pytest
 
 CONTROL = Path("/dev/loop-control")
 LOOP_CTL_GET_FREE, LOOP_CONFIGURE, LOOP_CLR_FD, LOOP_GET_STATUS64 = 0x4C82, 0x4C0A, 0x4C01, 0x4C05
+LOOP_CHANGE_FD, LOOP_SET_CAPACITY = 0x4C06, 0x4C07
 _CONFIG = struct.Struct("<II232s8Q")  # fd, block_size, loop_info64, reserved
 _FLAGS_AT, _PARTSCAN = 52, 8  # lo_flags of loop_info64; LO_FLAGS_PARTSCAN
 _TRIES = 50
@@ -76,6 +77,27 @@ def attach(backing: Path, *, number: int | None = None, sector: int = 512, writa
             os.close(node)
             os.close(file)
     raise RuntimeError("no loop device is free")
+
+
+def changed(loop: Loop, backing: Path) -> Loop:
+    """Put another file of the same size into a read-only loop device that is held open, as a card into a reader."""
+    node, file = os.open(loop.path, os.O_RDONLY | os.O_CLOEXEC), os.open(backing, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(node, LOOP_CHANGE_FD, file)
+        return Loop(path=loop.path, number=loop.number, backing=backing)
+    finally:
+        os.close(node)
+        os.close(file)
+
+
+def grown(loop: Loop, size: int) -> None:
+    """Give a loop device that is held open another size."""
+    os.truncate(loop.backing, size)
+    node = os.open(loop.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(node, LOOP_SET_CAPACITY)
+    finally:
+        os.close(node)
 
 
 def detach(loop: Loop) -> None:

@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.patience import WALL_S
@@ -51,8 +52,11 @@ def ran(line: str, *, env: dict[str, str], cwd: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def typed(line: str, *dialogue: tuple[str, str], env: dict[str, str], cwd: Path) -> tuple[int, str]:
-    """Run a line on a terminal of its own: when it has said the one, the other is typed, pair by pair."""
+def typed(line: str, *dialogue: tuple[str, str | Callable[[], str]], env: dict[str, str], cwd: Path) -> tuple[int, str]:
+    """Run a line on a terminal of its own: when it has said the one, the other is typed, pair by pair.
+
+    A callable does something meanwhile, and what it gives is typed.
+    """
     ours, theirs = pty.openpty()
     child = subprocess.Popen(["sh", "-c", line], stdin=theirs, stdout=theirs, stderr=theirs, env=env, cwd=cwd,
                              start_new_session=True)
@@ -66,6 +70,7 @@ def typed(line: str, *dialogue: tuple[str, str], env: dict[str, str], cwd: Path)
                 break
         if ahead and (at := said.find(ahead[0][0], heard)) >= 0:
             heard = at + len(ahead[0][0])
-            os.write(ours, ahead.pop(0)[1].encode())
+            answer = ahead.pop(0)[1]
+            os.write(ours, (answer if isinstance(answer, str) else answer()).encode())
     os.close(ours)
     return child.wait(10), said

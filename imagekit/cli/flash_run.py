@@ -299,6 +299,8 @@ def raise_for(outcome: Outcome) -> None:
     if outcome.source_error is not None:
         raise outcome.source_error
     failed = [item for item in outcome.ended if item.result is not Result.DONE]
+    if len(failed) == 1 and failed[0].refusals:
+        raise RefusedError(failed[0].target, failed[0].refusals)
     if len(failed) == 1:
         raise TargetError(failed[0].problem, hint=_hint(failed[0]))
     if failed:

@@ -106,6 +106,7 @@ class Painter:
         speed = f", {iec(int(moved / event.seconds))}/s" if event.seconds and moved else ""
         amount = f"{iec(moved)} in {event.seconds:.1f} s{speed}"
         words = "it holds the image: all was read and compared" if only_read else IN_HAND[event.state]
+        words = f"of the one that was there before: {words}" if event.refusals else words
         self._line(f"{event.target}: {f'{event.problem}: ' if event.problem else ''}{words} ({amount})")
 
     def _line(self, text: str) -> None:

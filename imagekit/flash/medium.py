@@ -1,6 +1,7 @@
 """Whole reads and writes on one medium, and what a failed one means.
 
-A short write goes on where it stopped; one of nothing, or an error, ends this medium and no other. Decides the words.
+A short write goes on where it stopped; one of nothing, or an error, ends this medium and no other. If the card in the
+reader was changed, that is what is said, whatever failed. Decides the words.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import errno
 import hashlib
 import threading
 
-from imagekit.errors import TargetError
+from imagekit.errors import HostError, TargetError
 from imagekit.flash.buffers import Buffer, equal
 from imagekit.host.files import reason
 from imagekit.host.ports import BlockTarget
 from imagekit.plan.flash import Extent, cut
+from imagekit.plan.flash_device import Device, Kind, RefusedError, bind
 from imagekit.units import MIB, iec
 
 _GONE = (errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.ESTALE)
@@ -21,12 +23,29 @@ _ZEROS = Buffer(MIB)
 
 
 class Medium:
-    """A `BlockTarget` by its name for people; every failure is a TargetError of this medium."""
+    """A `BlockTarget`, and the device that it was when it was confirmed; every failure is a TargetError of it."""
 
-    def __init__(self, path: str, target: BlockTarget) -> None:
-        self.path, self.target = path, target
+    def __init__(self, device: Device, target: BlockTarget) -> None:
+        self.device, self.path, self.target = device, device.path, target
         self.written = 0  # bytes that were sent to it, by any thread
         self._counting = threading.Lock()
+
+    def check(self) -> None:
+        """Hold what is behind the descriptor now to the device. Of a file nothing but its size can change.
+
+        Raises:
+            RefusedError: it is another medium.
+            TargetError: there is none any more.
+        """
+        if self.device.kind is Kind.FILE:
+            return
+        try:
+            found = self.target.identity()
+        except (OSError, HostError) as error:
+            raise self._pulled("use") from error
+        if not self._there():
+            raise self._pulled("use")
+        bind(self.device, found)
 
     def write(self, offset: int, content: memoryview) -> None:
         """All of `content`. Raises: TargetError: it cannot be written."""
@@ -82,12 +101,21 @@ class Medium:
         return digest.hexdigest()
 
     def _failed(self, verb: str, offset: int | None, error: OSError) -> TargetError:
+        try:
+            self.check()
+        except RefusedError as changed:
+            return changed
+        except TargetError:
+            return self._pulled(verb)
         if error.errno in _GONE or not self._there():
-            return TargetError(f"cannot {verb} {self.path}: it was pulled out", hint="put it in and begin again")
+            return self._pulled(verb)
         at = f" at byte {offset} ({iec(offset)})" if offset is not None else ""
         why = "no space left on its disk" if error.errno == errno.ENOSPC else reason(error)
         return TargetError(f"cannot {verb} {self.path}{at}: {why}",
                            hint="try another reader, port or cable; if it stays so, the medium is broken")
+
+    def _pulled(self, verb: str) -> TargetError:
+        return TargetError(f"cannot {verb} {self.path}: it was pulled out", hint="put it in and begin again")
 
     def _there(self) -> bool:
         try:

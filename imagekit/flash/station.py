@@ -307,7 +307,7 @@ class Lane(threading.Thread):
             return
         view = Buffer(MOST).take(MOST)
         try:
-            Medium(device.path, held).read(self.bench.identity_at, view)
+            Medium(device, held).read(self.bench.identity_at, view)
             found = decode_identity(bytes(view))
             serial = decode_stream(found.assertions, name=device.path)[0].text("serial") if found else ""
         except (TargetError, DocumentError):
@@ -377,14 +377,19 @@ class Lane(threading.Thread):
         """The identity that was taken for this unit, and what went wrong."""
         assert self.bench.prepared is not None
         self.station.change(self.port, lambda tile: replace(tile, state=State.PERSONALISING))
-        item = None
+        medium, item = Medium(device, held), None
+        try:
+            medium.check()
+        except TargetError as error:  # no identity is used up for what is not the unit
+            return None, error.message
         try:
             item = self._identity(self.bench.prepared)
             if item is None:
                 return None, "cannot give it an identity: none is left"
             self.station.claim(item.serial.serial)
             self.tell("identity-taken", serial=item.serial.serial)
-            write_record(Medium(device.path, held), self.bench.identity_at, item.record)
+            medium.check()
+            write_record(medium, self.bench.identity_at, item.record)
         except ImagekitError as error:
             alone = isinstance(error, RequestRefused) or self.station.abort.is_set()  # no reason to make no other unit
             if isinstance(error, TrustError) or (item is None and not alone):

@@ -22,7 +22,7 @@ from imagekit.flash.together import each
 from imagekit.host.ports import BlockTarget
 from imagekit.plan.flash import HEAD, Extent, Piece, TargetPlan, cut, joined, patched, without
 from imagekit.plan.flash_damage import Damage
-from imagekit.plan.flash_device import Kind
+from imagekit.plan.flash_device import Kind, RefusedError
 from imagekit.plan.flash_events import Ended, Moved, Phase, Result, Started, State
 from imagekit.units import BLOCK, MIB, align_up
 
@@ -41,7 +41,7 @@ class Writer(threading.Thread):
     def __init__(self, plan: TargetPlan, target: BlockTarget, shared: Shared) -> None:
         super().__init__(name=f"write {plan.device.name}", daemon=True)
         self.plan, self.shared = plan, shared
-        self.medium = Medium(plan.device.path, target)
+        self.medium = Medium(plan.device, target)
         self.queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.prepared, self.stop = threading.Event(), threading.Event()
         self.ended: Ended | None = None
@@ -106,7 +106,8 @@ class Writer(threading.Thread):
         if self.ended is None:
             self.ended = Ended(target=self.path, result=result, state=self.state, written=self.medium.written,
                                verified=self._verified, problem=problem, damage=self._damage,
-                               seconds=self.shared.clock.monotonic_s() - self._began_s)
+                               seconds=self.shared.clock.monotonic_s() - self._began_s,
+                               refusals=self.error.refusals if isinstance(self.error, RefusedError) else ())
             self.shared.listener.told(self.ended)
             self.shared.over.set()
 
@@ -310,8 +311,8 @@ class Writer(threading.Thread):
         if self.state is State.UNTOUCHED and all(self._is_there(*item) for item in tables):
             self.state = State.COMPLETE  # an update that found nothing to do
             return
-        self._make_unbootable()
         self._phase(Phase.TABLES, sum(len(content) for _, content in tables))
+        self._make_unbootable()
         self._stopped()
         done = 0
         for offset, content in tables:
@@ -348,6 +349,7 @@ class Writer(threading.Thread):
 
         each(range(len(self.ranges)), check, helpers=self.shared.helpers)
         self._verified = self._done
+        self.medium.check()
         if wrong:
             self.state = State.WRONG
             self._damage = find_damage(self.medium, wrong, self.shared.plan, self.plan.patches, self.shared.reopen)
@@ -377,6 +379,8 @@ class Writer(threading.Thread):
     # ---- telling
 
     def _phase(self, phase: Phase, total: int) -> None:
+        """A phase begins, of the medium that was confirmed and of no other."""
+        self.medium.check()
         self.phase, self._total, self._done = phase, total, 0
         self.moved_s = self.shared.clock.monotonic_s()
         self.shared.listener.told(Started(target=self.path, phase=phase, total=total))

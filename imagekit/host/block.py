@@ -3,8 +3,10 @@
 Decides how a medium is taken: O_EXCL, which the kernel refuses while anything is mounted, swapped to or mapped; then
 the BSD lock that udev respects (systemd's "Locking Block Device Access"), and for which a device's owner waits, as udev
 takes it for a moment after every event; of a file the lock too by which QEMU holds the disks of running machines; and
-never by name again. Writes bypass the page cache (O_DIRECT) where the medium can, so that what was written is on its
-way and what is read comes from the medium.
+never by name again. A reader keeps its node and its descriptors when another card is put in: before each call the
+kernel is asked for size and disk sequence, and what was put in later is neither written nor read (ESTALE). Writes
+bypass the page cache (O_DIRECT) where the medium can, so that what was written is on its way and what is read comes
+from the medium.
 
 Source: Linux include/uapi/linux/fs.h for the ioctls.
 """
@@ -58,17 +60,29 @@ class HeldTarget:
         self._file = device.kind is Kind.FILE
         self._direct = bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
         self.sector = BLOCK if self._file else _number(descriptor, BLKSSZGET, "i")
+        self._opened = self._insertion()
 
     def identity(self) -> Identity:
         found = os.fstat(self._descriptor)
         if self._file:
             return file_identity(found)
         sysfs = self._facts(found.st_rdev)
+        size, diskseq = self._insertion()
+        return Identity(size=size, serial=sysfs.serial, diskseq=diskseq, backing=sysfs.backing)
+
+    def _insertion(self) -> tuple[int, int]:
+        """Size and disk sequence of the medium that is there now; nothing of a file, which stays what it is."""
+        if self._file:
+            return 0, 0
         diskseq = 0
         with contextlib.suppress(OSError):  # before Linux 5.15
             diskseq = _number(self._descriptor, BLKGETDISKSEQ, "Q")
-        return Identity(size=_number(self._descriptor, BLKGETSIZE64, "Q"), serial=sysfs.serial, diskseq=diskseq,
-                        backing=sysfs.backing)
+        return _number(self._descriptor, BLKGETSIZE64, "Q"), diskseq
+
+    def _hold_to_it(self) -> None:
+        """Raises: OSError: another medium is there than when it was opened."""
+        if self._insertion() != self._opened:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     @contextlib.contextmanager
     def _buffered(self) -> Iterator[None]:
@@ -89,12 +103,14 @@ class HeldTarget:
         return self._direct and bool(offset % self.sector or length % self.sector)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
+        self._hold_to_it()
         if self._odd(offset, len(buffer)):
             with self._buffered():
                 return os.preadv(self._descriptor, [buffer], offset)
         return os.preadv(self._descriptor, [buffer], offset)
 
     def write(self, offset: int, content: memoryview) -> int:
+        self._hold_to_it()
         if self._odd(offset, len(content)):
             with self._buffered():
                 return os.pwrite(self._descriptor, content, offset)
@@ -102,6 +118,7 @@ class HeldTarget:
 
     def flush(self) -> None:
         os.fsync(self._descriptor)
+        self._hold_to_it()  # it has arrived on this one then
 
     def forget(self) -> None:
         os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -108,13 +108,14 @@ class PacketLink(Protocol):
 class BlockTarget(Protocol):
     """A medium that is held open for this process alone, from before it is confirmed until after it is verified.
 
-    Offsets and lengths are bytes. Errors are the system's own (OSError): who writes decides what they mean.
+    Offsets and lengths are bytes. Errors are the system's own (OSError): who writes decides what they mean. ESTALE: the
+    medium was changed in its reader, and the new one is left alone.
     """
 
     sector: int  # what offsets, lengths and memory are best aligned to
 
     def identity(self) -> Identity:
-        """What is behind the descriptor now, not behind a name."""
+        """What is behind the descriptor now, not behind a name. Raises: HostError: nothing any more."""
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Read from the medium, not from memory of this machine; how many bytes there were."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
 from imagekit.plan.flash_damage import Damage
+from imagekit.plan.flash_device import Refusal
 
 
 class Phase(StrEnum):
@@ -74,7 +75,10 @@ class Stalled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """A medium is finished with. `written` counts the bytes that were sent to it."""
+    """A medium is finished with. `written` counts the bytes that were sent to it.
+
+    `refusals`: it was changed meanwhile; all else is about the one that was there before.
+    """
 
     event: ClassVar[str] = "ended"
     target: str
@@ -85,6 +89,7 @@ class Ended:
     seconds: float
     problem: str = ""
     damage: Damage | None = None
+    refusals: tuple[Refusal, ...] = ()
 
 
 Event = Started | Moved | Stalled | Ended
@@ -99,4 +104,6 @@ class Listener(Protocol):
 def event_json(event: Event) -> dict[str, Any]:
     """One event for programs."""
     values = {name: value.value if isinstance(value, StrEnum) else value for name, value in asdict(event).items()}
+    if isinstance(event, Ended):
+        values["refusals"] = [item.code.value for item in event.refusals]
     return {"event": event.event, **values}

@@ -33,6 +33,7 @@ class MemoryTarget:
     most: int = 0  # bytes that one write takes
     full_at: int = -1  # from this offset on it takes nothing
     pulled_after: int = 0  # bytes written until it is pulled out
+    changed_after: int = 0  # bytes written until another one is in its place
     hangs_at: int = -1  # the write that covers this offset waits until `released`
     flushes: int = 0
     closed: bool = False
@@ -52,9 +53,18 @@ class MemoryTarget:
         return bool(self.pulled_after) and self.written >= self.pulled_after
 
     def identity(self) -> Identity:
-        return self.seen or Identity(size=self.size)
+        found = self.seen or card(size=self.size).identity
+        return replace(found, diskseq=found.diskseq + self._changed())
+
+    def _changed(self) -> bool:
+        return bool(self.changed_after) and self.written >= self.changed_after
+
+    def _hold_to_it(self) -> None:
+        if self._changed():
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
+        self._hold_to_it()
         if self._gone():
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         if any(offset <= place < offset + len(buffer) for place in self.unreadable):
@@ -73,6 +83,7 @@ class MemoryTarget:
         self.log.append(("write", offset, len(content)))
         if self.on_write is not None:
             self.on_write(offset)
+        self._hold_to_it()
         if offset <= self.hangs_at < offset + len(content):
             self.hangs.set()
             self.released.wait()

@@ -29,8 +29,8 @@ from imagekit.flash.run import Outcome
 from imagekit.plan.board_flash import SentPiece
 from imagekit.plan.fastboot import FilePart
 from imagekit.plan.flash import FlashPlan, ImageFacts, device_json, plan_flash, plan_target
-from imagekit.plan.flash_device import Allowed, Demand, Device, Identity, Kind, RefusedError, judge
-from imagekit.plan.flash_events import Ended, Phase, Result, Stalled, State
+from imagekit.plan.flash_device import Allowed, Code, Demand, Device, Identity, Kind, Refusal, RefusedError, judge
+from imagekit.plan.flash_events import Ended, Phase, Result, Stalled, State, event_json
 from imagekit.testing.blocks import FakeInventory, card
 from imagekit.testing.images import Silent
 
@@ -219,12 +219,24 @@ def test_stall_and_end_are_told_in_words() -> None:
     painter.told(Stalled(target="/dev/sdx", phase=Phase.WRITE, seconds=12.0))
     painter.told(ended(problem="cannot write /dev/sdx: it was pulled out"))
     painter.told(ended())
+    refusal = Refusal(code=Code.IDENTITY_CHANGED, reason="disk sequence was 7, is 8", allow="look again")
+    painter.told(replace(ended(problem="cannot write /dev/sdx: identity-changed"), refusals=(refusal,)))
     assert said == [
         "warning: /dev/sdx: nothing has moved for 12 s while it was told to write: the medium, its reader or the cable"
         " hangs",
         "/dev/sdx: cannot write /dev/sdx: it was pulled out: it does not boot: it has no partition table; write it"
         " again, or go on with --resume (4 KiB in 2.0 s, 2 KiB/s)",
-        "/dev/sdx: written and verified (4 KiB in 2.0 s, 2 KiB/s)"]
+        "/dev/sdx: written and verified (4 KiB in 2.0 s, 2 KiB/s)",
+        "/dev/sdx: cannot write /dev/sdx: identity-changed: of the one that was there before: it does not boot: it has"
+        " no partition table; write it again, or go on with --resume (4 KiB in 2.0 s, 2 KiB/s)"]
+
+
+def test_medium_that_was_changed_is_a_refusal_with_its_code() -> None:
+    refusal = Refusal(code=Code.IDENTITY_CHANGED, reason="disk sequence was 7, is 8", allow="look again")
+    with pytest.raises(RefusedError, match="cannot write /dev/sdx: identity-changed: disk sequence was 7") as caught:
+        raise_for(outcome(replace(ended(problem="cannot write /dev/sdx"), refusals=(refusal,))))
+    assert (caught.value.refusals, caught.value.hint) == ((refusal,), "look again")
+    assert event_json(replace(ended(), refusals=(refusal,)))["refusals"] == ["identity-changed"]
 
 
 def test_medium_that_was_only_read_is_not_said_to_be_written() -> None:

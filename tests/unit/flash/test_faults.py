@@ -16,9 +16,9 @@ from imagekit.flash.journal import Journals
 from imagekit.flash.run import Patience
 from imagekit.flash.writer import Writer
 from imagekit.host.files import no_space
-from imagekit.plan.flash import HEAD
+from imagekit.plan.flash import HEAD, PIECE
 from imagekit.plan.flash_damage import Pattern
-from imagekit.plan.flash_device import Identity
+from imagekit.plan.flash_device import Code, Identity
 from imagekit.plan.flash_events import Ended, Event, Moved, Phase, Result, Stalled, State
 from imagekit.testing.blocks import MemoryTarget, card
 from imagekit.units import MIB
@@ -236,3 +236,50 @@ def test_second_ctrl_c_waits_for_nobody_and_leaves_no_descriptor_to_another_file
         target.released.set()
     assert len(outcome.ended) == 2
     assert outcome.ended[0].problem == "cannot stop writing /dev/sdx: it does not answer"
+
+
+def other_card() -> Identity:
+    """Of a reader that kept its serial number when another card of the same size was put in."""
+    return replace(card(size=SIZE).identity, diskseq=8)
+
+
+def changed(ended: Ended) -> str:
+    assert (ended.result, [item.code for item in ended.refusals]) == (Result.FAILED, [Code.IDENTITY_CHANGED])
+    assert ended.problem == "cannot write /dev/sdx: identity-changed: disk sequence was 7, is 8"
+    return ended.state.value
+
+
+def test_card_that_was_changed_while_the_question_waited_is_not_touched(bench: Bench) -> None:
+    target = MemoryTarget(size=SIZE, seen=other_card())
+    assert changed(alone(bench, target)) == "untouched"
+    assert (target.log, target.written) == ([], 0)
+
+
+def test_card_that_is_changed_while_the_first_one_is_written_gets_nothing(bench: Bench) -> None:
+    target = MemoryTarget(size=SIZE, changed_after=3 * MIB)
+    assert changed(alone(bench, target)) == "not-bootable"
+    assert target.written < 3 * MIB + 2 * PIECE  # what was on its way
+
+
+@pytest.mark.parametrize(("phase", "state"), [
+    (Phase.WIPE, "not-bootable"), (Phase.WRITE, "not-bootable"), (Phase.TABLES, "complete"),
+    (Phase.VERIFY, "complete")])
+def test_card_that_is_changed_at_the_end_of_a_phase_ends_there(bench: Bench, phase: Phase, state: str) -> None:
+    target = MemoryTarget(size=SIZE)
+
+    def change(event: Event) -> None:
+        if isinstance(event, Moved) and event.durable == event.total and (event.target, event.phase) == (
+                "/dev/sdx", phase):
+            target.seen = other_card()
+            target.content[:] = bytes(SIZE)
+            target.log.clear()
+
+    bench.heard.also = change
+    assert changed(alone(bench, target)) == state
+    assert [what for what, _, _ in target.log if what != "flush"] == []
+
+
+def test_reader_that_fails_because_its_card_was_changed_is_not_said_to_be_broken(bench: Bench) -> None:
+    target = MemoryTarget(size=SIZE, bad=frozenset({USED[2][0]}))
+    target.on_write = lambda offset: setattr(target, "seen", other_card()) if offset == USED[2][0] else None
+    assert changed(alone(bench, target)) == "not-bootable"

@@ -170,6 +170,28 @@ def test_medium_that_is_pulled_out_is_recorded_as_failed_and_takes_no_serial(flo
     assert (floor.units / "A0001.serial").exists()
 
 
+@pytest.mark.parametrize(("event", "state", "serial"), [
+    ("begun", "untouched", None), ("ended", "verified", None), ("identity-taken", "verified", "A0001")])
+def test_card_that_is_changed_during_its_turn_gets_nothing_and_is_recorded_as_failed(
+        floor: Floor, event: str, state: str, serial: str | None) -> None:
+    target = MemoryTarget(size=SIZE)
+    written = []
+
+    def change(_: str, now: str) -> None:
+        if now == event:
+            target.seen = replace(target.identity(), diskseq=8)
+            written.append(target.written)
+
+    floor.also = change
+    floor.run(ports=OnePort(target))
+    said = next(decode_log(floor.log.read_bytes(), name="log").of(Kind.UNIT)).said
+    assert (said["result"], said["state"]) == ("failed", state)
+    assert "identity-changed: disk sequence was 7, is 8" in said["problem"]
+    assert (said["identity"] and said["identity"]["serial"]) == serial
+    assert (floor.units / "A0001.serial").exists() is not bool(serial)
+    assert written == [target.written]
+
+
 def test_identity_that_does_not_arrive_makes_the_unit_fail_and_its_serial_is_lost(floor: Floor) -> None:
     from .factory_bench import IDENTITY
 
