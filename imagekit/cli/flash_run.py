@@ -345,7 +345,8 @@ class Records:
                        "verified": ended.verified, "problem": ended.problem or None,
                        "seconds": round(ended.seconds, 2), "damage": ended.damage and {
                            "first": ended.damage.first, "blocks": ended.damage.blocks,
-                           "pattern": ended.damage.pattern.value, "distance": ended.damage.distance}}
+                           "pattern": ended.damage.pattern.value, "distance": ended.damage.distance,
+                           "least": ended.damage.least}}
             write_record(path, record)
         return tuple(path for path, _ in self._records)
 

@@ -89,6 +89,8 @@ class Painter:
                 self._moved(event)
 
     def _moved(self, event: Started | Moved) -> None:
+        if isinstance(event, Started) and event.phase is Phase.DIAGNOSE:
+            self._line(f"{event.target}: something else is read back; looking for what is wrong")
         if self._bars is None:
             return
         if isinstance(event, Started):

@@ -36,7 +36,7 @@ from imagekit.plan.factory_log import Kind, made, named
 from imagekit.plan.factory_tiles import State, Tile
 from imagekit.plan.flash import ImageFacts, device_json
 from imagekit.plan.flash_device import Allowed, Device, RefusedError, judge
-from imagekit.plan.flash_events import Ended, Event, Moved, Result, Stalled, event_json
+from imagekit.plan.flash_events import Ended, Event, Moved, Phase, Result, Stalled, Started, event_json
 
 POLL_S = 0.5
 RETRY_S = (1.0, 5.0, 20.0, 60.0)  # pauses before a signing service is asked again; it may count by the minute
@@ -370,6 +370,10 @@ class Lane(threading.Thread):
                                                                     now_s=now_s))
         if isinstance(event, Stalled):
             self._note(f"nothing has moved for {event.seconds:.0f} s")
+        if isinstance(event, Started) and event.phase is Phase.DIAGNOSE:
+            self._note("something else is read back; looking for what is wrong")
+        if isinstance(event, Ended):
+            self._note("")
         said = event_json(event)
         self.tell(said.pop("event"), **said)
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from imagekit.disk.bmap import MappedRange
 from imagekit.errors import ImagekitError, TargetError
 from imagekit.flash.buffers import Buffer, equal
-from imagekit.flash.damage import find_damage
+from imagekit.flash.damage import find_damage, work
 from imagekit.flash.job import Shared
 from imagekit.flash.lanes import Item, Lanes
 from imagekit.flash.medium import Medium
@@ -352,10 +352,16 @@ class Writer(threading.Thread):
         self.medium.check()
         if wrong:
             self.state = State.WRONG
-            self._damage = find_damage(self.medium, wrong, self.shared.plan, self.plan.patches, self.shared.reopen)
+            self._phase(Phase.DIAGNOSE, work(wrong, self.shared.plan))
+            self._damage = find_damage(self.medium, wrong, self.shared.plan, self.plan.patches, self.shared.reopen,
+                                       self._looked)
             raise TargetError(f"cannot verify {self.path}: {self._damage.text}",
                               hint="do not use this medium; try another one, or another reader")
         self.state = State.VERIFIED
+
+    def _looked(self, amount: int) -> None:
+        self._further(amount)
+        self._stopped()
 
     def _digest_without_held(self, item: MappedRange, held: list[Piece]) -> str:
         """The digest of a range as read, with the held pieces as the image has them: those were compared before."""

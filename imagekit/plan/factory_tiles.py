@@ -35,7 +35,7 @@ WORDS = {State.EMPTY: "put one in", State.REFUSED: "refused", State.WRITING: "wr
          State.PERSONALISING: "identity", State.RECORDING: "recording", State.DONE: "done: take it out",
          State.FAILED: "failed: take it out"}
 BUSY = (State.WRITING, State.VERIFYING, State.PERSONALISING, State.RECORDING)
-PHASES = {Phase.VERIFY: State.VERIFYING}  # all others are writing
+PHASES = {Phase.VERIFY: State.VERIFYING, Phase.DIAGNOSE: State.VERIFYING}  # all others are writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def moved(tile: Tile, phase: Phase, done: int, total: int, *, now_s: float) -> T
     """So much of a phase is done."""
     state = PHASES.get(phase, State.WRITING)
     if phase not in (Phase.WRITE, Phase.VERIFY):
-        return replace(tile, state=state)  # too short to count
+        return replace(tile, state=state, speed=0.0, left_s=None)  # too short to count
     fresh = state is not tile.state or done < tile.done
     kept = () if fresh else tile.marks
     marks = (*(mark for mark in kept if mark[0] >= now_s - WINDOW_S), (now_s, done))

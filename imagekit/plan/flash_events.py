@@ -22,6 +22,7 @@ class Phase(StrEnum):
     WRITE = "write"
     TABLES = "tables"
     VERIFY = "verify"
+    DIAGNOSE = "diagnose"  # only of what could not be verified
 
 
 class Result(StrEnum):

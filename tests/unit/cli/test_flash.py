@@ -30,7 +30,7 @@ from imagekit.plan.board_flash import SentPiece
 from imagekit.plan.fastboot import FilePart
 from imagekit.plan.flash import FlashPlan, ImageFacts, device_json, plan_flash, plan_target
 from imagekit.plan.flash_device import Allowed, Code, Demand, Device, Identity, Kind, Refusal, RefusedError, judge
-from imagekit.plan.flash_events import Ended, Phase, Result, Stalled, State, event_json
+from imagekit.plan.flash_events import Ended, Phase, Result, Stalled, Started, State, event_json
 from imagekit.testing.blocks import FakeInventory, card
 from imagekit.testing.images import Silent
 
@@ -217,6 +217,7 @@ def test_stall_and_end_are_told_in_words() -> None:
     said: list[str] = []
     painter = Painter(said.append)
     painter.told(Stalled(target="/dev/sdx", phase=Phase.WRITE, seconds=12.0))
+    painter.told(Started(target="/dev/sdx", phase=Phase.DIAGNOSE, total=4096))
     painter.told(ended(problem="cannot write /dev/sdx: it was pulled out"))
     painter.told(ended())
     refusal = Refusal(code=Code.IDENTITY_CHANGED, reason="disk sequence was 7, is 8", allow="look again")
@@ -224,6 +225,7 @@ def test_stall_and_end_are_told_in_words() -> None:
     assert said == [
         "warning: /dev/sdx: nothing has moved for 12 s while it was told to write: the medium, its reader or the cable"
         " hangs",
+        "/dev/sdx: something else is read back; looking for what is wrong",
         "/dev/sdx: cannot write /dev/sdx: it was pulled out: it does not boot: it has no partition table; write it"
         " again, or go on with --resume (4 KiB in 2.0 s, 2 KiB/s)",
         "/dev/sdx: written and verified (4 KiB in 2.0 s, 2 KiB/s)",

@@ -115,7 +115,8 @@ class Floor:
         return PreparedFolder(self.units, check=check_serial(self.brand.database(), brand="acme", model="pc", now=NOW))
 
     def run(self, *, wishes: Wishes | None = None, ports: MediaPorts | None = None, labels: Labels | None = None,
-            job: Job | None = None, identities: Identities | None = None) -> Station:
+            job: Job | None = None, identities: Identities | None = None,
+            opened: Callable[[Station], None] = lambda _: None) -> Station:
         """Open a station, run it to its end, close it."""
         log = self.open_log()
         prepared = identities or (self.prepared() if self.personal else None)
@@ -130,6 +131,7 @@ class Floor:
                 clock=SystemClock(), ports=ports or SystemPorts(SystemInventory()), told=self.told, prepared=prepared,
                 labels=labels, identity_at=place_of(facts, "identity") if self.personal else 0,
                 wishes=replace(wishes or Wishes(once=True), poll_s=0.01)))
+            opened(station)
             station.run()
             return station
         finally:

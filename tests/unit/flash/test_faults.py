@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import signal
 import threading
 import time
@@ -19,8 +20,8 @@ from imagekit.host.files import no_space
 from imagekit.plan.flash import HEAD, PIECE
 from imagekit.plan.flash_damage import Pattern
 from imagekit.plan.flash_device import Code, Identity
-from imagekit.plan.flash_events import Ended, Event, Moved, Phase, Result, Stalled, State
-from imagekit.testing.blocks import MemoryTarget, card
+from imagekit.plan.flash_events import Ended, Event, Moved, Phase, Result, Stalled, Started, State
+from imagekit.testing.blocks import Heard, MemoryTarget, card
 from imagekit.units import MIB
 
 from .conftest import SIZE, USED, Bench
@@ -283,3 +284,53 @@ def test_reader_that_fails_because_its_card_was_changed_is_not_said_to_be_broken
     target = MemoryTarget(size=SIZE, bad=frozenset({USED[2][0]}))
     target.on_write = lambda offset: setattr(target, "seen", other_card()) if offset == USED[2][0] else None
     assert changed(alone(bench, target)) == "not-bootable"
+
+
+def test_older_image_with_the_same_files_elsewhere_is_no_fake(bench: Bench) -> None:
+    """All lies as far from where it now belongs as on a fake, but two places that far apart were both read right."""
+    start, moved = USED[2][0], 64 * 1024
+    target = MemoryTarget(size=SIZE, lost=(start, start + 4 * MIB))
+    target.content[start:start + MIB] = bench.content()[start + moved:start + moved + MIB]
+    target.content[start + MIB:start + 4 * MIB] = bench.content()[start + MIB:start + 4 * MIB]
+    ended = alone(bench, target)
+    assert ended.damage is not None
+    assert (ended.damage.blocks, ended.damage.pattern) == (256, Pattern.STALE)
+
+
+class Slow(MemoryTarget):
+    """A reader of 20 MiB/s for what is read after everything was verified."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        time.sleep(len(buffer) / (20 * MIB))
+        return MemoryTarget.read_into(self, offset, buffer)
+
+
+def diagnosing(event: Event) -> bool:
+    return isinstance(event, (Started, Moved)) and (event.target, event.phase) == ("/dev/sdx", Phase.DIAGNOSE)
+
+
+def test_slow_card_that_is_a_fake_gets_its_diagnosis_and_tells_how_far_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "large.img"
+    path.write_bytes(random.Random(3).randbytes(80 * MIB))
+    bench = Bench(path=path, heard=Heard())
+    ended, = bench.write(Slow(size=80 * MIB, real=32 * MIB), patience=Patience(stall_s=1.5, give_up_s=2.0)).ended
+    assert ended.damage is not None
+    assert (ended.damage.pattern, ended.damage.distance) == (Pattern.WRAPPED, 32 * MIB)
+    assert not [event for event in bench.heard.events if isinstance(event, Stalled)]
+    told = [event for event in bench.heard.events if diagnosing(event)]
+    assert isinstance(told[0], Started)
+    assert isinstance(told[-1], Moved)
+    assert told[-1].durable == told[-1].total == told[0].total
+
+
+def test_ctrl_c_ends_the_diagnosis_too(bench: Bench) -> None:
+    def press(event: Event) -> None:
+        if diagnosing(event) and isinstance(event, Started):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+
+    bench.heard.also = press
+    outcome = bench.write(MemoryTarget(size=SIZE, real=8 * MIB))
+    ended, = outcome.ended
+    assert isinstance(outcome.interrupt, KeyboardInterrupt)
+    assert (ended.result, ended.state, ended.damage) == (Result.INTERRUPTED, State.WRONG, None)

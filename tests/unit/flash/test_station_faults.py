@@ -14,7 +14,7 @@ import pytest
 
 from imagekit.errors import HostError, TrustError
 from imagekit.flash.labels import LabelPrinter
-from imagekit.flash.station import Wishes
+from imagekit.flash.station import Station, Wishes
 from imagekit.host.factorylog import FactoryLog
 from imagekit.host.prepared import Prepared
 from imagekit.host.serialservice import NotNow, RequestRefused
@@ -190,6 +190,18 @@ def test_card_that_is_changed_during_its_turn_gets_nothing_and_is_recorded_as_fa
     assert (said["identity"] and said["identity"]["serial"]) == serial
     assert (floor.units / "A0001.serial").exists() is not bool(serial)
     assert written == [target.written]
+
+
+def test_fake_is_told_while_it_is_looked_at_and_recorded_as_one(floor: Floor) -> None:
+    notes: list[str] = []
+    stations: list[Station] = []
+    floor.also = lambda _, event: notes.append(stations[0].tiles[0].note) if event == "phase" else None
+    station = floor.run(ports=OnePort(MemoryTarget(size=SIZE, real=3 << 19)), opened=stations.append)
+    said = next(decode_log(floor.log.read_bytes(), name="log").of(Kind.UNIT)).said
+    assert (said["result"], said["state"]) == ("failed", "wrong")
+    assert "it is a fake" in said["problem"]
+    assert notes[-2:] == ["", "something else is read back; looking for what is wrong"]
+    assert station.tiles[0].note == ""
 
 
 def test_identity_that_does_not_arrive_makes_the_unit_fail_and_its_serial_is_lost(floor: Floor) -> None:
