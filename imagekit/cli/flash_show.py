@@ -15,7 +15,7 @@ from imagekit.disk.ext_csd import BootArea
 from imagekit.plan.flash import FlashPlan, encode_line
 from imagekit.plan.flash_device import Device, Kind, Refusal
 from imagekit.plan.flash_events import Ended, Event, Moved, Phase, Stalled, Started, State, event_json
-from imagekit.units import iec
+from imagekit.units import SECTOR, iec
 
 if TYPE_CHECKING:
     from imagekit.cli.output import Talk
@@ -62,6 +62,10 @@ def show_plan(plan: FlashPlan, *, about: str, update: bool = False) -> None:
     write(f"image:  {image.path}: {iec(image.size)}, {iec(image.amount)} to write; {about}")
     if not image.mapped:
         write("        it has no block map: all of it is written, empty space too")
+    if len(image.mbr_sectors) > 1 and any(item.device.sector != SECTOR for item in plan.targets):
+        counts = " or ".join(map(str, image.mbr_sectors))
+        write(f"        its MBR counts in sectors of {counts} bytes, which of them does not show; on a disk with others"
+              " no partition is found")
     show_devices([(item.device, item.refusals) for item in plan.targets])
     where = "it" if len(plan.targets) == 1 else "them"
     lost = f"what differs on {where} will be written over" if update else f"all that is on {where} will be erased"

@@ -13,7 +13,7 @@ from imagekit.disk import gpt
 from imagekit.errors import DocumentError
 
 SHOWN = 6  # names of partitions
-_HEAD = 70 * 1024
+HEAD = 70 * 1024  # every magic number is in here
 _MAGICS = (
     (1024 + 56, b"\x53\xef", "ext4"), (1024, b"\xe2\xe1\xf5\xe0", "EROFS"), (0, b"hsqs", "squashfs"),
     (0, b"XFSB", "XFS"), (65536 + 64, b"_BHRfS_M", "btrfs"), (32769, b"CD001", "ISO 9660"),
@@ -26,7 +26,7 @@ _MAGICS = (
 def describe(disk: BinaryIO) -> str:
     """What is on a disk: `GPT: esp, data`, `ext4`, `empty`; `unknown` where it is nothing that we know."""
     disk.seek(0)
-    head = disk.read(_HEAD)
+    head = disk.read(HEAD)
     try:
         table = gpt.decode(disk)
     except DocumentError:
@@ -36,10 +36,14 @@ def describe(disk: BinaryIO) -> str:
     return f"GPT: {', '.join(names[:SHOWN]) or 'no partitions'}{more}"
 
 
+def file_system(head: bytes) -> str:
+    """What begins with these bytes: a file system, or what holds some; empty where it is none that we know."""
+    return next((name for offset, magic, name in _MAGICS if head[offset:offset + len(magic)] == magic), "")
+
+
 def _without_table(head: bytes) -> str:
-    for offset, magic, name in _MAGICS:
-        if head[offset:offset + len(magic)] == magic:
-            return name
+    if name := file_system(head):
+        return name
     entries = sum(1 for at in range(450, 510, 16) if head[at:at + 1] not in (b"", b"\0"))
     if head[510:512] == b"\x55\xaa" and entries:
         return f"MBR: {entries} partition{'s' if entries > 1 else ''}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from imagekit.disk import gpt
 from imagekit.disk.bmap import Bmap, MappedRange, decode_bmap
 from imagekit.disk.gpt_move import Pieces, move_table
+from imagekit.disk.mbr_sectors import sectors_of
 from imagekit.errors import DocumentError
 from imagekit.flash.source import Source, plain_name
 from imagekit.host.files import read_file
@@ -34,6 +35,7 @@ def look(path: Path, source: Source) -> ImageFacts:
     """
     with source.stream() as stream:
         table = _table(stream, path)
+        mbr_sectors = sectors_of(stream) if table is None else ()
     beside = block_map_of(path)
     if beside is not None:
         bmap = decode_bmap(read_file(beside, limit=MOST_BMAP), name=str(beside))
@@ -42,12 +44,13 @@ def look(path: Path, source: Source) -> ImageFacts:
                                 f" {source.size}", hint="take the block map that was built with the image")
         _check_head(bmap, table, beside)
         return ImageFacts(path=str(path), size=source.size, ranges=bmap.ranges, table=table,
-                          digest=ranges_digest(bmap.ranges))
+                          digest=ranges_digest(bmap.ranges), mbr_sectors=mbr_sectors)
     found = path.stat()
     known_by = f"{path.resolve()} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
     name = hashlib.sha256(known_by.encode(errors="surrogateescape")).hexdigest()
-    return ImageFacts(path=str(path), size=source.size, digest=name, table=table, mapped=False, ranges=tuple(
-        MappedRange(start=start, end=end, sha256="") for start, end in cut(0, source.size, RUN)))
+    return ImageFacts(path=str(path), size=source.size, digest=name, table=table, mapped=False, mbr_sectors=mbr_sectors,
+                      ranges=tuple(MappedRange(start=start, end=end, sha256="")
+                                   for start, end in cut(0, source.size, RUN)))
 
 
 def block_map_of(path: Path) -> Path | None:

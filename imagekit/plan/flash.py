@@ -39,7 +39,7 @@ class ImageFacts:
     """What is written. `ranges` cover all that means something; a digest is empty where nobody stated one.
 
     `digest` names the image: that of the ranges, as a manifest has it; of an image without a block map, a name for
-    these very bytes that its reader makes.
+    these very bytes that its reader makes. `mbr_sectors`: what an MBR may count in, where there is no other table.
     """
 
     path: str
@@ -48,6 +48,7 @@ class ImageFacts:
     digest: str
     table: Table | None = None
     mapped: bool = True  # by a block map; otherwise everything is written
+    mbr_sectors: tuple[int, ...] = ()
 
     @property
     def amount(self) -> int:
@@ -55,8 +56,15 @@ class ImageFacts:
         return sum(item.end - item.start for item in self.ranges)
 
     @property
+    def sector(self) -> int:
+        """What the image's partition table counts in; 0 where there is none, or it does not tell."""
+        if self.table is not None:
+            return self.table.sector
+        return self.mbr_sectors[0] if len(self.mbr_sectors) == 1 else 0
+
+    @property
     def demand(self) -> Demand:
-        return Demand(size=self.size, sector=self.table.sector if self.table else 0)
+        return Demand(size=self.size, sector=self.sector)
 
     @property
     def backup(self) -> Extent:
@@ -193,7 +201,7 @@ def as_json(plan: FlashPlan) -> dict[str, Any]:
     image = plan.image
     return {
         "image": {"path": image.path, "size": image.size, "mapped": image.amount, "digest": image.digest,
-                  "block_map": image.mapped, "sector": image.table.sector if image.table else None},
+                  "block_map": image.mapped, "sector": image.sector or None},
         "token": plan.token,
         "targets": [{**device_json(item.device), "refusals": refusals_json(item.refusals),
                      "patches": [{"offset": offset, "length": len(content)} for offset, content in item.patches],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.disk import mbr
 from imagekit.host.devices import SystemInventory
 from imagekit.plan.flash_device import Allowed, Code, Demand, RefusedError, judge
 from imagekit.units import MIB
@@ -58,6 +59,22 @@ def test_loop_device_that_is_refused_keeps_what_it_has(more: tuple[str, ...], si
     with looped(card, size=size, sector=sector, writable=writable) as loop:
         assert write(loop.path, *more, env=env, cwd=tmp_path) == (7, [code])
     assert card.read_bytes() == OLD.ljust(size, b"\0")
+
+
+def test_image_with_an_mbr_that_counts_in_512_is_refused_on_a_disk_of_4096(env: dict[str, str],
+                                                                           tmp_path: Path) -> None:
+    need_loops()
+    table = mbr.Table(signature=7, disk_size=SIZE, partitions=(
+        mbr.Partition(index=1, type=0x0C, start=MIB, end=SIZE - MIB),))
+    image = bytearray(SIZE)
+    for offset, content in mbr.encode(table):
+        image[offset:offset + len(content)] = content
+    (tmp_path / "disk.img.bmap").unlink()
+    (tmp_path / "disk.img").write_bytes(image)
+    with looped(tmp_path / "card", size=SIZE, sector=4096) as loop:
+        assert write(loop.path, env=env, cwd=tmp_path) == (7, [Code.SECTOR_SIZE])
+    with looped(tmp_path / "card", size=SIZE) as loop:
+        assert write(loop.path, *confirmed(loop.path, env=env, cwd=tmp_path), env=env, cwd=tmp_path)[0] == 0
 
 
 def as_nobody(work: Callable[[], list[str]]) -> list[str]:

@@ -190,6 +190,14 @@ def test_plan_says_what_is_lost(capsys: pytest.CaptureFixture[str], *, update: b
     assert capsys.readouterr().out.splitlines()[-1].startswith(words)
 
 
+def test_plan_says_when_an_mbr_may_be_for_other_sectors(capsys: pytest.CaptureFixture[str]) -> None:
+    image = replace(IMAGE, mbr_sectors=(512, 4096))
+    for sector, told in ((512, False), (4096, True)):
+        show_plan(replace(plan(card("/dev/sdx", sector=sector)), image=image), about="an image")
+        assert ("its MBR counts in sectors of 512 or 4096 bytes" in capsys.readouterr().out) is told
+    assert (image.demand.sector, replace(image, mbr_sectors=(4096,)).demand.sector) == (0, 4096)
+
+
 @pytest.mark.parametrize(("area", "words"), [
     (BootArea.BOOT0, "its eMMC boots from it"), (BootArea.BOOT1, "its eMMC boots from boot1, not from it"),
     (BootArea.USER, "its eMMC boots from the user area, not from it"),
