@@ -132,13 +132,8 @@ def _request(job: Job, trust: tuple[Path, ...]) -> Request:
 def run(path: Path, wanted: Wanted) -> None:
     """`imagekit factory run`."""
     lines = JsonLines(talk_of())
-    try:
+    with lines.ended(wanted=wanted.as_json):
         _run(path, wanted, lines)
-    except ImagekitError as error:
-        if wanted.as_json:
-            lines.event({"event": "error", "exit_code": int(error.exit_code), "kind": error.exit_code.name.lower(),
-                         "message": error.message, "details": list(error.details), "hint": error.hint})
-        raise
 
 
 def station_key(name: str, wanted: Wanted) -> Signer:

@@ -158,12 +158,19 @@ def _is_nowhere() -> bool:
     return False
 
 
+def interruption(error: BaseException) -> tuple[int, str]:
+    """The exit code of Ctrl-C or SIGTERM, and its word."""
+    if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated):
+        return TERMINATED, "terminated"
+    return int(ExitCode.INTERRUPTED), "interrupted"
+
+
 def _interrupted(error: BaseException) -> int:
-    terminated = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
+    code, word = interruption(error)
     with _undisturbed():
-        LOG.error("terminated" if terminated else "interrupted")
-        click.echo("imagekit: terminated" if terminated else "imagekit: interrupted", err=True)
-    return TERMINATED if terminated else ExitCode.INTERRUPTED
+        LOG.error("%s", word)
+        click.echo(f"imagekit: {word}", err=True)
+    return code
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from imagekit.cli.flash_proof import prove
 from imagekit.cli.flash_show import JsonLines, painter, show_outcome, show_plan
 from imagekit.cli.output import say, talk_of, warn
 from imagekit.cli.progress import progress
-from imagekit.errors import HostError, ImagekitError, TargetError, UsageError
+from imagekit.errors import HostError, TargetError, UsageError
 from imagekit.flash.emmc import boot_from
 from imagekit.flash.job import How
 from imagekit.flash.journal import Journals, write_record
@@ -220,17 +220,11 @@ def write(request: Request) -> None:
 
 @contextlib.contextmanager
 def told(request: Request, lines: JsonLines) -> Iterator[None]:
-    """An error is the last JSON line too."""
+    """The first JSON line; an error is the last one."""
     if request.as_json:
         lines.line({"event": "begin", "version": RECORD_VERSION, "tool": __version__, "image": str(request.image)})
-    try:
+    with lines.ended(wanted=request.as_json):
         yield
-    except ImagekitError as error:
-        if request.as_json:
-            lines.event({"event": "error", "exit_code": int(error.exit_code), "kind": error.exit_code.name.lower(),
-                         "message": error.message, "details": list(error.details), "hint": error.hint,
-                         "refusals": [item.code.value for item in getattr(error, "refusals", ())]})
-        raise
 
 
 def _write(request: Request, image: Looked, stack: contextlib.ExitStack, lines: JsonLines) -> None:

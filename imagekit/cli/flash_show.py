@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imagekit.cli.failure import interruption
 from imagekit.cli.output import LOG, drawn, say, table, talk_of, write
 from imagekit.disk.ext_csd import BootArea
+from imagekit.errors import ImagekitError
 from imagekit.plan.flash import FlashPlan, encode_line
 from imagekit.plan.flash_device import Device, Kind, Refusal
 from imagekit.plan.flash_events import Ended, Event, Moved, Phase, Stalled, Started, State, event_json
@@ -142,6 +144,16 @@ class JsonLines:
         except OSError as error:
             self._lost = self._lost or error
 
+    @contextlib.contextmanager
+    def ended(self, *, wanted: bool) -> Iterator[None]:
+        """What ends by an error, Ctrl-C or SIGTERM says so in its last line, if lines are `wanted`."""
+        try:
+            yield
+        except (ImagekitError, click.Abort, KeyboardInterrupt) as error:
+            if wanted:
+                self.event(_error_json(error))
+            raise
+
     def line(self, value: dict[str, Any]) -> None:
         """Raises: OSError: it cannot be printed, or an event before it could not."""
         self._print(value)
@@ -156,6 +168,16 @@ class JsonLines:
             with contextlib.suppress(BrokenPipeError):  # who does not listen any more misses nothing
                 click.echo(text)
                 sys.stdout.flush()
+
+
+def _error_json(error: BaseException) -> dict[str, Any]:
+    if not isinstance(error, ImagekitError):
+        code, word = interruption(error)
+        return {"event": "error", "exit_code": code, "kind": word, "message": word, "details": [], "hint": None,
+                "refusals": []}
+    return {"event": "error", "exit_code": int(error.exit_code), "kind": error.exit_code.name.lower(),
+            "message": error.message, "details": list(error.details), "hint": error.hint,
+            "refusals": [item.code.value for item in getattr(error, "refusals", ())]}
 
 
 @contextlib.contextmanager

@@ -416,6 +416,9 @@ def test_ctrl_c_leaves_a_medium_that_does_not_boot_and_resume_finishes_it(flash:
     assert started.returncode == 130, said
     ended = next(json.loads(line) for line in rest.splitlines() if '"ended"' in line)
     assert (ended["result"], ended["state"]) == ("interrupted", "not-bootable")
+    result, error = (json.loads(line) for line in rest.splitlines()[-2:])
+    assert (result["event"], result["ok"]) == ("result", False)
+    assert (error["event"], error["exit_code"], error["kind"]) == ("error", 130, "interrupted")
     assert not any(target.read_bytes()[:MIB])
     flash("write", image, target, "--foreign", "--resume", "--confirm", token(flash, image, target, "--foreign"))
     flash("verify", image, target, "--foreign")

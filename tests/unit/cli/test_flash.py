@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 
 from imagekit.cli import board_fastboot, board_flash
 from imagekit.cli.factory_show import Teller
+from imagekit.cli.failure import Terminated
 from imagekit.cli.flash_run import Records, Request, _end, confirm, find_targets, raise_for, refuse
 from imagekit.cli.flash_show import JsonLines, Painter, painter, show_plan
 from imagekit.cli.output import Talk, warn
@@ -309,6 +311,21 @@ def full_disk() -> Iterator[None]:
         stack.enter_context(contextlib.redirect_stdout(disk))
         stack.enter_context(contextlib.redirect_stderr(disk))
         yield
+
+
+@pytest.mark.parametrize(("error", "code", "kind", "refusals"), [
+    (KeyboardInterrupt(), 130, "interrupted", []), (click.Abort(), 130, "interrupted", []),
+    (Terminated(), 143, "terminated", []),
+    (RefusedError("/dev/sdx", (Refusal(code=Code.READ_ONLY, reason="its switch"),)), 7, "target", ["read-only"])])
+def test_what_cannot_go_on_or_shall_not_says_so_in_the_last_line(capsys: pytest.CaptureFixture[str],
+                                                                 error: BaseException, code: int, kind: str,
+                                                                 refusals: list[str]) -> None:
+    for wanted in (True, False):
+        with pytest.raises(type(error)), JsonLines(Talk()).ended(wanted=wanted):
+            raise error
+    line, = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (line["event"], line["exit_code"], line["kind"], line["refusals"]) == ("error", code, kind, refusals)
+    assert set(line) == {"event", "exit_code", "kind", "message", "details", "hint", "refusals"}
 
 
 def test_full_disk_under_what_is_told_ends_no_medium_no_unit_and_no_board() -> None:
