@@ -25,17 +25,26 @@ AHEAD = 3  # pieces that are being read or decoded at once
 
 
 class Feed:
-    """The pieces of an image. `digests` are those found, one for each range, once all is read."""
+    """The pieces of an image. `digests` are those found, one for each range, once all is read.
+
+    `held` has the bytes of the pieces that are written last, once for all media.
+    """
 
     def __init__(self, source: Source, ranges: Sequence[MappedRange], pieces: Sequence[Piece], *, pool: Pool,
                  name: str) -> None:
         self._source, self._ranges, self.pieces = source, ranges, pieces
         self.pool, self._name = pool, name
         self.digests: dict[int, str] = {}
-        self.stop = threading.Event()
+        self.held: dict[Piece, bytes] = {}
+        self._stop = threading.Event()
+
+    def end(self) -> None:
+        """No more pieces."""
+        self._stop.set()
+        self.pool.end(self)
 
     def __iter__(self) -> Iterator[tuple[Piece, Buffer]]:
-        """Every piece with its bytes; who takes one lets go of its buffer.
+        """Every piece with its bytes; the feed holds its buffer until it is let go of in its name.
 
         Raises:
             TrustError: a range is not what the block map says.
@@ -47,9 +56,10 @@ class Feed:
         digest, current = hashlib.sha256(), -1
         with ThreadPoolExecutor(workers, thread_name_prefix="source") as executor:
             try:
-                while not self.stop.is_set():
+                while not self._stop.is_set():
                     while len(running) < workers and (piece := next(ahead, None)) is not None:
-                        buffer = self.pool.get()
+                        if (buffer := self.pool.get(self)) is None:
+                            return
                         running.append((piece, buffer, executor.submit(self._fill, piece, buffer)))
                     if not running:
                         break
@@ -63,12 +73,14 @@ class Feed:
                             found = digest.hexdigest()
                     if found is not None:
                         self._check(piece.range, found)
+                    if piece.held:
+                        self.held[piece] = bytes(buffer.view)
                     running.popleft()
                     yield piece, buffer
             finally:
                 for _, buffer, filling in running:
                     filling.cancel() or filling.exception()
-                    self.pool.let_go(buffer)
+                    self.pool.let_go(buffer, self)
 
     def _fill(self, piece: Piece, buffer: Buffer) -> str | None:
         """Read a piece; the digest of its range, where that is all of it."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from imagekit.flash.buffers import Pool
 from imagekit.flash.source import Source
 from imagekit.host.ports import Clock
-from imagekit.plan.flash import FlashPlan
+from imagekit.plan.flash import FlashPlan, Piece
 from imagekit.plan.flash_events import Listener
 
 
@@ -29,17 +29,20 @@ class How:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What all writers of one run share. `digests` are those of the ranges that the feed has read.
+    """What all writers of one run share. `digests` and `held` are the feed's, as it has read so far.
 
-    `over` is set whenever one of them has ended.
+    `beside` has room for what a medium has, beside a piece that it is compared with: a pool of its own, since who
+    waits for it holds a buffer of `pool`. `over` is set whenever one of them has ended.
     """
 
     plan: FlashPlan
     how: How
     pool: Pool
+    beside: Pool
     clock: Clock
     listener: Listener
     digests: Mapping[int, str]
+    held: Mapping[Piece, bytes]
     reopen: Callable[[], Source]
     reached: Callable[[str, int], None]  # so many ranges of a target are durable
     helpers: int = 0  # further threads for reading back

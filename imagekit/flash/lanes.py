@@ -60,11 +60,6 @@ class Lanes:
             raise item
         return None
 
-    @property
-    def running(self) -> bool:
-        """Whether a piece is on its way."""
-        return bool(self._running)
-
     def snapshot(self) -> tuple[int, int]:
         """Bytes taken, and how many ranges from the first on are complete."""
         with self._lock:

@@ -6,9 +6,10 @@ reader was changed, that is what is said, whatever failed. Decides the words.
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import hashlib
 import threading
+from collections.abc import Callable, Iterator
 
 from imagekit.errors import HostError, TargetError
 from imagekit.flash.buffers import Buffer, equal
@@ -25,9 +26,11 @@ _ZEROS = Buffer(MIB)
 class Medium:
     """A `BlockTarget`, and the device that it was when it was confirmed; every failure is a TargetError of it."""
 
-    def __init__(self, device: Device, target: BlockTarget) -> None:
-        self.device, self.path, self.target = device, device.path, target
+    def __init__(self, device: Device, target: BlockTarget, *, moved: Callable[[], None] = lambda: None) -> None:
+        """`moved` is called whenever it has answered."""
+        self.device, self.path, self.target, self._moved = device, device.path, target, moved
         self.written = 0  # bytes that were sent to it, by any thread
+        self.pending = 0  # calls that it has not answered yet
         self._counting = threading.Lock()
 
     def check(self) -> None:
@@ -47,11 +50,23 @@ class Medium:
             raise self._pulled("use")
         bind(self.device, found)
 
+    @contextlib.contextmanager
+    def _call(self) -> Iterator[None]:
+        with self._counting:
+            self.pending += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self.pending -= 1
+            self._moved()
+
     def write(self, offset: int, content: memoryview) -> None:
         """All of `content`. Raises: TargetError: it cannot be written."""
         while content:
             try:
-                count = self.target.write(offset, content)
+                with self._call():
+                    count = self.target.write(offset, content)
             except OSError as error:
                 raise self._failed("write", offset, error) from error
             if count <= 0:
@@ -64,7 +79,8 @@ class Medium:
         """Fill `view`. Raises: TargetError: it cannot be read."""
         while view:
             try:
-                count = self.target.read_into(offset, view)
+                with self._call():
+                    count = self.target.read_into(offset, view)
             except OSError as error:
                 raise self._failed("read", offset, error) from error
             if count <= 0:
@@ -74,7 +90,8 @@ class Medium:
     def flush(self) -> None:
         """Raises: TargetError: something that was written did not arrive."""
         try:
-            self.target.flush()
+            with self._call():
+                self.target.flush()
         except OSError as error:
             raise self._failed("flush", None, error) from error
 
@@ -90,15 +107,6 @@ class Medium:
             if not equal(buffer, 0, _ZEROS, 0, end - start):
                 return False
         return True
-
-    def sha256(self, extent: Extent, buffer: Buffer) -> str:
-        """The digest of what is on the medium there."""
-        digest = hashlib.sha256()
-        for start, end in cut(*extent, len(buffer.whole)):
-            view = buffer.take(end - start)
-            self.read(start, view)
-            digest.update(view)
-        return digest.hexdigest()
 
     def _failed(self, verb: str, offset: int | None, error: OSError) -> TargetError:
         try:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from imagekit.errors import ImagekitError
-from imagekit.flash.buffers import Pool
+from imagekit.flash.buffers import BESIDE, Pool
 from imagekit.flash.feed import Feed
 from imagekit.flash.job import How, Shared
 from imagekit.flash.source import Source
@@ -21,6 +21,7 @@ from imagekit.flash.writer import Writer
 from imagekit.host.ports import BlockTarget, Clock
 from imagekit.plan.flash import FlashPlan, Piece
 from imagekit.plan.flash_events import Ended, Listener, Result, Stalled
+from imagekit.units import MIB
 
 STALL_S = 10.0
 GIVE_UP_S = 120.0
@@ -53,8 +54,9 @@ def flash(plan: FlashPlan, source: Source, targets: Sequence[BlockTarget], *, ho
     """Write the plan's image to its targets, which are held open in the plan's order and stay so."""
     pool = Pool()
     feed = Feed(source, plan.image.ranges, plan.pieces, pool=pool, name=plan.image.path)
-    shared = Shared(plan=plan, how=how, pool=pool, clock=clock, listener=listener, digests=feed.digests,
-                    reopen=reopen, reached=reached, helpers=1 if len(targets) < (os.cpu_count() or 1) else 0)
+    shared = Shared(plan=plan, how=how, pool=pool, beside=Pool(BESIDE, MIB), clock=clock, listener=listener,
+                    digests=feed.digests, held=feed.held, reopen=reopen, reached=reached,
+                    helpers=1 if len(targets) < (os.cpu_count() or 1) else 0)
     writers = [Writer(item, target, shared) for item, target in zip(plan.targets, targets, strict=True)]
     feeder = Feeder(feed, writers, plan)
     interrupt: BaseException | None = None
@@ -64,7 +66,7 @@ def flash(plan: FlashPlan, source: Source, targets: Sequence[BlockTarget], *, ho
         watch(writers, shared.over, clock=clock, listener=listener, patience=patience or Patience())
     except KeyboardInterrupt as asked:
         interrupt = asked
-        _stop(writers, feed)
+        _stop(writers, feed, clock)
     finally:
         for writer in writers:
             if writer.ended is None:  # it may write yet: the number of its descriptor must not become another file's
@@ -79,16 +81,15 @@ def flash(plan: FlashPlan, source: Source, targets: Sequence[BlockTarget], *, ho
                    source_error=feeder.error, interrupt=interrupt)
 
 
-def _stop(writers: Sequence[Writer], feed: Feed) -> None:
+def _stop(writers: Sequence[Writer], feed: Feed, clock: Clock) -> None:
     """End all between two pieces, and wait for that; asked once more, no longer."""
     with contextlib.suppress(KeyboardInterrupt):
+        feed.end()
         for writer in writers:
-            writer.stop.set()
-        feed.stop.set()
+            writer.interrupt()
+        until_s = clock.monotonic_s() + STOPPING_S
         for writer in writers:
-            writer.queue.put(None)
-        for writer in writers:
-            writer.join(STOPPING_S)
+            writer.join(max(until_s - clock.monotonic_s(), 0))
     for writer in writers:
         if writer.ended is None:
             writer.abandon(f"cannot stop writing {writer.path}: it does not answer")
@@ -131,10 +132,10 @@ class Feeder(threading.Thread):
             self._feed.pieces = tuple(self._wanted())
             for piece, buffer in self._feed:
                 takers = [writer for writer in self._writers if writer.ended is None and writer.wants(piece)]
-                self._feed.pool.share(buffer, len(takers))
+                self._feed.pool.share(buffer, takers)
                 for writer in takers:
                     writer.give(piece, buffer)
-                self._feed.pool.let_go(buffer)
+                self._feed.pool.let_go(buffer, self._feed)
                 if all(writer.ended for writer in self._writers):
                     break
         except ImagekitError as error:

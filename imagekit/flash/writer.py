@@ -1,19 +1,20 @@
 """One medium, from its first wiped block to its last verified one, on a thread of its own.
 
 Carries out a `TargetPlan`: wipe, data, tail, head, read back. Whatever goes wrong here ends this medium alone. Pieces
-come from a `Feed` that serves all media; those that belong to the head and the backup table are kept until the end.
+come from a `Feed` that serves all media; it keeps those of the head and the backup table, which are written at the end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from imagekit.disk.bmap import MappedRange
 from imagekit.errors import ImagekitError, TargetError
-from imagekit.flash.buffers import Buffer, equal
+from imagekit.flash.buffers import Buffer, Pool, equal
 from imagekit.flash.damage import find_damage, work
 from imagekit.flash.job import Shared
 from imagekit.flash.lanes import Item, Lanes
@@ -24,7 +25,7 @@ from imagekit.plan.flash import HEAD, Extent, Piece, TargetPlan, cut, joined, pa
 from imagekit.plan.flash_damage import Damage
 from imagekit.plan.flash_device import Kind, RefusedError
 from imagekit.plan.flash_events import Ended, Moved, Phase, Result, Started, State
-from imagekit.units import BLOCK, MIB, align_up
+from imagekit.units import MIB
 
 FLUSH_S = 2.0  # how much of a power cut's loss is bearable, and how often progress is told
 LANES = 2  # writes on their way at once
@@ -41,7 +42,7 @@ class Writer(threading.Thread):
     def __init__(self, plan: TargetPlan, target: BlockTarget, shared: Shared) -> None:
         super().__init__(name=f"write {plan.device.name}", daemon=True)
         self.plan, self.shared = plan, shared
-        self.medium = Medium(plan.device, target)
+        self.medium = Medium(plan.device, target, moved=self._answered)
         self.queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.prepared, self.stop = threading.Event(), threading.Event()
         self.ended: Ended | None = None
@@ -49,16 +50,14 @@ class Writer(threading.Thread):
         self.bug: Exception | None = None
         self.moved_s = shared.clock.monotonic_s()
         self.phase = Phase.WIPE
-        self._waiting, self._lanes = False, Lanes(self._next, self._take)
+        self._waiting, self._lanes = 0, Lanes(self._next, self._take)
         self.state = State.UNTOUCHED
         self.unequal: set[int] | None = None  # ranges to write; None: all
         self._began_s = self.moved_s
-        self._held: dict[Piece, bytes] = {}
         self._resumed = shared.how.resume.get(plan.device.path, 0)  # ranges that are there already, it is thought
-        self._own = Buffer(MIB) if shared.how.update or self._resumed else None  # what is on the medium
         self._verified = 0
         self._total = self._done = 0
-        self._counting, self._looking = threading.Lock(), threading.Lock()
+        self._counting, self._looking, self._ending = threading.Lock(), threading.Lock(), threading.Lock()
         self._damage: Damage | None = None
 
     @property
@@ -72,7 +71,7 @@ class Writer(threading.Thread):
     @property
     def busy(self) -> bool:
         """Whether it waits for the medium: waiting for the image or for a buffer is no fault of it."""
-        return not self._waiting or self._lanes.running
+        return bool(self.medium.pending) or not self._waiting
 
     def wants(self, piece: Piece) -> bool:
         """Whether this medium needs a piece."""
@@ -98,36 +97,49 @@ class Writer(threading.Thread):
         except Exception as error:  # a bug of ours ends this medium, not the others; it is raised where all end
             self.bug, problem = error, f"cannot go on with {self.path}: a mistake in imagekit itself: {error!r}"
         finally:
-            self.prepared.set()
-            self._drain()
             self._end(result, problem)
+            self._drain()
 
     def _end(self, result: Result, problem: str) -> None:
-        if self.ended is None:
-            self.ended = Ended(target=self.path, result=result, state=self.state, written=self.medium.written,
-                               verified=self._verified, problem=problem, damage=self._damage,
-                               seconds=self.shared.clock.monotonic_s() - self._began_s,
-                               refusals=self.error.refusals if isinstance(self.error, RefusedError) else ())
-            self.shared.listener.told(self.ended)
-            self.shared.over.set()
+        with self._ending:
+            if self.ended is not None:
+                return
+            ended = Ended(target=self.path, result=result, state=self.state, written=self.medium.written,
+                          verified=self._verified, problem=problem, damage=self._damage,
+                          seconds=self.shared.clock.monotonic_s() - self._began_s,
+                          refusals=self.error.refusals if isinstance(self.error, RefusedError) else ())
+            self.shared.listener.told(ended)
+            self.ended = ended
+        self.prepared.set()
+        self.shared.over.set()
+
+    def interrupt(self) -> None:
+        """End it between two pieces; what waits for a piece or a buffer waits no longer."""
+        self.stop.set()
+        for pool in (self.shared.pool, self.shared.beside):
+            pool.end(self)
+        self.queue.put(None)
 
     def abandon(self, problem: str) -> None:
-        """Give up on a medium that does not answer: its thread may never return."""
-        self.stop.set()
+        """Give up on a medium that does not answer: its threads may never return, nor what they hold."""
         self.medium.target.abandon()
         self.error = TargetError(problem, hint="pull it out; try another reader, port or cable")
         self._end(Result.FAILED, problem)
+        self.interrupt()
         self._drain()
+        for pool in (self.shared.pool, self.shared.beside):
+            pool.abandon(self)
 
     def _drain(self) -> None:
-        """Let go of the pieces that came for nothing."""
+        """Let go of the pieces that came for nothing, and leave word that no more come."""
         while True:
             try:
                 item = self.queue.get_nowait()
             except queue.Empty:
-                return
+                break
             if isinstance(item, tuple):
-                self.shared.pool.let_go(item[1])
+                self.shared.pool.let_go(item[1], self)
+        self.queue.put(None)
 
     def give(self, piece: Piece, buffer: Buffer) -> None:
         """Hand a piece over; what comes after the end is let go at once."""
@@ -140,8 +152,8 @@ class Writer(threading.Thread):
     def _prepare(self) -> None:
         update = self.shared.how.update
         if self.plan.device.kind is Kind.FILE:
-            self._size_file(whole=self._own is None)
-            if self._own is None:
+            self._size_file(whole=not (update or self._resumed))
+            if not (update or self._resumed):
                 return
         wipes = self.plan.wipes if not update else without(self.plan.wipes, joined(self._last_extents()))
         self._phase(Phase.WIPE, sum(end - start for start, end in wipes))
@@ -149,7 +161,7 @@ class Writer(threading.Thread):
         for start, end in wipes:
             for extent in cut(start, end, MIB):
                 self._stopped()
-                if not update or self._own is None or not self.medium.is_zero(extent, self._own):
+                if not update or not self._is_zero(extent):
                     self._make_unbootable()
                     self.medium.zero(extent)
                 done += extent[1] - extent[0]
@@ -158,6 +170,10 @@ class Writer(threading.Thread):
             self.medium.flush()
         if update:
             self._compare()
+
+    def _is_zero(self, extent: Extent) -> bool:
+        with self._lent(self.shared.beside) as buffer:
+            return self.medium.is_zero(extent, buffer)
 
     def _size_file(self, *, whole: bool) -> None:
         """Give a file the image's size; with `whole`, nothing of what it held stays."""
@@ -201,13 +217,10 @@ class Writer(threading.Thread):
         self.unequal = unequal
 
     def _on_medium(self, item: MappedRange) -> str:
-        buffer = self._buffer()
         try:
-            return self.medium.sha256((item.start, item.end), buffer)
+            return self._digest_without_held(item, [])
         except TargetError:
             return ""  # a file that was shorter, a block that cannot be read: it will be written
-        finally:
-            self.shared.pool.let_go(buffer)
 
     # ---- pieces
 
@@ -219,7 +232,7 @@ class Writer(threading.Thread):
         self._flushed_s, flushing = self.shared.clock.monotonic_s(), threading.Lock()
 
         def pulse() -> None:
-            self.moved_s = self.shared.clock.monotonic_s()
+            self._answered()
             if self.moved_s - self._flushed_s >= FLUSH_S and flushing.acquire(blocking=False):
                 try:
                     done, complete = lanes.snapshot()  # what is written while the medium flushes, may be lost
@@ -239,40 +252,53 @@ class Writer(threading.Thread):
         self.medium.flush()
         self._moved(lanes.done)
 
-    def _buffer(self) -> Buffer:
-        """One of the shared buffers."""
-        self._waiting = True
+    @contextlib.contextmanager
+    def _lent(self, pool: Pool) -> Iterator[Buffer]:
+        """A shared buffer, for as long as it is needed. Raises: Interrupted: it is waited for no longer."""
+        with self._wait():
+            buffer = pool.get(self)
+        if buffer is None:
+            raise Interrupted
         try:
-            return self.shared.pool.get()
+            yield buffer
         finally:
-            self.moved_s, self._waiting = self.shared.clock.monotonic_s(), False
+            pool.let_go(buffer, self)
 
     def _next(self) -> Item:
         """The next piece."""
-        self._waiting = True
-        try:
+        with self._wait():
             return self.queue.get()
+
+    @contextlib.contextmanager
+    def _wait(self) -> Iterator[None]:
+        """Wait for what is not the medium's; from any thread."""
+        with self._counting:
+            self._waiting += 1
+        try:
+            yield
         finally:
-            self.moved_s, self._waiting = self.shared.clock.monotonic_s(), False
+            with self._counting:
+                self._answered()
+                self._waiting -= 1
 
     def _take(self, piece: Piece, buffer: Buffer) -> None:
-        """Write a piece, or keep it, and let go of its buffer."""
+        """Write a piece, unless its turn is at the end, and let go of its buffer."""
         try:
             self._stopped()
             if piece.held:
-                self._held[piece] = bytes(buffer.view)
-            elif self._own is not None and (self.shared.how.update or piece.range < self._resumed):
-                with self._looking:
-                    self._write_differences(piece, buffer, self._own)
+                return  # the feed keeps it, for all media
+            if self.shared.how.update or piece.range < self._resumed:
+                with self._looking, self._lent(self.shared.beside) as beside:
+                    self._write_differences(piece, buffer, beside)
             else:
                 self.medium.write(piece.start, buffer.view)
         finally:
-            self.shared.pool.let_go(buffer)
+            self.shared.pool.let_go(buffer, self)
 
-    def _write_differences(self, piece: Piece, buffer: Buffer, own: Buffer) -> None:
+    def _write_differences(self, piece: Piece, buffer: Buffer, beside: Buffer) -> None:
         """Read what is there, and write only the runs that differ."""
         for start, end in cut(0, piece.end - piece.start, MIB):
-            view = own.take(end - start)
+            view = beside.take(end - start)
             try:
                 self.medium.read(piece.start + start, view)
                 run = start
@@ -280,7 +306,7 @@ class Writer(threading.Thread):
                 self._write_run(piece.start, buffer, start, end)
                 continue
             for low, high in cut(start, end, GRAIN):
-                same = equal(buffer, low, own, low - start, high - low)
+                same = equal(buffer, low, beside, low - start, high - low)
                 if same and run < low:
                     self._write_run(piece.start, buffer, run, low)
                 run = high if same else run
@@ -293,18 +319,20 @@ class Writer(threading.Thread):
 
     # ---- tables, and reading back
 
-    def _final(self, piece: Piece) -> bytes:
-        """A held piece as it shall be on this medium."""
-        content = bytearray(self._held[piece])
-        patched(content, piece.start, self.plan.patches)
-        return bytes(content)
-
     def _tables(self) -> list[tuple[int, bytes]]:
-        """What is written last, in this order: the backup table, then the head, its first block at the very end."""
-        held = [(piece.start, self._final(piece)) for piece in self._held]
+        """What is written last, in this order: the backup table, then the head, its first block at the very end.
+
+        As the image has it: the patches of this medium come in where it is written.
+        """
+        held = [(piece.start, self.shared.held[piece]) for piece in self.shared.plan.pieces if piece.held]
         moved = [(offset, content) for offset, content in self.plan.patches if offset >= HEAD]  # behind the image
         head = sorted((item for item in held if item[0] < HEAD), reverse=True)
         return [*(item for item in held if item[0] >= HEAD), *moved, *head]
+
+    def _fill(self, view: memoryview, offset: int, content: bytes | memoryview) -> None:
+        """As it shall be on this medium."""
+        view[:] = content
+        patched(view, offset, self.plan.patches)
 
     def _finish(self) -> None:
         tables = self._tables()
@@ -313,23 +341,27 @@ class Writer(threading.Thread):
             return
         self._phase(Phase.TABLES, sum(len(content) for _, content in tables))
         self._make_unbootable()
-        self._stopped()
         done = 0
         for offset, content in tables:
+            self._stopped()
             if not offset:
                 self.medium.flush()
-            view = _room_for(content)
-            view[:] = content
-            self.medium.write(offset, view)
+            with self._lent(self.shared.pool) as buffer:
+                self._fill(view := buffer.take(len(content)), offset, content)
+                self.medium.write(offset, view)
             done += len(content)
         self.medium.flush()
         self.state = State.COMPLETE
         self._moved(done)
 
     def _is_there(self, offset: int, content: bytes) -> bool:
-        view = _room_for(content)
-        self.medium.read(offset, view)
-        return bytes(view) == content
+        with self._lent(self.shared.pool) as buffer:
+            for low, high in cut(0, len(content), MIB):
+                self._fill(buffer.take(high - low), offset + low, memoryview(content)[low:high])
+                self.medium.read(offset + low, buffer.whole[MIB:MIB + high - low])
+                if not equal(buffer, 0, buffer, MIB, high - low):
+                    return False
+        return True
 
     def _verify(self) -> None:
         self._phase(Phase.VERIFY, self.shared.plan.image.amount)
@@ -337,7 +369,7 @@ class Writer(threading.Thread):
         wrong = [(offset, offset + len(content)) for offset, content in self._tables()
                  if not self._is_there(offset, content)]
         by_range: dict[int, list[Piece]] = {}
-        for piece in self._held:
+        for piece in self.shared.held:
             by_range.setdefault(piece.range, []).append(piece)
 
         def check(index: int) -> None:
@@ -366,20 +398,16 @@ class Writer(threading.Thread):
     def _digest_without_held(self, item: MappedRange, held: list[Piece]) -> str:
         """The digest of a range as read, with the held pieces as the image has them: those were compared before."""
         digest, at = hashlib.sha256(), item.start
-        buffer = self._buffer()
-        try:
+        with self._lent(self.shared.pool) as buffer:
             for piece in [*sorted(held, key=lambda piece: piece.start), None]:
                 for start, end in cut(at, piece.start if piece else item.end, len(buffer.whole)):
+                    self._stopped()
                     view = buffer.take(end - start)
                     self.medium.read(start, view)
                     digest.update(view)
-                    self.moved_s = self.shared.clock.monotonic_s()
-                    self._stopped()
                 if piece:
-                    digest.update(self._held[piece])
+                    digest.update(self.shared.held[piece])
                     at = piece.end
-        finally:
-            self.shared.pool.let_go(buffer)
         return digest.hexdigest()
 
     # ---- telling
@@ -401,11 +429,9 @@ class Writer(threading.Thread):
         self.moved_s = self.shared.clock.monotonic_s()
         self.shared.listener.told(Moved(target=self.path, phase=self.phase, durable=durable, total=self._total))
 
+    def _answered(self) -> None:
+        self.moved_s = self.shared.clock.monotonic_s()
+
     def _stopped(self) -> None:
         if self.stop.is_set():
             raise Interrupted
-
-
-def _room_for(content: bytes) -> memoryview:
-    """Aligned memory of the length of `content`, for the few pieces that no shared buffer holds."""
-    return Buffer(align_up(max(len(content), 1), BLOCK)).take(len(content))

@@ -188,7 +188,7 @@ def without(extents: Sequence[Extent], taken: Sequence[Extent]) -> list[Extent]:
     return result
 
 
-def patched(content: bytearray, start: int, patches: Pieces) -> None:
+def patched(content: bytearray | memoryview, start: int, patches: Pieces) -> None:
     """Put the patches into bytes of the image that lie at `start`; those elsewhere are left alone."""
     for offset, piece in patches:
         low, high = max(offset, start), min(offset + len(piece), start + len(content))

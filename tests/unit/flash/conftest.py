@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from imagekit.flash.look import look, make_plan
 from imagekit.flash.run import Outcome, Patience, flash
 from imagekit.flash.source import Source, open_source
 from imagekit.host.clock import SystemClock
-from imagekit.plan.flash import FlashPlan
+from imagekit.plan.flash import Extent, FlashPlan
 from imagekit.plan.flash_device import Allowed, Device
 from imagekit.testing.blocks import Heard, MemoryTarget, card
 from imagekit.units import MIB
@@ -27,25 +27,26 @@ PARTS = ((1 * MIB, 9 * MIB), (9 * MIB, 25 * MIB), (25 * MIB, 31 * MIB))
 USED = ((1 * MIB, 3 * MIB), (9 * MIB, 9 * MIB + 4096), (12 * MIB, 15 * MIB + 512), (25 * MIB, 25 * MIB + 8192))
 
 
-def write_image(path: Path, *, seed: int = 1, sector: int = 512) -> None:
+def write_image(path: Path, *, seed: int = 1, sector: int = 512, size: int = SIZE,
+                parts: Sequence[Extent] = PARTS, used: Sequence[Extent] = USED) -> None:
     """A disk image with a block map, its contents random but equal on every run."""
-    table = gpt.Table(disk_guid=uuid.UUID(int=7), disk_size=SIZE, sector=sector, partitions=tuple(
+    table = gpt.Table(disk_guid=uuid.UUID(int=7), disk_size=size, sector=sector, partitions=tuple(
         gpt.Partition(index=index, name=f"part-{index}", type_guid=gpt.LINUX_DATA, unique_guid=uuid.UUID(int=index),
-                      start=start, end=end) for index, (start, end) in enumerate(PARTS, 1)))
+                      start=start, end=end) for index, (start, end) in enumerate(parts, 1)))
     pieces = gpt.encode(table)
     generator = random.Random(seed)
     with path.open("wb") as out:
-        out.truncate(SIZE)
+        out.truncate(size)
         for offset, content in pieces:
             out.seek(offset)
             out.write(content)
-        for start, end in USED:
+        for start, end in used:
             out.seek(start)
             out.write(generator.randbytes(end - start))
-    extents = [*((offset, offset + len(content)) for offset, content in pieces), *USED]
+    extents = [*((offset, offset + len(content)) for offset, content in pieces), *used]
     with path.open("rb") as image:
         path.with_name(path.name + ".bmap").write_bytes(
-            encode_bmap(SIZE, digest_ranges(image, block_ranges(extents, SIZE))))
+            encode_bmap(size, digest_ranges(image, block_ranges(extents, size))))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class Bench:
 
     def write(self, *targets: MemoryTarget, patience: Patience | None = None,
               reached: Callable[[str, int], None] = lambda *_: None, **how: object) -> Outcome:
-        devices = [card(f"/dev/sd{'xyzabcdef'[index]}", size=target.size) for index, target in enumerate(targets)]
+        devices = [card(f"/dev/sd{'xyzabcdefghijkl'[index]}", size=target.size) for index, target in enumerate(targets)]
         return flash(self.plan(*devices), self.source(), targets, how=How(**how), clock=SystemClock(),  # type: ignore[arg-type]
                      listener=self.heard, reopen=self.source, reached=reached, patience=patience)
 
