@@ -1,7 +1,7 @@
-"""Compress an image in frames that end where its mapped ranges do.
+"""Compress an image in frames that end where the pieces do that a flasher reads.
 
-Decides where frames are cut: at both ends of every mapped range, and every 4 MiB in between. So a reader that knows the
-block map decodes only what is mapped, several frames at once, and empty space costs nothing.
+Decides where frames are cut: at both ends of every piece. So a reader that knows the block map decodes only what is
+mapped, each frame once and straight into its buffer, several at once, and empty space costs nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from imagekit.flash.look import look
 from imagekit.flash.source import PlainSource, open_source
 from imagekit.host.files import atomic_file
 from imagekit.host.ports import Progress
-from imagekit.plan.flash import PIECE, Extent, ImageFacts, cut
+from imagekit.plan.flash import PIECE, Extent, ImageFacts, cut, plan_pieces
 
 WORKERS = 2
 EMPTY = 4 * PIECE  # one frame of unmapped space: its content is not looked at by a flasher
@@ -48,10 +48,10 @@ def compress_image(image: Path, output: Path, *, level: int, progress: Progress)
 def _frames(facts: ImageFacts) -> Iterator[Extent]:
     """The whole image in frames, ascending."""
     at = 0
-    for item in facts.ranges:
-        yield from cut(at, item.start, EMPTY)
-        yield from cut(item.start, item.end)
-        at = item.end
+    for piece in plan_pieces(facts):
+        yield from cut(at, piece.start, EMPTY)
+        yield piece.start, piece.end
+        at = piece.end
     yield from cut(at, facts.size, EMPTY)
 
 

@@ -101,6 +101,7 @@ class FramedSource:
         if kept is None or kept[0] != frame:
             if frame.end - frame.start > MOST_FRAME:
                 raise DocumentError(f"cannot read {self.path}: a frame of {frame.end - frame.start} bytes")
+            kept = self._local.kept = None  # its memory is free for the next one
             content = memoryview(bytearray(frame.end - frame.start))
             self._decode(frame, content)
             kept = (frame, content)
