@@ -47,6 +47,11 @@ def test_shares_are_added_and_a_missing_one_is_told(tmp_path: Path) -> None:
     assert "| pc | 1,200 | 500,000 | 40 | 500,000 | 500,000 | 600 | 1 | 2 | 0 |" in told
     assert "Only" not in told
     assert "| 18 | imagekit-a.conf: slot a (imagekit-a.conf) | slot a |" in told
+    assert "How many boots each state took was not looked at then" in told
+    counted = {**TOLD, "booted": [{**SHARD["booted"][0], "boots": 1}]}
+    for number in (1, 2):
+        run_powercut.put("pc", "v1", counted, f"{number}/2", "again", tmp_path)
+    assert "was not looked at" not in part(read_records(tmp_path))
 
 
 @pytest.mark.parametrize("changed", [

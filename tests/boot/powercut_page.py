@@ -77,6 +77,7 @@ def _told(record: dict[str, Any]) -> list[str]:
             f" recorded in {came['seconds']:.0f} s with {record['emulator']}. {subsets}; {judged:,} verdicts were"
             f" worked out.{whole} Repeat:", "",
             *(f"    {command}" for command in dict.fromkeys(shard["command"] for shard in shards.values())), "",
+            *_uncounted([boot for shard in shards.values() for boot in shard["booted"]]),
             *_data(list(shards.values())),
             *_again([item for shard in shards.values() for item in shard.get("again", ())]),
             *_broken([item for shard in shards.values() for item in shard["booted"] if item.get("problem")]),
@@ -91,6 +92,12 @@ def _data(shards: list[dict[str, Any]]) -> list[str]:
     told = f"**{lost} had lost something**" if lost else "none had lost anything"
     return [f"{checked} data partitions were put in order as the device does it and looked into: {told}.", ""
             ] if checked else []
+
+
+def _uncounted(boots: list[dict[str, Any]]) -> list[str]:
+    """Older records say which slot came, and not after how many boots."""
+    return ["How many boots each state took was not looked at then, only what came.", ""
+            ] if any("boots" not in boot for boot in boots) else []
 
 
 def _broken(boots: list[dict[str, Any]]) -> list[str]:
