@@ -1,4 +1,4 @@
-"""A board's whole card, flashed by its own U-Boot with an image of this tree; it then boots until it is healthy."""
+"""A Pi's card with an image of this tree, repaired by its own U-Boot; it then boots until it is healthy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +19,25 @@ from imagekit.disk import gpt
 from imagekit.qemu.workbench import copy_sparse
 from imagekit.units import GIB, KIB, MIB
 from tests.boot import uboot_rig
-from tests.boot.boards import ARM64_UBOOT, PI
+from tests.boot.boards import PI
 from tests.boot.serial_rig import Powered, powered
 from tests.boot.stock import Stock, StockOf, imagekit
-from tests.boot.tftp_turn import no_tftp, tftp_turn
-from tests.patience import patience
 
 pytestmark = pytest.mark.boot
 CARD = 4 * GIB  # QEMU's card slots take powers of two only
+DEADLINE_S = 1800  # U-Boot reads some 4 MB/s from QEMU's card, on a host that has nothing else to do
 
 
-def flashed(board: Powered, stock: Stock, *more: str) -> list[dict[str, Any]]:
+def flashed(board: Powered, stock: Stock) -> list[dict[str, Any]]:
     """What `imagekit board flash` says; it is asked at a terminal, and gets its answer there."""
     ours, theirs = pty.openpty()
     with subprocess.Popen([sys.executable, "-m", "imagekit.cli", "board", "flash", stock.image, "--trust", stock.trust,
-                           "--json", "--board", board.name, "--serial", board.url, *more], stdin=theirs,
+                           "--json", "--board", board.name, "--serial", board.url], stdin=theirs,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         os.close(theirs)
         assert running.stderr is not None
+        late = threading.Timer(DEADLINE_S, running.kill)
+        late.start()
         heard = b""
         while not (asked := re.search(rb"type '([^']+)' to go on", heard)):
             piece = os.read(running.stderr.fileno(), 4096)
@@ -43,6 +45,7 @@ def flashed(board: Powered, stock: Stock, *more: str) -> list[dict[str, Any]]:
             heard += piece
         os.write(ours, asked[1] + b"\n")
         said, rest = running.communicate()
+        late.cancel()
     os.close(ours)
     print((heard + rest).decode())
     assert running.returncode == 0
@@ -77,28 +80,9 @@ def test_card_of_a_pi_is_repaired_over_the_serial_line_and_gets_healthy(stock_of
     """Each extent's CRC-32 is made on the board, and only what differs is sent."""
     stock, card = stock_of(PI), tmp_path / "card.img"
     wounded(stock.image, card)
-    with patience(waits=True), powered(uboot_rig.make_rig("pi", tmp_path), card) as board:
+    with powered(uboot_rig.make_rig("pi", tmp_path), card) as board:
         plan, *_, result = (item for item in flashed(board, stock) if item["event"] in ("plan", "result"))
     assert 0 < plan["different"] <= 512 * KIB
     assert plan["packed"] <= 256 * KIB
     assert result["ok"]
     assert is_healthy(card, stock)
-
-
-def test_whole_disk_comes_by_tftp_and_gets_healthy(stock_of: StockOf, tmp_path: Path) -> None:
-    """Onto a disk full of something else. QEMU's network takes 127.0.0.1 for this machine."""
-    stock, disk = stock_of(ARM64_UBOOT), tmp_path / "disk.img"
-    size = stock.image.stat().st_size
-    with disk.open("wb") as out:
-        for at in (0, MIB, 100 * MIB, size - MIB):
-            out.seek(at)
-            out.write(b"\x5a" * MIB)
-    with (tftp_turn() as obstacle, patience(waits=True),
-          powered(uboot_rig.make_rig("arm64-uboot", tmp_path), disk, "-netdev", "user,id=net", "-device",
-                  "virtio-net-pci,netdev=net") as board):
-        if obstacle:
-            no_tftp(obstacle)
-        *_, result = flashed(board, stock, "--tftp", "127.0.0.1")
-    assert result["event"] == "result"
-    assert result["ok"]
-    assert is_healthy(disk, stock)
