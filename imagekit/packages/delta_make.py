@@ -26,6 +26,7 @@ from imagekit.packages.erofs import Erofs
 from imagekit.units import KIB, MIB
 
 LEVEL = 19
+SEARCH_LOG = 5  # of zstd: the level's own 7 takes a quarter more CPU and gives 0.6 % less
 PIECE = 4 * MIB  # of a new file, in one go
 AROUND = 2 * MIB  # what is looked at of the old file before and behind the same place
 WORTH = 0.9  # a likeness that does not save a tenth is none
@@ -161,7 +162,8 @@ def _measured(stream: BinaryIO) -> tuple[bytes, int]:
 
 def _packed(raw: bytes) -> bytes:
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        LEVEL, window_log=WINDOW_LOG, source_size=len(raw), write_content_size=True, write_checksum=False)
+        LEVEL, window_log=WINDOW_LOG, search_log=SEARCH_LOG, source_size=len(raw), write_content_size=True,
+        write_checksum=False)
     return zstandard.ZstdCompressor(compression_params=parameters).compress(raw)
 
 
