@@ -337,10 +337,17 @@ def oracle(c: Context, cases: int = 2000, seed: int = 1, suite: str = "", relock
 
 @task(help={"rounds": "how often each way is measured", "boots": "how often the image is booted",
             "documents": "measure reading documents, nothing else", "flash": "measure flashing, nothing else",
+            "deltas": "measure deltas between Debian's point updates, nothing else",
             "store": "measure what a store serves, nothing else; for docs/reliability.md"})
 def bench(c: Context, rounds: int = 5, boots: int = 5, documents: bool = False, flash: bool = False,
-          store: bool = False) -> None:
-    """Measure building against doing it by hand and against genimage, boot, flashing; writes docs/benchmarks.md."""
+          deltas: bool = False, store: bool = False) -> None:
+    """Measure building against doing it by hand and against genimage, boot, flashing; writes docs/benchmarks.md.
+
+    Deltas are measured only where `--deltas` asks for it: the older packages have to be fetched and packed first.
+    """
+    if deltas:
+        call(BIN / "python", "tests/bench/deltas.py", f"--rounds={rounds}")
+        return
     if store:
         call(BIN / "python", "-m", "tests.scale.store_load", f"--rounds={rounds}", "--record")
         return
