@@ -42,6 +42,25 @@ def test_flashing_misses_no_limit_but_those_that_are_known(medium: str) -> None:
     assert missed == MISSED[medium]
 
 
+def test_deltas_miss_no_limit_but_those_that_are_known() -> None:
+    sys.path.insert(0, str(TABLE.parent))
+    from table import delta_limits  # type: ignore[import-not-found]
+
+    rows = json.loads((TOP / "docs" / "benchmarks" / "deltas.json").read_text())["rows"]
+    missed = [(row["label"], what) for row in rows for what, most, found in delta_limits(row) if found > most]
+    assert missed == MISSED_DELTAS
+
+
+def test_deltas_were_measured_on_two_steps_of_the_base_and_made_the_packages() -> None:
+    rows = json.loads((TOP / "docs" / "benchmarks" / "deltas.json").read_text())["rows"]
+    bases = [row for row in rows if row["type"] == "base"]
+    assert len(bases) == 2 and bases[0]["new"] == bases[1]["old"] and any(row["type"] == "kernel" for row in rows)
+    for row in rows:
+        assert row["changed"] and row["old"]["sha256"] != row["new"]["sha256"]
+        assert {one["result"] for one in row["rounds"]} == {row["new"]["sha256"]}, row["label"]
+
+
+MISSED_DELTAS: list[tuple[str, str]] = []
 MISSED = {
     "card": ["plain image against bmaptool"],
     "disk": ["plain image against the floor", "plain image against bmaptool", ".zst against the floor",

@@ -5,6 +5,10 @@ made from both locks of a step by the project's own recipes, the delta between t
 process of its own that measures itself, and the SHA-256 of the result is held against that of the new package. Other
 steps are measured by naming them: two locks (`OLD.lock NEW.lock`) or two packages, each with its `.zst` beside it: that
 is the whole download that a delta is held against.
+
+Debian's archive has no lists of old points. 13.6 and 13.7 were put together from 13.8 and the changelogs of its
+packages: each version is the newest that had been uploaded before the installer's of that point. What no signed list
+has any more has the digest that the mirror's file had. A package that the mirror has no longer ends the benchmark.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from imagekit.build.parts import Parts, Policy
 from imagekit.build.project import load_lock
 from imagekit.build.recipes import load_recipe
 from imagekit.cli.progress import progress
+from imagekit.errors import ImagekitError
 from imagekit.host.cache import Cache
 from imagekit.host.folders import default_cache_folder
 from imagekit.packages.lockfile import PartChange, part_changes
@@ -79,7 +84,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="imagekit-bench-") as name:
         folder = Path(name)
         if options.files and options.files[0].suffix == ".snap":
-            steps = [Step(label=options.files[1].stem, old=options.files[0], new=options.files[1])]
+            old, new = options.files
+            steps = [Step(label=f"{old.stem} to {new.stem}", old=old, new=new)]
         else:
             pairs = [tuple(options.files)] if options.files else [
                 (POINTS / f"{old}.lock", POINTS / f"{new}.lock") for old, new in STEPS]
@@ -153,4 +159,8 @@ def run(program: str, *words: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ImagekitError as problem:
+        print(problem.message, *filter(None, (problem.hint,)), sep="\n", file=sys.stderr)
+        sys.exit(problem.exit_code)

@@ -127,9 +127,11 @@ def flash_limits(rows: dict[str, Any], targets: int) -> list[tuple[str, float, f
 
 def deltas(record: dict[str, Any]) -> list[str]:
     rows = record["rows"]
-    lines = [f"{len(rows[0]['rounds'])} rounds, median (minimum). The whole download is the package as zstd; a delta is"
-             " measured in per cent of it. Each", "result was held against the new package's SHA-256. Memory is of the"
-             " process that makes or applies; the start of Python is included.", "",
+    count = len(rows[0]["rounds"])
+    lines = [f"{count} {'round' if count == 1 else 'rounds'}, median (minimum). The whole download is the package as"
+             " zstd; per cent are of it. Each result was",
+             "held against the new package's SHA-256. CPU and memory are of the process that makes or applies, the"
+             " start of Python included.", "",
              "| update | versions | Debian packages that differ | whole MB | delta MB | % | making, CPU s | making, MiB"
              " | applying, CPU s | applying, MiB |", "|---|---|---|---|---|---|---|---|---|---|"]
     for row in rows:
