@@ -10,6 +10,7 @@ What was cut off before its end has no file of the first kind, and so may be fou
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from imagekit.errors import HostError
 from imagekit.host.files import flush_folder, no_space, write_atomic
@@ -17,6 +18,16 @@ from imagekit.host.ports import Tools
 from imagekit.plan.factory_label import Label, Unit, encode_label
 
 PRINT_S = 60.0
+
+
+class Labels(Protocol):
+    """Where units get their labels from."""
+
+    def has(self, unit: Unit) -> bool:
+        """Whether it was made, and printed."""
+
+    def __call__(self, unit: Unit) -> str:
+        """Make and print it, once more if need be; what went wrong, or nothing."""
 
 
 class LabelPrinter:

@@ -3,9 +3,8 @@
 Each port has a thread of its own: wait, judge, hold, write, read back, give an identity, record, print a label, wait
 until it is taken out. Decides the order, which is what makes a power cut harmless: an identity is taken for good before
 it is written, and a unit counts only when its record is durable; the label comes after, and what a cut left without one
-gets it when the station starts again. A medium that is refused waits
-until it is acceptable or gone. Whatever goes wrong with one unit ends that unit; what would lose a record ends the
-station.
+gets it when the station starts again. A medium that is refused waits until it is acceptable or gone. Whatever goes
+wrong with one unit ends that unit; what would lose a record ends the station.
 """
 
 from __future__ import annotations
@@ -13,13 +12,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from imagekit.assertions.wire import decode_stream
 from imagekit.disk.identity import MOST, decode_identity
 from imagekit.errors import DocumentError, ImagekitError, TargetError, TrustError
 from imagekit.flash.buffers import Buffer
 from imagekit.flash.job import How
+from imagekit.flash.labels import Labels
 from imagekit.flash.look import make_plan
 from imagekit.flash.medium import Medium
 from imagekit.flash.personal import write_record
@@ -43,16 +43,6 @@ RETRY_S = (1.0, 5.0, 20.0, 60.0)  # pauses before a signing service is asked aga
 RECHECK_S = 2.0  # how often a refused medium is looked at anew
 
 Told = Callable[[str, str, Mapping[str, Any]], None]  # port, event, what more there is to say; from any thread
-
-
-class Labels(Protocol):
-    """Where units get their labels from."""
-
-    def has(self, unit: Unit) -> bool:
-        """Whether it was made, and printed."""
-
-    def __call__(self, unit: Unit) -> str:
-        """Make and print it, once more if need be; what went wrong, or nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

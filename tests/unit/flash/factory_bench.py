@@ -16,10 +16,11 @@ from imagekit.assertions.wire import armor
 from imagekit.disk import gpt
 from imagekit.disk.bmap import block_ranges, digest_ranges, encode_bmap
 from imagekit.disk.identity import DeviceIdentity, decode_identity
+from imagekit.flash.labels import Labels
 from imagekit.flash.look import look
 from imagekit.flash.personal import place_of
 from imagekit.flash.source import Source, open_source
-from imagekit.flash.station import Bench, Labels, Station, Wishes
+from imagekit.flash.station import Bench, Station, Wishes
 from imagekit.host.clock import SystemClock
 from imagekit.host.devices import SystemInventory
 from imagekit.host.factorylog import FactoryLog
