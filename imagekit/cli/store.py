@@ -33,7 +33,7 @@ from imagekit.plan.channelmap import ChannelMap
 from imagekit.plan.model_update import name_of
 from imagekit.store.check import Audit, Level, audit
 from imagekit.store.create import create
-from imagekit.store.metadata import PUBLIC, Config, Periods, read_config
+from imagekit.store.metadata import CONFIG, PUBLIC, Config, Periods, read_config
 from imagekit.store.repository import Store
 from imagekit.store.roles import Renewal, RoleKeys
 from imagekit.store.roles import renew as renew_roles
@@ -99,9 +99,10 @@ def init(folder: Path, name: str | None, root: str, targets: str, root_keys: tup
         outcome = create(folder, Config(name=name, periods=Periods(timestamp=timestamp_days)),
                          {**keys, "snapshot": online, "timestamp": online}, KeysAtHand(keyring, passphrase_file),
                          now=SystemClock().now())
-    except ImagekitError:
-        for item in made:
-            keyring.remove(item)
+    except BaseException as error:  # Ctrl-C too; but not the keys of a store that is there by now
+        if isinstance(error, ImagekitError) or not (folder / CONFIG).exists():
+            for item in made:
+                keyring.remove(item)
         raise
     tell(outcome, folder, as_json=as_json, keys=made, root=str(folder / PUBLIC / "metadata/1.root.json"))
     if not as_json:

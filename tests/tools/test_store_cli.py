@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.assertions import decode_stream, parse_store
+from imagekit.host.files import FolderLock
 from imagekit.host.storeclient import connected
 from imagekit.testing.documents import TESTS
 from tests.tools.store_server import nginx
@@ -256,6 +258,26 @@ def test_serve_is_read_only_knows_ranges_and_ends_with_ctrl_c(run: Run, store: P
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=10)
         assert process.returncode == 130 and "Traceback" not in said
+
+
+def test_ctrl_c_while_a_store_is_made_leaves_no_keys(run: Run, tmp_path: Path) -> None:
+    with FolderLock(tmp_path / "store"):  # it has made its keys, and waits
+        process = subprocess.Popen([sys.executable, "-m", "imagekit.cli", "store", "init", "store", "--name", "acme"],
+                                   cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   stdin=subprocess.DEVNULL, env=environment(tmp_path))
+        until(lambda: (keys_of(tmp_path) / "acme-online.pem").exists(), process)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in said
+    assert not list(keys_of(tmp_path).glob("acme*"))
+    run("store init store --name acme")
+
+
+def until(there: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until it is there; the process goes on meanwhile."""
+    while not there():
+        assert process.poll() is None
+        time.sleep(0.01)
 
 
 def how_to_lines() -> list[str]:
