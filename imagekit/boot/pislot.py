@@ -2,7 +2,9 @@
 
 Decides the bytes of `cmdline.txt`, by which the kernel learns which slot it is, and of `slot.sum`, which measures every
 other file. The firmware reads no sums and believes what it finds; they serve inspection and the health check, which
-have no verified copy of the files that come from the gadget. Which slot is booted is `imagekit.boot.piboot`'s.
+have no verified copy of the files that come from the gadget. Where those are not the factory's, `gadget.yaml` and the
+assertions in `gadget.assert` say which revision of the gadget they are of, and prove it. Which slot is booted is
+`imagekit.boot.piboot`'s.
 
 `slot.sum`: `imagekit slot a`, then one line for each file, by name: CRC-32 as eight hexadecimal digits, size, name;
 at last the CRC-32 of all lines before. `cmdline.txt`: one line.
@@ -23,6 +25,7 @@ from imagekit.errors import DocumentError, PlanError
 KERNEL = "Image"
 INITRD = "initrd"
 SUMS_NAME = "slot.sum"
+GADGET_NAME, GADGET_PROOF = "gadget.yaml", "gadget.assert"
 LOADER_WORD = "imagekit.loader=piboot"  # tells the initrd and the health check who boots
 CMDLINE_MOST = 1024  # the firmware adds words of its own; Linux takes 2048 on arm64
 TREE_SUFFIX = ".dtb"

@@ -83,6 +83,12 @@ class Anchors:
             if item.type in KINDS:
                 self.database.add(item)
 
+    def hear(self, assertions: tuple[Assertion, ...]) -> None:
+        """As `add`, of what lies on the device: what contradicts a root is left out, as if it were damaged."""
+        for item in assertions:
+            with suppress(TrustError):
+                self.add((item,))
+
 
 def own_anchors(machine: Machine) -> Anchors:
     """Those of this device. Raises: TargetError: it is none, or its seed cannot be read."""

@@ -1,7 +1,8 @@
 """Which gadget this device has, what a new one brings, and what a healthy boot makes of one on trial.
 
-The record on the slot-state partition says which revision is installed, if it is proved; else the seed's is. Its
-gadget.yaml, which a new one is compared with, comes from the same place. A gadget that was offered is read whole into
+The record on the slot-state partition says which revision is installed, if it is proved; else the seed's is. Where the
+gadget's files lie in the slots, each slot says which one it has. Its gadget.yaml, which a new one is compared with,
+comes from the same place. A gadget that was offered is read whole into
 memory and checked there, so that what was checked is what is written.
 """
 
@@ -11,17 +12,18 @@ import hashlib
 import io
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from imagekit.assertions import Assertion, decode_stream
-from imagekit.boot.gadgetrecord import End, GadgetRecord, KnownGadget, end_of
+from imagekit.assertions import Assertion, decode_stream, parse_snap_revision
+from imagekit.boot import pislot
+from imagekit.boot.gadgetrecord import NO_RECORD, End, GadgetRecord, KnownGadget, end_of
 from imagekit.device.anchors import Anchors
 from imagekit.device.gadget_steps import settle_gadget
 from imagekit.device.machine import Machine
 from imagekit.device.medium import DiskMedium
 from imagekit.device.offers import Offer
 from imagekit.device.partitions import Partition, find_partitions, partition
-from imagekit.device.report import BootReport
+from imagekit.device.report import PIBOOT, BootReport
 from imagekit.device.state import StatePartition, load_gadget_record
 from imagekit.digests import b64url, short
 from imagekit.disk.fat_read import read_fat
@@ -47,6 +49,27 @@ class HeldGadget:
     revision: int | None
     record: GadgetRecord
     known: KnownGadget | None
+
+
+def gadget_record(report: BootReport) -> GadgetRecord:
+    """The record of the gadget; made of what the running slot says, where that has the gadget's files."""
+    if report.loader != PIBOOT:
+        return load_gadget_record(report.state_device)
+    return replace(NO_RECORD, installed=_in_slot(report))
+
+
+def _in_slot(report: BootReport) -> KnownGadget | None:
+    """What the running slot says that it has; None: the factory's."""
+    with suppress(OSError, DocumentError):
+        if report.boot_device is not None:
+            with report.boot_device.open("rb") as stream:
+                volume = read_fat(stream, name=f"boot-{report.slot.value}")
+                document = volume.read(pislot.GADGET_NAME, limit=MIB)
+                proof = volume.read(pislot.GADGET_PROOF, limit=MIB)
+            for item in decode_stream(proof, name=pislot.GADGET_PROOF):
+                if item.type == "snap-revision":
+                    return KnownGadget(revision=parse_snap_revision(item).snap_revision, document=document, proof=proof)
+    return None
 
 
 def proofs_of(record: GadgetRecord) -> tuple[Assertion, ...]:

@@ -21,6 +21,7 @@ from imagekit.device.addresses import last_revision, learn
 from imagekit.device.anchors import Anchors, load_anchors, trusted_now
 from imagekit.device.gadget import (
     HeldGadget,
+    gadget_record,
     held_gadget,
     installed_document,
     open_medium,
@@ -35,8 +36,7 @@ from imagekit.device.newmodel import NewModel, meet
 from imagekit.device.offer_checks import check_offers
 from imagekit.device.offers import Offers, open_offers
 from imagekit.device.partitions import Partition, find_partitions, partition
-from imagekit.device.report import BootReport, load_report
-from imagekit.device.state import load_gadget_record
+from imagekit.device.report import PIBOOT, BootReport, load_report
 from imagekit.device.survey import held, holds, name_of, slot_proof, survey
 from imagekit.device.wishes import in_force
 from imagekit.disk.fat_read import read_fat
@@ -56,7 +56,7 @@ from imagekit.plan.update import (
     check_loader,
     plan_update,
 )
-from imagekit.plan.update_gadget import GADGET, GadgetPlan, boot_partition, plan_gadget
+from imagekit.plan.update_gadget import GADGET, GadgetPlan, boot_partition, plan_gadget, plan_slot_gadget
 
 REBOOT = "reboot"  # in /run/imagekit: an update was installed, and a reboot into it asked for
 
@@ -156,10 +156,10 @@ def know(machine: Machine, *, now: datetime) -> Known:
     anchors = load_anchors(machine, partition(partitions, "seed"))
     memory = load_history(machine)
     for part in PARTS:
-        anchors.add(slot_proof(partition(partitions, f"{part}-{report.slot.value}")))
-    anchors.add(kept_keys(machine))
-    record = load_gadget_record(report.state_device)
-    anchors.add(proofs_of(record))
+        anchors.hear(slot_proof(partition(partitions, f"{part}-{report.slot.value}")))
+    anchors.hear(kept_keys(machine))
+    record = gadget_record(report)
+    anchors.hear(proofs_of(record))
     running, now = what_runs(anchors, report, memory, now=now)
     return Known(report=report, partitions=partitions, anchors=anchors, running=running, history=memory, now=now,
                  gadget=held_gadget(anchors, record, report))
@@ -192,7 +192,7 @@ def prepare(machine: Machine, known: Known, offers: Offers, *, again: bool = Fal
         gadget, notes = None, (*notes, f"{package.file.path} is left out: {refused}")
     plan = plan_with_spare(machine, known, resolution, again=again, gadget=gadget)
     if plan is not None:
-        check_offers(machine, plan, resolution, offers)
+        check_offers(machine, plan, resolution, offers, known.partitions)
     return Ready(known=known, offers=offers, resolution=resolution, plan=plan, notes=notes, refused=refused)
 
 
@@ -249,6 +249,8 @@ def new_gadget(known: Known, resolution: Resolution, offers: Offers) -> GadgetPl
     check_loader(known.report.loader)
     new = read_offered(offer, resolution)
     old = installed_document(known.gadget, partition(known.partitions, "seed"))
+    if known.report.loader == PIBOOT:
+        return plan_slot_gadget(old, new, resolution, f"boot-{known.report.slot.other.value}")
     boot = partition(known.partitions, boot_partition(old))
     try:
         with boot.device.open("rb") as stream:

@@ -198,7 +198,13 @@ def _open_volume(job: Job, volume: BootVolume) -> None:
 
 
 def _own_files(job: Job, volume: BootVolume) -> dict[str, bytes]:
-    """The gadget's files, out of the running slot. Raises: TargetError: one is not what that slot measures."""
+    """The gadget's files: the new one's, or out of the running slot.
+
+    Raises:
+        TargetError: one is not what that slot measures.
+    """
+    if job.plan.gadget is not None and job.plan.gadget.in_slot:
+        return {asset.path: asset.content for asset in job.plan.gadget.assets}
     if not volume.own:
         return {}
     with job.medium.read_back(volume.running) as stream:

@@ -15,6 +15,7 @@ from imagekit.boot.entries import kernel_path
 from imagekit.device.install_steps import KERNEL_IMAGE
 from imagekit.device.machine import Machine
 from imagekit.device.offers import Offer, Offers
+from imagekit.device.partitions import Partition, partition
 from imagekit.digests import b64url, chunks, short
 from imagekit.disk.fat_write import FatFile, plan_fat
 from imagekit.errors import DocumentError, PlanError, TargetError, TrustError
@@ -32,7 +33,8 @@ ESP_MARGIN = 1 * MIB
 DESCRIPTION_MOST = 16 * 1024  # slot.env, or cmdline.txt and slot.sum
 
 
-def check_offers(machine: Machine, plan: UpdatePlan, resolution: Resolution, offers: Offers) -> None:
+def check_offers(machine: Machine, plan: UpdatePlan, resolution: Resolution, offers: Offers,
+                 partitions: dict[str, Partition]) -> None:
     """Read every package that will be written, from its first byte to its last, before anything is written.
 
     Raises:
@@ -48,6 +50,8 @@ def check_offers(machine: Machine, plan: UpdatePlan, resolution: Resolution, off
             resolved = next(item for item in resolution.packages if item.name == part.name)
             sizes = _check_inside(offer, part, resolved, resolution, plan)
             image = sizes if part.part == KERNEL else image
+    if plan.gadget is not None and plan.gadget.in_slot and plan.part(KERNEL).source is not Source.PACKAGE:
+        _check_beside(plan, partitions)
     if plan.loader != SYSTEMD_BOOT:
         return
     if image is None:
@@ -96,19 +100,31 @@ def _check_inside(offer: Offer, part: PartPlan, resolved: ResolvedPackage, resol
         sizes = {name: tree.stat(path).size for name, path in wanted.items()}
         if plan.volume is None:
             return sizes[KERNEL_IMAGE]
-        _check_volume(offer, plan.volume, sizes)
+        _check_volume(offer.file, plan.volume, sizes)
         return 0
 
 
-def _check_volume(offer: Offer, volume: BootVolume, sizes: Mapping[str, int]) -> None:
-    """Raises: PlanError: the slot's FAT image cannot take the kernel's files of these sizes beside the others."""
+def _check_beside(plan: UpdatePlan, partitions: dict[str, Partition]) -> None:
+    """Whether a gadget's files fit into a slot beside those of a kernel that is on the device. Raises: PlanError."""
+    assert plan.gadget is not None
+    assert plan.volume is not None
+    kernel = plan.part(KERNEL)
+    name = f"{KERNEL}-{(plan.slot if kernel.source is Source.KEPT else plan.running).value}"
+    with partition(partitions, name).device.open("rb") as stream:
+        tree = Erofs(stream, name=name)
+        wanted = wanted_files((entry.path for entry in tree.walk()), ARCHITECTURE)
+        _check_volume(plan.gadget.file, plan.volume, {file: tree.stat(path).size for file, path in wanted.items()})
+
+
+def _check_volume(file: str, volume: BootVolume, sizes: Mapping[str, int]) -> None:
+    """Raises: PlanError: the slot's FAT image cannot take the kernel's files of these sizes beside the gadget's."""
     sizes = {**{name: measure.size for name, measure in volume.own}, **sizes, "imagekit": DESCRIPTION_MOST}
     try:
         plan_fat(volume.size, volume.label, volume.volume_id, time=volume.time, files=[
             FatFile(path=name, source=PackageMember(package="", path="", size=size)) for name, size in sizes.items()])
     except PlanError as error:
-        raise PlanError(f"cannot install {offer.file}: its files do not fit into {volume.partition}: {error.message}",
-                        hint="a smaller kernel or initrd; the partition cannot grow on a device") from error
+        raise PlanError(f"cannot install {file}: its files do not fit into {volume.partition}: {error.message}",
+                        hint="fewer or smaller files; the partition cannot grow on a device") from error
 
 
 def _check_room(machine: Machine, plan: UpdatePlan, image: int) -> None:

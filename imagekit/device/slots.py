@@ -12,7 +12,7 @@ from typing import Any
 
 from imagekit.boot.slotstate import Slot, SlotState, seen_from
 from imagekit.device.anchors import Anchors, load_anchors
-from imagekit.device.gadget import held_gadget, proofs_of
+from imagekit.device.gadget import gadget_record, held_gadget, proofs_of
 from imagekit.device.history import Advisory, History, load_history
 from imagekit.device.identity import identity_json, identity_text, read_identity
 from imagekit.device.machine import Machine
@@ -20,7 +20,7 @@ from imagekit.device.newmodel import model_json, model_text
 from imagekit.device.partitions import Partition, find_partitions, partition
 from imagekit.device.report import BootReport, load_report
 from imagekit.device.rhythm import silence
-from imagekit.device.state import StatePartition, load_gadget_record
+from imagekit.device.state import StatePartition
 from imagekit.device.survey import claimed_root, name_of, slot_proof
 from imagekit.device.wishes import held_until, in_force, load_owner, policy_json, told_policy, waiting_text
 from imagekit.errors import ImagekitError
@@ -82,8 +82,8 @@ def _slot(anchors: Anchors, partitions: dict[str, Partition], report: BootReport
 
 def _gadget(anchors: Anchors, report: BootReport) -> dict[str, Any]:
     """Which one is installed, and which is on trial."""
-    record = load_gadget_record(report.state_device)
-    anchors.add(proofs_of(record))
+    record = gadget_record(report)
+    anchors.hear(proofs_of(record))
     held = held_gadget(anchors, replace(record, trial=None), report)
     return {"name": held.name, "revision": held.revision,
             "on_trial": record.trial.gadget.revision if record.trial is not None else None}

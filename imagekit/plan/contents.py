@@ -214,8 +214,8 @@ def slot_volume(contents: Contents, placement: Placement) -> tuple[Write, ...]:
     """The boot files of slot a, as U-Boot or the Pi's firmware takes them: a FAT image of its own."""
     package, kernel = contents.kernel.file_name, contents.insides.slot_files
     if contents.extension.bootloader == piboot.BACKEND:
-        own = {name.rpartition("/")[2]: _gadget_file(contents, name, placement.structure.title)
-               for name in contents.extension.slot_files}
+        own = {name: _gadget_file(contents, path, placement.structure.title)
+               for name, path in piboot.own_files(contents.extension).items()}
         files = piboot.slot_files(contents.entry, kernel, own, package=package)
     else:
         files = uboot.slot_files(

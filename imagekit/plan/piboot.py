@@ -13,7 +13,17 @@ from collections.abc import Iterable, Mapping
 from imagekit.boot.autoboot import AUTOBOOT_NAME, Autoboot, encode_autoboot
 from imagekit.boot.entries import LoaderEntry
 from imagekit.boot.piboot import CMDLINE_NAME, CONFIG_NAME, WALK_MOST
-from imagekit.boot.pislot import INITRD, KERNEL, SUMS_NAME, TREE_SUFFIX, Measure, encode_cmdline, encode_sums
+from imagekit.boot.pislot import (
+    GADGET_NAME,
+    GADGET_PROOF,
+    INITRD,
+    KERNEL,
+    SUMS_NAME,
+    TREE_SUFFIX,
+    Measure,
+    encode_cmdline,
+    encode_sums,
+)
 from imagekit.errors import PlanError
 from imagekit.gadget import Extension, Part, Role
 from imagekit.plan.layout import VolumeLayout
@@ -24,6 +34,7 @@ from imagekit.plan.writes import PackageMember
 BACKEND = "piboot"
 ARCHITECTURE = "arm64"
 TREES = "dtbs/"  # of the kernel package
+_TAKEN = (KERNEL.lower(), INITRD, CMDLINE_NAME, SUMS_NAME, GADGET_NAME, GADGET_PROOF)
 
 
 def wanted_files(paths: Iterable[str], architecture: str) -> dict[str, str]:
@@ -78,21 +89,26 @@ def _number(layout: VolumeLayout, table: DiskTable, name: str) -> int:
     return entry.index
 
 
-def slot_files(entry: LoaderEntry, kernel: Mapping[str, SlotFile], own: Mapping[str, bytes], *,
-               package: str) -> dict[str, bytes | PackageMember]:
-    """What a slot's FAT image holds. `kernel` are files of the kernel package, `own` those of the gadget, by name.
+def own_files(extension: Extension) -> dict[str, str]:
+    """Name in a slot -> file of the gadget, for all that the gadget has there.
 
     Raises:
-        PlanError: a name is taken twice, or the firmware would boot nothing from them.
+        PlanError: a name is imagekit's or the kernel's, or the firmware would boot nothing from them.
     """
-    if CONFIG_NAME not in own:
+    found = {path.rpartition("/")[2]: path for path in extension.slot_files}
+    if taken := [name for name in found if name.lower().endswith(TREE_SUFFIX) or name.lower() in _TAKEN]:
+        raise PlanError(f"cannot fill the boot files of a slot: the gadget's {taken[0]} lies where imagekit writes"
+                        " another file")
+    if CONFIG_NAME not in found:
         raise PlanError(f"cannot fill the boot files of a slot: slot-files of the gadget lack {CONFIG_NAME}",
                         hint="it names kernel and initramfs to the firmware: see docs/reference/gadget-yaml.md")
+    return found
+
+
+def slot_files(entry: LoaderEntry, kernel: Mapping[str, SlotFile], own: Mapping[str, bytes], *,
+               package: str) -> dict[str, bytes | PackageMember]:
+    """What a slot's FAT image holds. `kernel` are files of the kernel package, `own` those of the gadget, by name."""
     made = {**own, CMDLINE_NAME: encode_cmdline(entry)}
-    taken = {name.lower() for name in kernel} | {CMDLINE_NAME, SUMS_NAME}
-    if twice := sorted(name for name in own if name.lower() in taken):
-        raise PlanError(f"cannot fill the boot files of a slot: the gadget's {twice[0]} lies where imagekit writes"
-                        " another file")
     measures = {name: Measure(size=found.size, crc32=found.crc32) for name, found in kernel.items()} | {
         name: Measure(size=len(content), crc32=zlib.crc32(content)) for name, content in made.items()}
     members = {name: PackageMember(package=package, path=found.path, size=found.size) for name, found in kernel.items()}

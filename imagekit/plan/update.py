@@ -148,7 +148,7 @@ class BootVolume:
     """The FAT image that U-Boot or the Pi's firmware reads: the builder's, but for the slot.
 
     `files`: name in it -> path in the kernel, for U-Boot; the Pi's firmware gets all device trees of the kernel, and
-    `own`, the gadget's files, which lie in the partition `running`.
+    `own`, the gadget's files: those in the partition `running`, if no new gadget comes that has them.
     """
 
     partition: str
@@ -239,11 +239,11 @@ def plan_update(device: RunningState, resolution: Resolution, past: Past, *, aga
         loader=device.loader, running=device.slot, slot=device.slot.other, parts=parts, forgotten=forgotten,
         trial=begin_trial(forgotten or record, tries=TRIES),
         entry=_entry(device, parts) if device.loader == SYSTEMD_BOOT else None,
-        volume=_volume(device, resolution) if device.loader != SYSTEMD_BOOT else None,
+        volume=_volume(device, resolution, gadget) if device.loader != SYSTEMD_BOOT else None,
         autoboot=_autoboot(device) if device.loader == PIBOOT else None,
         state_partuuid=device.state_partuuid, cmdline=device.cmdline,
         steps=_steps(device.loader, parts, forget=forgotten is not None, settle=settled is not None,
-                     gadget=gadget is not None),
+                     gadget=gadget is not None and not gadget.in_slot),
         gadget=gadget, gadget_record=device.gadget_record, settled=settled, state_partition=device.state_partition)
 
 
@@ -295,7 +295,7 @@ def _refuse_older(package: ResolvedPackage, held: Held, past: Past) -> None:
         raise TargetError(f"cannot install {package.name} {package.number}: revision {held.revision} runs",
                           hint="an older one comes back only from the other slot: imagekit-device revert")
     floor = past.floors.get(package.name, 0)
-    if package.number < floor and (package.verity_root or "") != held.root:
+    if package.number < floor and package.number != held.revision and (package.verity_root or "") != held.root:
         raise TargetError(f"cannot install {package.name} {package.number}: revision {floor} has run here, and nothing"
                           " older is taken", hint="publish the content again under a higher revision")
 
@@ -330,14 +330,16 @@ def _entry(device: RunningState, parts: Iterable[PartPlan]) -> tuple[str, bytes]
         state_partuuid=device.state_partuuid, cmdline=device.cmdline))
 
 
-def _volume(device: RunningState, resolution: Resolution) -> BootVolume:
+def _volume(device: RunningState, resolution: Resolution, gadget: GadgetPlan | None) -> BootVolume:
     slot, model = device.slot.other, resolution.model
+    own = (device.own_files if gadget is None or not gadget.in_slot else
+           {asset.path: Measure.of(asset.content) for asset in gadget.assets})
     name = f"boot-{slot.value}"
     return BootVolume(
         partition=name, size=device.capacity["boot"], label=f"{LABEL}{slot.value}", time=model.timestamp,
         volume_id=int.from_bytes(derived_uuid(model_digest(model), "volume-id", name).bytes[:4]),
         files=tuple(sorted(device.boot_files.items())), running=f"boot-{device.slot.value}",
-        own=tuple(sorted(device.own_files.items())))
+        own=tuple(sorted(own.items())))
 
 
 def _autoboot(device: RunningState) -> dict[Slot, bytes]:

@@ -2,18 +2,21 @@
 
 Pure. `imagekit.plan.gadget_update` says by the two documents whether the one may follow the other in place; here that
 is held to what a device can write without ever being lost. Files on the boot partition's FAT are exchanged one at a
-time (`imagekit.disk.fat_swap`). Whatever has no such way is refused, with its reason: content of a raw structure, a
-file that a device does not have yet, files of the kernel, firmware whose files only work together.
+time (`imagekit.disk.fat_swap`). Where the slots have the gadget's files themselves, the idle one gets the new ones
+with everything else. Whatever has no such way is refused, with its reason: content of a raw structure, a file that a
+device does not have yet, files of the kernel, firmware that lies once and whose files only work together.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 from imagekit.assertions import Model, encode_stream
+from imagekit.boot import pislot
 from imagekit.boot.entries import slot_folder
 from imagekit.boot.gadgetrecord import KnownGadget
 from imagekit.boot.slotstate import Slot
@@ -70,7 +73,10 @@ class Asset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GadgetPlan:
-    """What comes with a gadget: files for `partition`, in order, and how the device remembers it afterwards."""
+    """What comes with a gadget: files for `partition`, in order, and how the device remembers it afterwards.
+
+    `in_slot`: the partition is the idle slot's, and has these files and no others of a gadget.
+    """
 
     name: str
     file: str
@@ -81,6 +87,7 @@ class GadgetPlan:
     known: KnownGadget
     cmdline: str
     notes: tuple[str, ...]
+    in_slot: bool = False
 
     @property
     def revision(self) -> int:
@@ -101,12 +108,7 @@ def plan_gadget(old: Gadget, new: NewGadget, resolution: Resolution, volume: Fat
     Raises:
         PlanError: it cannot be brought to a running device, with every reason.
     """
-    package = new.package
-    if package.revision is None or package.declaration is None:
-        raise PlanError(f"cannot install {package.file_name}: nobody signed it, and a device takes nothing else")
-    update = plan_gadget_update(Side(gadget=old), Side(gadget=new.gadget, files=new.files))
-    reasons = [*update.refusals, *_extension_reasons(old.extension, new.gadget.extension)]
-    partition = boot_partition(new.gadget)
+    update, reasons = _compared(old, new)
     assets: dict[str, Asset] = {}
     risen = tuple(_risen(update))
     reasons += [reason for structure, action in risen for reason in _structure_reasons(structure, action)]
@@ -114,17 +116,60 @@ def plan_gadget(old: Gadget, new: NewGadget, resolution: Resolution, volume: Fat
         assets |= {asset.path: asset for asset in boot_assets(structure, new.gadget, new.files, resolution.model)
                    if not _kept(asset.path, structure, volume)}
     reasons += [] if reasons else _file_reasons(assets.values(), volume)
+    _refuse(new, reasons)
+    written = tuple(asset for asset in assets.values() if _differs(asset, volume))
+    plan_swap(volume, {asset.path: asset.content for asset in written})  # or refused now, with nothing begun
+    return _planned(new, update, resolution, boot_partition(new.gadget), written)
+
+
+def plan_slot_gadget(old: Gadget, new: NewGadget, resolution: Resolution, partition: str) -> GadgetPlan:
+    """What a device gets by `new` where a gadget's files lie in the slots, the idle one's in `partition`.
+
+    What lies outside of them has no second place, and stays. With the files comes what says of which gadget they are.
+
+    Raises:
+        PlanError: it cannot be brought to a running device, with every reason.
+    """
+    update, reasons = _compared(old, new)
+    reasons += [f"structure {structure.title!r}: its edition rises, and what lies outside of the slots is there once"
+                for structure, _ in _risen(update)]
+    _refuse(new, reasons)
+    assert new.gadget.extension is not None
+    own = {name: inside(path) for name, path in piboot.own_files(new.gadget.extension).items()}
+    _refuse(new, [f"it has no file {path}, which its slot-files name" for path in own.values()
+                  if path not in new.files])
+    bare = _planned(new, update, resolution, partition, ())
+    made = {pislot.GADGET_NAME: bare.known.document, pislot.GADGET_PROOF: bare.known.proof}
+    return replace(bare, in_slot=True, assets=(
+        *(Asset(path=name, source=path, content=new.files[path]) for name, path in own.items()),
+        *(Asset(path=name, source="", content=content) for name, content in made.items())))
+
+
+def _compared(old: Gadget, new: NewGadget) -> tuple[GadgetUpdate, list[str]]:
+    """The one beside the other, and what no device takes. Raises: PlanError: nobody signed it."""
+    package = new.package
+    if package.revision is None or package.declaration is None:
+        raise PlanError(f"cannot install {package.file_name}: nobody signed it, and a device takes nothing else")
+    update = plan_gadget_update(Side(gadget=old), Side(gadget=new.gadget, files=new.files))
+    return update, [*update.refusals, *_extension_reasons(old.extension, new.gadget.extension)]
+
+
+def _refuse(new: NewGadget, reasons: Sequence[str]) -> None:
+    """Raises: PlanError: there are reasons."""
     if reasons:
-        raise PlanError(f"cannot update the gadget to {package.name} {package.number}"
+        raise PlanError(f"cannot update the gadget to {new.package.name} {new.package.number}"
                         + (f": {reasons[0]}" if len(reasons) == 1 else f": {len(reasons)} reasons"),
                         details=tuple(reasons) if len(reasons) > 1 else (),
                         hint="what cannot change on a running device comes with a new image")
+
+
+def _planned(new: NewGadget, update: GadgetUpdate, resolution: Resolution, partition: str,
+             assets: tuple[Asset, ...]) -> GadgetPlan:
+    package = new.package
     assert new.gadget.extension is not None
-    written = tuple(asset for asset in assets.values() if _differs(asset, volume))
-    plan_swap(volume, {asset.path: asset.content for asset in written})  # or refused now, with nothing begun
     return GadgetPlan(
         name=package.name, file=package.file.path, size=package.size, sha3_384=package.sha3_384, partition=partition,
-        assets=written,
+        assets=assets,
         known=KnownGadget(revision=package.number, document=new.files[GADGET_YAML],
                           proof=encode_stream(evidence(resolution, package))),
         cmdline=new.gadget.extension.cmdline,
@@ -153,13 +198,12 @@ def boot_partition(gadget: Gadget) -> str:
 
 
 def _extension_reasons(old: Extension | None, new: Extension | None) -> Iterator[str]:
-    """Of our own key a device takes another command line, and addresses, which are the boot script's."""
+    """Of our own key a device takes another command line, other files in the slots, and the boot script's addresses."""
+    free: dict[str, Any] = {"cmdline": "", "addresses": {}, "slot_files": ()}
     if old is None or new is None:
         yield "it has no x-imagekit" if new is None else "the device's own has no x-imagekit"
-    elif replace(old, cmdline="", addresses={}) != replace(new, cmdline="", addresses={}):
-        yield "its x-imagekit changes in more than cmdline and addresses"
-    elif new.bootloader == piboot.BACKEND:
-        yield "the Raspberry Pi's firmware lies in the slots, and its files only work together"
+    elif replace(old, **free) != replace(new, **free):
+        yield "its x-imagekit changes in more than cmdline, addresses and slot-files"
     elif old.unpacks != new.unpacks:
         yield "its x-imagekit changes whether the kernel is compressed"
 

@@ -33,6 +33,7 @@ from imagekit.testing.documents import Brand
 from tests.boot.boards import ROOT as ROOT
 from tests.boot.boards import Board, Counts
 
+OTHER_CONFIG = b"# another revision\n"
 OTHER_STARTUP = b"@echo -off\r\n# another edition\r\nreset\r\n"
 SIGNED_AT = "1767225600"  # 2026-01-01, the time of every signature: the images are the same wherever they are made
 
@@ -144,6 +145,13 @@ class Stock:
             text = Erofs(stream).read("meta/gadget.yaml").decode()
         return self.variant(self.gadget, "other", {
             "meta/gadget.yaml": text.replace("edition: 1", "edition: 2", 1).encode(), "startup.nsh": OTHER_STARTUP})
+
+    @property
+    def other_config(self) -> Path:
+        """A gadget for the Raspberry Pi's firmware with another config.txt."""
+        with self.gadget.open("rb") as stream:
+            config = Erofs(stream).read("config.txt")
+        return self.variant(self.gadget, "other", {"config.txt": config + OTHER_CONFIG})
 
     @cached_property
     def both(self) -> Path:

@@ -20,9 +20,10 @@ from imagekit.qemu.judge import Package
 from imagekit.qemu.machine import Network
 from imagekit.qemu.pytest_plugin import MakeDevice
 from imagekit.qemu.stick import make_stick
-from tests.boot.boards import ARM64_UBOOT, PC, Board
+from imagekit.qemu.surgery_piboot import slot_files
+from tests.boot.boards import ARM64_UBOOT, PC, PI_TRYBOOT, Board
 from tests.boot.fleet import fleet_of
-from tests.boot.stock import OTHER_STARTUP, Stock, StockOf, sign_revision
+from tests.boot.stock import OTHER_CONFIG, OTHER_STARTUP, Stock, StockOf, sign_revision
 
 pytestmark = pytest.mark.boot
 
@@ -93,6 +94,26 @@ def test_new_base_and_gadget_arrive_from_a_stick(board: Board, stock_of: StockOf
         if board is PC:
             assert disk.esp_files()["startup.nsh"] == OTHER_STARTUP
     check_every_cut(stock.image, log, device, brought={"startup.nsh": hashlib.sha256(OTHER_STARTUP).hexdigest()})
+    assert device.boot(slot="b").healthy  # with the stick still there: nothing newer
+
+
+@pytest.mark.skipif(os.environ.get("IMAGEKIT_BOARDS") not in ("all", str(PI_TRYBOOT)),
+                    reason="twelve minutes: only where it is asked for")
+def test_gadget_whose_files_lie_in_the_slots_arrives_in_one(stock_of: StockOf, make_device: MakeDevice,
+                                                            tmp_path: Path) -> None:
+    stock = stock_of(PI_TRYBOOT)
+    path = sign_revision(stock, stock.other_config, 2, name=PI_TRYBOOT.gadget)
+    device = make_device(stock.image, deadline_s=DEADLINE_S)
+    device.plug(make_stick(tmp_path / "stick.img", [path, path.with_suffix(".assert")]))
+    device.boot(slot="a")
+    device.expect(r"imagekit: update: writing the base of slot b", timeout_s=DEADLINE_S)
+    device.wait_healthy(slot="b", since=len(device.boots))
+    device.power_cut()
+    with device.disk() as disk:
+        old, new = slot_files(disk, Slot.A), slot_files(disk, Slot.B)
+    assert new["config.txt"] == old["config.txt"] + OTHER_CONFIG
+    assert new["start4.elf"] == old["start4.elf"]
+    assert {"gadget.yaml", "gadget.assert"} <= new.keys() - old.keys()
     assert device.boot(slot="b").healthy  # with the stick still there: nothing newer
 
 

@@ -39,7 +39,7 @@ from tests.tools.update_oracle import DiskState, boot_until_healthy
 
 SYSTEMD_BOOT, U_BOOT, PI = "systemd-boot", "u-boot", "piboot"
 LOADERS = (SYSTEMD_BOOT, U_BOOT, PI)
-GADGET_LOADERS = (SYSTEMD_BOOT, U_BOOT)  # whose gadgets reach a running device
+GADGET_LOADERS = (SYSTEMD_BOOT, U_BOOT)  # whose gadgets have boot files outside of the slots
 ARCHITECTURES = {SYSTEMD_BOOT: "amd64", U_BOOT: "arm64", PI: "arm64"}
 SMALL = {SYSTEMD_BOOT: GADGET.replace("size: 8M", "size: 3M").replace("size: 6M", "size: 3M").replace(
              "size: 40M", "size: 6M"),
@@ -82,14 +82,16 @@ class Maker:
         yaml = f"name: {name}\nversion: '{revision}'\ntype: {kind}\narchitectures: [{arch}]\n"
         return self.workshop.package(name, kind, {"meta/snap.yaml": yaml.encode(), **files}, revision=revision)
 
-    def gadget(self, revision: int, *, edition: int | None = None, change: Callable[[str], str] = str) -> Path:
-        """A gadget whose boot files are its own; `change` is made to its gadget.yaml."""
+    def gadget(self, revision: int, *, edition: int | None = None, change: Callable[[str], str] = str,
+               files: Mapping[str, bytes] | None = None) -> Path:
+        """A gadget whose boot files are its own, or `files`; `change` is made to its gadget.yaml."""
         update = f"update: {{edition: {edition or revision}}}"
         text = SMALL[self.loader].replace("\n        content:", f"\n        {update}\n        content:").replace(
             "vfat, size: 5M,\n", f"vfat, size: 5M, {update},\n", 1)
         if self.data:
             text = re.sub(r"(filesystem: ext4,?\s+size: )\w+", rf"\g<1>{self.data}", text)
-        files = PIBOOT.own if self.loader == PI else gadget_files(revision)
+        if files is None:
+            files = pi_files(revision) if self.loader == PI else gadget_files(revision)
         return self.package("pc", "gadget", {"meta/gadget.yaml": change(text).encode(), **files}, revision=revision)
 
     def base(self, revision: int, *, size: int = 1_200_000, architecture: str | None = None) -> Path:
@@ -127,6 +129,12 @@ def gadget_files(revision: int) -> dict[str, bytes]:
     """The boot files of a revision, each of another length."""
     names = ("systemd-bootx64.efi", "loader.conf", "startup.nsh", "u-boot.bin")
     return {name: b"MZ" + noise(f"{name} {revision}", 3000 * revision + 100) for name in names}
+
+
+def pi_files(revision: int) -> dict[str, bytes]:
+    """What a revision's slots have of the gadget, where the Raspberry Pi's firmware boots."""
+    return {"config.txt": PIBOOT.own["config.txt"] + f"# revision {revision}\n".encode(),
+            **{name: noise(f"{name} {revision}", 4000 + 700 * revision) for name in ("start.elf", "start4.elf")}}
 
 
 def make(folder: Path, loader: str, *, brand: Brand | None = None, data: str = "") -> Maker:

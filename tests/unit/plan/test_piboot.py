@@ -129,10 +129,11 @@ def test_kernel_without_device_trees_is_refused() -> None:
         wanted_files(["Image", "initrd", "modules/a.dtb"], "arm64")
 
 
-@pytest.mark.parametrize("name", ["image", "CMDLINE.TXT", "slot.sum"])
+@pytest.mark.parametrize("name", ["image", "initrd", "CMDLINE.TXT", "slot.sum", "gadget.yaml", "sub/gadget.assert",
+                                  "bcm2710-rpi-3-b.DTB"])
 def test_file_of_the_gadget_in_the_place_of_ours_is_refused(name: str) -> None:
     with pytest.raises(PlanError, match="lies where imagekit writes"):
-        slot_files(ENTRY, KERNEL, {"config.txt": b"", name: b""}, package="k_1.snap")
+        planned(GADGET.replace("slot-files: [", f"slot-files: [{name}, "))
 
 
 def test_slot_too_small_for_its_kernel_is_refused() -> None:

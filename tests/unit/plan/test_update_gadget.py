@@ -16,7 +16,7 @@ from imagekit.disk.fat_write import FatFile, plan_fat
 from imagekit.errors import PlanError
 from imagekit.gadget import GADGET_YAML, Era, Gadget, parse_gadget
 from imagekit.plan.resolve import Resolution, resolve
-from imagekit.plan.update_gadget import GadgetPlan, NewGadget, plan_gadget
+from imagekit.plan.update_gadget import GadgetPlan, NewGadget, plan_gadget, plan_slot_gadget
 from imagekit.schema import load_yaml
 from imagekit.testing.documents import NOW, Brand
 from imagekit.testing.images import GADGET
@@ -159,7 +159,8 @@ def test_script_of_uboot_is_not_a_gadgets_to_change() -> None:
 def test_gadget_for_other_slots_is_refused() -> None:
     swapped = TWO.replace("base-a: {slot: a", "base-a: {slot: x").replace(
         "base-b: {slot: b", "base-b: {slot: a").replace("{slot: x", "{slot: b")
-    assert any("its x-imagekit changes in more than cmdline and addresses" in line for line in refused(swapped))
+    assert any("its x-imagekit changes in more than cmdline, addresses and slot-files" in line
+               for line in refused(swapped))
 
 
 def test_firmware_whose_files_only_work_together_is_refused() -> None:
@@ -171,10 +172,16 @@ def test_firmware_whose_files_only_work_together_is_refused() -> None:
     assert len(planned(two, old=one, there=alone).assets) == 2
 
 
-def test_gadget_of_the_pis_firmware_is_refused_as_its_files_lie_in_the_slots() -> None:
-    gadget = PIBOOT.gadget.replace("filesystem: vfat, size: 8M}", "filesystem: vfat, size: 8M, update: {edition: 2}}")
-    assert any("the Raspberry Pi's firmware lies in the slots" in line for line in refused(
-        gadget, old=PIBOOT.gadget, there={"autoboot.txt": b""}, architecture="arm64", files=PIBOOT.own))
+def test_slots_with_files_of_the_gadget_get_those_of_the_new_one_and_what_says_whose_they_are() -> None:
+    resolution = resolved("arm64")
+    offered = NewGadget(package=resolution.of(resolution.model.gadget), gadget=gadget(PIBOOT.gadget),
+                        files={**PIBOOT.own, GADGET_YAML: PIBOOT.gadget.encode()})
+    plan = plan_slot_gadget(gadget(PIBOOT.gadget), offered, resolution, "boot-b")
+    assert [(item.path, item.source) for item in plan.assets] == [
+        ("config.txt", "config.txt"), ("start.elf", "start.elf"), ("start4.elf", "start4.elf"), ("gadget.yaml", ""),
+        ("gadget.assert", "")]
+    assert (plan.in_slot, plan.partition, plan.revision) == (True, "boot-b", 2)
+    assert plan.assets[-1].content == plan.known.proof
 
 
 def test_uboot_gets_its_script_anew_also_where_the_gadget_has_no_other_files() -> None:
