@@ -98,7 +98,7 @@ def test_new_base_and_gadget_arrive_from_a_stick(board: Board, stock_of: StockOf
 
 
 @pytest.mark.skipif(os.environ.get("IMAGEKIT_BOARDS") not in ("all", str(PI_TRYBOOT)),
-                    reason="twelve minutes: only where it is asked for")
+                    reason="ten minutes: only where it is asked for")
 def test_gadget_whose_files_lie_in_the_slots_arrives_in_one(stock_of: StockOf, make_device: MakeDevice,
                                                             tmp_path: Path) -> None:
     stock = stock_of(PI_TRYBOOT)
