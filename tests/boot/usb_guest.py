@@ -136,7 +136,8 @@ def started(guest: Parts, card: Path) -> Iterator[Machine]:
     """The machine with a USB disk that is not plugged in yet, the drive `stick`, and a port for boards."""
     ours, theirs = socket.socketpair()
     near, far = socket.socketpair()
-    argv = [EMULATOR, "-nodefaults", "-no-user-config", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "2",
+    # One processor: emulated ones that each have a thread were once seen to trip over code that Linux patches.
+    argv = [EMULATOR, "-nodefaults", "-no-user-config", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1",
             "-m", "768M", "-display", "none", "-nic", "none", "-no-reboot", "-serial", "stdio",
             "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",
             "-kernel", str(guest.kernel), "-initrd", str(guest.initrd), "-append", "console=ttyS0 quiet panic=-1",
