@@ -25,7 +25,7 @@ from imagekit.cli.store_options import (
 )
 from imagekit.cli.store_publish import close, promote, publish, release, revoke
 from imagekit.cli.store_upkeep import delta, prune, sync
-from imagekit.errors import ImagekitError, TrustError, UsageError
+from imagekit.errors import TrustError, UsageError
 from imagekit.host.addresses import refuse_credentials, refuse_unaskable
 from imagekit.host.clock import SystemClock
 from imagekit.host.files import write_atomic
@@ -89,6 +89,7 @@ def init(folder: Path, name: str | None, root: str, targets: str, root_keys: tup
              for role, (_, given) in wanted.items()}
     missing = [item for role, (_, given) in wanted.items() if not given for item in names[role]]
     secret = new_passphrase(passphrase_file, name=f"{name}-root and {name}-targets") if missing else None
+    there = (folder / CONFIG).exists()
     try:
         for item in (*missing, f"{name}-online"):
             keyring.create(item, passphrase=secret if item in missing else None)
@@ -99,8 +100,8 @@ def init(folder: Path, name: str | None, root: str, targets: str, root_keys: tup
         outcome = create(folder, Config(name=name, periods=Periods(timestamp=timestamp_days)),
                          {**keys, "snapshot": online, "timestamp": online}, KeysAtHand(keyring, passphrase_file),
                          now=SystemClock().now())
-    except BaseException as error:  # Ctrl-C too; but not the keys of a store that is there by now
-        if isinstance(error, ImagekitError) or not (folder / CONFIG).exists():
+    except BaseException:  # Ctrl-C too; but not the keys of the store if it is there by now
+        if there or not (folder / CONFIG).exists():
             for item in made:
                 keyring.remove(item)
         raise

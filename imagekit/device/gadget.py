@@ -2,8 +2,8 @@
 
 The record on the slot-state partition says which revision is installed, if it is proved; else the seed's is. Where the
 gadget's files lie in the slots, each slot says which one it has. Its gadget.yaml, which a new one is compared with,
-comes from the same place. A gadget that was offered is read whole into
-memory and checked there, so that what was checked is what is written.
+comes from the same place. A gadget that was offered is read whole into memory and checked there, so that what was
+checked is what is written.
 """
 
 from __future__ import annotations

@@ -105,15 +105,24 @@ def _check_inside(offer: Offer, part: PartPlan, resolved: ResolvedPackage, resol
 
 
 def _check_beside(plan: UpdatePlan, partitions: dict[str, Partition]) -> None:
-    """Whether a gadget's files fit into a slot beside those of a kernel that is on the device. Raises: PlanError."""
+    """Whether a gadget's files fit into a slot beside those of a kernel that is on the device.
+
+    Raises:
+        PlanError: they do not.
+        TargetError: the kernel's partition cannot be read.
+    """
     assert plan.gadget is not None
     assert plan.volume is not None
     kernel = plan.part(KERNEL)
     name = f"{KERNEL}-{(plan.slot if kernel.source is Source.KEPT else plan.running).value}"
-    with partition(partitions, name).device.open("rb") as stream:
-        tree = Erofs(stream, name=name)
-        wanted = wanted_files((entry.path for entry in tree.walk()), ARCHITECTURE)
-        _check_volume(plan.gadget.file, plan.volume, {file: tree.stat(path).size for file, path in wanted.items()})
+    try:
+        with partition(partitions, name).device.open("rb") as stream:
+            tree = Erofs(stream, name=name)
+            wanted = wanted_files((entry.path for entry in tree.walk()), ARCHITECTURE)
+            sizes = {file: tree.stat(path).size for file, path in wanted.items()}
+    except OSError as error:
+        raise TargetError(f"cannot read {name}: {error.strerror}", hint="the disk is failing") from error
+    _check_volume(plan.gadget.file, plan.volume, sizes)
 
 
 def _check_volume(file: str, volume: BootVolume, sizes: Mapping[str, int]) -> None:
@@ -124,7 +133,7 @@ def _check_volume(file: str, volume: BootVolume, sizes: Mapping[str, int]) -> No
             FatFile(path=name, source=PackageMember(package="", path="", size=size)) for name, size in sizes.items()])
     except PlanError as error:
         raise PlanError(f"cannot install {file}: its files do not fit into {volume.partition}: {error.message}",
-                        hint="fewer or smaller files; the partition cannot grow on a device") from error
+                        hint="a smaller kernel or initrd, or less of the gadget's: it cannot grow") from error
 
 
 def _check_room(machine: Machine, plan: UpdatePlan, image: int) -> None:

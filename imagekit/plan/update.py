@@ -295,7 +295,7 @@ def _refuse_older(package: ResolvedPackage, held: Held, past: Past) -> None:
         raise TargetError(f"cannot install {package.name} {package.number}: revision {held.revision} runs",
                           hint="an older one comes back only from the other slot: imagekit-device revert")
     floor = past.floors.get(package.name, 0)
-    if package.number < floor and package.number != held.revision and (package.verity_root or "") != held.root:
+    if package.number < floor and (package.verity_root or "") != held.root:
         raise TargetError(f"cannot install {package.name} {package.number}: revision {floor} has run here, and nothing"
                           " older is taken", hint="publish the content again under a higher revision")
 
