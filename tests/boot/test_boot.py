@@ -54,15 +54,19 @@ def test_image_boots_healthy_and_is_not_changed(board_stock: Stock) -> None:
     assert manifest["booted"]["digest"] == manifest["image"]["digest"]
 
 
-def test_table_that_a_power_cut_tore_is_read_from_its_backup(stock_of: StockOf, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", [
+    pytest.param(2 * SECTOR, id="entries"),  # whose checksum is in the header before them
+    pytest.param(SECTOR + 72 + 4, id="header"),  # the entries lie far behind the end of the disk
+])
+def test_table_that_is_damaged_is_read_from_its_backup(stock_of: StockOf, tmp_path: Path, at: int) -> None:
     """U-Boot does that by itself, Linux with `gpt` among its arguments; UEFI firmware mends the table before."""
     stock = stock_of(ARM64_UBOOT)
     torn = tmp_path / "torn.img"
     copy_sparse(stock.image, torn)
     with torn.open("r+b") as disk:
-        disk.seek(2 * SECTOR)  # the first entries, whose checksum is in the header before them
+        disk.seek(at)
         was = disk.read(1)
-        disk.seek(2 * SECTOR)
+        disk.seek(at)
         disk.write(bytes((was[0] ^ 1,)))
     code, told = boot(stock, torn, "--machine", stock.board.name, "--deadline", f"{stock.board.deadline_s:g}")
     assert (code, told["healthy"], told["slot"]) == (0, True, "a"), told
