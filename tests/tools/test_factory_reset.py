@@ -326,7 +326,7 @@ def mounted_superblock(data: Path, block: int) -> bytes:
 def test_repair_that_was_cut_short_is_done_again(shell: Shell, run_tool: RunTool, tmp_path: Path) -> None:
     """What the file system says of itself does not count then: e2fsck may have called it clean before it was."""
     data = damaged(tmp_path, run_tool, "ssv state 2", "clri /secret")
-    shell(f"{STUBS}chroot() {{ exit 9; }}; open_data", tmp_path, marked(tmp_path, b""), data)
+    shell(f"{STUBS}in_base() {{ exit 9; }}; open_data", tmp_path, marked(tmp_path, b""), data)
     run_tool("debugfs", "-w", "-R", "ssv state 1", data)
     run_tool("e2fsck", "-fn", data, status=4)
     state = tmp_path / "slot-state"

@@ -515,6 +515,32 @@ def test_empty_short_or_missing_slot_boots_nothing(
     assert shell(f"disk=vda; verity_table base-a {'0' * 64}", sys=sys, dev=dev).startswith("refused: ")
 
 
+PROGRAM = 'seq 300000; echo "the end $*" >&2; return 5; }; '  # one that says two megabytes
+
+
+def test_slot_is_opened_where_there_is_no_console(shell: Shell, tmp_path: Path) -> None:
+    """As where the kernel's command line names a UART that the board does not have."""
+    raw, root = verity_partition(4, bytes(32))
+    sys, dev = disk_of(tmp_path, {"base-a": raw, "kernel-a": raw}, guid=STATE_GUID)
+    dmsetup = 'env() { echo "$*" > $RUN/dmsetup; }; '
+    (dev / "console").mkdir()
+    said = shell(f"exec 2> /dev/null; {dmsetup}disk=vda slot=a base={root} kernel={root}; open_verity;"
+                 " cat $RUN/dmsetup", sys=sys, dev=dev)
+    assert said.startswith("DM_DISABLE_UDEV=1 /usr/sbin/dmsetup create --concise imagekit-base,,,ro,0 32 verity ")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_program_of_the_base_neither_waits_for_the_console_nor_needs_one(shell: Shell, tmp_path: Path,
+                                                                         there: bool) -> None:
+    """Of what it says the end is told: at 115200 bits a second the whole would take minutes."""
+    console = tmp_path / "console"
+    (console.touch if there else console.mkdir)()
+    stubs = f'exec 2> /dev/null; mount() {{ :; }}; umount() {{ :; }}; NEW=/new; chroot() {{ {PROGRAM}'
+    assert shell(f'{stubs}in_base e2fsck -y /dev/x; echo "status $?"', dev=tmp_path) == "status 5\n"
+    if there:
+        assert console.read_text().splitlines() == [*map(str, range(299_982, 300_001)), "the end /new e2fsck -y /dev/x"]
+
+
 def test_machine_gets_an_identifier_once(shell: Shell, tmp_path: Path) -> None:
     script = "name_machine $1 && cat $1/machine-id"
     first = shell(script, tmp_path)
