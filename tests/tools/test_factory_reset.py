@@ -344,6 +344,17 @@ def repair_mark(state: Path) -> int:
         return REPAIR.decode(stream.read(NUMBER_SIZE))
 
 
+@pytest.mark.parametrize("mark", [0, 1])
+def test_watchdog_is_kept_quiet_while_the_data_partition_is_mounted(shell: Shell, tmp_path: Path, mark: int) -> None:
+    """A long journal on a slow card."""
+    filled(tmp_path)
+    (tmp_path / "dev").mkdir()
+    slow = 'have_watchdog() { true; }; mount() { usleep 300000; [ ! -s $DEV/watchdog0 ] || echo quiet; }; '
+    said = shell(f"{STUBS}{slow}open_data", tmp_path, marked(tmp_path, RESET.encode(mark)), tmp_path / "data",
+                 dev=tmp_path / "dev")
+    assert said.endswith("quiet\n")
+
+
 def test_data_that_nothing_can_repair_is_tried_once_and_done_without(shell: Shell, tmp_path: Path) -> None:
     require("e2fsck")
     data = tmp_path / "data"
