@@ -338,6 +338,16 @@ def test_repair_that_was_cut_short_is_done_again(shell: Shell, run_tool: RunTool
     assert shell(f'{STUBS}{OWN}open_data; echo "status $?"', tmp_path, state, data) == "status 0\n"
 
 
+@pytest.mark.parametrize(("status", "mark"), [(0, 0), (1, 0), (3, 0), (4, 1), (8, 1), (12, 1), (137, 1)])
+def test_repair_that_did_not_come_to_its_end_is_done_again(shell: Shell, tmp_path: Path, status: int, mark: int
+                                                           ) -> None:
+    """As where e2fsck was killed, because a small board has too little memory for a large file system."""
+    state = marked(tmp_path, b"")
+    shell(f"{STUBS}sound_data() {{ false; }}; chroot() {{ return {status}; }}; open_data", tmp_path, state,
+          tmp_path / "data")
+    assert repair_mark(state) == mark
+
+
 def repair_mark(state: Path) -> int:
     with state.open("rb") as stream:
         stream.seek(REPAIR.offset)
