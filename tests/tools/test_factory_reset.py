@@ -88,6 +88,21 @@ def test_all_goes_but_who_the_device_is_and_what_keeps_older_software_away(shell
     assert "secret" in files(var)
 
 
+def test_reset_whose_trim_takes_for_ever_is_done_all_the_same(shell: Shell, tmp_path: Path) -> None:
+    """The watchdog ends that boot; the next one finds no mark, or it would come no further."""
+    var, state = filled(tmp_path), marked(tmp_path)
+    boot(shell, tmp_path, state, more="fstrim() { exit 9; }; ")
+    assert mark_of(state) == 0
+    assert files(var) == sorted(STAYS)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_reset_is_done_whether_or_not_the_medium_can_be_trimmed(shell: Shell, tmp_path: Path, fails: bool) -> None:
+    filled(tmp_path)
+    said = boot(shell, tmp_path, marked(tmp_path), more=f"fstrim() {{ return {fails:d}; }}; ")
+    assert said.endswith("status 0\nemptied\n")
+
+
 def test_without_a_mark_nothing_is_touched(shell: Shell, tmp_path: Path) -> None:
     var, before = filled(tmp_path), marked(tmp_path, b"").read_bytes()
     assert boot(shell, tmp_path, tmp_path / "slot-state") == "status 0\n"
