@@ -458,6 +458,14 @@ def test_disk_is_found_whichever_copy_of_its_table_is_noise(shell: Shell, tmp_pa
         assert shell(f"state={state}; find_state && echo $disk", sys=sys, dev=dev) == "vda\n"
 
 
+@pytest.mark.parametrize("gone", ["queue/logical_block_size", "size"])
+def test_disk_that_is_pulled_out_while_it_is_looked_at_is_passed(shell: Shell, tmp_path: Path, gone: str) -> None:
+    sys, dev = disk_of(tmp_path, {"slot-state": b""}, guid=STATE_GUID)
+    (sys / "block/vda" / gone).unlink()
+    said = shell(f"exec 2> /dev/null; state={STATE_GUID}; find_state || echo none", sys=sys, dev=dev)
+    assert said == "none\n"
+
+
 def test_foreign_disk_is_not_taken(shell: Shell, tmp_path: Path) -> None:
     sys, dev = disk_of(tmp_path, {"slot-state": b""}, guid=uuid.uuid5(STATE_GUID, "foreign"))
     assert shell(f"state={STATE_GUID}; find_state || echo none", sys=sys, dev=dev) == "none\n"
