@@ -26,8 +26,10 @@ from imagekit.boot.slotstate import Slot
 from imagekit.boot.systemd_boot import parse_name, slot_of
 from imagekit.device.machine import Programs
 from imagekit.errors import DocumentError, TargetError
+from imagekit.units import KIB
 
 RENUMBERED_FROM = VERSION_MAX // 2  # each update and hand-over adds one: no device comes so far by itself
+ENTRY_MOST = 64 * KIB  # what is longer is none of ours: a folder of a FAT that is damaged may speak of 4 GiB
 
 
 def read_entries(esp: Path) -> dict[Path, LoaderEntry]:
@@ -37,8 +39,14 @@ def read_entries(esp: Path) -> dict[Path, LoaderEntry]:
         for path in sorted((esp / ENTRY_FOLDER).iterdir()):
             with suppress(DocumentError, OSError):
                 if slot_of(path.name) is not None:
-                    found[path] = parse_entry(path.read_bytes(), name=path.name)
+                    found[path] = parse_entry(entry_bytes(path), name=path.name)
     return found
+
+
+def entry_bytes(path: Path) -> bytes:
+    """What an entry may have at most, of a file of any size. Raises: OSError."""
+    with path.open("rb") as stream:
+        return stream.read(ENTRY_MOST)
 
 
 def trial_entry(folder: Path, slot: Slot) -> Path | None:
@@ -103,7 +111,7 @@ def renumber(slot: Slot, *, esp: Path, programs: Programs | None) -> bool:
 def rank(path: Path, version: int) -> None:
     """Overwrite the version of an entry, one sector in place, on the disk when this returns. Raises: TargetError."""
     try:
-        sector = sector_with_version(path.read_bytes(), version)
+        sector = sector_with_version(entry_bytes(path), version)
         handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.pwrite(handle, sector[:SECTOR], 0)

@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 
 from imagekit.device.machine import Machine
 from imagekit.errors import DocumentError, TargetError
+from imagekit.units import MIB
 
 FORMAT = 1
 FOLDER = "lib/imagekit/updates"
 STATE, KEYS, MODEL = "state.json", "keys.assert", "model.assert"
 MEMORY = "memory"  # its lock is held while the file is replaced, and no longer
+STATE_MOST = 16 * MIB  # many times what any device writes
 CHANGES_MOST, FAILED_MOST = 50, 20
 ADVISORIES_MOST, ADVISORY_MOST = 5, 1000  # of one update; characters that are kept of each
 
@@ -155,7 +157,8 @@ def decoded(raw: bytes, read: Callable[[dict[str, Any]], T], *, version: int) ->
 def load_history(machine: Machine) -> History:
     """What is remembered; nothing, where there is no file or it is not one of ours."""
     with suppress(OSError, DocumentError):
-        return decode_history((folder_of(machine) / STATE).read_bytes())
+        with (folder_of(machine) / STATE).open("rb") as stream:
+            return decode_history(stream.read(STATE_MOST))
     return History()
 
 

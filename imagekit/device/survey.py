@@ -21,7 +21,7 @@ from imagekit.boot.systemd_boot import parse_name, slot_of
 from imagekit.boot.uboot import DEVICE_TREE, ENV_NAME, LOADER_WORD, decode_env, env_roots
 from imagekit.device.anchors import Anchors
 from imagekit.device.autoboot import slot_numbers
-from imagekit.device.esp import read_entries
+from imagekit.device.esp import entry_bytes, read_entries
 from imagekit.device.machine import Machine
 from imagekit.device.partitions import Partition, partition
 from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, U_BOOT, BootReport
@@ -124,7 +124,7 @@ def _spent(esp: Path, slot: Slot) -> tuple[str, str] | None:
     with suppress(OSError, DocumentError):
         for path in sorted((esp / ENTRY_FOLDER).iterdir()):
             if slot_of(path.name) is slot and parse_name(path.name).left == 0:
-                entry = parse_entry(path.read_bytes(), name=path.name)
+                entry = parse_entry(entry_bytes(path), name=path.name)
                 return entry.base_root, entry.kernel_root
     return None
 
