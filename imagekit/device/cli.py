@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from imagekit.device.machine import Machine
-from imagekit.errors import ExitCode, HostError, ImagekitError, UsageError, message_of
+from imagekit.errors import ExitCode, HostError, ImagekitError, TargetError, UsageError, message_of
 
 USAGE = """\
 Usage: imagekit-device COMMAND
@@ -120,9 +120,7 @@ def _run(words: tuple[str, ...], machine: Machine) -> int:
     if {"-h", "--help"} & {*words}:
         _print(USAGE)
     elif words == ("health",):
-        from imagekit.device.health import judge
-
-        return ExitCode.DONE if judge(machine, _say).healthy else ExitCode.TARGET
+        return _judged(machine)
     elif words in (("status",), ("status", "--json")):
         from imagekit.device.status import as_json, as_text, collect
 
@@ -142,6 +140,16 @@ def _run(words: tuple[str, ...], machine: Machine) -> int:
         raise UsageError(f"cannot run imagekit-device {name}: it takes {ALONE[name]}" if name in ALONE else
                          f"cannot run {name!r}: no such command")
     return ExitCode.DONE
+
+
+def _judged(machine: Machine) -> int:
+    """Status 7 is a judgement. Raises: HostError: there was none, which `health-stopped` has to know by the status."""
+    from imagekit.device.health import judge
+
+    try:
+        return ExitCode.DONE if judge(machine, _say).healthy else ExitCode.TARGET
+    except TargetError as error:
+        raise HostError(error.message, hint=error.hint, details=error.details) from error
 
 
 def _say(line: str) -> None:
