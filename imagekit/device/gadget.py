@@ -155,6 +155,7 @@ def settle(machine: Machine, report: BootReport, say: Callable[[str], None]) -> 
         assert record.trial is not None
         end = end_of(record.trial, report.slot, (report.base_root, report.kernel_root))
         partitions = find_partitions(machine, report.disk)
+        partition(partitions, record.trial.partition)  # which a damaged table may have lost
         with open_medium(machine, report, partitions) as medium:
             settle_gadget(record, end, medium, state_partition=state_name(report, partitions))
         say(f"update: gadget revision {record.trial.gadget.revision} is {end.value}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import json
 import os
 import re
 import subprocess
@@ -157,6 +158,27 @@ def test_persistent_files_name_nothing_that_decides_who_may_do_what() -> None:
         assert not name.startswith(("/", "passwd", "shadow", "group", "gshadow", "ssh", "pam", "sudo", "systemd",
                                     "ld.so", "imagekit", "cron", "profile", "."))
         assert ".." not in name
+
+
+@pytest.mark.parametrize(("report", "verdict", "reboots"), [
+    ({"fallback": True}, None, True), ({"fallback": False}, None, False),
+    ({"fallback": True}, {"healthy": False, "confirmed": False, "reasons": ['"confirmed": true']}, True),
+    ({"fallback": True}, {"healthy": True, "confirmed": True}, False),
+])
+def test_judge_that_dies_leads_back_unless_the_slot_was_confirmed(
+        tmp_path: Path, report: dict[str, Any], verdict: dict[str, Any] | None, reboots: bool) -> None:
+    """Confirmed at every boot, and rebooted after it, the device would do nothing else for ever."""
+    (tmp_path / "boot.json").write_text(json.dumps(report, separators=(",", ":")))
+    if verdict is not None:
+        (tmp_path / "health.json").write_text(json.dumps(verdict))
+    script = (OVERLAY / "root/usr/lib/imagekit/health-stopped").read_text()
+    for real, fake in (("/run/imagekit", str(tmp_path)), ("/dev/console", "/dev/null"), ("/usr/bin/systemctl", "echo")):
+        script = script.replace(real, fake)
+    for end in ({"SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "1"},
+                {"SERVICE_RESULT": "timeout", "EXIT_CODE": "killed", "EXIT_STATUS": "TERM"}):
+        done = subprocess.run(["sh", "-c", script], env={**end, "PATH": os.environ["PATH"]}, capture_output=True,
+                              text=True, check=True)
+        assert done.stdout == ("--no-block reboot\n" if reboots else "")
 
 
 def test_judgement_is_not_made_a_second_time_when_the_service_ends() -> None:

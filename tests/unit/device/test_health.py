@@ -15,6 +15,14 @@ from pathlib import Path
 import pytest
 
 from imagekit.boot.entries import VERSION_MAX
+from imagekit.boot.gadgetrecord import (
+    GADGET_END,
+    GADGET_OFFSETS,
+    NO_RECORD,
+    GadgetTrial,
+    KnownGadget,
+    encode_gadget_record,
+)
 from imagekit.boot.health import Challenge, Hello, Message, Verdict, decode_message, encode_message
 from imagekit.boot.ledger import LEDGER_OFFSET, decode_ledger, encode_ledger
 from imagekit.boot.slotstate import FACTORY, Slot, begin_boot
@@ -266,6 +274,21 @@ def test_file_of_any_size_does_not_end_the_judge(device: Device, file: str) -> N
     path.touch()
     os.truncate(path, 1 << 42)
     assert judge(device.machine, lambda line: None).healthy
+
+
+def test_gadget_on_trial_whose_partition_is_lost_does_not_end_the_judge(device: Device) -> None:
+    gadget = KnownGadget(revision=2, document=b"", proof=b"")
+    record = replace(NO_RECORD, trial=GadgetTrial(gadget=gadget, slot=Slot.B, base_root="d" * 64, kernel_root="e" * 64,
+                                                  partition="boot", switches=()))
+    raw = device.state_path.read_bytes().ljust(GADGET_OFFSETS[0], b"\0") + encode_gadget_record(record)
+    device.state_path.write_bytes(raw.ljust(GADGET_END, b"\0"))
+    folder = device.folder / "sys/block/vda/vda2"
+    folder.mkdir(parents=True)
+    (folder / "uevent").write_text("DEVNAME=vda2\nPARTN=2\nPARTNAME=slot-state\n")
+    (folder / "size").write_text("2048\n")
+    verdict, said = run(device)
+    assert verdict.confirmed
+    assert "update: cannot use this disk: it has no partition boot: the gadget stays on trial" in said
 
 
 def test_times_of_firmware_and_loader_come_from_the_loader(device: Device) -> None:
