@@ -156,9 +156,8 @@ def decoded(raw: bytes, read: Callable[[dict[str, Any]], T], *, version: int) ->
 
 def load_history(machine: Machine) -> History:
     """What is remembered; nothing, where there is no file or it is not one of ours."""
-    with suppress(OSError, DocumentError):
-        with (folder_of(machine) / STATE).open("rb") as stream:
-            return decode_history(stream.read(STATE_MOST))
+    with suppress(OSError, DocumentError), (folder_of(machine) / STATE).open("rb") as stream:
+        return decode_history(stream.read(STATE_MOST))
     return History()
 
 

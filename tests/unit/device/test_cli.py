@@ -142,7 +142,7 @@ def test_broken_report_is_an_error_and_no_traceback(device: Device, capsys: Capt
 
 
 def test_boot_that_could_not_be_judged_is_told_apart_from_one_that_was(device: Device, capsys: Captured) -> None:
-    """After a judgement `health-stopped` leaves it at that: a trial beside another initrd would stay up, and unhealthy."""
+    """After a judgement `health-stopped` leaves it at that: a trial beside another initrd would stay, unhealthy."""
     device.report(imagekit=2, fallback=True)
     assert main(["health"], machine=device.machine) == 6
     assert "not a boot report: version 2" in capsys.readouterr().err
