@@ -363,6 +363,13 @@ def test_repair_that_did_not_come_to_its_end_is_done_again(shell: Shell, tmp_pat
     assert repair_mark(state) == mark
 
 
+def test_repair_that_could_not_be_begun_is_done_at_the_next_boot(shell: Shell, tmp_path: Path) -> None:
+    state = marked(tmp_path, b"")
+    stubs = f"{STUBS}sound_data() {{ false; }}; mount() {{ return 1; }}; chroot() {{ exit 9; }}; "
+    shell(f"{stubs}open_data || true", tmp_path, state, tmp_path / "data")
+    assert repair_mark(state) == 1
+
+
 def repair_mark(state: Path) -> int:
     with state.open("rb") as stream:
         stream.seek(REPAIR.offset)
