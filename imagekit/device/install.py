@@ -365,7 +365,7 @@ def running(machine: Machine, part: str, *, root: str) -> Iterator[BinaryIO]:
 def kept_keys(machine: Machine) -> tuple[Assertion, ...]:
     """Account-keys that came with earlier updates: one that was ended stays ended. Nothing where there are none."""
     with suppress(OSError, DocumentError):
-        return decode_stream((past.folder_of(machine) / past.KEYS).read_bytes(), name=past.KEYS)
+        return decode_stream(past.read_kept(machine, past.KEYS), name=past.KEYS)
     return ()
 
 
