@@ -127,7 +127,7 @@ class History:
     changes: tuple[Change, ...] = ()
     checked: str = ""  # when the store was last asked
     check: str = ""  # what came of that
-    waiting: int = 0  # how many checks in a row found an update that had to wait
+    waiting: int = 0  # how many checks found an update that had to wait, since the last that found none to take
     waits: Waiting | None = None  # which
     answered: str = ""  # when the store last gave an answer that was believed
     unanswered: int = 0  # how many checks in a row since came to none

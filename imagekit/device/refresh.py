@@ -67,6 +67,9 @@ class Came(StrEnum):
     INSTALLED = "installed"
 
 
+_OVER = (Came.CURRENT, Came.FAILED_BEFORE, Came.PENDING)  # nothing waits any more for its moment to begin
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refreshed:
     """The end of a refresh. `start` says why an update may begin or not; `fetched` how each part came, by its name."""
@@ -116,7 +119,8 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
             if came.waits is not None:
                 say(f"update: {waiting_text(asdict(came.waits))}")
             if came.came is not Came.INSTALLED or options.check:
-                _remember(machine, known, Check(text=came.came.value, waits=came.waits))
+                _remember(machine, known, Check(text=came.came.value, waits=came.waits,
+                                                looked=came.came is Came.AVAILABLE, over=came.came in _OVER))
                 if came.came in (Came.CURRENT, Came.FAILED_BEFORE) and not options.check:
                     answers.client.prune(BIG)  # what was fetched, whole or in part, is for nothing any more
                 if came.came is Came.PENDING and options.reboot and not options.check and wants_reboot(machine):
@@ -205,18 +209,25 @@ def _waits(known: Known, answers: Answers, start: Start, *, until: datetime | No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """What a check came to. `answered`: the store's word was believed, whatever became of it."""
+    """What a check came to. `answered`: the store's word was believed, whatever became of it.
+
+    `looked`: somebody only looked, and what waits still does. `over`: nothing is to be taken, and the count of checks
+    that found something to wait ends; one that came to no answer, or to no end, is no reason to wait all over again.
+    """
 
     text: str
     answered: bool = True
     waits: Waiting | None = None
+    looked: bool = False
+    over: bool = False
 
 
 def _remember(machine: Machine, known: Known, check: Check) -> str:
     """Keep it; the alarm, if the store has been silent for too long. A full data partition forgets."""
     def told(memory: past.History) -> past.History:
-        return replace(memory, checked=stamp(known.now), check=check.text, waits=check.waits,
-                       waiting=memory.waiting + 1 if check.waits is not None else 0,
+        return replace(memory, checked=stamp(known.now), check=check.text,
+                       waits=memory.waits if check.looked else check.waits,
+                       waiting=0 if check.over else memory.waiting + (check.waits is not None),
                        answered=stamp(known.now) if check.answered else memory.answered,
                        unanswered=0 if check.answered else memory.unanswered + 1)
 

@@ -35,7 +35,7 @@ from imagekit.errors import HostError, ImagekitError, PlanError, TargetError, Tr
 from imagekit.host.storeclient import open_client
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.plan.releases import Terms, revoked
-from imagekit.plan.schedule import ALARM_DAYS, ALARM_FEW_CHECKS, NARROW_S, PERIOD_S, TICK_S
+from imagekit.plan.schedule import ALARM_DAYS, ALARM_FEW_CHECKS, NARROW_S, PERIOD_S, TICK_S, UNKNOWN_CLOCK_CHECKS
 from imagekit.plan.storepaths import delta_path, model_path, store_path
 from imagekit.store.deltas import publish_deltas
 from imagekit.store.publishing import change, publish_address, publish_model, publish_set
@@ -645,6 +645,52 @@ def test_update_waits_for_the_owners_window_and_is_announced(scene: Scene, capsy
     assert main(["changes"], machine=machine) == 0
     assert ("install debian-13 2 with pc-kernel 1: done (security)\n"
             "    debian-13 2, security: openssl: CVE-2026-0001\n      see its page\n") in capsys.readouterr().out
+
+
+def waits_for_a_clock(scene: Scene, checks: int) -> None:
+    """A dead clock, and so many checks that found the update to wait for its window."""
+    assert main(["windows", "Tue 02:00-04:00"], machine=scene.rig.machine) == 0
+    scene.rig.clock = scene.rig.clock.replace(year=1970)
+    scene.publish("debian-13_4")
+    assert scene.rig.refresh().start == "waits-for-clock"
+    history.edit_history(scene.rig.machine, lambda memory: replace(memory, waiting=checks))
+
+
+def test_check_in_vain_does_not_begin_the_wait_for_a_clock_anew(scene: Scene) -> None:
+    """On a line that is down now and then, a device with a dead clock would never come to the end of it."""
+    waits_for_a_clock(scene, UNKNOWN_CLOCK_CHECKS - 1)
+    shutil.rmtree(scene.world.served)
+    with pytest.raises(HostError):
+        scene.rig.refresh()
+    scene.serve()
+    assert scene.rig.refresh().came is Came.WAITING
+    assert scene.rig.refresh().start == "clock-unknown"
+    scene.rig.up()
+    assert scene.runs == ("b", 4, 1)
+    assert scene.rig.refresh().came is Came.CURRENT
+    assert history.load_history(scene.rig.machine).waiting == 0
+
+
+def test_download_that_is_cut_does_not_begin_the_wait_for_a_clock_anew(scene: Scene) -> None:
+    waits_for_a_clock(scene, UNKNOWN_CLOCK_CHECKS)
+    path = scene.file("packages/debian-13/*.debian-13_4.snap.zst")
+    path.write_bytes(path.read_bytes()[:700_000])
+    with pytest.raises(HostError, match="it ended after 700000"):
+        scene.rig.refresh()
+    scene.serve()
+    assert scene.rig.refresh().came is Came.INSTALLED
+
+
+def test_who_only_looks_leaves_what_waits_and_since_when(scene: Scene) -> None:
+    """Else a program that looks every hour would keep the next window, and the end of a wait, from ever coming."""
+    assert main(["windows", "Tue 02:00-04:00"], machine=scene.rig.machine) == 0
+    scene.publish("debian-13_2")
+    scene.rig.refresh()
+    before = history.load_history(scene.rig.machine)
+    assert before.waits is not None
+    assert scene.rig.refresh(check=True).came is Came.AVAILABLE
+    after = history.load_history(scene.rig.machine)
+    assert (after.waits, after.waiting) == (before.waits, before.waiting)
 
 
 def test_urgent_update_waits_for_a_window_only_where_its_owner_says_so(scene: Scene) -> None:

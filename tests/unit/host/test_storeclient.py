@@ -159,7 +159,7 @@ def test_state_that_cannot_be_written_is_told(rig: StoreRig, tmp_path: Path, del
     if not delegated:
         open_client(rig.public, local(tmp_path, rig))
         (tmp_path / "state/timestamp.json").unlink()
-        with files_of_at_most(10), pytest.raises(HostError, match="cannot write .*: file too large"):
+        with files_of_at_most(10), pytest.raises(HostError, match=r"cannot write .*: file too large"):
             open_client(rig.public, local(tmp_path, rig))
         return
     client = open_client(rig.public, local(tmp_path, rig))
