@@ -18,8 +18,9 @@ from pathlib import Path
 
 from tuf.api.metadata import TargetFile
 
+from imagekit.assertions import decode_stream
 from imagekit.device import history as past
-from imagekit.device.asking import Answer, Answers, ask, fetch_small
+from imagekit.device.asking import Answer, Answers, ask, check_past, fetch_small
 from imagekit.device.history import Failed, Waiting, edit_history, folder_of, load_history
 from imagekit.device.identity import identify
 from imagekit.device.install import (
@@ -292,8 +293,9 @@ def _fetched(machine: Machine, answers: Answers, deltas: dict[str, TargetFile], 
     """What there is now to be installed."""
     shelves: list[Shelf] = []
     for item in answers.news:
+        proof = _proof(answers, item)
         shelf = _by_delta(machine, answers, item, deltas, say)
-        shelves += [shelf or _whole(machine, answers, whole[item.part], say), _proof(answers, item)]
+        shelves += [shelf or _whole(machine, answers, whole[item.part], say), proof]
     return replace(found := collect(shelves), assertions=(*answers.assertions, *found.assertions))
 
 
@@ -323,6 +325,8 @@ def _find_delta(answers: Answers, item: Answer) -> TargetFile | None:
 
 def _proof(answers: Answers, item: Answer) -> Shelf:
     path = fetch_small(answers.client, _find(answers, assertions_path(item.held.name, _revision(item).revision)))
+    for assertion in decode_stream(path.read_bytes(), name=path.name):
+        check_past(answers.client, assertion)
     return FolderShelf(folder=path.parent, only=(path.name,))
 
 

@@ -168,6 +168,11 @@ class Client:
                 raise RepositoryError("no SHA-256 of it is signed, by which a store names its files")
             return found
 
+    @property
+    def ends(self) -> datetime:
+        """Until when what the store says now is its word; so all that it leads to was signed before that."""
+        return self._updater._trusted_set.timestamp.expires
+
     def fetch(self, target: TargetFile) -> Path:
         """A target, downloaded and verified, at its path below `downloads`.
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,6 +31,7 @@ from imagekit.device.refresh import Came, refresh
 from imagekit.device.rhythm import load_rhythm, when_due
 from imagekit.device.state import load_gadget_record
 from imagekit.device.verity import VerityDevice
+from imagekit.digests import sha3_384
 from imagekit.errors import HostError, ImagekitError, PlanError, TargetError, TrustError
 from imagekit.host.storeclient import open_client
 from imagekit.plan.channelmap import UpdateClass
@@ -525,6 +526,41 @@ def test_wrong_clock_stops_nothing(scene: Scene) -> None:
     assert scene.rig.refresh().came is Came.INSTALLED
     scene.rig.up()
     assert scene.runs == ("b", 2, 1)
+
+
+@pytest.fixture
+def careless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishers whose program does not look at the time that they sign."""
+    monkeypatch.setattr("imagekit.store.publishing._check_time", lambda *args: None)
+
+
+@pytest.mark.usefixtures("careless")
+def test_attack_package_signed_in_the_future_is_refused_before_its_time_counts(scene: Scene) -> None:
+    """The time of what runs is a floor below the clock: from 2099 on, whatever a store says has long expired."""
+    maker = scene.world.maker
+    brand = Brand("acme")
+    path = maker.workshop.packages / "debian-13_2.snap"
+    with path.open("rb") as stream:
+        signed = brand.revision("debian-13", 2, sha3=sha3_384(stream), size=path.stat().st_size,
+                                verity_root=scene.rig.revisions["debian-13", 2],
+                                timestamp=datetime(2099, 1, 1, tzinfo=UTC))
+    scene.store.publish(scene.store.offer(path, signed, brand=brand), channel="stable")
+    scene.serve()
+    with pytest.raises(TrustError, match="it was signed on 2099-01-01T00:00:00Z, and the store's word that it is"):
+        scene.rig.refresh()
+    assert not [name for name, _, _ in scene.requests if name.startswith("packages/")]
+    scene.publish("debian-13_3")
+    assert scene.rig.refresh().came is Came.INSTALLED
+    scene.rig.up()
+    assert scene.rig.refresh().came is Came.CURRENT
+
+
+@pytest.mark.usefixtures("careless")
+def test_attack_model_signed_in_the_future_is_refused_before_its_time_counts(scene: Scene) -> None:
+    publish_newer(scene, 1, timestamp="2099-01-01T00:00:00Z")
+    with pytest.raises(TrustError, match="it was signed on 2099-01-01T00:00:00Z"):
+        scene.rig.refresh()
+    assert history.load_history(scene.rig.machine).model is None
 
 
 def test_full_data_partition_is_told_before_anything_is_fetched(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
