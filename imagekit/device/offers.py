@@ -209,8 +209,8 @@ def collect(shelves: Iterable[Shelf]) -> Offers:
                     raw = _read_assertions(shelf, name)
                     told += len(raw)
                     if told > ASSERTIONS_MOST:
-                        raise DocumentError(f"cannot install from there: more than {iec(ASSERTIONS_MOST)} of assertions",
-                                            hint="keep those of these packages alone")
+                        raise DocumentError(f"cannot install from there: more than {iec(ASSERTIONS_MOST)} of"
+                                            " assertions", hint="keep those of these packages alone")
                     assertions += decode_stream(raw, name=name)
         except OSError as error:
             raise _unreadable("the files", error) from error

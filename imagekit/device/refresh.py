@@ -242,8 +242,9 @@ def _remember(machine: Machine, known: Known, check: Check) -> str:
 def _take(machine: Machine, known: Known, came: Refreshed, options: Options, say: Callable[[str], None]) -> Refreshed:
     """Fetch, look through by the one way of installing, install. A delta that is of no use costs a second round."""
     answers = came.answers
-    deltas = {item.part: target for item in answers.news if (target := _find_delta(answers, item)) is not None}
     whole = {item.part: _find(answers, _package_path(item)) for item in answers.news}
+    deltas = {item.part: target for item in answers.news
+              if (target := _find_delta(answers, item, whole[item.part])) is not None}
     answers.client.prune(BIG, but=(*deltas.values(), *whole.values()))
     while True:
         offers = _fetched(machine, answers, deltas, whole, say)
@@ -317,10 +318,12 @@ def _find(answers: Answers, path: str) -> TargetFile:
     return found
 
 
-def _find_delta(answers: Answers, item: Answer) -> TargetFile | None:
+def _find_delta(answers: Answers, item: Answer, whole: TargetFile) -> TargetFile | None:
+    """The one by which less is still to come than without."""
     if item.held.revision is None or item.part == GADGET:  # of a gadget nothing is kept that a delta could start from
         return None
-    return answers.client.find(delta_path(item.held.name, item.held.revision, _revision(item).revision))
+    found = answers.client.find(delta_path(item.held.name, item.held.revision, _revision(item).revision))
+    return found if found is not None and answers.client.missing(found) < answers.client.missing(whole) else None
 
 
 def _proof(answers: Answers, item: Answer) -> Shelf:

@@ -332,6 +332,26 @@ def test_delta_that_is_wrong_is_replaced_by_the_whole_package(scene: Scene, chan
     assert scene.runs == ("b", 2, 1)
 
 
+def test_delta_that_is_larger_than_the_whole_package_is_not_fetched(scene: Scene) -> None:
+    """Our store publishes none; one by another program may have such a one."""
+    scene.publish("debian-13_2", delta=True)
+    swapped(scene.store, lambda raw: raw + bytes(2 << 20))
+    scene.serve()
+    assert scene.rig.refresh().fetched == (("debian-13", "whole"),)
+    assert not [name for name, _, _ in scene.requests if name.startswith("deltas/")]
+
+
+def test_delta_is_left_where_less_of_the_whole_package_is_to_come(scene: Scene) -> None:
+    scene.publish("debian-13_2")
+    path = scene.file("packages/debian-13/*.debian-13_2.snap.zst")
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(HostError, match="it ended after"):
+        scene.rig.refresh()
+    scene.publish(delta=True)
+    assert scene.rig.refresh().fetched == (("debian-13", "whole"),)
+    assert [size for name, _, size in scene.requests if name.endswith("debian-13_2.snap.zst")][-1] == 10
+
+
 @pytest.mark.parametrize("path", ["/proc/self/mem", "/proc/self/none"], ids=["a block", "the device"])
 def test_delta_from_what_the_disk_does_not_give_back_is_replaced_by_the_whole_package(scene: Scene, path: str) -> None:
     """A medium that goes bad below the running system is when an update is wanted most."""
