@@ -188,15 +188,17 @@ def _way_is_lost(machine: Machine, report: BootReport, state: SlotState) -> bool
 
 def remember(machine: Machine, report: BootReport, verdict: Verdict) -> None:
     """Tell the history of updates, if one is under way: it ends here, or its trial does. A full disk forgets."""
-    from imagekit.device.history import after_verdict, load_history, save_history
+    from imagekit.device.history import History, after_verdict, edit_history, load_history
+
+    def told(memory: History) -> History:
+        return after_verdict(memory, slot=report.slot.value, roots=(report.base_root, report.kernel_root),
+                             healthy=verdict.healthy, reasons=verdict.reasons,
+                             now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
     memory = load_history(machine)
-    told = after_verdict(memory, slot=report.slot.value, roots=(report.base_root, report.kernel_root),
-                         healthy=verdict.healthy, reasons=verdict.reasons,
-                         now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    if told != memory:
+    if told(memory) != memory:
         with suppress(TargetError):
-            save_history(machine, told)
+            edit_history(machine, told)
 
 
 def _end_reset(machine: Machine, report: BootReport) -> None:

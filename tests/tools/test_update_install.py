@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ from imagekit.boot.uboot import DEVICE_TREE
 from imagekit.device import history
 from imagekit.device.cli import main
 from imagekit.device.esp import rank, renumber
+from imagekit.device.install import Options, install
 from imagekit.device.offers import Offer
 from imagekit.device.revert import revert
 from imagekit.device.survey import slot_proof
@@ -345,6 +347,19 @@ def test_errors_are_json_for_programs(rig: Rig, tmp_path: Path, capsys: pytest.C
     error = json.loads(capsys.readouterr().out)["error"]
     assert (error["kind"], error["exit_code"], error["hint"]) == ("usage", 2, None)
     assert error["message"].endswith("there is no such file")
+
+
+def test_what_a_check_of_the_store_says_meanwhile_is_not_forgotten(rig: Rig, stick: Stick) -> None:
+    """A store may be asked while a stick is installed, which takes minutes."""
+    def say(line: str) -> None:
+        if line == "update: writing the base of slot b":
+            history.edit_history(rig.machine, lambda memory: replace(memory, unanswered=memory.unanswered + 1))
+
+    install(rig.machine, [stick("debian-13_2")], Options(), say, clock=lambda: rig.clock)
+    memory = history.load_history(rig.machine)
+    assert memory.unanswered == 1
+    assert memory.pending is not None
+    assert memory.pending.trial
 
 
 def test_second_install_at_the_same_time_is_refused(rig: Rig, stick: Stick) -> None:
