@@ -262,8 +262,9 @@ def save(machine: Machine, name: str, content: bytes) -> None:
     fresh = folder / f"{name}.new"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC, 0o644),
-                       "wb") as out:
+        if fresh.is_fifo():  # it would be waited for
+            fresh.unlink()
+        with fresh.open("wb") as out:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
