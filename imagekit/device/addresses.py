@@ -52,7 +52,7 @@ def find_stores(machine: Machine, anchors: Anchors, now: datetime) -> tuple[Stor
     """What is asked, the newest first: as it moved, if it has, and as the seed has it. Raises: as `find_store`."""
     first = find_store(anchors, now)
     with suppress(OSError, DocumentError, TrustError):
-        for item in decode_stream((past.folder_of(machine) / KEPT).read_bytes(), name=KEPT):
+        for item in decode_stream(past.read_kept(machine, KEPT), name=KEPT):
             anchors.database.add(item)
     with suppress(TargetError, TrustError, DocumentError):
         newest = find_store(anchors, now)

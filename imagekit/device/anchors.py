@@ -138,7 +138,7 @@ def _by_newest_model(machine: Machine, anchors: Anchors) -> Anchors:
     It was believed when it came, as what runs was: that a key has expired since does not make it unknown here.
     """
     with suppress(OSError, DocumentError, TrustError, PlanError):
-        stream = decode_stream((past.folder_of(machine) / past.MODEL).read_bytes(), name=past.MODEL)
+        stream = decode_stream(past.read_kept(machine, past.MODEL), name=past.MODEL)
         anchors.add(stream)
         for model in (parse_model(item) for item in stream if is_of(item, anchors.seed_model)):
             if model.revision > anchors.seed_model.revision:

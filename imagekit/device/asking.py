@@ -9,12 +9,14 @@ fetched but metadata, channel maps, where the store is, and the accounts, sets a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuf.api.metadata import TargetFile
 
-from imagekit.assertions import Assertion, Model, ModelSnap, decode_stream
+from imagekit.assertions import Assertion, Model, ModelSnap, decode_stream, parse_model, parse_snap_revision
+from imagekit.assertions.fields import format_time
 from imagekit.device.addresses import find_stores, learn, reach
 from imagekit.device.history import ADVISORIES_MOST, ADVISORY_MOST, Advisory, Packages
 from imagekit.device.identity import identify
@@ -22,7 +24,7 @@ from imagekit.device.install import Known
 from imagekit.device.machine import Machine
 from imagekit.device.newmodel import NewModel, meet, newest
 from imagekit.device.offers import ASSERTIONS_LIMIT
-from imagekit.errors import TrustError
+from imagekit.errors import DocumentError, TrustError
 from imagekit.host.storeclient import Client
 from imagekit.plan.channelmap import LIMIT, ChannelMap, UpdateClass, parse_channel_map
 from imagekit.plan.channels import parse_channel
@@ -139,7 +141,10 @@ def _further(client: Client, known: Known, *, since: int) -> Iterator[Assertion]
     accounts = {model.brand_id, *(root.account_id for root in known.anchors.database.roots)}
     for path in (store_path(model.store or ""), *map(account_path, sorted(accounts)),
                  model_path(model.brand_id, model.model)):
-        yield from (item for item in _stream(client, path) if item.type != "store" or item.revision > since)
+        for item in _stream(client, path):
+            check_past(client, item)
+            if item.type != "store" or item.revision > since:
+                yield item
 
 
 def _sets(client: Client, *models: Model) -> Iterator[Assertion]:
@@ -153,6 +158,22 @@ def _stream(client: Client, path: str) -> tuple[Assertion, ...]:
     """The assertions of a target; none, where there is no such target."""
     target = client.find(path)
     return () if target is None else decode_stream(fetch_small(client, target).read_bytes(), name=path)
+
+
+def check_past(client: Client, item: Assertion) -> None:
+    """Hold the time of what becomes a floor below this device's clock against the store's word, which came later.
+
+    Raises: TrustError: it is still to come, and whatever any store says would count as expired until then.
+    """
+    if item.type not in ("model", "snap-revision"):
+        return
+    with suppress(DocumentError):  # what is none counts for nothing
+        when = parse_model(item).timestamp if item.type == "model" else parse_snap_revision(item).timestamp
+        if when <= client.ends:
+            return
+        raise TrustError(f"cannot use {item.label}: it was signed on {format_time(when)}, and the store's word that it"
+                         f" is current ends on {format_time(client.ends)}",
+                         hint="the clock of the machine that signed it was wrong: sign it again under a new revision")
 
 
 def fetch_small(client: Client, target: TargetFile, *, most: int = ASSERTIONS_LIMIT) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from imagekit.device.history import Change, alone, load_history, save_history
+from imagekit.device.history import Change, alone, edit_history, load_history
 from imagekit.device.machine import Machine
 from imagekit.device.report import BootReport, load_report
 from imagekit.device.state import StatePartition, load_gadget_record
@@ -45,7 +45,7 @@ def factory_reset(machine: Machine, say: Callable[[str], None], *, now: str, reb
             raise TargetError("cannot reset this device: an update waits for its reboot",
                               hint="reboot, and reset it when that is judged")
         with suppress(TargetError):  # a data partition that is lost is what brought somebody here
-            save_history(machine, replace(memory, hold_until="").with_change(
+            edit_history(machine, lambda memory: replace(memory, hold_until="").with_change(
                 Change(time=now, what=WHAT, packages=(), outcome="begun")))
         partition.want_reset(True)
     say("factory reset: the next boot empties the data partition")
@@ -70,4 +70,4 @@ def end_reset(machine: Machine, report: BootReport, *, now: str) -> None:
     change = Change(time=now, what=WHAT, packages=(), outcome="done", reason=REASONS.get(how, how))
     if not how:
         change = replace(change, outcome="failed", reason="the data partition could not be reset in this boot")
-    save_history(machine, load_history(machine).with_change(change))
+    edit_history(machine, lambda memory: memory.with_change(change))

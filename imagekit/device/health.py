@@ -6,6 +6,8 @@ between any two leaves a slot that is either still on trial or blessed with a co
 record that says "confirmed" beside an entry that the loader would give up cannot arise. Unhealthy: the record stays as
 the initrd or the loader left it, and the device reboots where that helps, which is where the other slot has once been
 healthy. A device without a way back stays up: its updater is the only help there is.
+Where neither slot has become healthy in many boots (`imagekit.boot.ledger`), though both once were, what ails the
+device lies outside of them, and an update may help: it stays up for one, for a while.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from imagekit.device.state import StatePartition, load_gadget_record
 from imagekit.device.verity import VerityDevice
 from imagekit.errors import ImagekitError, TargetError
 
+STAY_S = 4 * 3600  # a store is asked within 105 minutes of a boot, and again after as many
 _LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
 
@@ -83,10 +86,21 @@ def judge(machine: Machine, say: Callable[[str], None], *, wait_s: float = CHALL
     state = "healthy" if verdict.healthy else "NOT healthy"
     say(f"slot {verdict.slot} is {state}" + "".join(f"; {reason}" for reason in reasons))
     if reasons and can_fall_back(machine, report):
-        say("rebooting: the other slot has once been healthy")
-        with suppress(TargetError):
-            machine.programs.run("systemctl", "--no-block", "reboot")
+        _lead_away(machine, report, say)
     return verdict
+
+
+def _lead_away(machine: Machine, report: BootReport, say: Callable[[str], None]) -> None:
+    """Reboot, at once; or after some hours, in which an update may come, where the other slot was no better."""
+    reboot = ("systemctl", "--no-block", "reboot")
+    with suppress(TargetError):
+        if StatePartition(device=report.state_device).is_last_resort(report.slot):
+            machine.programs.run("systemd-run", f"--on-active={STAY_S}", *reboot)
+            say(f"rebooting in {STAY_S // 3600} h: no slot has become healthy, and an update may come until then")
+            return
+    say("rebooting: the other slot has once been healthy")
+    with suppress(TargetError):
+        machine.programs.run(*reboot)
 
 
 def _greet(machine: Machine) -> Host | None:
@@ -188,15 +202,17 @@ def _way_is_lost(machine: Machine, report: BootReport, state: SlotState) -> bool
 
 def remember(machine: Machine, report: BootReport, verdict: Verdict) -> None:
     """Tell the history of updates, if one is under way: it ends here, or its trial does. A full disk forgets."""
-    from imagekit.device.history import after_verdict, load_history, save_history
+    from imagekit.device.history import History, after_verdict, edit_history, load_history
+
+    def told(memory: History) -> History:
+        return after_verdict(memory, slot=report.slot.value, roots=(report.base_root, report.kernel_root),
+                             healthy=verdict.healthy, reasons=verdict.reasons,
+                             now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
     memory = load_history(machine)
-    told = after_verdict(memory, slot=report.slot.value, roots=(report.base_root, report.kernel_root),
-                         healthy=verdict.healthy, reasons=verdict.reasons,
-                         now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    if told != memory:
+    if told(memory) != memory:
         with suppress(TargetError):
-            save_history(machine, told)
+            edit_history(machine, told)
 
 
 def _end_reset(machine: Machine, report: BootReport) -> None:

@@ -7,9 +7,12 @@ whose data is lost goes on without. Grammar: docs/reference/updates.md.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -25,8 +28,8 @@ FORMAT = 1
 FOLDER = "lib/imagekit/updates"
 STATE, KEYS, MODEL = "state.json", "keys.assert", "model.assert"
 MEMORY = "memory"  # its lock is held while the file is replaced, and no longer
-STATE_MOST = 16 * MIB  # many times what any device writes
 CHANGES_MOST, FAILED_MOST = 50, 20
+KEPT_MOST = 16 * MIB  # bytes of a file in the folder; ours stay far below that
 ADVISORIES_MOST, ADVISORY_MOST = 5, 1000  # of one update; characters that are kept of each
 
 Packages = tuple[tuple[str, int], ...]
@@ -124,7 +127,7 @@ class History:
     changes: tuple[Change, ...] = ()
     checked: str = ""  # when the store was last asked
     check: str = ""  # what came of that
-    waiting: int = 0  # how many checks in a row found an update that had to wait
+    waiting: int = 0  # how many checks found an update that had to wait, since the last that found none to take
     waits: Waiting | None = None  # which
     answered: str = ""  # when the store last gave an answer that was believed
     unanswered: int = 0  # how many checks in a row since came to none
@@ -143,6 +146,19 @@ def folder_of(machine: Machine) -> Path:
     return machine.var / FOLDER
 
 
+def read_kept(machine: Machine, name: str) -> bytes:
+    """A file of the folder. Raises: OSError: there is none, or a damaged disk has made something else of it.
+
+    A pipe would be waited for and a file without an end take all memory, in the judge of each boot too.
+    """
+    handle = os.open(folder_of(machine) / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as stream:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > KEPT_MOST:
+            raise OSError(errno.EINVAL, "it is none of ours")
+        return stream.read(KEPT_MOST)
+
+
 def decoded(raw: bytes, read: Callable[[dict[str, Any]], T], *, version: int) -> T:
     """What `read` makes of one of our documents. Raises: DocumentError: it is none, or of another format."""
     try:
@@ -156,8 +172,8 @@ def decoded(raw: bytes, read: Callable[[dict[str, Any]], T], *, version: int) ->
 
 def load_history(machine: Machine) -> History:
     """What is remembered; nothing, where there is no file or it is not one of ours."""
-    with suppress(OSError, DocumentError), (folder_of(machine) / STATE).open("rb") as stream:
-        return decode_history(stream.read(STATE_MOST))
+    with suppress(OSError, DocumentError):
+        return decode_history(read_kept(machine, STATE))
     return History()
 
 
@@ -238,11 +254,16 @@ def _save(machine: Machine, history: History) -> None:
 
 
 def save(machine: Machine, name: str, content: bytes) -> None:
-    """Replace a file of the folder, whole or not at all. Raises: TargetError."""
+    """Replace a file of the folder, whole or not at all. Raises: TargetError.
+
+    What a damaged disk has made of a file is taken out of the way, so that it stops no more than one call.
+    """
     folder = folder_of(machine)
     fresh = folder / f"{name}.new"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if fresh.is_fifo():  # it would be waited for
+            fresh.unlink()
         with fresh.open("wb") as out:
             out.write(content)
             out.flush()
@@ -254,11 +275,19 @@ def save(machine: Machine, name: str, content: bytes) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        with suppress(OSError):
-            fresh.unlink()
+        _clear(fresh, folder / name)
         denied = isinstance(error, PermissionError)
         raise TargetError(f"cannot write {folder / name}: {error.strerror}", hint="run it as root" if denied else
                           "the data partition may be full: nothing was changed") from error
+
+
+def _clear(fresh: Path, kept: Path) -> None:
+    for path in (fresh, kept):
+        with suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path == fresh:
+                path.unlink()
 
 
 @contextmanager

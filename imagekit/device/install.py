@@ -29,7 +29,7 @@ from imagekit.device.gadget import (
     read_offered,
     state_name,
 )
-from imagekit.device.history import Advisory, Change, History, Pending, load_history, save_history
+from imagekit.device.history import Advisory, Change, History, Pending, edit_history, load_history
 from imagekit.device.install_steps import Job, execute
 from imagekit.device.machine import Machine
 from imagekit.device.newmodel import NewModel, meet
@@ -325,8 +325,17 @@ def carry_out(machine: Machine, plan: UpdatePlan, ready: Ready, options: Options
                       kernel_root=plan.part(KERNEL).root, trial=False, time=stamp(known.now),
                       update_class=ready.update_class, advisories=ready.advisories)
     signed = [stamp(item.revision.timestamp) for item in ready.resolution.packages if item.revision is not None]
-    memory = replace(known.history, pending=pending, latest=max(known.history.latest, *signed))
-    _remember(machine, memory, options, say)
+
+    def begun(memory: History) -> History:
+        return replace(memory, pending=pending, latest=max(memory.latest, *signed))
+
+    def on_trial(memory: History) -> History:
+        return replace(begun(memory), pending=replace(pending, trial=True)).with_change(
+            Change(time=stamp(known.now), what="install", packages=plan.pair, outcome="on trial",
+                   update_class=ready.update_class, advisories=ready.advisories))
+
+    _remember(machine, begun, options, say)
+
     def open_part(part: PartPlan) -> AbstractContextManager[BinaryIO]:
         if part.source is Source.PACKAGE:
             return ready.offers.packages[part.name, part.revision].open(most=part.size)
@@ -334,15 +343,14 @@ def carry_out(machine: Machine, plan: UpdatePlan, ready: Ready, options: Options
 
     with open_medium(machine, known.report, known.partitions) as medium:
         execute(Job(plan=plan, medium=medium, open_part=open_part, say=say))
-    _remember(machine, replace(memory, pending=replace(pending, trial=True)).with_change(
-        Change(time=stamp(known.now), what="install", packages=plan.pair, outcome="on trial",
-               update_class=ready.update_class, advisories=ready.advisories)), options, say, begun=True)
+    _remember(machine, on_trial, options, say, begun=True)
 
 
-def _remember(machine: Machine, memory: History, options: Options, say: Callable[[str], None], *,
+def _remember(machine: Machine, change: Callable[[History], History], options: Options, say: Callable[[str], None], *,
               begun: bool = False) -> None:
+    """What was said by others meanwhile, as by a check of the store, stays."""
     try:
-        save_history(machine, memory)
+        edit_history(machine, change)
     except TargetError as error:
         if options.unattended and not begun:
             raise
@@ -365,7 +373,7 @@ def running(machine: Machine, part: str, *, root: str) -> Iterator[BinaryIO]:
 def kept_keys(machine: Machine) -> tuple[Assertion, ...]:
     """Account-keys that came with earlier updates: one that was ended stays ended. Nothing where there are none."""
     with suppress(OSError, DocumentError):
-        return decode_stream((past.folder_of(machine) / past.KEYS).read_bytes(), name=past.KEYS)
+        return decode_stream(past.read_kept(machine, past.KEYS), name=past.KEYS)
     return ()
 
 

@@ -22,11 +22,12 @@ from imagekit.disk.fat_read import FatVolume, read_fat
 from imagekit.errors import DocumentError, TargetError, UsageError
 from imagekit.packages.forward import rewound, unpacked
 from imagekit.packages.snapyaml import parse_file_name
-from imagekit.units import MIB
+from imagekit.units import MIB, iec
 
 PACKED = ".zst"
 ASSERTION_ENDINGS = (".assert", ".assertion", ".assertions", *(f".{kind}" for kind in sorted((*KINDS, "model"))))
-ASSERTIONS_LIMIT = 2 * MIB
+ASSERTIONS_LIMIT = 2 * MIB  # of one file
+ASSERTIONS_MOST = 8 * MIB  # of all files; they take some times as much memory
 MOST_FILES = 1000
 
 
@@ -190,6 +191,7 @@ def collect(shelves: Iterable[Shelf]) -> Offers:
     """All packages and assertions. Raises: as `open_offers`."""
     packages: dict[tuple[str, int], Offer] = {}
     assertions: list[Assertion] = []
+    told = 0
     for shelf in shelves:
         try:
             names = shelf.names()
@@ -204,7 +206,12 @@ def collect(shelves: Iterable[Shelf]) -> Offers:
                         packages[key] = Offer(name=key[0], revision=key[1], file=name, packed=packed,
                                               size=shelf.size(name), shelf=shelf)
                 elif name.endswith(ASSERTION_ENDINGS):
-                    assertions += _assertions(shelf, name)
+                    raw = _read_assertions(shelf, name)
+                    told += len(raw)
+                    if told > ASSERTIONS_MOST:
+                        raise DocumentError(f"cannot install from there: more than {iec(ASSERTIONS_MOST)} of"
+                                            " assertions", hint="keep those of these packages alone")
+                    assertions += decode_stream(raw, name=name)
         except OSError as error:
             raise _unreadable("the files", error) from error
     return Offers(packages=packages, assertions=tuple(assertions))
@@ -218,11 +225,11 @@ def _package(name: str) -> tuple[tuple[str, int], bool] | None:
         return None
 
 
-def _assertions(shelf: Shelf, name: str) -> tuple[Assertion, ...]:
+def _read_assertions(shelf: Shelf, name: str) -> bytes:
     if shelf.size(name) > ASSERTIONS_LIMIT:
         raise DocumentError(f"cannot read {name}: {shelf.size(name)} bytes, assertions have at most {ASSERTIONS_LIMIT}")
     with shelf.open(name) as stream:
-        return decode_stream(stream.read(ASSERTIONS_LIMIT), name=name)
+        return stream.read(ASSERTIONS_LIMIT)
 
 
 def _unreadable(what: str, error: OSError) -> TargetError:

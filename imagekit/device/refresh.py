@@ -18,8 +18,9 @@ from pathlib import Path
 
 from tuf.api.metadata import TargetFile
 
+from imagekit.assertions import decode_stream
 from imagekit.device import history as past
-from imagekit.device.asking import Answer, Answers, ask, fetch_small
+from imagekit.device.asking import Answer, Answers, ask, check_past, fetch_small
 from imagekit.device.history import Failed, Waiting, edit_history, folder_of, load_history
 from imagekit.device.identity import identify
 from imagekit.device.install import (
@@ -65,6 +66,9 @@ class Came(StrEnum):
     WAITING = "waiting"  # held, or outside of what its owner allows
     PENDING = "waits for its reboot"  # it was installed, and the reboot left to others, or it did not come
     INSTALLED = "installed"
+
+
+_OVER = (Came.CURRENT, Came.FAILED_BEFORE, Came.PENDING)  # nothing waits any more for its moment to begin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +120,8 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
             if came.waits is not None:
                 say(f"update: {waiting_text(asdict(came.waits))}")
             if came.came is not Came.INSTALLED or options.check:
-                _remember(machine, known, Check(text=came.came.value, waits=came.waits))
+                _remember(machine, known, Check(text=came.came.value, waits=came.waits,
+                                                looked=came.came is Came.AVAILABLE, over=came.came in _OVER))
                 if came.came in (Came.CURRENT, Came.FAILED_BEFORE) and not options.check:
                     answers.client.prune(BIG)  # what was fetched, whole or in part, is for nothing any more
                 if came.came is Came.PENDING and options.reboot and not options.check and wants_reboot(machine):
@@ -205,18 +210,25 @@ def _waits(known: Known, answers: Answers, start: Start, *, until: datetime | No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """What a check came to. `answered`: the store's word was believed, whatever became of it."""
+    """What a check came to. `answered`: the store's word was believed, whatever became of it.
+
+    `looked`: somebody only looked, and what waits still does. `over`: nothing is to be taken, and the count of checks
+    that found something to wait ends; one that came to no answer, or to no end, is no reason to wait all over again.
+    """
 
     text: str
     answered: bool = True
     waits: Waiting | None = None
+    looked: bool = False
+    over: bool = False
 
 
 def _remember(machine: Machine, known: Known, check: Check) -> str:
     """Keep it; the alarm, if the store has been silent for too long. A full data partition forgets."""
     def told(memory: past.History) -> past.History:
-        return replace(memory, checked=stamp(known.now), check=check.text, waits=check.waits,
-                       waiting=memory.waiting + 1 if check.waits is not None else 0,
+        return replace(memory, checked=stamp(known.now), check=check.text,
+                       waits=memory.waits if check.looked else check.waits,
+                       waiting=0 if check.over else memory.waiting + (check.waits is not None),
                        answered=stamp(known.now) if check.answered else memory.answered,
                        unanswered=0 if check.answered else memory.unanswered + 1)
 
@@ -230,8 +242,9 @@ def _remember(machine: Machine, known: Known, check: Check) -> str:
 def _take(machine: Machine, known: Known, came: Refreshed, options: Options, say: Callable[[str], None]) -> Refreshed:
     """Fetch, look through by the one way of installing, install. A delta that is of no use costs a second round."""
     answers = came.answers
-    deltas = {item.part: target for item in answers.news if (target := _find_delta(answers, item)) is not None}
     whole = {item.part: _find(answers, _package_path(item)) for item in answers.news}
+    deltas = {item.part: target for item in answers.news
+              if (target := _find_delta(answers, item, whole[item.part])) is not None}
     answers.client.prune(BIG, but=(*deltas.values(), *whole.values()))
     while True:
         offers = _fetched(machine, answers, deltas, whole, say)
@@ -281,8 +294,9 @@ def _fetched(machine: Machine, answers: Answers, deltas: dict[str, TargetFile], 
     """What there is now to be installed."""
     shelves: list[Shelf] = []
     for item in answers.news:
+        proof = _proof(answers, item)
         shelf = _by_delta(machine, answers, item, deltas, say)
-        shelves += [shelf or _whole(machine, answers, whole[item.part], say), _proof(answers, item)]
+        shelves += [shelf or _whole(machine, answers, whole[item.part], say), proof]
     return replace(found := collect(shelves), assertions=(*answers.assertions, *found.assertions))
 
 
@@ -304,14 +318,18 @@ def _find(answers: Answers, path: str) -> TargetFile:
     return found
 
 
-def _find_delta(answers: Answers, item: Answer) -> TargetFile | None:
+def _find_delta(answers: Answers, item: Answer, whole: TargetFile) -> TargetFile | None:
+    """The one by which less is still to come than without."""
     if item.held.revision is None or item.part == GADGET:  # of a gadget nothing is kept that a delta could start from
         return None
-    return answers.client.find(delta_path(item.held.name, item.held.revision, _revision(item).revision))
+    found = answers.client.find(delta_path(item.held.name, item.held.revision, _revision(item).revision))
+    return found if found is not None and answers.client.missing(found) < answers.client.missing(whole) else None
 
 
 def _proof(answers: Answers, item: Answer) -> Shelf:
     path = fetch_small(answers.client, _find(answers, assertions_path(item.held.name, _revision(item).revision)))
+    for assertion in decode_stream(path.read_bytes(), name=path.name):
+        check_past(answers.client, assertion)
     return FolderShelf(folder=path.parent, only=(path.name,))
 
 

@@ -15,7 +15,7 @@ from imagekit.boot.entries import ENTRY_FOLDER, entry_name, kernel_path
 from imagekit.boot.slotstate import Slot, hand_over, seen_from
 from imagekit.device.autoboot import prefer
 from imagekit.device.esp import rank, read_entries
-from imagekit.device.history import Change, Failed, Packages, alone, load_history, save_history
+from imagekit.device.history import Change, Failed, Packages, alone, edit_history
 from imagekit.device.machine import Machine
 from imagekit.device.medium import DiskMedium
 from imagekit.device.report import PIBOOT, SYSTEMD_BOOT, load_report
@@ -42,10 +42,9 @@ def revert(machine: Machine, packages: Packages, say: Callable[[str], None], *, 
         elif report.loader == PIBOOT:
             prefer(other, boot=machine.esp, disk=report.disk, sys=machine.sys, programs=machine.programs)
         partition.store(hand_over(seen_from(state, report.slot)))
-        memory = load_history(machine)
         failed = Failed(packages=packages, reason="reverted by hand", time=now)
         with suppress(TargetError):
-            save_history(machine, memory.with_failed(failed).with_change(
+            edit_history(machine, lambda memory: memory.with_failed(failed).with_change(
                 Change(time=now, what="revert", packages=packages, outcome="done")))
     say(f"update: slot {other.value} is the one to boot")
     if reboot:

@@ -150,7 +150,7 @@ def _keep(machine: Machine, rhythm: Rhythm) -> None:
 def _load_beyond(machine: Machine) -> tuple[int, int]:
     """Boots in a row that ended without an answer, and where the count goes on."""
     with suppress(OSError, DocumentError):
-        return decode_beyond((past.folder_of(machine) / BEYOND).read_bytes())
+        return decode_beyond(past.read_kept(machine, BEYOND))
     return 0, 0
 
 

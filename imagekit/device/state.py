@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagekit.boot.gadgetrecord import GADGET_OFFSETS, GADGET_SIZE, GadgetRecord, newest_gadget
+from imagekit.boot.ledger import leaves_data_out
 from imagekit.boot.numbers import LEDGER, NUMBER_SIZE, RESET, Place
-from imagekit.boot.slotstate import COPY_OFFSETS, RECORD_SIZE, SlotState, encode_record, newest
+from imagekit.boot.slotstate import COPY_OFFSETS, RECORD_SIZE, Slot, SlotState, encode_record, newest
 from imagekit.errors import TargetError
 
 
@@ -51,6 +52,19 @@ class StatePartition:
     def clear_ledger(self) -> None:
         """No boot has been in vain since now; nothing is written where that is so already. Raises: TargetError."""
         self._number(LEDGER, 0)
+
+    def is_last_resort(self, booted: Slot) -> bool:
+        """Whether this boot of a confirmed slot follows so many in vain that neither slot is better than the other.
+
+        Raises: TargetError.
+        """
+        state = self.load()
+        try:
+            with self.device.open("rb", buffering=0) as stream:
+                begun = LEDGER.decode(os.pread(stream.fileno(), NUMBER_SIZE, LEDGER.offset))
+        except OSError as error:
+            raise self._failure("read", error) from error
+        return state is not None and state.slot is booted and state.confirmed and leaves_data_out(begun)
 
     def want_reset(self, wanted: bool) -> None:
         """Whether the next boot empties the data partition, on the disk when this returns. Raises: TargetError."""

@@ -93,7 +93,8 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
     files: dict[str, str] = {}
     own: dict[str, pislot.Measure] = {}
     names: tuple[str, ...] = PARTS if report.loader == SYSTEMD_BOOT else (*PARTS, "boot")
-    record = StatePartition(device=report.state_device).load()
+    state = StatePartition(device=report.state_device)
+    record = state.load()
     rank, spent = 0, None
     if report.loader == U_BOOT:
         state_partuuid, cmdline, files = _from_volume(machine, report, named_tree)
@@ -115,6 +116,7 @@ def survey(machine: Machine, report: BootReport, partitions: dict[str, Partition
     return RunningState(
         loader=report.loader, slot=report.slot, record=record, held=running, spare_roots={},
         state_partuuid=state_partuuid, cmdline=cmdline, rank=rank, boot_files=files, own_files=own, spent=spent,
+        last_resort=state.is_last_resort(report.slot),
         numbers=slot_numbers(disk=report.disk, sys=machine.sys) if report.loader == PIBOOT else {},
         capacity={name: partition(partitions, f"{name}-{spare}").size for name in names})
 

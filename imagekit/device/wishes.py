@@ -48,7 +48,7 @@ class InForce:
 def load_owner(machine: Machine) -> Owner:
     """What was said; nothing, where there is no file or it is not one of ours."""
     with suppress(OSError, DocumentError):
-        return decode_owner((past.folder_of(machine) / WISHES).read_bytes())
+        return decode_owner(past.read_kept(machine, WISHES))
     return Owner()
 
 

@@ -7,6 +7,8 @@ assertions to say.
 
 from __future__ import annotations
 
+import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -166,6 +168,11 @@ class Client:
                 raise RepositoryError("no SHA-256 of it is signed, by which a store names its files")
             return found
 
+    @property
+    def ends(self) -> datetime:
+        """Until when what the store says now is its word; so all that it leads to was signed before that."""
+        return self._updater._trusted_set.timestamp.expires
+
     def fetch(self, target: TargetFile) -> Path:
         """A target, downloaded and verified, at its path below `downloads`.
 
@@ -177,6 +184,8 @@ class Client:
             TrustError: it is not what was signed.
         """
         path, part = self._places(target)
+        for place in (path, part):
+            clear_place(place)
         if path.is_file() and _is_target(path, target):
             return path
         try:
@@ -253,6 +262,28 @@ class Client:
         return start > 0
 
 
+def clear_place(path: Path, *, most: int | None = None) -> None:
+    """Take away what a damaged disk made of a file: a folder, a pipe, more than `most` bytes. It would never be left.
+
+    What cannot be taken away is for the next step to tell.
+    """
+    with suppress(OSError):
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode):
+            shutil.rmtree(path)
+        elif not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)) or (most is not None
+                                                                                 and found.st_size > most):
+            path.unlink()
+
+
+def _tidy(state: Path, limits: UpdaterConfig) -> None:
+    """Only metadata stays; python-tuf leaves files of other names behind where a power cut came before their own."""
+    most = max(limits.root_max_length, limits.timestamp_max_length, limits.snapshot_max_length,
+               limits.targets_max_length)
+    for path in state.iterdir():
+        clear_place(path, most=most if path.suffix == ".json" else -1)
+
+
 def _is_target(path: Path, target: TargetFile) -> bool:
     """What the disk does not give back any more is none either: it is fetched anew."""
     with suppress(OSError, LengthOrHashMismatchError), path.open("rb") as stream:
@@ -302,6 +333,8 @@ def open_client(source: str | Path, local: Local, *, mirrors: Mirrors | None = N
         return Updater(metadata_dir=str(state), metadata_base_url=f"{base}{METADATA}/", fetcher=fetcher,
                        config=limits.metadata)
 
+    with _told("refresh", str(source)):
+        _tidy(state, limits.metadata)
     if not (state / ROOT).exists():
         if local.root is None:
             raise TrustError(f"cannot use store {source}: there is no root to begin with in {state}")

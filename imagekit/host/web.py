@@ -3,6 +3,8 @@
 Decides when a server is left: it is silent, too slow, or says too much beside what it was asked for. That is counted
 where bytes come in, below HTTP, so that nothing around a body goes uncounted: status lines, answers before the answer
 (RFC 9110 section 15.2), headers, the frames and trailers of chunks (RFC 9112 section 7.1), what a redirect carries.
+A certificate counts whatever its time: what is believed is signed and ends by itself, TLS hides no more than what is
+asked for, and a device whose clock is dead or far ahead would find every store's certificate not valid yet, or expired.
 Nothing is unpacked: an answer with a content coding (RFC 9110 section 8.4) was not asked for, and may be a bomb.
 
 Whatever is wrong with an answer, or with the address that it sends on to, is a `DownloadError`, and nothing else is.
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,11 +28,13 @@ from requests.adapters import HTTPAdapter
 from tuf.api.exceptions import DownloadError
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssl_ import create_urllib3_context
 
 from imagekit.assertions.wire import printable
 from imagekit.units import KIB
 
 PIECE = 16 * KIB  # at most at once
+NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, openssl/x509_vfy.h
 TOLD = 300  # characters of what is wrong; the server may have written them
 
 
@@ -136,6 +141,13 @@ def _pools(pace: Pace) -> dict[str, type[HTTPConnectionPool]]:
     return {"http": PlainPool, "https": SecurePool}
 
 
+def _timeless() -> ssl.SSLContext:
+    """What urllib3 asks of TLS, but for the time of certificates."""
+    context = create_urllib3_context()
+    context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME)
+    return context
+
+
 class _Adapter(HTTPAdapter):
     """Puts these connections below requests, through a proxy too."""
 
@@ -144,11 +156,11 @@ class _Adapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, ssl_context=_timeless(), **kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
+        manager = super().proxy_manager_for(*args, ssl_context=_timeless(), **kwargs)
         manager.pool_classes_by_scheme = self._pools
         return manager
 

@@ -63,6 +63,7 @@ class RunningState:
     have the gadget too, whose root is empty; `gadget_record` is the device's memory of it, which lies on
     `state_partition`. `spent`: the roots of base and kernel that used up the boots of their trial in the idle slot,
     which systemd-boot's entry tells where the device has lost its memory, and under U-Boot the slot and the record.
+    `last_resort`: neither slot has become healthy in many boots, although both are good ones.
     """
 
     loader: str
@@ -80,6 +81,7 @@ class RunningState:
     gadget_record: GadgetRecord = NO_RECORD
     state_partition: str = "slot-state"
     spent: tuple[str, str] | None = None
+    last_resort: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +285,7 @@ def check_ready(device: RunningState) -> SlotState:
     if record.slot is not device.slot and record.confirmed:
         raise TargetError(f"cannot update this device: it goes to slot {there} at the next boot", hint="reboot first")
     seen = seen_from(record, device.slot)
-    if seen.other_good and not (seen.confirmed and seen.unhealthy == 0):
+    if seen.other_good and not (seen.confirmed and (seen.unhealthy == 0 or device.last_resort)):
         raise TargetError(f"cannot update this device: slot {here} is not known to be healthy in this boot, and slot"
                           f" {there} is the way back", hint="wait for the health check: imagekit-device status")
     return seen

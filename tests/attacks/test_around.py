@@ -125,14 +125,41 @@ def test_flood_around_a_body_is_taken_without_a_limit(field: Field, attack: str)
     assert sending.sent == sending.times
 
 
-def test_drip_inside_tls_is_left(field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def over_tls(field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """From when it is called on, the store is asked over HTTPS, and shows this certificate, which is trusted."""
+    def begin(certificate: Path) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        field.server.socket = context.wrap_socket(field.server.socket, server_side=True)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        monkeypatch.setattr(Field, "url", property(lambda found: f"https://127.0.0.1:{found.server.server_port}"))
+
+    return begin
+
+
+@pytest.mark.parametrize("days", [-4000, 4000], ids=["long expired", "not valid for years"])
+def test_certificate_by_a_wrong_clock_keeps_no_store_away(field: Field, tmp_path: Path, days: int,
+                                                          over_tls: Callable[[Path], None]) -> None:
+    """As a dead clock sees it, and one that stands far ahead. When a store's word ends is said by what is signed."""
+    over_tls(self_signed(tmp_path, days=days))
+    assert field.takes_anew(IMPATIENT).stat().st_size > 0
+
+
+@pytest.mark.parametrize("what", ["of another host", "of nobody that is trusted"])
+def test_certificate_is_held_to_all_but_its_time(field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                 what: str, over_tls: Callable[[Path], None]) -> None:
+    over_tls(self_signed(tmp_path, address="127.0.0.2" if what == "of another host" else "127.0.0.1"))
+    if what != "of another host":
+        (tmp_path / "other").mkdir()
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(self_signed(tmp_path / "other")))
+    with pytest.raises(HostError, match="certificate verify failed"):
+        field.takes_anew(IMPATIENT)
+
+
+def test_drip_inside_tls_is_left(field: Field, tmp_path: Path, over_tls: Callable[[Path], None]) -> None:
     """A store is asked over HTTPS, by other connections than those without."""
-    certificate = self_signed(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    field.server.socket = context.wrap_socket(field.server.socket, server_side=True)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    monkeypatch.setattr(Field, "url", property(lambda found: f"https://127.0.0.1:{found.server.server_port}"))
+    over_tls(self_signed(tmp_path))
     sending = served(field, TIMESTAMP, DRIPS["header"], times=1000, pause_s=0.01)
     with pytest.raises(HostError, match="it came too slowly"):
         field.takes_anew(IMPATIENT)
@@ -141,13 +168,13 @@ def test_drip_inside_tls_is_left(field: Field, tmp_path: Path, monkeypatch: pyte
     assert field.takes_anew(IMPATIENT).stat().st_size > 0
 
 
-def self_signed(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 that is good for this hour, with its key, for tests only."""
+def self_signed(folder: Path, *, days: int = 0, address: str = "127.0.0.1") -> Path:
+    """A certificate that is good for this hour, or the one so many days from now, with its key, for tests only."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name, now = x509.Name([]), datetime.now(UTC)
+    name, now = x509.Name([]), datetime.now(UTC) + timedelta(days=days)
     made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
             .serial_number(1).not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=True)
             .sign(key, hashes.SHA256()))
     path = folder / "test-certificate.pem"
     path.write_bytes(made.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8,

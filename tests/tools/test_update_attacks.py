@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ import zstandard
 from imagekit.assertions import Assertion, encode_stream, snap_id
 from imagekit.assertions.signing import sign, sign_account_key, sign_revision
 from imagekit.device import history
+from imagekit.device.offers import ASSERTIONS_LIMIT
 from imagekit.digests import sha3_384
 from imagekit.disk.verity import build_tree, salt_for, uuid_for
 from imagekit.errors import DocumentError, ImagekitError, PlanError, TargetError, TrustError, UsageError
@@ -385,6 +387,21 @@ def test_a_million_files_and_endless_assertions(rig: Rig, tmp_path: Path) -> Non
         out.truncate(1 << 40)
     with pytest.raises(DocumentError, match="assertions have at most"):
         rig.install(long)
+
+
+def test_assertions_in_a_thousand_files_that_would_take_all_memory(rig: Rig, tmp_path: Path) -> None:
+    """On a FAT all of these files may be the same clusters: a stick of 2 MiB is enough."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    account = Brand("acme").account
+    number = ASSERTIONS_LIMIT // (len(encode_stream([account])) + 1)
+    (folder / "0.assert").write_bytes(encode_stream([account] * number))
+    for name in range(1, 999):
+        (folder / f"{name}.assert").hardlink_to(folder / "0.assert")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DocumentError, match=r"more than 8 MiB of assertions"):
+        rig.install(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
 
 
 def test_damaged_stick_is_an_error_and_no_traceback(rig: Rig, tmp_path: Path) -> None:

@@ -8,19 +8,23 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from imagekit.boot.entries import ENTRY_FOLDER, VERSION_MAX, entry_name
+from imagekit.boot.ledger import IN_VAIN, LEDGER_OFFSET, encode_ledger
 from imagekit.boot.slotstate import Slot
 from imagekit.boot.uboot import DEVICE_TREE
 from imagekit.device import history
 from imagekit.device.cli import main
 from imagekit.device.esp import rank, renumber
+from imagekit.device.install import Options, install
 from imagekit.device.offers import Offer
 from imagekit.device.revert import revert
+from imagekit.device.state import StatePartition
 from imagekit.device.survey import slot_proof
 from imagekit.errors import ImagekitError, PlanError, TargetError, TrustError
 from imagekit.plan.update import Source
@@ -307,14 +311,29 @@ def test_slot_on_trial_is_not_updated_before_its_verdict(rig: Rig, stick: Stick)
     rig.up()
     record = rig.state
     assert record is not None
-    from dataclasses import replace
-
-    from imagekit.device.state import StatePartition
-
     StatePartition(device=rig.device("slot-state")).store(
         replace(record, generation=record.generation + 1, confirmed=False, unhealthy=1))
     with pytest.raises(TargetError, match="not known to be healthy in this boot"):
         rig.install(stick("debian-13_3"))
+
+
+@pytest.mark.parametrize("begun", [IN_VAIN, IN_VAIN + 1])
+def test_device_with_two_slots_in_vain_takes_an_update_in_its_last_resort(rig: Rig, stick: Stick, begun: int) -> None:
+    """The other slot is a good one, which was no better all the same."""
+    partition = StatePartition(device=rig.device("slot-state"))
+    record = rig.state
+    assert record is not None
+    partition.store(replace(record, generation=record.generation + 1, unhealthy=1, other_good=True))
+    with rig.device("slot-state").open("r+b") as stream:
+        stream.seek(LEDGER_OFFSET)
+        stream.write(encode_ledger(begun))
+    if begun == IN_VAIN:
+        with pytest.raises(TargetError, match="not known to be healthy in this boot"):
+            rig.install(stick("debian-13_2"))
+        return
+    rig.install(stick("debian-13_2"))
+    rig.up()
+    assert runs(rig) == ("b", 2, 1)
 
 
 def test_interruption_in_the_middle_leaves_what_runs(rig: Rig, stick: Stick, monkeypatch: pytest.MonkeyPatch,
@@ -345,6 +364,19 @@ def test_errors_are_json_for_programs(rig: Rig, tmp_path: Path, capsys: pytest.C
     error = json.loads(capsys.readouterr().out)["error"]
     assert (error["kind"], error["exit_code"], error["hint"]) == ("usage", 2, None)
     assert error["message"].endswith("there is no such file")
+
+
+def test_what_a_check_of_the_store_says_meanwhile_is_not_forgotten(rig: Rig, stick: Stick) -> None:
+    """A store may be asked while a stick is installed, which takes minutes."""
+    def say(line: str) -> None:
+        if line == "update: writing the base of slot b":
+            history.edit_history(rig.machine, lambda memory: replace(memory, unanswered=memory.unanswered + 1))
+
+    install(rig.machine, [stick("debian-13_2")], Options(), say, clock=lambda: rig.clock)
+    memory = history.load_history(rig.machine)
+    assert memory.unanswered == 1
+    assert memory.pending is not None
+    assert memory.pending.trial
 
 
 def test_second_install_at_the_same_time_is_refused(rig: Rig, stick: Stick) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,11 +31,12 @@ from imagekit.device.refresh import Came, refresh
 from imagekit.device.rhythm import load_rhythm, when_due
 from imagekit.device.state import load_gadget_record
 from imagekit.device.verity import VerityDevice
+from imagekit.digests import sha3_384
 from imagekit.errors import HostError, ImagekitError, PlanError, TargetError, TrustError
 from imagekit.host.storeclient import open_client
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.plan.releases import Terms, revoked
-from imagekit.plan.schedule import ALARM_DAYS, ALARM_FEW_CHECKS, NARROW_S, PERIOD_S, TICK_S
+from imagekit.plan.schedule import ALARM_DAYS, ALARM_FEW_CHECKS, NARROW_S, PERIOD_S, TICK_S, UNKNOWN_CLOCK_CHECKS
 from imagekit.plan.storepaths import delta_path, model_path, store_path
 from imagekit.store.deltas import publish_deltas
 from imagekit.store.publishing import change, publish_address, publish_model, publish_set
@@ -331,6 +332,26 @@ def test_delta_that_is_wrong_is_replaced_by_the_whole_package(scene: Scene, chan
     assert scene.runs == ("b", 2, 1)
 
 
+def test_delta_that_is_larger_than_the_whole_package_is_not_fetched(scene: Scene) -> None:
+    """Our store publishes none; one by another program may have such a one."""
+    scene.publish("debian-13_2", delta=True)
+    swapped(scene.store, lambda raw: raw + bytes(2 << 20))
+    scene.serve()
+    assert scene.rig.refresh().fetched == (("debian-13", "whole"),)
+    assert not [name for name, _, _ in scene.requests if name.startswith("deltas/")]
+
+
+def test_delta_is_left_where_less_of_the_whole_package_is_to_come(scene: Scene) -> None:
+    scene.publish("debian-13_2")
+    path = scene.file("packages/debian-13/*.debian-13_2.snap.zst")
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(HostError, match="it ended after"):
+        scene.rig.refresh()
+    scene.publish(delta=True)
+    assert scene.rig.refresh().fetched == (("debian-13", "whole"),)
+    assert [size for name, _, size in scene.requests if name.endswith("debian-13_2.snap.zst")][-1] == 10
+
+
 @pytest.mark.parametrize("path", ["/proc/self/mem", "/proc/self/none"], ids=["a block", "the device"])
 def test_delta_from_what_the_disk_does_not_give_back_is_replaced_by_the_whole_package(scene: Scene, path: str) -> None:
     """A medium that goes bad below the running system is when an update is wanted most."""
@@ -527,6 +548,41 @@ def test_wrong_clock_stops_nothing(scene: Scene) -> None:
     assert scene.runs == ("b", 2, 1)
 
 
+@pytest.fixture
+def careless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishers whose program does not look at the time that they sign."""
+    monkeypatch.setattr("imagekit.store.publishing._check_time", lambda *args: None)
+
+
+@pytest.mark.usefixtures("careless")
+def test_attack_package_signed_in_the_future_is_refused_before_its_time_counts(scene: Scene) -> None:
+    """The time of what runs is a floor below the clock: from 2099 on, whatever a store says has long expired."""
+    maker = scene.world.maker
+    brand = Brand("acme")
+    path = maker.workshop.packages / "debian-13_2.snap"
+    with path.open("rb") as stream:
+        signed = brand.revision("debian-13", 2, sha3=sha3_384(stream), size=path.stat().st_size,
+                                verity_root=scene.rig.revisions["debian-13", 2],
+                                timestamp=datetime(2099, 1, 1, tzinfo=UTC))
+    scene.store.publish(scene.store.offer(path, signed, brand=brand), channel="stable")
+    scene.serve()
+    with pytest.raises(TrustError, match="it was signed on 2099-01-01T00:00:00Z, and the store's word that it is"):
+        scene.rig.refresh()
+    assert not [name for name, _, _ in scene.requests if name.startswith("packages/")]
+    scene.publish("debian-13_3")
+    assert scene.rig.refresh().came is Came.INSTALLED
+    scene.rig.up()
+    assert scene.rig.refresh().came is Came.CURRENT
+
+
+@pytest.mark.usefixtures("careless")
+def test_attack_model_signed_in_the_future_is_refused_before_its_time_counts(scene: Scene) -> None:
+    publish_newer(scene, 1, timestamp="2099-01-01T00:00:00Z")
+    with pytest.raises(TrustError, match="it was signed on 2099-01-01T00:00:00Z"):
+        scene.rig.refresh()
+    assert history.load_history(scene.rig.machine).model is None
+
+
 def test_full_data_partition_is_told_before_anything_is_fetched(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.publish("debian-13_4")
     monkeypatch.setattr("imagekit.device.refresh._room", lambda folder: 1 << 20)
@@ -645,6 +701,52 @@ def test_update_waits_for_the_owners_window_and_is_announced(scene: Scene, capsy
     assert main(["changes"], machine=machine) == 0
     assert ("install debian-13 2 with pc-kernel 1: done (security)\n"
             "    debian-13 2, security: openssl: CVE-2026-0001\n      see its page\n") in capsys.readouterr().out
+
+
+def waits_for_a_clock(scene: Scene, checks: int) -> None:
+    """A dead clock, and so many checks that found the update to wait for its window."""
+    assert main(["windows", "Tue 02:00-04:00"], machine=scene.rig.machine) == 0
+    scene.rig.clock = scene.rig.clock.replace(year=1970)
+    scene.publish("debian-13_4")
+    assert scene.rig.refresh().start == "waits-for-clock"
+    history.edit_history(scene.rig.machine, lambda memory: replace(memory, waiting=checks))
+
+
+def test_check_in_vain_does_not_begin_the_wait_for_a_clock_anew(scene: Scene) -> None:
+    """On a line that is down now and then, a device with a dead clock would never come to the end of it."""
+    waits_for_a_clock(scene, UNKNOWN_CLOCK_CHECKS - 1)
+    shutil.rmtree(scene.world.served)
+    with pytest.raises(HostError):
+        scene.rig.refresh()
+    scene.serve()
+    assert scene.rig.refresh().came is Came.WAITING
+    assert scene.rig.refresh().start == "clock-unknown"
+    scene.rig.up()
+    assert scene.runs == ("b", 4, 1)
+    assert scene.rig.refresh().came is Came.CURRENT
+    assert history.load_history(scene.rig.machine).waiting == 0
+
+
+def test_download_that_is_cut_does_not_begin_the_wait_for_a_clock_anew(scene: Scene) -> None:
+    waits_for_a_clock(scene, UNKNOWN_CLOCK_CHECKS)
+    path = scene.file("packages/debian-13/*.debian-13_4.snap.zst")
+    path.write_bytes(path.read_bytes()[:700_000])
+    with pytest.raises(HostError, match="it ended after 700000"):
+        scene.rig.refresh()
+    scene.serve()
+    assert scene.rig.refresh().came is Came.INSTALLED
+
+
+def test_who_only_looks_leaves_what_waits_and_since_when(scene: Scene) -> None:
+    """Else a program that looks every hour would keep the next window, and the end of a wait, from ever coming."""
+    assert main(["windows", "Tue 02:00-04:00"], machine=scene.rig.machine) == 0
+    scene.publish("debian-13_2")
+    scene.rig.refresh()
+    before = history.load_history(scene.rig.machine)
+    assert before.waits is not None
+    assert scene.rig.refresh(check=True).came is Came.AVAILABLE
+    after = history.load_history(scene.rig.machine)
+    assert (after.waits, after.waiting) == (before.waits, before.waiting)
 
 
 def test_urgent_update_waits_for_a_window_only_where_its_owner_says_so(scene: Scene) -> None:

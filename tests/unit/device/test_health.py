@@ -25,9 +25,9 @@ from imagekit.boot.gadgetrecord import (
 )
 from imagekit.boot.health import Challenge, Hello, Message, Verdict, decode_message, encode_message
 from imagekit.boot.ledger import LEDGER_OFFSET, decode_ledger, encode_ledger
-from imagekit.boot.slotstate import FACTORY, Slot, begin_boot
+from imagekit.boot.slotstate import FACTORY, Slot, SlotState, begin_boot
 from imagekit.device.esp import rank, read_entries
-from imagekit.device.health import judge
+from imagekit.device.health import STAY_S, judge
 from imagekit.device.state import StatePartition
 from imagekit.errors import TargetError
 from tests.unit.device.conftest import Device
@@ -84,6 +84,30 @@ def test_only_a_healthy_boot_ends_the_count_of_boots_in_vain(device: Device, hea
         device.hook("10-pump", "exit 1")
     assert run(device)[0].healthy is healthy
     assert decode_ledger(device.state_path.read_bytes()[LEDGER_OFFSET:]) == (0 if healthy else 4)
+
+
+@pytest.mark.parametrize(("begun", "stays"), [(6, False), (7, True), (8, False), (14, True)])
+def test_device_with_two_slots_in_vain_stays_up_for_an_update(device: Device, begun: int, stays: bool) -> None:
+    """Else a hook that fails in both, as of a broken pump, would have it reboot for ever, before it asks a store."""
+    device.record(SlotState(generation=9, slot=Slot.A, tries=0, confirmed=True, unhealthy=1, other_good=True))
+    device.report(fallback=True)
+    with device.state_path.open("r+b") as stream:
+        stream.seek(LEDGER_OFFSET)
+        stream.write(encode_ledger(begun))
+    device.hook("10-pump", "exit 1")
+    assert not run(device)[0].healthy
+    assert (REBOOT in device.programs.ran) is not stays
+    assert (("systemd-run", f"--on-active={STAY_S}", *REBOOT) in device.programs.ran) is stays
+
+
+def test_trial_is_left_at_once_however_many_boots_were_in_vain(device: Device) -> None:
+    device.on_trial()
+    with device.state_path.open("r+b") as stream:
+        stream.seek(LEDGER_OFFSET)
+        stream.write(encode_ledger(7))
+    device.hook("10-pump", "exit 1")
+    assert not run(device)[0].healthy
+    assert REBOOT in device.programs.ran
 
 
 def test_healthy_trial_is_blessed_and_confirmed(device: Device) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -139,6 +142,38 @@ def test_no_damaged_value_ends_whoever_reads_it(device: Device) -> None:
             found = load_history(device.machine)
             assert isinstance(silence(found, now=datetime(2027, 1, 1, tzinfo=UTC)), str)
             assert (latest := moment(found.latest)) is None or latest.tzinfo is not None
+
+
+def endless(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 43)
+
+
+@pytest.mark.parametrize("make", [endless, os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")],
+                         ids=["endless", "pipe", "folder", "link"])
+def test_what_a_damaged_disk_has_made_of_the_memory_ends_no_judge_and_no_update(
+        device: Device, make: Callable[[Path], object]) -> None:
+    """The judge of either slot reads it: dead or waiting for ever, each would be left for the other."""
+    path = folder_of(device.machine) / STATE
+    path.parent.mkdir(parents=True)
+    make(path)
+    judged: list[bool] = []
+    thread = threading.Thread(target=lambda: judged.append(judge(device.machine, lambda line: None, wait_s=1).healthy),
+                              daemon=True)
+    thread.start()
+    thread.join(60)
+    assert judged == [True]
+    with suppress(TargetError):  # a folder stops one call
+        save_history(device.machine, History(latest=TIME))
+    save_history(device.machine, History(latest=TIME))
+    assert load_history(device.machine).latest == TIME
+
+
+def test_pipe_in_the_place_of_the_new_file_is_not_waited_for(device: Device) -> None:
+    save_history(device.machine, History())
+    os.mkfifo(folder_of(device.machine) / f"{STATE}.new")
+    save_history(device.machine, History(latest=TIME))
+    assert load_history(device.machine).latest == TIME
 
 
 def test_history_does_not_grow_for_ever() -> None:

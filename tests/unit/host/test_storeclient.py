@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -141,16 +144,63 @@ def test_download_that_the_disk_does_not_give_back_is_fetched_anew(client: Clien
     assert not path.is_symlink()
 
 
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.parametrize("delegated", [False, True])
-def test_state_that_cannot_be_written_is_told(rig: StoreRig, client: Client, tmp_path: Path, delegated: bool) -> None:
-    state = tmp_path / "state"
-    usual = {path.name for path in state.iterdir()}
-    client.find(PACKAGE)
-    path = state / ((sorted({path.name for path in state.iterdir()} - usual)[0]) if delegated else "root.json")
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(HostError, match="as a device: is a directory"):
-        open_client(rig.public, local(tmp_path, rig)).find(PACKAGE)
+def test_state_that_cannot_be_written_is_told(rig: StoreRig, tmp_path: Path, delegated: bool) -> None:
+    if not delegated:
+        open_client(rig.public, local(tmp_path, rig))
+        (tmp_path / "state/timestamp.json").unlink()
+        with files_of_at_most(10), pytest.raises(HostError, match=r"cannot write .*: file too large"):
+            open_client(rig.public, local(tmp_path, rig))
+        return
+    client = open_client(rig.public, local(tmp_path, rig))
+    with files_of_at_most(10), pytest.raises(HostError, match="as a device: file too large"):
+        client.find(PACKAGE)
+
+
+def endless(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 43)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, endless], ids=["folder", "pipe", "endless"])
+def test_what_a_damaged_disk_has_made_of_files_is_taken_away(rig: StoreRig, tmp_path: Path,
+                                                             make: Callable[[Path], object]) -> None:
+    """Else nothing would be asked of the store any more, or nothing of this name be fetched, ever."""
+    client = open_client(rig.public, local(tmp_path, rig))
+    target = client.find(PACKAGE)
+    assert target is not None
+    places = [*(tmp_path / "state").iterdir(), client.fetch(target)]
+    assert len(places) > 4
+    for path in places:
+        path.unlink()
+        make(path)
+        again = open_client(rig.public, local(tmp_path, rig))
+        found = again.find(PACKAGE)
+        assert found is not None
+        part = again._places(found)[1]
+        make(part)
+        part.with_name("of something else").touch()
+        assert again.fetch(found).stat().st_size == found.length
+        assert path.is_file()
+        assert path.stat().st_size < 1 << 20
+
+
+def test_what_a_power_cut_left_beside_the_metadata_goes(rig: StoreRig, client: Client, tmp_path: Path) -> None:
+    """Each cut leaves one, and the data partition is small."""
+    usual = {path.name for path in (tmp_path / "state").iterdir()}
+    (tmp_path / "state/tmpk2x3").write_bytes(b"{")
+    open_client(rig.public, local(tmp_path, rig))
+    assert {path.name for path in (tmp_path / "state").iterdir()} == usual
 
 
 def test_disk_that_fills_up_is_told(client: Client) -> None:
