@@ -185,7 +185,7 @@ ROWS = (
             "test_table_with_a_copy_of_random_bytes_is_read_by_the_other_one") + of(
             INIT, "test_record_with_a_value_out_of_range_is_lost_though_its_checksum_fits",
             "test_disk_is_found_whichever_copy_of_its_table_is_noise") + of(
-            "tests/boot/test_boot.py", "test_table_that_a_power_cut_tore_is_read_from_its_backup"),
+            "tests/boot/test_boot.py", "test_table_that_is_damaged_is_read_from_its_backup"),
         twins=of(BOOT_STATE, "test_autoboot_that_names_what_cannot_be_booted_is_the_end_without_the_walk",
                  "test_table_with_a_copy_of_random_bytes_is_lost_without_the_other_one"),
         open="a Pi whose firmware does not walk on (a Pi 3, others before August 2025) stops where `autoboot.txt` names"
