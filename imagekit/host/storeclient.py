@@ -277,11 +277,12 @@ def clear_place(path: Path, *, most: int | None = None) -> None:
 
 
 def _tidy(state: Path, limits: UpdaterConfig) -> None:
-    """Only metadata stays; python-tuf leaves files of other names behind where a power cut came before their own."""
+    """Metadata stays what it is; python-tuf leaves a temporary file where a power cut came before its own name."""
     most = max(limits.root_max_length, limits.timestamp_max_length, limits.snapshot_max_length,
                limits.targets_max_length)
     for path in state.iterdir():
-        clear_place(path, most=most if path.suffix == ".json" else -1)
+        if path.suffix == ".json" or path.name.startswith(tempfile.gettempprefix()):
+            clear_place(path, most=most if path.suffix == ".json" else -1)
 
 
 def _is_target(path: Path, target: TargetFile) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from imagekit.boot.ledger import IN_VAIN, LEDGER_OFFSET, LEDGER_SIZE, decode_ledger, encode_ledger
 from imagekit.boot.slotstate import Slot
 from imagekit.qemu.judge import Package
 from imagekit.qemu.pytest_plugin import MakeDevice
+from imagekit.qemu.stick import make_stick
 from tests.boot.faults import install, set_base_root
 from tests.boot.stock import Stock
+from tests.boot.test_update import signed
 
 pytestmark = pytest.mark.boot
 
@@ -38,3 +42,20 @@ def test_data_that_breaks_both_slots_is_left_out_and_the_device_is_healthy(stock
     device.power_cut()
     with device.disk() as disk:
         assert decode_ledger(disk.read("slot-state", LEDGER_OFFSET, LEDGER_SIZE)) == 0
+
+
+def test_two_slots_that_are_both_in_vain_are_left_for_an_update(stock: Stock, make_device: MakeDevice,
+                                                                tmp_path: Path) -> None:
+    """What ails the device lies outside of both, as a pump that a hook looks at: it stays up, and takes what comes."""
+    path, package = signed(stock, stock.other_base, 2)
+    device = make_device(stock.image, deadline_s=720)
+    with device.disk() as disk:
+        install(disk, stock, base=stock.sick_base)
+        set_base_root(disk, stock, Slot.A, disk.put_package("base-a", stock.sick_base))
+        disk.write("slot-state", LEDGER_OFFSET, encode_ledger(IN_VAIN - 1))
+    device.plug(make_stick(tmp_path / "stick.img", [path, path.with_suffix(".assert")]))
+    device.boot(slot="b")
+    device.expect("imagekit: rebooting in 4 h: no slot has become healthy", timeout_s=720)
+    device.expect_packages(base=package)
+    device.expect("imagekit: update: writing the base of slot a", timeout_s=720)
+    device.wait_healthy(slot="a", since=len(device.boots))
