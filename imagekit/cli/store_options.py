@@ -20,6 +20,7 @@ from imagekit.host.storekeys import StoreKeyring, default_store_keys_dir
 from imagekit.plan.channelmap import MAX_ADVISORY, WHOLE
 from imagekit.plan.channels import Channel, parse_channel
 from imagekit.store.commit import Outcome
+from imagekit.store.metadata import ONLINE
 from imagekit.store.repository import Store, opened
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -141,9 +142,15 @@ def tell(outcome: Outcome | None, store: Path, *, as_json: bool, **more: object)
         return
     keyring = store_keyring()
     say("not published yet: signatures are missing")
-    for lack in outcome.lacks:
+    for lack in dict.fromkeys(outcome.lacks):  # a root that keeps its keys lacks the same by the old and the new one
         names = [key.name if (key := keyring.named(key_id)) else key_id[:12] for key_id in lack.key_ids]
         say(f"  {lack.role}: {lack.missing} more of {', '.join(names)}")
+    lacking = {lack.role for lack in outcome.lacks}
+    if lacking <= set(ONLINE):
+        say(f"what waits is signed; where the keys of {' and '.join(sorted(lacking))} are: imagekit store apply --store"
+            f" {short_path(store)}")
+        return
     for path in outcome.pending:
-        say(f"sign where the keys are: imagekit store sign {short_path(path)} -k KEY")
+        if path.stem in lacking:
+            say(f"sign where the keys are: imagekit store sign {short_path(path)} -k KEY")
     say(f"then here: imagekit store apply FILE... --store {short_path(store)}")

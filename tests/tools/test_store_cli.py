@@ -216,6 +216,20 @@ def test_a_renewal_without_the_online_key_fails(run: Run, store: Path, tmp_path:
     assert (store / "public/metadata/timestamp.json").read_bytes() == before
 
 
+def test_lost_online_key_is_replaced_in_both_its_roles_at_once(run: Run, store: Path, tmp_path: Path) -> None:
+    run("store publisher add acme --key acme-targets-1")
+    (keys_of(tmp_path) / "acme-online.pem").unlink()
+    run("store key create next")
+    said = run("store key add next --role snapshot").stderr  # what the timestamp still wants is nowhere
+    assert "timestamp: 1 more of acme-online" in said and "store sign" not in said
+    assert "where the keys of timestamp are: imagekit store apply" in said
+    run("store apply --discard")
+    assert "not at hand" in run("store key add next --role snapshot --role timestamp").stderr
+    run("store key remove acme-online --role snapshot --role timestamp")
+    run("store publish small_1.snap --channel stable")
+    assert "sound" in run("store check").stderr
+
+
 def test_a_key_with_a_passphrase_signs_only_with_it(run: Run, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("long enough\n")
     (tmp_path / "wrong").write_text("something else\n")
