@@ -353,6 +353,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "store renew": (
         ("imagekit store renew", "every day, where the online key is"),
         ("imagekit store renew --all --offline", "root and targets too: they wait for their signatures"),
+        ("imagekit store renew --all --clock-is-right", "after a clock that ran ahead has signed"),
     ),
     "store prune": (
         ("imagekit store prune --dry-run", "what would go"),

@@ -32,6 +32,7 @@ from imagekit.plan.storepaths import (
     package_path,
     stored_name,
 )
+from imagekit.store.commit import CLOCKS_APART
 from imagekit.store.metadata import ONLINE, PUBLIC, Config, Published, load, read_config, target_bytes
 from imagekit.units import MIB
 
@@ -110,6 +111,9 @@ def _expiry(published: Published, config: Config, now: datetime) -> Iterator[Fin
             yield _problem(role, f"expired at {until}: imagekit store renew")
         elif left < timedelta(days=config.periods.of(role)) / SOON:
             yield _warning(role, f"expires at {until}: imagekit store renew")
+        elif left > timedelta(days=config.periods.of(role)) + CLOCKS_APART:
+            yield _warning(role, f"expires at {until}, later than {config.periods.of(role)} days from now: a clock that"
+                                 " ran ahead may have signed it: imagekit store renew --all --clock-is-right")
 
 
 def _keys(published: Published) -> Iterator[Finding]:
