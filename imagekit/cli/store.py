@@ -170,7 +170,7 @@ def status(store: Path, as_json: bool) -> None:
         write("")
         table(("role", "version", "signatures", "valid until", "packages"),
               [(item.role, item.version, f"{item.threshold} of {len(item.key_ids)}",
-                f"{item.expires:%Y-%m-%d}{' (soon)' if item.soon else ''}",
+                f"{item.expires:%Y-%m-%d}{' (ended)' if item.ended else ' (soon)' if item.soon else ''}",
                 " ".join(item.packages)) for item in roles], right=("version",))
         if models := held.models():
             write("")

@@ -12,7 +12,7 @@ import click
 from securesystemslib.signer import Signer
 
 from imagekit.cli.keyring import passphrase_from
-from imagekit.cli.output import emit_json, say, short_path
+from imagekit.cli.output import emit_json, say, short_path, warn
 from imagekit.errors import DocumentError, ImagekitError, UsageError
 from imagekit.host.clock import SystemClock
 from imagekit.host.files import read_file
@@ -125,15 +125,19 @@ def tell(outcome: Outcome | None, store: Path, *, as_json: bool, **more: object)
     """What became of a change, to people or programs."""
     if outcome is None:
         if as_json:
-            emit_json({"changed": False, "published": True, "versions": {}, "lacks": [], "pending": [], **more})
+            emit_json({"changed": False, "published": True, "abrupt": False, "versions": {}, "lacks": [], "pending": [],
+                       "ended": [], **more})
         else:
             say("nothing changes: it is so already")
         return
+    if outcome.ended:
+        warn(f"{', '.join(outcome.ended)} ended: no device believes that until it is renewed: imagekit store renew")
     if as_json:
         emit_json({"changed": True, "published": outcome.published, "versions": dict(outcome.versions),
                    "abrupt": outcome.abrupt, "pending": [str(path) for path in outcome.pending],
-                   "lacks": [{"role": lack.role, "missing": lack.missing, "key_ids": list(lack.key_ids)}
-                             for lack in outcome.lacks], **more})
+                   "ended": list(outcome.ended), **more, "lacks": [
+                       {"role": lack.role, "missing": lack.missing, "key_ids": list(lack.key_ids)}
+                       for lack in outcome.lacks]})
         return
     if outcome.published:
         say("published: " + ", ".join(f"{role} {version}" for role, version in sorted(outcome.versions.items())))

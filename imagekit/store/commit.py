@@ -90,12 +90,16 @@ class Lack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a change: published, or waiting for the signatures in `lacks`."""
+    """What became of a change: published, or waiting for the signatures in `lacks`.
+
+    `ended` are roles that it left as they were and that have ended: no device believes what they say.
+    """
 
     versions: Mapping[str, int]
     lacks: tuple[Lack, ...] = ()
     abrupt: bool = False
     pending: tuple[Path, ...] = ()
+    ended: tuple[str, ...] = ()
 
     @property
     def published(self) -> bool:
@@ -129,8 +133,15 @@ def commit(folder: Path, draft: Draft, keys: Keys, disk: Disk) -> Outcome:
     for role in draft.roles:
         (folder / PENDING / f"{role}.json").unlink(missing_ok=True)
     versions = {role: item.signed.version for role, item in draft.roles.items()}
-    return Outcome(abrupt=abrupt, versions={**versions, "snapshot": snapshot.signed.version,
-                                            "timestamp": timestamp.signed.version})
+    return Outcome(abrupt=abrupt, ended=_ended(draft), versions={
+        **versions, "snapshot": snapshot.signed.version, "timestamp": timestamp.signed.version})
+
+
+def _ended(draft: Draft) -> tuple[str, ...]:
+    targets = draft.current("targets")
+    delegated = targets.signed.delegations.roles if targets and targets.signed.delegations else {}
+    return tuple(role for role in ("root", "targets", *(delegated or {}))
+                 if (found := draft.current(role)) is not None and found.signed.is_expired(draft.now))
 
 
 def _refuse_past(draft: Draft) -> None:

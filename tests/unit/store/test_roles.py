@@ -21,6 +21,7 @@ from imagekit.store.metadata import load, read_metadata
 from imagekit.store.offline import apply, discard, read_statement, sign_statement
 from imagekit.store.publishing import Offer
 from imagekit.store.roles import RoleKeys, add_key, remove_key, remove_publisher, renew
+from imagekit.store.status import role_statuses
 from imagekit.testing.images import Silent
 from imagekit.testing.stores import CutDisk, PowerCut, StoreRig
 
@@ -455,6 +456,19 @@ def test_renewal_signs_what_it_can_and_names_the_rest(rig: StoreRig) -> None:
     published = load(rig.public)
     assert published.publishers["publisher-acme"].signed.expires == rig.now + timedelta(days=365)
     assert published.timestamp.signed.expires == rig.now + timedelta(days=7)
+
+
+def test_what_ended_and_was_not_renewed_is_told_with_every_change(rig: StoreRig) -> None:
+    rig.now += timedelta(days=366)
+    rig.keys.locked |= {"root-1", "root-2", "targets-1"}
+    assert rig.publish(rig.package(1)).ended == ("root", "targets")
+    with rig.open() as store:
+        assert [item.role for item in role_statuses(store) if item.ended] == ["root", "targets"]
+        rig.keys.locked.clear()
+        draft = store.draft()
+        renew(store, draft, has=lambda _: True)
+        assert store.commit(draft).ended == ()
+        assert not [item for item in role_statuses(store) if item.ended or item.soon]
 
 
 def test_clock_in_the_past_signs_nothing_that_has_ended_by_now(rig: StoreRig, device: Device) -> None:
