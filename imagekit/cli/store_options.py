@@ -115,7 +115,7 @@ def text_of(value: str | None, file: Path | None, *, option: str) -> str:
         raise UsageError(f"cannot use --{option} and --{option}-file together")
     if file is not None:
         try:
-            return read_file(file, limit=4 * MAX_ADVISORY).decode().strip()
+            return read_file(file, limit=4 * MAX_ADVISORY).decode().replace("\r\n", "\n").strip()
         except UnicodeDecodeError as error:
             raise DocumentError(f"cannot read {file}: it is not UTF-8") from error
     return (value or "").strip()
