@@ -122,6 +122,11 @@ def _keys(published: Published) -> Iterator[Finding]:
     online = {key for name in ONLINE for key in root.roles[name].keyids}
     for key_id in sorted(offline & online):
         yield _warning("root", f"key {key_id[:12]} signs offline and online roles: whoever breaks in has it")
+    delegations = published.targets.signed.delegations
+    for role, entry in sorted((delegations.roles or {}).items()) if delegations else ():
+        if len(online & set(entry.keyids)) >= entry.threshold:
+            yield _warning(role, "its key signs snapshot and timestamp too: whoever has it decides what devices get of"
+                                 " the publisher's packages; give it a key of its own")
     if len(root.roles["root"].keyids) == 1:
         yield _warning("root", "it has one key: if that is lost, every device has to be visited")
     for role in ("root", "targets"):

@@ -125,6 +125,8 @@ def test_refusals_have_their_exit_codes(run: Run, store: Path, tmp_path: Path) -
     assert "percent" in run("store publish small_2.snap --channel edge --percent 101", code=2).stderr
     for words in ("--percent 100", "--least 0"):
         assert "say which with --channel" in run(f"store publish small_3.snap {words}", code=2).stderr
+    assert "to itself" in run("store promote small --from edge --to latest/edge", code=2).stderr
+    assert "say why with --reason" in run("store revoke small 2 --reason", " ", code=2).stderr
     assert "goes with one REVISION" in run("store revoke small --below 2 --reason old", code=2).stderr
     assert "cannot read channel" in run("store publish small_2.snap --channel a/b", code=2).stderr
     assert "there is none" in run("store status --store nowhere", code=6).stderr
@@ -205,6 +207,24 @@ def test_sync_says_where_it_cannot_take_away(run: Run, store: Path, tmp_path: Pa
     with nginx(program("nginx"), tmp_path / "place", tmp_path / "nginx", dav=True) as url:
         said = run("store sync", url, "--delete").stderr
     assert "nothing is taken away there: WebDAV does not tell what lies there" in said
+
+
+def test_sync_takes_nothing_away_where_the_store_never_was(run: Run, store: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "mine/metadata/notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.touch()
+    assert "this store was never uploaded to it" in run("store sync mine --delete").stderr
+    assert notes.exists()
+    run("store sync mine --delete")  # now it is its place
+    assert not notes.exists()
+    assert "a folder, http(s)://, or s3:// is needed" in run("store sync", "", code=2).stderr
+
+
+def test_key_that_signs_online_and_publishes_is_told(run: Run, store: Path) -> None:
+    assert "warning: publisher-acme: its key signs snapshot and timestamp too" in run("store check").stdout
+    run("store key create acme-publisher")
+    run("store publisher add acme --key acme-publisher")
+    assert "publisher-acme" not in run("store check").stdout
 
 
 def test_a_renewal_without_the_online_key_fails(run: Run, store: Path, tmp_path: Path) -> None:
