@@ -117,7 +117,7 @@ def promote(name: str, source: Channel | None, revision: int | None, target: Cha
         raise UsageError("cannot promote: say which revision with --from or with --revision, one of them")
     if source == target:
         raise UsageError(f"cannot promote {name} from {source} to itself",
-                         hint=f"to give it to more devices: imagekit store release {name} N --channel {target} --percent P")
+                         hint=f"for more devices there: imagekit store release {name} N --channel {target} --percent P")
 
     def step(held: Store) -> Callable[[ChannelMap], ChannelMap]:
         def to_channel(channels: ChannelMap) -> ChannelMap:

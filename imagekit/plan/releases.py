@@ -74,7 +74,7 @@ def with_revision(channels: ChannelMap, new: Revision) -> ChannelMap:
 def _refuse_control(text: str, what: str) -> None:
     """Raises: PlanError: devices would print it, and it does more to a terminal than to be read."""
     if found := _CONTROL.search(text):
-        raise PlanError(f"cannot {what} has a character that is not for reading: {ascii(found[0])}")
+        raise PlanError(f"cannot {what} has a character that is not for reading: {found[0]!a}")
 
 
 def released(channels: ChannelMap, number: int, channel: Channel, terms: Terms, *,

@@ -475,7 +475,7 @@ def test_clock_in_the_past_signs_nothing_that_has_ended_by_now(rig: StoreRig, de
     before, true = rig.public.joinpath("metadata/timestamp.json").read_bytes(), rig.now
     for behind in (timedelta(days=400), timedelta(hours=2)):
         rig.now = true - behind
-        with rig.open() as store, pytest.raises(HostError, match="clock says .* was signed last at"):
+        with rig.open() as store, pytest.raises(HostError, match=r"clock says .* was signed last at"):
             store.commit(store.draft_online())
     assert rig.public.joinpath("metadata/timestamp.json").read_bytes() == before
     rig.now = true - timedelta(minutes=50)  # machines that are kept may lie apart so far
@@ -491,7 +491,7 @@ def test_another_period_of_the_timestamp_is_no_clock_in_the_past(rig: StoreRig) 
         assert store.commit(store.draft_online()).published
 
 
-def test_store_that_a_clock_far_ahead_signed_is_signed_by_the_right_one_on_demand(rig: StoreRig, device: Device) -> None:
+def test_store_that_a_clock_far_ahead_signed_is_signed_anew_on_demand(rig: StoreRig, device: Device) -> None:
     true, rig.now = rig.now, rig.now + timedelta(days=4000)
     with rig.open() as store:
         draft = store.draft()
