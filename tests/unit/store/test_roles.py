@@ -491,6 +491,14 @@ def test_another_period_of_the_timestamp_is_no_clock_in_the_past(rig: StoreRig) 
         assert store.commit(store.draft_online()).published
 
 
+@pytest.mark.parametrize("days", [0, -5, 36501, 99999999999])
+def test_periods_that_no_date_has_are_told_and_no_traceback(rig: StoreRig, days: int) -> None:
+    config = rig.folder / "store.json"
+    config.write_text(config.read_text().replace('"root": 365', f'"root": {days}'))
+    with pytest.raises(DocumentError, match="valid-days of root are not 1 to 36500"), rig.open():
+        pass
+
+
 def test_store_that_a_clock_far_ahead_signed_is_signed_anew_on_demand(rig: StoreRig, device: Device) -> None:
     true, rig.now = rig.now, rig.now + timedelta(days=4000)
     with rig.open() as store:
