@@ -87,6 +87,9 @@ def audit(folder: Path, trusted: tuple[Assertion, ...], *, now: datetime, progre
         findings += _content(public, target, progress)
     progress.step("comparing packages, channels and assertions")
     findings += [*_packages(public, published, trusted, now), *_models(public, published, trusted, now)]
+    if not trusted and any(item.path.startswith(("channels/", "models/")) for _, item in listed):
+        findings.append(_warning("assertions", "no signature on a package or a model was verified, as there is no root"
+                                               " of trust here: name a folder of them with --trust"))
     progress.step("reading it as a device")
     findings += _as_device(url or public, published, listed)
     return Audit(targets=len(listed), total_bytes=total, findings=tuple(findings))
@@ -220,15 +223,17 @@ def _as_device(source: str | Path, published: Published, listed: list[tuple[str,
     try:
         with connected(source, published.roots[0].to_bytes()) as client:
             for _, target in listed:
-                yield from _look_up(client, target)
+                yield from _look_up(client, target, there=isinstance(source, str))
     except (TrustError, HostError) as error:
         yield _problem("device", error.message)
 
 
-def _look_up(client: Client, target: TargetFile) -> Iterator[Finding]:
+def _look_up(client: Client, target: TargetFile, *, there: bool) -> Iterator[Finding]:
     found = client.find(target.path)
     if found is None or found.hashes != target.hashes or found.length != target.length:
-        yield _problem(target.path, "a device does not find it: its publisher's delegation does not cover it")
+        why = ("an older state is there: imagekit store sync" if there
+               else "its publisher's delegation does not cover it")
+        yield _problem(target.path, f"a device does not find it: {why}")
     elif found.length <= MIB:
         client.fetch(found)
 

@@ -220,6 +220,13 @@ def test_sync_takes_nothing_away_where_the_store_never_was(run: Run, store: Path
     assert "a folder, http(s)://, or s3:// is needed" in run("store sync", "", code=2).stderr
 
 
+def test_check_without_roots_of_trust_says_what_it_did_not_verify(run: Run, store: Path, tmp_path: Path) -> None:
+    run("store publish small_1.snap --channel stable")
+    assert "no signature on a package" not in run("store check").stdout
+    shutil.rmtree(tmp_path / "data/imagekit/trust")
+    assert "warning: assertions: no signature on a package or a model was verified" in run("store check").stdout
+
+
 def test_key_that_signs_online_and_publishes_is_told(run: Run, store: Path) -> None:
     assert "warning: publisher-acme: its key signs snapshot and timestamp too" in run("store check").stdout
     run("store key create acme-publisher")
@@ -289,6 +296,10 @@ def test_serve_is_read_only_knows_ranges_and_ends_with_ctrl_c(run: Run, store: P
                 urllib.request.urlopen(urllib.request.Request(url + path, method=method), timeout=10)
             assert caught.value.code in (404, 501)
         assert "sound" in run("store check --url", url).stderr
+        shutil.copytree(store, tmp_path / "copy")
+        run("store publish small_2.snap --channel stable --store copy")
+        assert "small_2.snap.zst: a device does not find it: an older state is there" in run(
+            "store check --store copy --url", url, code=4).stdout
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=10)
         assert process.returncode == 130 and "Traceback" not in said
