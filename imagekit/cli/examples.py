@@ -282,7 +282,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit store key list --json", "the same for programs"),
     ),
     "store key remove": (
-        ("imagekit store key remove online-2026 --role timestamp", "it signs no timestamps any more"),
+        ("imagekit store key remove online-2026 --role snapshot --role timestamp", "it signs nothing online any more"),
         ("imagekit store key remove carol --role root --threshold 1", "and one root key is enough again"),
     ),
     "store publisher": (
@@ -327,7 +327,8 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     ),
     "store key add": (
         ("imagekit store key add carol --role root --threshold 2", "a further root key, and two have to sign"),
-        ("imagekit store key add online-2027 --role timestamp", "the next online key, beside the old one"),
+        ("imagekit store key add online-2027 --role snapshot --role timestamp",
+         "the next online key, beside the old one or in its place"),
     ),
     "store delta": (
         ("imagekit store delta debian-13", "to the newest revision, from those that devices run"),
@@ -352,6 +353,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "store renew": (
         ("imagekit store renew", "every day, where the online key is"),
         ("imagekit store renew --all --offline", "root and targets too: they wait for their signatures"),
+        ("imagekit store renew --all --clock-is-right", "after a clock that ran ahead has signed"),
     ),
     "store prune": (
         ("imagekit store prune --dry-run", "what would go"),

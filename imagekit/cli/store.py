@@ -127,22 +127,25 @@ def _m_of_n(text: str, given: tuple[str, ...], role: str) -> tuple[int, int]:
 @store.command()
 @click.option("--all", "everything", is_flag=True, help="Also roles that do not expire soon.")
 @click.option("--offline", is_flag=True, help="Also roles whose keys are elsewhere: they wait to be signed there.")
+@click.option("--clock-is-right", is_flag=True,
+              help="Sign though the store was signed last at a time that is still to come: that one was wrong.")
 @store_option
 @passphrase_option
 @json_option
-def renew(everything: bool, offline: bool, store: Path, passphrase_file: Path | None, as_json: bool) -> None:
+def renew(everything: bool, offline: bool, clock_is_right: bool, store: Path, passphrase_file: Path | None,
+          as_json: bool) -> None:
     """Sign again what expires: the timestamp always, other roles when less than a third of their time is left.
 
     Run it every day where the online key is.
     """
     keys = KeysAtHand(store_keyring(), passphrase_file)
     with open_store(store, passphrase_file) as held:
-        draft, done = held.draft_online(), Renewal(roles=(), left=())
+        draft, done = held.draft_online(clock_is_right=clock_is_right), Renewal(roles=(), left=())
         if not held.pending:
             done = renew_roles(held, draft, has=keys.has, everything=everything, offline=offline)
         outcome = held.commit(draft)
         if not outcome.published:  # devices must not wait for the offline keys
-            held.commit(held.draft_online())
+            held.commit(held.draft_online(clock_is_right=clock_is_right))
         tell(outcome, store, as_json=as_json, renewed=list(done.roles), left=list(done.left))
     if done.left:
         warn(f"{', '.join(done.left)} must be renewed, and the keys are not here: imagekit store renew --offline")
@@ -167,7 +170,7 @@ def status(store: Path, as_json: bool) -> None:
         write("")
         table(("role", "version", "signatures", "valid until", "packages"),
               [(item.role, item.version, f"{item.threshold} of {len(item.key_ids)}",
-                f"{item.expires:%Y-%m-%d}{' (soon)' if item.soon else ''}",
+                f"{item.expires:%Y-%m-%d}{' (ended)' if item.ended else ' (soon)' if item.soon else ''}",
                 " ".join(item.packages)) for item in roles], right=("version",))
         if models := held.models():
             write("")

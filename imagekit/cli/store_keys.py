@@ -34,7 +34,8 @@ from imagekit.store.roles import (
 )
 
 NAME = click.argument("name", shell_complete=complete_store_key)
-ROLE = click.option("--role", metavar="ROLE", required=True, help="root, targets, snapshot or timestamp.")
+ROLE = click.option("--role", "roles", metavar="ROLE", required=True, multiple=True,
+                    help="root, targets, snapshot or timestamp. Given again, all of it is one change.")
 THRESHOLD = click.option("--threshold", type=click.IntRange(1), metavar="N",
                          help="How many keys have to sign.  [default: as many as now; 1 of a new publisher]")
 
@@ -106,12 +107,17 @@ def list_keys(as_json: bool) -> None:
 @store_option
 @passphrase_option
 @json_option
-def add(name: str, role: str, threshold: int | None, store: Path, passphrase_file: Path | None, as_json: bool) -> None:
-    """Let a key sign for a role of the store; also to change only the threshold."""
+def add(name: str, roles: tuple[str, ...], threshold: int | None, store: Path, passphrase_file: Path | None,
+        as_json: bool) -> None:
+    """Let a key sign for a role of the store; also to change only the threshold.
+
+    An online key that is lost is replaced in both its roles at once: alone, each of them waits for it.
+    """
     stored = store_keyring().stored(name)
     with open_store(store, passphrase_file) as held:
         draft = held.draft()
-        add_key(draft, checked_role(role), stored.public, threshold=threshold)
+        for role in map(checked_role, dict.fromkeys(roles)):
+            add_key(draft, role, stored.public, threshold=threshold)
         tell(held.commit(draft), store, as_json=as_json)
 
 
@@ -122,12 +128,13 @@ def add(name: str, role: str, threshold: int | None, store: Path, passphrase_fil
 @store_option
 @passphrase_option
 @json_option
-def remove(name: str, role: str, threshold: int | None, store: Path, passphrase_file: Path | None,
+def remove(name: str, roles: tuple[str, ...], threshold: int | None, store: Path, passphrase_file: Path | None,
            as_json: bool) -> None:
     """Believe a key no longer for a role of the store. Private keys are not touched."""
     with open_store(store, passphrase_file) as held:
         draft = held.draft()
-        remove_key(draft, checked_role(role), _key_id(held, role, name), threshold=threshold)
+        for role in map(checked_role, dict.fromkeys(roles)):
+            remove_key(draft, role, _key_id(held, role, name), threshold=threshold)
         tell(held.commit(draft), store, as_json=as_json)
 
 

@@ -12,7 +12,7 @@ import click
 from securesystemslib.signer import Signer
 
 from imagekit.cli.keyring import passphrase_from
-from imagekit.cli.output import emit_json, say, short_path
+from imagekit.cli.output import emit_json, say, short_path, warn
 from imagekit.errors import DocumentError, ImagekitError, UsageError
 from imagekit.host.clock import SystemClock
 from imagekit.host.files import read_file
@@ -20,6 +20,7 @@ from imagekit.host.storekeys import StoreKeyring, default_store_keys_dir
 from imagekit.plan.channelmap import MAX_ADVISORY, WHOLE
 from imagekit.plan.channels import Channel, parse_channel
 from imagekit.store.commit import Outcome
+from imagekit.store.metadata import ONLINE
 from imagekit.store.repository import Store, opened
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -114,7 +115,7 @@ def text_of(value: str | None, file: Path | None, *, option: str) -> str:
         raise UsageError(f"cannot use --{option} and --{option}-file together")
     if file is not None:
         try:
-            return read_file(file, limit=4 * MAX_ADVISORY).decode().strip()
+            return read_file(file, limit=4 * MAX_ADVISORY).decode().replace("\r\n", "\n").strip()
         except UnicodeDecodeError as error:
             raise DocumentError(f"cannot read {file}: it is not UTF-8") from error
     return (value or "").strip()
@@ -124,15 +125,19 @@ def tell(outcome: Outcome | None, store: Path, *, as_json: bool, **more: object)
     """What became of a change, to people or programs."""
     if outcome is None:
         if as_json:
-            emit_json({"changed": False, "published": True, "versions": {}, "lacks": [], "pending": [], **more})
+            emit_json({"changed": False, "published": True, "abrupt": False, "versions": {}, "lacks": [], "pending": [],
+                       "ended": [], **more})
         else:
             say("nothing changes: it is so already")
         return
+    if outcome.ended:
+        warn(f"{', '.join(outcome.ended)} ended: no device believes that until it is renewed: imagekit store renew")
     if as_json:
         emit_json({"changed": True, "published": outcome.published, "versions": dict(outcome.versions),
                    "abrupt": outcome.abrupt, "pending": [str(path) for path in outcome.pending],
-                   "lacks": [{"role": lack.role, "missing": lack.missing, "key_ids": list(lack.key_ids)}
-                             for lack in outcome.lacks], **more})
+                   "ended": list(outcome.ended), **more, "lacks": [
+                       {"role": lack.role, "missing": lack.missing, "key_ids": list(lack.key_ids)}
+                       for lack in outcome.lacks]})
         return
     if outcome.published:
         say("published: " + ", ".join(f"{role} {version}" for role, version in sorted(outcome.versions.items())))
@@ -141,9 +146,15 @@ def tell(outcome: Outcome | None, store: Path, *, as_json: bool, **more: object)
         return
     keyring = store_keyring()
     say("not published yet: signatures are missing")
-    for lack in outcome.lacks:
+    for lack in dict.fromkeys(outcome.lacks):  # a root that keeps its keys lacks the same by the old and the new one
         names = [key.name if (key := keyring.named(key_id)) else key_id[:12] for key_id in lack.key_ids]
         say(f"  {lack.role}: {lack.missing} more of {', '.join(names)}")
+    lacking = {lack.role for lack in outcome.lacks}
+    if lacking <= set(ONLINE):
+        say(f"what waits is signed; where the keys of {' and '.join(sorted(lacking))} are: imagekit store apply --store"
+            f" {short_path(store)}")
+        return
     for path in outcome.pending:
-        say(f"sign where the keys are: imagekit store sign {short_path(path)} -k KEY")
+        if path.stem in lacking:
+            say(f"sign where the keys are: imagekit store sign {short_path(path)} -k KEY")
     say(f"then here: imagekit store apply FILE... --store {short_path(store)}")

@@ -115,6 +115,9 @@ def promote(name: str, source: Channel | None, revision: int | None, target: Cha
     """Release what one channel has to another too: the same bytes, nothing is made again."""
     if (source is None) == (revision is None):
         raise UsageError("cannot promote: say which revision with --from or with --revision, one of them")
+    if source == target:
+        raise UsageError(f"cannot promote {name} from {source} to itself",
+                         hint=f"for more devices there: imagekit store release {name} N --channel {target} --percent P")
 
     def step(held: Store) -> Callable[[ChannelMap], ChannelMap]:
         def to_channel(channels: ChannelMap) -> ChannelMap:
@@ -174,6 +177,7 @@ def revoke(name: str, revision: int | None, reason: str | None, below: int | Non
     """
     if (revision is None) == (below is None):
         raise UsageError("cannot revoke: name one REVISION, or all with --below")
+    reason = (reason or "").strip()
     if revision is not None and not reason:
         raise UsageError("cannot revoke: say why with --reason; owners of devices read it")
     if below is not None and reason:
@@ -182,7 +186,7 @@ def revoke(name: str, revision: int | None, reason: str | None, below: int | Non
 
     def apply(channels: ChannelMap) -> ChannelMap:
         if revision is not None:
-            return revoked(channels, revision, reason=reason or "", now=now)
+            return revoked(channels, revision, reason=reason, now=now)
         assert below is not None
         words = sorted({word for item in channels.revisions for word in item.architectures
                         if item.revision >= below and item.revoked is None})

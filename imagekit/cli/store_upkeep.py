@@ -43,6 +43,10 @@ def sync(target: str, dry_run: bool, delete: bool, endpoint: str | None, store: 
         if surplus is None:
             warn("nothing is taken away there: WebDAV does not tell what lies there")
             surplus = ()
+        if surplus and uploading.is_first(planned):
+            warn(f"nothing is taken away there: {len(surplus)} files lie there, and this store was never uploaded to"
+                 " it")
+            surplus = ()
         if not dry_run:
             uploading.carry_out(held, place, planned, told)
             for name in surplus:

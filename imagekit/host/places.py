@@ -218,6 +218,8 @@ def place_of(target: str, *, endpoint: str | None = None) -> Place:
     Raises:
         UsageError: neither, or an address that cannot be asked.
     """
+    if not target:
+        raise UsageError("cannot upload to '': a folder, http(s)://, or s3:// is needed")
     scheme, colon, rest = target.partition(":")
     scheme = scheme.lower() if colon else ""
     if scheme in ("http", "https"):

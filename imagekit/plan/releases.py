@@ -7,6 +7,7 @@ is revoked or below the floor, a feature in a channel for security fixes, and wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ from imagekit.plan.channels import Channel, Risk
 
 KEPT_REVISIONS = 3  # the newest of each architecture stay, to go back to and to make deltas from
 SECURITY_KEPT = timedelta(days=3653)  # ten years: Regulation (EU) 2024/2847, article 13(9)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # tabs and line feeds are for reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +45,13 @@ def with_revision(channels: ChannelMap, new: Revision) -> ChannelMap:
     """Take a revision in. One that is there already changes nothing but its class and advisory, if those are new.
 
     Raises:
-        PlanError: it was published with other bytes, or is older than what is there.
+        PlanError: it was published with other bytes, is older than what is there, or its advisory is not for reading.
     """
     label = f"{channels.name} revision {new.revision}"
     if len(new.advisory) > MAX_ADVISORY:
         raise PlanError(f"cannot publish {label}: its advisory has {len(new.advisory)} characters, at most"
                         f" {MAX_ADVISORY} are allowed")
+    _refuse_control(new.advisory, f"publish {label}: its advisory")
     known = channels.find(new.revision)
     if known is not None:
         if known.sha3_384 != new.sha3_384:
@@ -66,6 +69,12 @@ def with_revision(channels: ChannelMap, new: Revision) -> ChannelMap:
                         hint="give it a higher revision in its recipe")
     _refuse_below_floor(channels, new, "publish")
     return replace(channels, revisions=(*channels.revisions, new))
+
+
+def _refuse_control(text: str, what: str) -> None:
+    """Raises: PlanError: devices would print it, and it does more to a terminal than to be read."""
+    if found := _CONTROL.search(text):
+        raise PlanError(f"cannot {what} has a character that is not for reading: {found[0]!a}")
 
 
 def released(channels: ChannelMap, number: int, channel: Channel, terms: Terms, *,
@@ -155,9 +164,10 @@ def revoked(channels: ChannelMap, number: int, *, reason: str, now: datetime) ->
     """Never install a revision again; it leaves every channel, and devices that have it leave it.
 
     Raises:
-        PlanError: it is not there, or has been revoked.
+        PlanError: it is not there, or has been revoked; the reason is not for reading.
     """
     revision = _usable(channels, number, f"revoke {channels.name} revision {number}")
+    _refuse_control(reason, f"revoke {channels.name} revision {number}: the reason")
     ended = replace(revision, revoked=Revoked(time=now, reason=reason))
     channels = replace(channels, revisions=tuple(ended if item is revision else item for item in channels.revisions))
     for entry in channels.channels:

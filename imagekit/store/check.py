@@ -32,6 +32,7 @@ from imagekit.plan.storepaths import (
     package_path,
     stored_name,
 )
+from imagekit.store.commit import CLOCKS_APART
 from imagekit.store.metadata import ONLINE, PUBLIC, Config, Published, load, read_config, target_bytes
 from imagekit.units import MIB
 
@@ -86,6 +87,9 @@ def audit(folder: Path, trusted: tuple[Assertion, ...], *, now: datetime, progre
         findings += _content(public, target, progress)
     progress.step("comparing packages, channels and assertions")
     findings += [*_packages(public, published, trusted, now), *_models(public, published, trusted, now)]
+    if not trusted and any(item.path.startswith(("channels/", "models/")) for _, item in listed):
+        findings.append(_warning("assertions", "no signature on a package or a model was verified, as there is no root"
+                                               " of trust here: name a folder of them with --trust"))
     progress.step("reading it as a device")
     findings += _as_device(url or public, published, listed)
     return Audit(targets=len(listed), total_bytes=total, findings=tuple(findings))
@@ -110,6 +114,9 @@ def _expiry(published: Published, config: Config, now: datetime) -> Iterator[Fin
             yield _problem(role, f"expired at {until}: imagekit store renew")
         elif left < timedelta(days=config.periods.of(role)) / SOON:
             yield _warning(role, f"expires at {until}: imagekit store renew")
+        elif left > timedelta(days=config.periods.of(role)) + CLOCKS_APART:
+            yield _warning(role, f"expires at {until}, later than {config.periods.of(role)} days from now: a clock that"
+                                 " ran ahead may have signed it: imagekit store renew --all --clock-is-right")
 
 
 def _keys(published: Published) -> Iterator[Finding]:
@@ -118,6 +125,11 @@ def _keys(published: Published) -> Iterator[Finding]:
     online = {key for name in ONLINE for key in root.roles[name].keyids}
     for key_id in sorted(offline & online):
         yield _warning("root", f"key {key_id[:12]} signs offline and online roles: whoever breaks in has it")
+    delegations = published.targets.signed.delegations
+    for role, entry in sorted((delegations.roles or {}).items()) if delegations else ():
+        if len(online & set(entry.keyids)) >= entry.threshold:
+            yield _warning(role, "its key signs snapshot and timestamp too: whoever has it decides what devices get of"
+                                 " the publisher's packages; give it a key of its own")
     if len(root.roles["root"].keyids) == 1:
         yield _warning("root", "it has one key: if that is lost, every device has to be visited")
     for role in ("root", "targets"):
@@ -211,15 +223,17 @@ def _as_device(source: str | Path, published: Published, listed: list[tuple[str,
     try:
         with connected(source, published.roots[0].to_bytes()) as client:
             for _, target in listed:
-                yield from _look_up(client, target)
+                yield from _look_up(client, target, there=isinstance(source, str))
     except (TrustError, HostError) as error:
         yield _problem("device", error.message)
 
 
-def _look_up(client: Client, target: TargetFile) -> Iterator[Finding]:
+def _look_up(client: Client, target: TargetFile, *, there: bool) -> Iterator[Finding]:
     found = client.find(target.path)
     if found is None or found.hashes != target.hashes or found.length != target.length:
-        yield _problem(target.path, "a device does not find it: its publisher's delegation does not cover it")
+        why = ("an older state is there: imagekit store sync" if there
+               else "its publisher's delegation does not cover it")
+        yield _problem(target.path, f"a device does not find it: {why}")
     elif found.length <= MIB:
         client.fetch(found)
 

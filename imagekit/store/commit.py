@@ -22,13 +22,14 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
-from imagekit.errors import PlanError, TrustError
+from imagekit.errors import HostError, PlanError, TrustError
 from imagekit.host.storeclient import Limits
 from imagekit.plan.storepaths import METADATA
 from imagekit.store.disk import Disk
 from imagekit.store.metadata import ONLINE, PENDING, PUBLIC, Config, Published
 
 SERIALIZER = JSONSerializer(compact=False)
+CLOCKS_APART = timedelta(hours=1)  # as far as clocks of two machines that are kept may lie apart
 
 
 class Keys(Protocol):
@@ -42,7 +43,8 @@ class Keys(Protocol):
 class Draft:
     """A change in the making: roles that get a new version. `published` is None for a store that is being made.
 
-    `carried` are roles that wait already: somebody elsewhere may have signed them as they are.
+    `carried` are roles that wait already: somebody elsewhere may have signed them as they are. `clock_is_right`: of a
+    store that was signed at a time to come, that time was wrong.
     """
 
     config: Config
@@ -50,6 +52,7 @@ class Draft:
     published: Published | None
     roles: dict[str, Metadata[Any]] = field(default_factory=dict)
     carried: frozenset[str] = frozenset()
+    clock_is_right: bool = False
 
     def root(self) -> Root:
         return self._open("root", self.published.root if self.published else None, Root)  # type: ignore[no-any-return]
@@ -87,12 +90,16 @@ class Lack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a change: published, or waiting for the signatures in `lacks`."""
+    """What became of a change: published, or waiting for the signatures in `lacks`.
+
+    `ended` are roles that it left as they were and that have ended: no device believes what they say.
+    """
 
     versions: Mapping[str, int]
     lacks: tuple[Lack, ...] = ()
     abrupt: bool = False
     pending: tuple[Path, ...] = ()
+    ended: tuple[str, ...] = ()
 
     @property
     def published(self) -> bool:
@@ -105,8 +112,9 @@ def commit(folder: Path, draft: Draft, keys: Keys, disk: Disk) -> Outcome:
     Raises:
         PlanError: a role would be larger than devices take.
         TrustError: snapshot and timestamp alone were to be signed, and cannot be here; or not all keys of a new store.
-        HostError: a file cannot be written.
+        HostError: a file cannot be written; the clock stands before the time at which the store was signed last.
     """
+    _refuse_past(draft)
     lacks, abrupt = sign_roles(folder, draft, keys)
     snapshot, timestamp = _next_online(folder, draft)
     if not lacks:
@@ -125,8 +133,32 @@ def commit(folder: Path, draft: Draft, keys: Keys, disk: Disk) -> Outcome:
     for role in draft.roles:
         (folder / PENDING / f"{role}.json").unlink(missing_ok=True)
     versions = {role: item.signed.version for role, item in draft.roles.items()}
-    return Outcome(abrupt=abrupt, versions={**versions, "snapshot": snapshot.signed.version,
-                                            "timestamp": timestamp.signed.version})
+    return Outcome(abrupt=abrupt, ended=_ended(draft), versions={
+        **versions, "snapshot": snapshot.signed.version, "timestamp": timestamp.signed.version})
+
+
+def _ended(draft: Draft) -> tuple[str, ...]:
+    targets = draft.current("targets")
+    delegated = targets.signed.delegations.roles if targets and targets.signed.delegations else {}
+    return tuple(role for role in ("root", "targets", *(delegated or {}))
+                 if (found := draft.current(role)) is not None and found.signed.is_expired(draft.now))
+
+
+def _refuse_past(draft: Draft) -> None:
+    """Raises: HostError: what would be signed has a wrong end, which may have been already.
+
+    Snapshot and timestamp are signed by every change, so that their ends tell when the last one was made. Somebody may
+    have given one of them another period since: the earlier time counts.
+    """
+    if draft.published is None or draft.clock_is_right:
+        return
+    ends = {"snapshot": draft.published.snapshot.signed.expires, "timestamp": draft.published.timestamp.signed.expires}
+    last = min(end - timedelta(days=draft.config.periods.of(role)) for role, end in ends.items())
+    if draft.now < last - CLOCKS_APART:
+        raise HostError(f"cannot sign for the store: this machine's clock says {draft.now:%Y-%m-%d %H:%M} UTC, and the"
+                        f" store was signed last at {last:%Y-%m-%d %H:%M} UTC",
+                        hint="set the clock; if it is right, and the one that signed last was wrong: imagekit store"
+                             " renew --all --clock-is-right")
 
 
 def _check_size(role: str, metadata: Metadata[Any]) -> None:

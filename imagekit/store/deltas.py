@@ -15,6 +15,7 @@ import zstandard
 
 from imagekit.digests import CHUNK
 from imagekit.errors import DocumentError, PlanError
+from imagekit.host.files import no_space
 from imagekit.host.ports import Progress
 from imagekit.packages.delta import apply_delta
 from imagekit.packages.delta_make import make_delta
@@ -104,6 +105,8 @@ def _unpacked(store: Store, name: str, revision: Revision, folder: Path) -> Path
             zstandard.ZstdDecompressor(max_window_size=PACKED_WINDOW).copy_stream(stream, copy, write_size=CHUNK)
     except zstandard.ZstdError as error:
         raise DocumentError(f"cannot unpack {source}: it is damaged: {error}") from error
+    except OSError as error:
+        raise no_space(path, error) from error
     return path
 
 

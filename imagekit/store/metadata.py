@@ -32,6 +32,7 @@ PUBLIC, PENDING, CONFIG = "public", "pending", "store.json"
 LIMIT = 64 * MIB  # of one metadata file, on our own disk
 ONLINE = ("snapshot", "timestamp")
 TOP = ("root", "targets", *ONLINE)
+MAX_DAYS = 36500  # a hundred years, in which no date ends
 CONFIG_FORMAT, CONFIG_VERSION = "imagekit-store", 1
 
 T = TypeVar("T", Root, Snapshot, Targets, Timestamp)
@@ -114,6 +115,8 @@ def read_config(folder: Path) -> Config:
             raise ValueError(f"format {value['format']!r}, version {value['version']!r}")
         days = value["valid-days"]
         periods = Periods(**{item.name: int(days[item.name]) for item in fields(Periods)})
+        if wrong := [name for name, count in asdict(periods).items() if not 1 <= count <= MAX_DAYS]:
+            raise ValueError(f"valid-days of {', '.join(wrong)} are not 1 to {MAX_DAYS}")
         return Config(name=str(value["name"]), periods=periods)
     except (ValueError, KeyError, TypeError) as error:
         raise DocumentError(f"cannot read {path}: it is not a store's: {error}") from error

@@ -97,14 +97,18 @@ def _targets_of(path: Path) -> set[str]:
 
 def carry_out(store: Store, planned: Pruning, *, keep: int = KEPT_REVISIONS,
               told: Callable[[str], None] = lambda _: None) -> Outcome | None:
-    """Sign the smaller maps, then take the files away; None where no map changes.
+    """Take the files away, then sign the smaller maps; None where no map changes.
+
+    The files first, as nothing names them: on a full disk there is room for the maps then.
 
     Raises:
         PlanError: another change waits for signatures.
     """
-    outcome = None
-    if planned.revisions:
-        draft = store.draft()
+    outcome, draft = None, store.draft() if planned.revisions else None
+    for name in planned.files:
+        told(name)
+        store.disk.remove(name)
+    if draft is not None:
         for role, channels in store.all_channels():
             if channels.name not in planned.revisions:
                 continue
@@ -116,9 +120,4 @@ def carry_out(store: Store, planned: Pruning, *, keep: int = KEPT_REVISIONS,
                     del targets.targets[path]
             store.put(targets, channels_path(channels.name), encode_for_devices(_next(store, channels, keep)))
         outcome = store.commit(draft)
-    needed = needed_files(store)  # what a power cut left behind may be the very file that was just named
-    for name in planned.files:
-        if name not in needed:
-            told(name)
-            store.disk.remove(name)
     return outcome

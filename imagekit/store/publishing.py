@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import zstandard
@@ -57,11 +57,10 @@ from imagekit.plan.storepaths import (
     set_path,
     store_path,
 )
-from imagekit.store.commit import Draft, Outcome
+from imagekit.store.commit import CLOCKS_APART, Draft, Outcome
 from imagekit.store.metadata import target_bytes
 from imagekit.store.repository import Store
 
-SIGNED_AHEAD = timedelta(hours=1)  # as far as clocks of two machines that are kept may lie apart
 LEVEL = 10  # zstd, one thread, as a package's twin for the seed is made: more would give other bytes
 
 
@@ -155,7 +154,7 @@ def _revision(store: Store, offer: Offer, wanted: Wanted) -> Revision:
 
 def _check_time(store: Store, path: Path, timestamp: datetime) -> None:
     """Raises: PlanError: it is still to come."""
-    if timestamp > store.now + SIGNED_AHEAD:
+    if timestamp > store.now + CLOCKS_APART:
         raise PlanError(f"cannot publish {path}: it was signed at {timestamp:%Y-%m-%dT%H:%M:%SZ}, which is still to"
                         " come: a device that went by it would take that for past, and every store for expired",
                         hint="set the clock of the machine that signs, and sign it again")

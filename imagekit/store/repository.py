@@ -75,9 +75,9 @@ class Store:
                                  " `imagekit store apply --discard`")
         return Draft(config=self.config, now=self.now, published=self.published)
 
-    def draft_online(self) -> Draft:
+    def draft_online(self, *, clock_is_right: bool = False) -> Draft:
         """A change of snapshot and timestamp alone, whatever else waits."""
-        return Draft(config=self.config, now=self.now, published=self.published)
+        return Draft(config=self.config, now=self.now, published=self.published, clock_is_right=clock_is_right)
 
     def version_of(self, role: str) -> int:
         """The newest one that is published; 0: there is none."""

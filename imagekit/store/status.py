@@ -15,12 +15,13 @@ from imagekit.store.repository import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleStatus:
-    """One role."""
+    """One role. What has `ended` is believed by no device."""
 
     role: str
     version: int
     expires: datetime
     soon: bool
+    ended: bool
     threshold: int
     key_ids: tuple[str, ...]
     packages: tuple[str, ...]
@@ -46,5 +47,6 @@ def _status(store: Store, role: str, metadata: Metadata[Any], threshold: int, ke
             packages: tuple[str, ...]) -> RoleStatus:
     expires = metadata.signed.expires
     soon = expires - store.now < timedelta(days=store.config.periods.of(role)) / SOON
-    return RoleStatus(role=role, version=metadata.signed.version, expires=expires, soon=soon, threshold=threshold,
-                      key_ids=tuple(sorted(key_ids)), packages=packages)
+    return RoleStatus(role=role, version=metadata.signed.version, expires=expires, soon=soon,
+                      ended=expires <= store.now, threshold=threshold, key_ids=tuple(sorted(key_ids)),
+                      packages=packages)

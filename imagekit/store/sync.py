@@ -112,6 +112,11 @@ def carry_out(store: Store, place: Place, planned: UploadPlan, progress: Progres
         progress.advance(item.size)
 
 
+def is_first(planned: UploadPlan) -> bool:
+    """Whether the place has no upload of this store yet, so that whatever lies there is somebody else's."""
+    return any(item.name == FIRST_ROOT for item in planned.uploads)
+
+
 def surplus(place: Place, kept: set[str]) -> tuple[str, ...] | None:
     """What lies at the place and is not in `kept`; None where the place cannot tell what lies there."""
     there = place.listing()

@@ -77,6 +77,9 @@ The longest wait was {record['longest_s'] / 3600:.2f} h of time in which device 
 {record['failed']:,} checks came to no answer.
 
 {rates}
+
+Each release is taken to be as large as a point update of the base ([benchmarks](benchmarks.md#deltas)):
+{record['delta_bytes'] / MEGA:.2f} MB as a delta, {record['whole_bytes'] / MEGA:.2f} MB whole.
 """
 
 

@@ -28,7 +28,7 @@ from tests.scale.page import RECORDS, save, write_page
 from tests.tools.store_server import nginx
 
 REVISIONS = 22  # of each of three packages: three targets each, and their maps
-DELTA = 330_000  # bytes: a security update of the base (docs/reference/store.md, "Deltas")
+DELTA = 330_000  # bytes: a small delta, so that it is requests that are counted
 SECONDS, CONNECTIONS = 10, 64
 _LOG = re.compile(r'"GET (?P<path>\S+) [^"]*" (?P<status>\d+) (?P<bytes>\d+)')
 

@@ -12,7 +12,7 @@ import pytest
 from imagekit.plan.schedule import PERIOD_S, TICK_S, Checks, at_boot, looked, pause, phase_of, point_after, tried
 from tests.scale.fleet import PROMISE_S, RealSchedule, Sum, identity, live, run
 from tests.scale.page import PAGE, load, with_parts
-from tests.scale.run import MOST_PEAK, PROMISED, WEEK_S, behind_a_release, kept, report
+from tests.scale.run import DELTA, MOST_PEAK, PROMISED, WEEK_S, WHOLE, behind_a_release, kept, report
 from tests.scale.world import World, covered, fate_of, merged
 
 DEVICES = 3000
@@ -147,6 +147,13 @@ def test_record_kept_the_promise_and_is_of_a_million() -> None:
     record = load("scale")
     assert kept(record)
     assert record["world"] == json.loads(json.dumps(asdict(World(devices=1_000_000))))
+
+
+def test_record_has_the_sizes_of_the_larger_delta_that_was_measured_of_a_base() -> None:
+    rows = json.loads((PAGE.parent / "benchmarks/deltas.json").read_text())["rows"]
+    measured = max((row["rounds"][0]["delta"], row["new"]["whole"]) for row in rows if row["type"] == "base")
+    record = load("scale")
+    assert (record["delta_bytes"], record["whole_bytes"]) == (DELTA, WHOLE) == measured
 
 
 def test_page_says_what_the_records_say() -> None:

@@ -139,7 +139,7 @@ def test_attack_freeze_is_noticed_when_the_timestamp_ends(field: Field) -> None:
     """The same valid files are served for ever: believed until the timestamp's end and no longer."""
     field.rig.now -= timedelta(days=8)
     with field.rig.open() as store:
-        store.commit(store.draft_online())
+        store.commit(store.draft_online(clock_is_right=True))
     field.serve(field.rig.public)
     with pytest.raises(ExpiredMetadataError):
         field.refresh()

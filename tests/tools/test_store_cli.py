@@ -125,6 +125,8 @@ def test_refusals_have_their_exit_codes(run: Run, store: Path, tmp_path: Path) -
     assert "percent" in run("store publish small_2.snap --channel edge --percent 101", code=2).stderr
     for words in ("--percent 100", "--least 0"):
         assert "say which with --channel" in run(f"store publish small_3.snap {words}", code=2).stderr
+    assert "to itself" in run("store promote small --from edge --to latest/edge", code=2).stderr
+    assert "say why with --reason" in run("store revoke small 2 --reason", " ", code=2).stderr
     assert "goes with one REVISION" in run("store revoke small --below 2 --reason old", code=2).stderr
     assert "cannot read channel" in run("store publish small_2.snap --channel a/b", code=2).stderr
     assert "there is none" in run("store status --store nowhere", code=6).stderr
@@ -207,6 +209,31 @@ def test_sync_says_where_it_cannot_take_away(run: Run, store: Path, tmp_path: Pa
     assert "nothing is taken away there: WebDAV does not tell what lies there" in said
 
 
+def test_sync_takes_nothing_away_where_the_store_never_was(run: Run, store: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "mine/metadata/notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.touch()
+    assert "this store was never uploaded to it" in run("store sync mine --delete").stderr
+    assert notes.exists()
+    run("store sync mine --delete")  # now it is its place
+    assert not notes.exists()
+    assert "a folder, http(s)://, or s3:// is needed" in run("store sync", "", code=2).stderr
+
+
+def test_check_without_roots_of_trust_says_what_it_did_not_verify(run: Run, store: Path, tmp_path: Path) -> None:
+    run("store publish small_1.snap --channel stable")
+    assert "no signature on a package" not in run("store check").stdout
+    shutil.rmtree(tmp_path / "data/imagekit/trust")
+    assert "warning: assertions: no signature on a package or a model was verified" in run("store check").stdout
+
+
+def test_key_that_signs_online_and_publishes_is_told(run: Run, store: Path) -> None:
+    assert "warning: publisher-acme: its key signs snapshot and timestamp too" in run("store check").stdout
+    run("store key create acme-publisher")
+    run("store publisher add acme --key acme-publisher")
+    assert "publisher-acme" not in run("store check").stdout
+
+
 def test_a_renewal_without_the_online_key_fails(run: Run, store: Path, tmp_path: Path) -> None:
     """Whoever runs it every day hears of it before devices do."""
     before = (store / "public/metadata/timestamp.json").read_bytes()
@@ -214,6 +241,20 @@ def test_a_renewal_without_the_online_key_fails(run: Run, store: Path, tmp_path:
     assert "cannot sign snapshot and timestamp" in run("store renew", code=4).stderr
     assert status(run)["pending"] == []
     assert (store / "public/metadata/timestamp.json").read_bytes() == before
+
+
+def test_lost_online_key_is_replaced_in_both_its_roles_at_once(run: Run, store: Path, tmp_path: Path) -> None:
+    run("store publisher add acme --key acme-targets-1")
+    (keys_of(tmp_path) / "acme-online.pem").unlink()
+    run("store key create next")
+    said = run("store key add next --role snapshot").stderr  # what the timestamp still wants is nowhere
+    assert "timestamp: 1 more of acme-online" in said and "store sign" not in said
+    assert "where the keys of timestamp are: imagekit store apply" in said
+    run("store apply --discard")
+    assert "not at hand" in run("store key add next --role snapshot --role timestamp").stderr
+    run("store key remove acme-online --role snapshot --role timestamp")
+    run("store publish small_1.snap --channel stable")
+    assert "sound" in run("store check").stderr
 
 
 def test_a_key_with_a_passphrase_signs_only_with_it(run: Run, tmp_path: Path) -> None:
@@ -255,6 +296,10 @@ def test_serve_is_read_only_knows_ranges_and_ends_with_ctrl_c(run: Run, store: P
                 urllib.request.urlopen(urllib.request.Request(url + path, method=method), timeout=10)
             assert caught.value.code in (404, 501)
         assert "sound" in run("store check --url", url).stderr
+        shutil.copytree(store, tmp_path / "copy")
+        run("store publish small_2.snap --channel stable --store copy")
+        assert "small_2.snap.zst: a device does not find it: an older state is there" in run(
+            "store check --store copy --url", url, code=4).stdout
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=10)
         assert process.returncode == 130 and "Traceback" not in said

@@ -218,6 +218,16 @@ def test_pruned_files_are_taken_away_there_too(rig: StoreRig, tmp_path: Path) ->
         assert gone is not None and any("small_1.snap.zst" in name for name in gone)
 
 
+def test_place_that_had_no_upload_of_this_store_is_told_from_one_that_had(rig: StoreRig, tmp_path: Path) -> None:
+    place = FolderPlace(tmp_path / "place")
+    with rig.open() as store:
+        assert sync.is_first(sync.plan(store, place))
+    upload(rig, place)
+    rig.publish(rig.package(9))
+    with rig.open() as store:
+        assert not sync.is_first(sync.plan(store, place))
+
+
 def test_credentials_in_a_url_are_refused() -> None:
     with pytest.raises(UsageError, match="others would see them"):
         place_of("https://me:secret@example.com/updates")

@@ -64,6 +64,19 @@ def test_advisory_has_an_end() -> None:
         with_revision(EMPTY, replace(revision(1), advisory="x" * 4001))
 
 
+@pytest.mark.parametrize("text", ["a\x1b[2J", "a\x9b2J", "a\rb", "a\u202eb"])
+def test_words_for_owners_do_nothing_to_their_terminals(text: str) -> None:
+    with pytest.raises(PlanError, match="its advisory has a character that is not for reading"):
+        with_revision(EMPTY, replace(revision(1), advisory=text))
+    with pytest.raises(PlanError, match="the reason has a character that is not for reading"):
+        revoked(with_all(1), 1, reason=text, now=TIME)
+
+
+def test_words_for_owners_may_have_lines_and_letters_of_all_kinds() -> None:
+    text = "openssl:\n\tCVE-2026-0001, für alle\u00a0Geräte"
+    assert with_revision(EMPTY, replace(revision(1), advisory=text)).revisions[0].advisory == text
+
+
 def test_progressive_release_stands_before_what_all_have() -> None:
     found = released(with_all(1, 2, 3), 1, STABLE, Terms())
     found = released(found, 2, STABLE, Terms(share=1000))

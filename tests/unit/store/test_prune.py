@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from imagekit.errors import HostError
 from imagekit.host.storeclient import connected
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.store import prune
+from imagekit.store.disk import FolderDisk
 from imagekit.testing.stores import CutDisk, PowerCut, StoreRig
 
 
@@ -115,6 +117,24 @@ def test_pruning_again_after_a_power_cut_takes_away_nothing_that_it_has_just_nam
             assert channels is not None and [item.revision for item in channels.revisions] == [2, 4, 5, 6, 7, 8]
         shutil.rmtree(full.folder)
         shutil.copytree(tmp_path / "before", full.folder)
+
+
+def test_disk_that_is_full_has_room_for_the_maps_once_the_files_are_gone(full: StoreRig) -> None:
+    stray = full.public / "targets/stray"
+    stray.touch()
+
+    class FullDisk(FolderDisk):
+        def put(self, name: str, content: bytes) -> None:
+            if stray.exists():
+                raise HostError(f"cannot write {name}: no space left on its disk")
+            super().put(name, content)
+
+    with full.open(FullDisk(full.public)) as store:
+        planned = prune.plan(store)
+        assert planned.revisions and "targets/stray" in planned.files
+        outcome = prune.carry_out(store, planned)
+        assert outcome is not None and outcome.published
+        assert not prune.plan(store).revisions
 
 
 def test_half_written_files_of_a_power_cut_go_too(rig: StoreRig) -> None:

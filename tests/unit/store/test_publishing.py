@@ -142,11 +142,14 @@ def test_a_file_that_changed_after_it_was_signed_is_refused(rig: StoreRig) -> No
 def test_what_was_signed_in_the_future_is_not_published(rig: StoreRig) -> None:
     """A device takes the time of what it runs for past: after this one it would believe no store until then."""
     signed = rig.package(1)
-    rig.now = parse_snap_revision(signed.chain.links[-1].assertion).timestamp - timedelta(hours=2)
+    early = StoreRig(folder=rig.folder.with_name("early"), packages=rig.packages, brand=rig.brand,
+                     now=parse_snap_revision(signed.chain.links[-1].assertion).timestamp - timedelta(hours=2))
+    early.create()
+    early.add_publisher()
     with pytest.raises(PlanError, match="which is still to come"):
-        rig.publish(signed)
-    rig.now += timedelta(hours=1)
-    assert rig.publish(signed).published
+        early.publish(signed)
+    early.now += timedelta(hours=1)
+    assert early.publish(signed).published
 
 
 @pytest.mark.parametrize("twin", [b"", b"no zstd", "other", "cut", "more"])

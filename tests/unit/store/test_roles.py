@@ -15,11 +15,14 @@ from tuf.ngclient import Updater
 from imagekit.errors import DocumentError, HostError, PlanError, TrustError, UsageError
 from imagekit.host.storeclient import FolderFetcher, connected
 from imagekit.plan.storepaths import channels_path
+from imagekit.store.check import audit
 from imagekit.store.commit import Outcome
 from imagekit.store.metadata import load, read_metadata
 from imagekit.store.offline import apply, discard, read_statement, sign_statement
 from imagekit.store.publishing import Offer
 from imagekit.store.roles import RoleKeys, add_key, remove_key, remove_publisher, renew
+from imagekit.store.status import role_statuses
+from imagekit.testing.images import Silent
 from imagekit.testing.stores import CutDisk, PowerCut, StoreRig
 
 
@@ -453,6 +456,70 @@ def test_renewal_signs_what_it_can_and_names_the_rest(rig: StoreRig) -> None:
     published = load(rig.public)
     assert published.publishers["publisher-acme"].signed.expires == rig.now + timedelta(days=365)
     assert published.timestamp.signed.expires == rig.now + timedelta(days=7)
+
+
+def test_what_ended_and_was_not_renewed_is_told_with_every_change(rig: StoreRig) -> None:
+    rig.now += timedelta(days=366)
+    rig.keys.locked |= {"root-1", "root-2", "targets-1"}
+    assert rig.publish(rig.package(1)).ended == ("root", "targets")
+    with rig.open() as store:
+        assert [item.role for item in role_statuses(store) if item.ended] == ["root", "targets"]
+        rig.keys.locked.clear()
+        draft = store.draft()
+        renew(store, draft, has=lambda _: True)
+        assert store.commit(draft).ended == ()
+        assert not [item for item in role_statuses(store) if item.ended or item.soon]
+
+
+def test_clock_in_the_past_signs_nothing_that_has_ended_by_now(rig: StoreRig, device: Device) -> None:
+    before, true = rig.public.joinpath("metadata/timestamp.json").read_bytes(), rig.now
+    for behind in (timedelta(days=400), timedelta(hours=2)):
+        rig.now = true - behind
+        with rig.open() as store, pytest.raises(HostError, match=r"clock says .* was signed last at"):
+            store.commit(store.draft_online())
+    assert rig.public.joinpath("metadata/timestamp.json").read_bytes() == before
+    rig.now = true - timedelta(minutes=50)  # machines that are kept may lie apart so far
+    with rig.open() as store:
+        store.commit(store.draft_online())
+    device.refresh()
+
+
+def test_another_period_of_the_timestamp_is_no_clock_in_the_past(rig: StoreRig) -> None:
+    config = rig.folder / "store.json"
+    config.write_text(config.read_text().replace('"timestamp": 7', '"timestamp": 1'))
+    with rig.open() as store:
+        assert store.commit(store.draft_online()).published
+
+
+@pytest.mark.parametrize("days", [0, -5, 36501, 99999999999])
+def test_periods_that_no_date_has_are_told_and_no_traceback(rig: StoreRig, days: int) -> None:
+    config = rig.folder / "store.json"
+    config.write_text(config.read_text().replace('"root": 365', f'"root": {days}'))
+    with pytest.raises(DocumentError, match="valid-days of root are not 1 to 36500"), rig.open():
+        pass
+
+
+def test_store_that_a_clock_far_ahead_signed_is_signed_anew_on_demand(rig: StoreRig, device: Device) -> None:
+    true, rig.now = rig.now, rig.now + timedelta(days=4000)
+    with rig.open() as store:
+        draft = store.draft()
+        renew(store, draft, has=lambda _: True, everything=True)
+        store.commit(draft)
+    rig.now = true
+    found = audit(rig.folder, (), now=true, progress=Silent())
+    assert {item.subject for item in found.findings if "ran ahead" in item.text} == {
+        "root", "targets", "snapshot", "timestamp", "publisher-acme"}
+    with rig.open() as store:
+        with pytest.raises(HostError) as caught:
+            store.commit(store.draft_online())
+        assert "--clock-is-right" in (caught.value.hint or "")
+        draft = store.draft_online(clock_is_right=True)
+        renew(store, draft, has=lambda _: True, everything=True)
+        store.commit(draft)
+    rig.publish(rig.package(1))
+    found = audit(rig.folder, (), now=true, progress=Silent())
+    assert found.sound and not [item for item in found.findings if "ran ahead" in item.text]
+    device.refresh()
 
 
 def test_changed_metadata_is_refused_by_the_store_itself(rig: StoreRig) -> None:
