@@ -157,8 +157,8 @@ def _refuse_past(draft: Draft) -> None:
     if draft.now < last - CLOCKS_APART:
         raise HostError(f"cannot sign for the store: this machine's clock says {draft.now:%Y-%m-%d %H:%M} UTC, and the"
                         f" store was signed last at {last:%Y-%m-%d %H:%M} UTC",
-                        hint="set the clock; if it is right, and the one that signed last was wrong: imagekit store"
-                             " renew --all --clock-is-right")
+                        hint="set the clock; if it is right, as the one that signed last was wrong or valid-days are"
+                             " fewer now: imagekit store renew --all --clock-is-right")
 
 
 def _check_size(role: str, metadata: Metadata[Any]) -> None:
