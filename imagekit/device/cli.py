@@ -94,7 +94,12 @@ def _complain(text: str) -> None:
     """On standard error, if that is anywhere."""
     with suppress(OSError):
         if sys.stderr is not None:
-            sys.stderr.write(text)
+            sys.stderr.write(_shown(text))
+
+
+def _shown(text: str) -> str:
+    """What a terminal may get. Others wrote parts of it: a publisher its advisory, a hook its reason."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
 
 
 def _print(text: str) -> None:
@@ -102,7 +107,7 @@ def _print(text: str) -> None:
     if sys.stdout is None:
         return
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(_shown(text))
         sys.stdout.flush()
     except OSError as error:
         _forget_stdout()
@@ -159,7 +164,7 @@ def _say(line: str) -> None:
     with suppress(OSError):
         console = _console()
         if console is not None:
-            console.write(f"imagekit: {line}\n")
+            console.write(_shown(f"imagekit: {line}\n"))
             console.flush()
 
 

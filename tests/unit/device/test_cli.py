@@ -17,6 +17,7 @@ import pytest
 
 import imagekit.device
 from imagekit.device.cli import main
+from imagekit.device.history import Advisory, Change, History, save_history
 from imagekit.device.machine import LocalPrograms
 from imagekit.errors import TargetError
 from tests.unit.device.conftest import Device
@@ -64,6 +65,20 @@ def test_status_of_an_unhealthy_device_names_the_reason(device: Device, capsys: 
     main(["status"], machine=device.machine)
     assert "NOT healthy: hooks: " in (out := capsys.readouterr().out)
     assert "10-pump ended with status 4: dry" in out
+
+
+def test_what_a_publisher_wrote_moves_no_cursor(device: Device, capsys: Captured) -> None:
+    """A stolen key signs any text."""
+    advisory = Advisory(name="pc-kernel", revision=2, update_class="security", text="\x1b[2Jall is well\n\x9b1A\tread on")
+    save_history(device.machine, History().with_change(
+        Change(time="2026-06-01T12:00:00Z", what="install", packages=(("pc-kernel", 2),), outcome="good",
+               advisories=(advisory,))))
+    assert main(["changes"], machine=device.machine) == 0
+    out = capsys.readouterr().out
+    assert "pc-kernel 2, security: ?[2Jall is well\n" in out
+    assert "?1A\tread on\n" in out
+    assert main(["changes", "--json"], machine=device.machine) == 0
+    assert json.loads(capsys.readouterr().out)["changes"][0]["advisories"][0]["text"] == advisory.text
 
 
 def test_status_survives_a_lost_record_and_missing_verity(device: Device, capsys: Captured) -> None:
