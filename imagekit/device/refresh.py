@@ -361,7 +361,7 @@ def _whole(machine: Machine, answers: Answers, target: TargetFile, say: Callable
 
 def _fetch(machine: Machine, answers: Answers, target: TargetFile, say: Callable[[str], None]) -> Path:
     missing = answers.client.missing(target)
-    room = _room(folder_of(machine))
+    room = room_in(folder_of(machine))
     if missing + ROOM > room:
         raise HostError(f"cannot fetch {target.path}: {iec(missing)} are to come, {iec(max(room - ROOM, 0))} are free"
                         " on the data partition", hint="make room there, or update from a stick")
@@ -371,6 +371,7 @@ def _fetch(machine: Machine, answers: Answers, target: TargetFile, say: Callable
     return answers.client.fetch(target)
 
 
-def _room(folder: Path) -> int:
+def room_in(folder: Path) -> int:
+    """What root may still write, which is more than what others may (ext4's reserved blocks)."""
     volume = os.statvfs(folder)
-    return volume.f_bavail * volume.f_frsize
+    return volume.f_bfree * volume.f_frsize

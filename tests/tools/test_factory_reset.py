@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -238,6 +239,9 @@ def test_file_system_that_cannot_be_mounted_is_made_anew_and_sound(shell: Shell,
                      device)
     assert said.endswith("it cannot be emptied, and is made anew\nstatus 0\n")
     assert names_on(tmp_path / "data.img", run_tool) == set()
+    told = run_tool("dumpe2fs", "-h", tmp_path / "data.img")
+    counts = dict(re.findall(r"(?m)^(Reserved block|Block) count: +(\d+)", told))
+    assert int(counts["Reserved block"]) == int(counts["Block"]) // 20
     assert mark_of(state) == 0
 
 

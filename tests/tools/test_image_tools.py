@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,13 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from imagekit.assertions import Database, decode_one, decode_stream
 from imagekit.boot.slotstate import FACTORY, decode_record
+from imagekit.device.refresh import room_in
 from imagekit.disk.probe import Content, probe
 from imagekit.plan.writes import PackageWrite
 from imagekit.testing.documents import NOW
 from imagekit.testing.images import BOOT_ASSETS, kernel_image
+from imagekit.units import MIB
+from tests.loops import looped, need_loops
 
 pytestmark = pytest.mark.tools
 
@@ -108,6 +113,28 @@ def test_data_file_system_is_clean_and_has_the_planned_identity(run_tool: RunToo
     said = run_tool("dumpe2fs", "-h", raw)
     assert re.search(r"Filesystem volume name: +ubuntu-data", said)
     assert re.search(r"Filesystem created: +Thu Jan  1 00:00:00 2026", said)
+
+
+def test_program_that_fills_the_data_partition_leaves_room_for_updates(run_tool: RunTool, built: Any, tmp_path: Path
+                                                                       ) -> None:
+    """As a device has it, which grows the partition to the end of its disk. The program is not root's."""
+    need_loops()
+    raw, var, size = built.extract("data", tmp_path / "data"), tmp_path / "var", 256 * MIB
+    os.truncate(raw, size)
+    run_tool("e2fsck", "-fp", raw)
+    run_tool("resize2fs", raw)
+    var.mkdir()
+    with looped(raw) as loop:
+        run_tool("mount", "-t", "ext4", loop.path, var)
+        try:
+            with (var / "theirs").open("wb") as out:
+                filled = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "head", "-c",
+                                         str(size), "/dev/zero"], stdout=out, stderr=subprocess.PIPE, check=False)
+            assert b"No space left" in filled.stderr
+            assert room_in(var) > size // 25
+            (var / "ours").write_bytes(bytes(size // 25))
+        finally:
+            run_tool("umount", var)
 
 
 def test_block_map_is_believed_by_bmaptool_and_copies_the_image(run_tool: RunTool, built: Any, tmp_path: Path) -> None:

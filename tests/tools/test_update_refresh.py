@@ -585,7 +585,7 @@ def test_attack_model_signed_in_the_future_is_refused_before_its_time_counts(sce
 
 def test_full_data_partition_is_told_before_anything_is_fetched(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.publish("debian-13_4")
-    monkeypatch.setattr("imagekit.device.refresh._room", lambda folder: 1 << 20)
+    monkeypatch.setattr("imagekit.device.refresh.room_in", lambda folder: 1 << 20)
     with pytest.raises(HostError, match="0 B are free on the data partition"):
         scene.rig.refresh()
     assert not [name for name, _, _ in scene.requests if name.startswith("packages/")]

@@ -69,7 +69,8 @@ def test_status_of_an_unhealthy_device_names_the_reason(device: Device, capsys: 
 
 def test_what_a_publisher_wrote_moves_no_cursor(device: Device, capsys: Captured) -> None:
     """A stolen key signs any text."""
-    advisory = Advisory(name="pc-kernel", revision=2, update_class="security", text="\x1b[2Jall is well\n\x9b1A\tread on")
+    advisory = Advisory(name="pc-kernel", revision=2, update_class="security",
+                        text="\x1b[2Jall is well\n\x9b1A\tread on")
     save_history(device.machine, History().with_change(
         Change(time="2026-06-01T12:00:00Z", what="install", packages=(("pc-kernel", 2),), outcome="good",
                advisories=(advisory,))))
