@@ -219,10 +219,11 @@ ROWS = (
     Row(attack="Confused deputy", defence="the updater has no service to ask; it wants root",
         tests=of(INSTALL, "test_user_without_rights_installs_nothing"),
         twins=of(INSTALL, "test_user_without_rights_installs_nothing"), open="interfaces of apps: there are none yet"),
-    Row(attack="Exhausted device", defence="room is looked for before anything is written",
+    Row(attack="Exhausted device", defence="room is looked for before anything is written, and some is left to root",
         tests=install("full-esp") + of(
             UPDATES, "test_full_data_partition_does_not_stop_a_person_but_stops_a_service") + of(
-            REFRESH, "test_attack_proof_that_fills_the_data_partition_is_not_fetched"),
+            REFRESH, "test_attack_proof_that_fills_the_data_partition_is_not_fetched") + of(
+            "tests/tools/test_image_tools.py", "test_program_that_fills_the_data_partition_leaves_room_for_updates"),
         twins=install_twins("full-esp"), open="no memory, no inodes, and media that turn read-only in each phase"),
     Row(attack="Downgrade through recovery",
         defence="a reset brings no software back, and keeps floors, ended keys, the store's versions",
