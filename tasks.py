@@ -233,7 +233,7 @@ def report(verdict: Mapping[str, Any], took: Mapping[str, float], total: float, 
     for line in (f".venv/bin/imagekit boot {here} --trust build/demo/data/imagekit/trust --console",
                  "xdg-open build/demo/out/layout.svg",
                  ".venv/bin/imagekit plan build/demo/pc-demo.model --packages build/demo/packages"
-                 " --trust build/demo/data/imagekit/trust"):
+                 " --trust build/demo/data/imagekit/trust" if "update" in took else "./bootstrap demo --update"):
         print(f"  {line}")
 
 

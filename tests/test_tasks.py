@@ -62,6 +62,7 @@ def test_demo_ends_with_verdict_slot_times_path_and_three_commands(tasks, capfd)
     end = out[out.index("Verdict: healthy, slot a"):]
     assert "firmware 3.5 s, kernel 2.0 s" in end and "pc-demo.img" in end
     assert len(end[end.index("Try next:"):].strip().splitlines()) == 4
+    assert "  ./bootstrap demo --update\n" in end
     assert [line.split()[0] for line in notes.read_text().splitlines()] == \
         ["key", "pack", "sign", "sign", "build", "boot"]
 
