@@ -20,7 +20,7 @@ from imagekit.device import history as past
 from imagekit.device.anchors import Anchors
 from imagekit.device.machine import Machine
 from imagekit.errors import DocumentError, TargetError, TrustError, message_of
-from imagekit.host.storeclient import Client, Local, Mirrors, open_client
+from imagekit.host.storeclient import Client, Ended, Local, Mirrors, open_client
 
 METADATA, DOWNLOADS = "store", "downloads"  # folders beside the memory
 KEPT = "store.assert"  # the assertion that moved the store, with its proof
@@ -65,7 +65,8 @@ def reach(machine: Machine, stores: tuple[Store, ...], say: Callable[[str], None
           wanted: Iterable[str] = ()) -> tuple[str, Client]:
     """The first address whose answer is believed, and a client of it that fetches from the others too.
 
-    `wanted` are targets that will be looked up: what their publishers sign belongs to the answer.
+    `wanted` are targets that will be looked up: what their publishers sign belongs to the answer. If that has ended
+    everywhere, the first address counts that has nothing else against it.
 
     Raises: HostError: none can be reached. TrustError: none is believed. The first one's error, foreseen or not.
     """
@@ -73,20 +74,35 @@ def reach(machine: Machine, stores: tuple[Store, ...], say: Callable[[str], None
     folder, seed = past.folder_of(machine), stores[-1]
     local = Local(state=folder / METADATA / seed.store, downloads=folder / DOWNLOADS, root=seed.assertion.body)
     failed: Exception | None = None
+    ended: tuple[str, Client] | None = None
     for url in urls:
         say(f"update: asking the store at {url}")
         others = Mirrors(urls=tuple(other for other in urls if other != url), say=lambda text: say(f"update: {text}"))
         try:
             client = open_client(url, local, mirrors=others, now=now)
-            for path in wanted:
-                client.find(path)
-            return url, client
+            if (lapsed := _ended(client, wanted)) is None:
+                return url, client
+            ended = ended or (url, client)
+            raise lapsed
         except Exception as error:
             failed = failed or error
             if url != urls[-1]:
                 say(f"update: {message_of(error)}: trying another address of it")
+    if ended is not None:
+        return ended
     assert failed is not None
     raise failed
+
+
+def _ended(client: Client, wanted: Iterable[str]) -> Ended | None:
+    """Whether of one of these the publisher's part has ended. Raises: as `Client.find` of the others."""
+    found: Ended | None = None
+    for path in wanted:
+        try:
+            client.find(path)
+        except Ended as error:
+            found = found or error
+    return found
 
 
 def last_revision(machine: Machine, anchors: Anchors, now: datetime) -> int:

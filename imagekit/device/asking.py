@@ -25,7 +25,7 @@ from imagekit.device.machine import Machine
 from imagekit.device.newmodel import NewModel, meet, newest
 from imagekit.device.offers import ASSERTIONS_LIMIT
 from imagekit.errors import DocumentError, TrustError
-from imagekit.host.storeclient import Client
+from imagekit.host.storeclient import Client, Ended
 from imagekit.plan.channelmap import LIMIT, ChannelMap, UpdateClass, parse_channel_map
 from imagekit.plan.channels import parse_channel
 from imagekit.plan.rollout import Asking, Choice, Why, choose
@@ -34,16 +34,22 @@ from imagekit.plan.storepaths import account_path, channels_path, model_path, se
 from imagekit.plan.update import BASE, PARTS, Held
 from imagekit.plan.update_gadget import GADGET
 
+NOTHING = Choice(why=Why.CLOSED)  # the store says nothing of a part
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the store says of one part. `wanted` is None where what runs shall stay; `note` says why, if need be."""
+    """What the store says of one part. `wanted` is None where what runs shall stay; `note` says why, if need be.
+
+    `ended`: it says nothing that is believed, as its publisher signed nothing anew.
+    """
 
     part: str
     held: Held
     choice: Choice
     wanted: int | None
     note: str = ""
+    ended: Ended | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +68,11 @@ class Answers:
     @property
     def news(self) -> tuple[Answer, ...]:
         return tuple(item for item in self.parts if item.wanted is not None)
+
+    @property
+    def ended(self) -> str:
+        """Of which parts it says nothing that is believed; empty: of none."""
+        return "; ".join(item.note for item in self.parts if item.ended is not None)
 
     @property
     def pair(self) -> Packages:
@@ -101,6 +112,8 @@ class Answers:
 def ask(machine: Machine, known: Known, say: Callable[[str], None], *, model_waits: str = "") -> Answers:
     """What the store means for this device; `model_waits`: why it goes by no newer model yet.
 
+    A publisher that signs nothing any more keeps no update of the others away.
+
     Raises: HostError: the store cannot be reached. TrustError, DocumentError: it is not believed. TargetError.
     """
     anchors = known.anchors
@@ -118,9 +131,13 @@ def ask(machine: Machine, known: Known, say: Callable[[str], None], *, model_wai
     snaps = {part: anchors.model.base_snap if part == BASE else anchors.model.kernel for part in PARTS}
     parts = [_answer(machine, known, client, known.running[part], part=part, snap=snaps[part], rules=rules)
              for part in PARTS]
-    if known.gadget.revision is not None and read_channels(client, anchors.model.gadget) is not None:
-        gadget = Held(name=known.gadget.name, revision=known.gadget.revision, root="")
-        parts.append(_answer(machine, known, client, gadget, part=GADGET, snap=anchors.model.gadget, rules=rules))
+    if known.gadget.revision is not None:
+        held = Held(name=known.gadget.name, revision=known.gadget.revision, root="")
+        gadget = _answer(machine, known, client, held, part=GADGET, snap=anchors.model.gadget, rules=rules)
+        if gadget.choice is not NOTHING or gadget.ended is not None:
+            parts.append(gadget)
+    if all(item.ended is not None for item in parts if item.part in PARTS):
+        raise next(item.ended for item in parts if item.ended is not None)
     return Answers(url=url, client=client, model=new, parts=tuple(parts), assertions=assertions)
 
 
@@ -189,10 +206,13 @@ def _answer(machine: Machine, known: Known, client: Client, held: Held, *, part:
             rules: SetRules) -> Answer:
     model = known.anchors.model
     rule = rules.of(snap)
-    channels = read_channels(client, snap)
+    try:
+        channels = read_channels(client, snap)
+    except Ended as error:
+        return Answer(part=part, held=held, choice=NOTHING, wanted=None, ended=error,
+                      note=f"{held.text} stays: what its publisher signed has ended")
     if channels is None:
-        return Answer(part=part, held=held, choice=Choice(why=Why.CLOSED), wanted=None,
-                      note=f"the store has nothing of {held.name}")
+        return Answer(part=part, held=held, choice=NOTHING, wanted=None, note=f"the store has nothing of {held.name}")
     floor = max(known.history.floors.get(held.name, 0), held.revision or 0)
     pinned = rule.revision if rule is not None else None
     choice = choose(channels, Asking(

@@ -120,7 +120,9 @@ def refresh(machine: Machine, options: Options, say: Callable[[str], None], *,
             if came.waits is not None:
                 say(f"update: {waiting_text(asdict(came.waits))}")
             if came.came is not Came.INSTALLED or options.check:
-                _remember(machine, known, Check(text=came.came.value, waits=came.waits,
+                ended = came.answers.ended
+                _remember(machine, known, Check(text="; ".join(filter(None, (came.came.value, ended))),
+                                                answered=not ended, waits=came.waits,
                                                 looked=came.came is Came.AVAILABLE, over=came.came in _OVER))
                 if came.came in (Came.CURRENT, Came.FAILED_BEFORE) and not options.check:
                     answers.client.prune(BIG)  # what was fetched, whole or in part, is for nothing any more
@@ -210,7 +212,7 @@ def _waits(known: Known, answers: Answers, start: Start, *, until: datetime | No
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """What a check came to. `answered`: the store's word was believed, whatever became of it.
+    """What a check came to. `answered`: the store's word was believed, all of it, whatever became of it.
 
     `looked`: somebody only looked, and what waits still does. `over`: nothing is to be taken, and the count of checks
     that found something to wait ends; one that came to no answer, or to no end, is no reason to wait all over again.

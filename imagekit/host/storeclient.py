@@ -122,6 +122,10 @@ class WebTargets:
         return (start if partial else 0), self._web.pieces(response)
 
 
+class Ended(TrustError):
+    """What a publisher signed has ended, and nobody signed it anew. The rest of the store is believed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Local:
     """What a client has on its own side.
@@ -161,8 +165,13 @@ class Client:
         self._others, self._say = others, say
 
     def find(self, path: str) -> TargetFile | None:
-        """The signed facts of a target; None: nobody signs for it. Raises: TrustError: the store is not believed."""
-        with _told("look up", path):
+        """The signed facts of a target; None: nobody signs for it.
+
+        Raises:
+            Ended: of its publisher's part nothing is believed, as that has ended.
+            TrustError: the store is not believed.
+        """
+        with _told("look up", path, expired=Ended):
             found = self._updater.get_targetinfo(path)
             if found is not None and "sha256" not in found.hashes:
                 raise RepositoryError("no SHA-256 of it is signed, by which a store names its files")
@@ -294,16 +303,15 @@ def _is_target(path: Path, target: TargetFile) -> bool:
 
 
 @contextmanager
-def _told(verb: str, what: str) -> Iterator[None]:
+def _told(verb: str, what: str, *, expired: type[TrustError] = TrustError) -> Iterator[None]:
     try:
         yield
     except DownloadError as error:
         raise HostError(f"cannot {verb} {what} as a device: {error}",
                         hint="try again: what came is kept") from error
     except ExpiredMetadataError as error:
-        raise TrustError(f"cannot {verb} {what} as a device: {error}",
-                         hint="nobody renewed the store, an old state of it is served, or this clock is wrong"
-                         ) from error
+        raise expired(f"cannot {verb} {what} as a device: {error}",
+                      hint="nobody renewed the store, an old state of it is served, or this clock is wrong") from error
     except RepositoryError as error:
         raise TrustError(f"cannot {verb} {what} as a device: {error}") from error
     except OSError as error:  # of our own disk, where python-tuf or we keep what came

@@ -37,7 +37,7 @@ from imagekit.host.storeclient import open_client
 from imagekit.plan.channelmap import UpdateClass
 from imagekit.plan.releases import Terms, revoked
 from imagekit.plan.schedule import ALARM_DAYS, ALARM_FEW_CHECKS, NARROW_S, PERIOD_S, TICK_S, UNKNOWN_CLOCK_CHECKS
-from imagekit.plan.storepaths import delta_path, model_path, store_path
+from imagekit.plan.storepaths import delta_path, model_path, store_path, stored_name
 from imagekit.store.deltas import publish_deltas
 from imagekit.store.publishing import change, publish_address, publish_model, publish_set
 from imagekit.testing.documents import NOW, Brand
@@ -472,6 +472,67 @@ def test_expired_store_is_told_and_nothing_is_taken(scene: Scene) -> None:
         scene.rig.refresh()
     assert caught.value.hint is not None and "clock" in caught.value.hint
     scene.rig.clock = NOW
+    scene.still_updates()
+
+
+def valid_days(scene: Scene, count: int) -> None:
+    """What publishers sign from now on holds for so long."""
+    path = scene.store.folder / "store.json"
+    path.write_text(re.sub(r'"publisher": \d+', f'"publisher": {count}', path.read_text()))
+
+
+@pytest.fixture
+def lapsed(scene: Scene) -> Scene:
+    """The kernel comes from a vendor who has signed nothing for longer than it holds; a newer base is there."""
+    publish(scene.store, scene.world.maker, "pc-kernel_2")
+    with scene.store.open() as held:
+        theirs = {path: (scene.store.public / "targets" / stored_name(path, found.hashes["sha256"])).read_bytes()
+                  for path, found in held.draft().publisher("publisher-acme").targets.items() if "pc-kernel" in path}
+    valid_days(scene, 1)
+    scene.store.add_publisher("acme", patterns=("debian-13", "pc"))
+    scene.store.add_publisher("vendor", "beta", patterns=("pc-kernel",))
+    with scene.store.open() as held:
+        draft = held.draft()
+        for path, content in theirs.items():
+            held.put(draft.publisher("publisher-vendor"), path, content)
+        held.commit(draft)
+    valid_days(scene, 365)
+    scene.publish("debian-13_2")
+    scene.rig.clock = scene.store.now + timedelta(days=2)
+    return scene
+
+
+def test_publisher_that_signs_nothing_any_more_keeps_no_update_of_others_away(lapsed: Scene) -> None:
+    came = lapsed.rig.refresh()
+    stays = "pc-kernel 1 stays: what its publisher signed has ended"
+    assert (came.came, came.notes) == (Came.INSTALLED, (stays,))
+    lapsed.rig.up()
+    assert lapsed.runs == ("b", 2, 1)
+    assert lapsed.rig.refresh().came is Came.CURRENT
+    memory = history.load_history(lapsed.rig.machine)
+    assert (memory.check, memory.unanswered) == (f"nothing newer; {stays}", 1)
+    with lapsed.store.open() as held:
+        draft = held.draft()
+        draft.publisher("publisher-vendor")
+        held.commit(draft)
+    lapsed.serve()
+    lapsed.rig.refresh()
+    lapsed.rig.up()
+    assert lapsed.runs == ("a", 2, 2)
+    assert lapsed.rig.refresh().came is Came.CURRENT
+    assert history.load_history(lapsed.rig.machine).unanswered == 0
+
+
+def test_store_of_which_each_publisher_has_ended_is_not_believed(scene: Scene) -> None:
+    valid_days(scene, 1)
+    scene.publish("debian-13_2", "pc-kernel_2")
+    scene.rig.clock = scene.store.now + timedelta(days=2)
+    with pytest.raises(TrustError, match="expired"):
+        scene.rig.refresh()
+    assert history.load_history(scene.rig.machine).unanswered == 1
+    scene.rig.clock = NOW
+    valid_days(scene, 365)
+    scene.publish("pc-kernel_3")
     scene.still_updates()
 
 
