@@ -130,8 +130,9 @@ def update_steps(program: Path, port: int) -> Iterator[tuple[str, list[list[str 
     both = sorted(path for path in packages.glob("*.snap") if not path.name.startswith("pc_"))
     yield "store", [
         [program, "store", "init", store, "--name", DEMO_STORE],
+        [program, "store", "key", "create", f"{DEMO_STORE}-publisher"],
         [program, "store", "publisher", "add", DEMO_BRAND, "--package", "pc-kernel", "--package", "debian-13",
-         "--key", f"{DEMO_STORE}-online", "-s", store],
+         "--key", f"{DEMO_STORE}-publisher", "-s", store],
         [program, "store", "publish", *both, "--channel", "stable", "-s", store],
         [program, "store", "describe", f"http://{DEVICE_SEES}:{port}/", "-s", store, "-o", folder / "store.yaml"],
         [program, "sign", folder / "store.yaml", "-k", DEMO_BRAND, "-o", packages / "demo-store.store"]]

@@ -74,8 +74,8 @@ def test_update_comes_behind_the_verdict(tasks, capfd) -> None:
     assert ", update " in out[out.index("Verdict: healthy, slot a"):]
     said = [line for line in notes.read_text().splitlines() if " serve " not in line]  # that one is beside the others
     assert [line.split()[0] for line in said][6:] == \
-        ["store", "store", "store", "store", "sign", "sign", "build", "pack", "sign", "store", "store", "pack", "sign",
-         "pytest"]
+        ["store", "store", "store", "store", "store", "sign", "sign", "build", "pack", "sign", "store", "store", "pack",
+         "sign", "pytest"]
     assert "systemd-networkd" in (tasks.DEMO / "with-store/debian-13-3.yaml").read_text().partition("usr/share/doc")[0]
 
 

@@ -286,7 +286,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit store key remove carol --role root --threshold 1", "and one root key is enough again"),
     ),
     "store publisher": (
-        ("imagekit store publisher add acme --package 'acme-*' --key acme-online", "who may publish what"),
+        ("imagekit store publisher add acme --package 'acme-*' --key acme-publisher", "who may publish what"),
         ("imagekit store publisher remove globex", "and who may no longer"),
     ),
     "store publisher remove": (
@@ -321,7 +321,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("imagekit store revoke debian-13 --below 5", "never anything older than 5 again"),
     ),
     "store publisher add": (
-        ("imagekit store publisher add acme --package pc-kernel --package 'acme-*' --key acme-online",
+        ("imagekit store publisher add acme --package pc-kernel --package 'acme-*' --key acme-publisher",
          "the names that the account acme may publish"),
         ("imagekit store publisher add acme", "only bring its renewed keys to devices"),
     ),

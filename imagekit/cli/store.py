@@ -108,8 +108,8 @@ def init(folder: Path, name: str | None, root: str, targets: str, root_keys: tup
     tell(outcome, folder, as_json=as_json, keys=made, root=str(folder / PUBLIC / "metadata/1.root.json"))
     if not as_json:
         say(f"keys made: {', '.join(made)} in {short_path(keyring.folder)}")
-        say(f"devices trust {short_path(folder / PUBLIC / 'metadata/1.root.json')}; next: imagekit store publisher add"
-            f" ACCOUNT --package NAME --key {name}-online --store {short_path(folder)}")
+        say(f"devices trust {short_path(folder / PUBLIC / 'metadata/1.root.json')}; next: imagekit store key create"
+            f" KEY, and imagekit store publisher add ACCOUNT --package NAME --key KEY --store {short_path(folder)}")
 
 
 def _m_of_n(text: str, given: tuple[str, ...], role: str) -> tuple[int, int]:
