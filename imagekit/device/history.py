@@ -11,7 +11,6 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from typing import Any, TypeVar
 
 from imagekit.device.machine import Machine
 from imagekit.errors import DocumentError, TargetError
+from imagekit.host.files import clear_place
 from imagekit.units import MIB
 
 FORMAT = 1
@@ -256,14 +256,14 @@ def _save(machine: Machine, history: History) -> None:
 def save(machine: Machine, name: str, content: bytes) -> None:
     """Replace a file of the folder, whole or not at all. Raises: TargetError.
 
-    What a damaged disk has made of a file is taken out of the way, so that it stops no more than one call.
+    What a damaged disk has made of a file is taken out of the way.
     """
     folder = folder_of(machine)
     fresh = folder / f"{name}.new"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if fresh.is_fifo():  # it would be waited for
-            fresh.unlink()
+        for path in (fresh, folder / name):
+            clear_place(path)
         with fresh.open("wb") as out:
             out.write(content)
             out.flush()
@@ -275,19 +275,11 @@ def save(machine: Machine, name: str, content: bytes) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        _clear(fresh, folder / name)
+        with suppress(OSError):
+            fresh.unlink()
         denied = isinstance(error, PermissionError)
         raise TargetError(f"cannot write {folder / name}: {error.strerror}", hint="run it as root" if denied else
                           "the data partition may be full: nothing was changed") from error
-
-
-def _clear(fresh: Path, kept: Path) -> None:
-    for path in (fresh, kept):
-        with suppress(OSError):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path == fresh:
-                path.unlink()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -30,6 +31,20 @@ TEMPORARY = ".new"  # ends the name of a file that is being written, which begin
 def reason(error: OSError) -> str:
     """The operating system's reason, in the lower case that our messages have."""
     return (error.strerror or str(error)).lower()
+
+
+def clear_place(path: Path, *, most: int | None = None) -> None:
+    """Take away what a damaged disk made of a file: a folder, a pipe, more than `most` bytes. It would never be left.
+
+    What cannot be taken away is for the next step to tell.
+    """
+    with contextlib.suppress(OSError):
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode):
+            shutil.rmtree(path)
+        elif not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)) or (most is not None
+                                                                                 and found.st_size > most):
+            path.unlink()
 
 
 def no_space(path: Path, error: OSError) -> HostError:

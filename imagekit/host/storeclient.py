@@ -7,8 +7,6 @@ assertions to say.
 
 from __future__ import annotations
 
-import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,7 +29,7 @@ from tuf.ngclient import Updater, UpdaterConfig
 
 from imagekit.digests import CHUNK, chunks
 from imagekit.errors import HostError, TrustError
-from imagekit.host.files import no_space, reason, write_atomic
+from imagekit.host.files import clear_place, no_space, reason, write_atomic
 from imagekit.host.storerules import MetadataFetcher, check_keys
 from imagekit.host.web import PATIENCE, Patience, Web
 from imagekit.plan.storepaths import METADATA, TARGETS, stored_name
@@ -269,20 +267,6 @@ class Client:
         if at < length:
             raise DownloadError(f"it ended after {at} of {length} bytes")
         return start > 0
-
-
-def clear_place(path: Path, *, most: int | None = None) -> None:
-    """Take away what a damaged disk made of a file: a folder, a pipe, more than `most` bytes. It would never be left.
-
-    What cannot be taken away is for the next step to tell.
-    """
-    with suppress(OSError):
-        found = path.lstat()
-        if stat.S_ISDIR(found.st_mode):
-            shutil.rmtree(path)
-        elif not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)) or (most is not None
-                                                                                 and found.st_size > most):
-            path.unlink()
 
 
 def _tidy(state: Path, limits: UpdaterConfig) -> None:

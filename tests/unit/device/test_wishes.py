@@ -34,7 +34,7 @@ def test_damaged_file_says_nothing(device: Device, text: str) -> None:
 
 def test_file_that_cannot_be_written_leaves_the_old_one(device: Device) -> None:
     save_owner(device.machine, SAID)
-    (folder_of(device.machine) / f"{WISHES}.new").mkdir()
+    (folder_of(device.machine) / f"{WISHES}.new").symlink_to("/dev/full")
     with pytest.raises(TargetError, match=r"cannot write .*wishes\.json"):
         save_owner(device.machine, Owner())
     assert load_owner(device.machine) == SAID
